@@ -1,0 +1,114 @@
+//! What tensor names say: decoder layer, place before or after the layers, vocabulary axis, ties.
+//!
+//! There is no table of tensors per architecture: a checkpoint's own tensor list is the truth, so
+//! that nothing in it is dropped. Names only tell where a tensor belongs.
+
+mod stack;
+
+pub use stack::{LayerStack, Place};
+
+/// How a tensor is used, as far as merging has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Rows are vocabulary entries: input embeddings.
+    Embedding,
+    /// Rows are vocabulary entries: output head.
+    Head,
+    /// Anything else.
+    Other,
+}
+
+/// Last path components of input embeddings across families.
+const EMBEDDINGS: &[&str] = &["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings"];
+/// Last path components of output heads across families.
+const HEADS: &[&str] = &["lm_head", "embed_out", "output"];
+
+/// The role that a tensor's name tells.
+#[must_use]
+pub fn role(name: &str) -> Role {
+    let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+    let last = module.rsplit('.').next().unwrap_or("");
+    if EMBEDDINGS.contains(&last) {
+        Role::Embedding
+    } else if HEADS.contains(&last) && !module.contains("layers.") {
+        Role::Head
+    } else {
+        Role::Other
+    }
+}
+
+/// Whether a tensor's first dimension counts vocabulary entries.
+#[must_use]
+pub fn is_vocabulary_indexed(name: &str) -> bool {
+    role(name) != Role::Other
+}
+
+/// Whether a checkpoint may leave this tensor out: heads (tied), biases, rotary tables and other
+/// buffers, and whatever is not part of the decoder itself.
+#[must_use]
+pub fn is_optional(name: &str, stack: &LayerStack) -> bool {
+    let required_leaf = name.ends_with(".weight");
+    match role(name) {
+        Role::Head => true,
+        Role::Embedding => false,
+        Role::Other => {
+            !(required_leaf && (stack.layer(name).is_some() || stack.place(name) == Place::After && is_norm(name)))
+        }
+    }
+}
+
+/// Whether the name is a normalisation's.
+fn is_norm(name: &str) -> bool {
+    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+    let last = module.rsplit('.').next().unwrap_or(module);
+    last.contains("norm") || last.starts_with("ln")
+}
+
+/// The tensor that a tied checkpoint uses instead of its head `name`, among `names`.
+#[must_use]
+pub fn tied_source<'a>(name: &str, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    (role(name) == Role::Head && name.ends_with(".weight"))
+        .then(|| names.find(|n| role(n) == Role::Embedding && n.ends_with(".weight")))
+        .flatten()
+}
+
+/// Substrings that recipes filter by in known families: a filter made of these which matches
+/// nothing says something about the model, not that it was misspelt.
+pub const KNOWN_FILTERS: &[&str] = &[
+    "self_attn", "attn", "attention", "mlp", "feed_forward", "q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj",
+    "query_key_value", "gate_proj", "up_proj", "down_proj", "gate_up_proj", "c_attn", "c_proj", "c_fc", "dense", "fc1",
+    "fc2", "w1", "w2", "w3", "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
+    "post_feedforward_layernorm", "q_norm", "k_norm", "layernorm", "norm", "ln_1", "ln_2", "ln_f", "embed_tokens", "wte",
+    "wpe", "embed", "lm_head", "embed_out", "bias", "weight", "rotary_emb", "inv_freq", "experts", "shared_expert",
+    "gate", "block_sparse_moe", "router", "model", "layers", "score", "visual", "vision_tower",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_of_common_families() {
+        assert_eq!(role("model.embed_tokens.weight"), Role::Embedding);
+        assert_eq!(role("transformer.wte.weight"), Role::Embedding);
+        assert_eq!(role("lm_head.weight"), Role::Head);
+        assert_eq!(role("bert.encoder.layers.0.output.weight"), Role::Other);
+        assert_eq!(role("model.layers.0.mlp.up_proj.weight"), Role::Other);
+        let names = ["model.embed_tokens.weight", "model.norm.weight"];
+        assert_eq!(tied_source("lm_head.weight", names.into_iter()), Some(names[0]));
+        assert_eq!(tied_source("model.norm.weight", names.into_iter()), None);
+    }
+
+    #[test]
+    fn layer_weights_are_required_and_buffers_are_not() {
+        let names = ["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"];
+        let stack = LayerStack::find(names.into_iter(), Some(2));
+        assert!(!is_optional(names[0], &stack));
+        assert!(!is_optional("model.norm.weight", &stack));
+        assert!(!is_optional("model.embed_tokens.weight", &stack));
+        assert!(is_optional("model.layers.0.self_attn.q_proj.bias", &stack));
+        assert!(is_optional("model.layers.0.self_attn.rotary_emb.inv_freq", &stack));
+        assert!(is_optional("lm_head.weight", &stack));
+        assert!(is_optional("v_head.summary.weight", &stack));
+    }
+}

@@ -1,0 +1,148 @@
+//! One compiled copy of each kernel per instruction set, chosen when first called.
+//!
+//! The bodies contain no fused operation that is not written as one, so every copy computes the
+//! same bits.
+
+use multiversion::multiversion;
+
+use super::{kernels, statistics};
+use crate::backend::{
+    Backend, Bracket, Delta, DeltaStatistics, Digit, Operand, Output, Precision, Selection, TaskVectors, WeightedSum,
+};
+use crate::dtype::DType;
+
+/// The CPU backend.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu;
+
+/// Compiles `$body::<f32>` and `$body::<f64>` for each instruction set.
+macro_rules! versions {
+    ($f32:ident, $f64:ident, $module:ident :: $body:ident, ($($arg:ident : $type:ty),*) $(-> $result:ty)?) => {
+        #[multiversion(targets(
+            "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt+avx512f+avx512bw+avx512cd+avx512dq+avx512vl",
+            "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+        ))]
+        fn $f32($($arg: $type),*) $(-> $result)? {
+            $module::$body::<f32>($($arg),*)
+        }
+
+        #[multiversion(targets(
+            "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt+avx512f+avx512bw+avx512cd+avx512dq+avx512vl",
+            "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+        ))]
+        fn $f64($($arg: $type),*) $(-> $result)? {
+            $module::$body::<f64>($($arg),*)
+        }
+    };
+}
+
+versions!(scale_f32, scale_f64, kernels::scale, (input: Operand<'_>, factor: f64, output: &mut Output<'_>));
+versions!(weighted_sum_f32, weighted_sum_f64, kernels::weighted_sum, (job: &WeightedSum<'_>, output: &mut Output<'_>));
+versions!(task_vectors_f32, task_vectors_f64, kernels::task_vectors, (job: &TaskVectors<'_>, output: &mut Output<'_>));
+versions!(products_f32, products_f64, statistics::products, (vectors: &[Delta<'_>], sums: &mut [f64]));
+versions!(columns_f32, columns_f64, statistics::column_products, (vectors: &[Delta<'_>], sums: &mut [f64]));
+versions!(
+    bracket_f32, bracket_f64, statistics::magnitude_bracket,
+    (delta: &Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> u64
+);
+versions!(
+    histogram_f32, histogram_f64, statistics::magnitude_histogram,
+    (delta: &Delta<'_>, digit: Digit, counts: &mut [u64])
+);
+versions!(
+    positions_f32, positions_f64, statistics::magnitude_positions,
+    (delta: &Delta<'_>, key: u64, limit: usize) -> Vec<usize>
+);
+versions!(count_f32, count_f64, statistics::magnitude_count, (delta: &Delta<'_>, key: u64) -> u64);
+versions!(
+    sums_f32, sums_f64, statistics::magnitude_sums,
+    (delta: &Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64)
+);
+versions!(
+    delta_statistics_f32, delta_statistics_f64, statistics::delta_statistics,
+    (base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics
+);
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn scale(&self, input: Operand<'_>, factor: f64, precision: Precision, mut output: Output<'_>) {
+        match precision {
+            Precision::F32 => scale_f32(input, factor, &mut output),
+            Precision::F64 => scale_f64(input, factor, &mut output),
+        }
+    }
+
+    fn weighted_sum(&self, job: &WeightedSum<'_>, mut output: Output<'_>) {
+        match job.precision {
+            Precision::F32 => weighted_sum_f32(job, &mut output),
+            Precision::F64 => weighted_sum_f64(job, &mut output),
+        }
+    }
+
+    fn task_vectors(&self, job: &TaskVectors<'_>, mut output: Output<'_>) {
+        match job.precision {
+            Precision::F32 => task_vectors_f32(job, &mut output),
+            Precision::F64 => task_vectors_f64(job, &mut output),
+        }
+    }
+
+    fn products(&self, vectors: &[Delta<'_>], sums: &mut [f64]) {
+        match vectors.first().map(|v| v.precision) {
+            Some(Precision::F64) => products_f64(vectors, sums),
+            _ => products_f32(vectors, sums),
+        }
+    }
+
+    fn column_products(&self, vectors: &[Delta<'_>], sums: &mut [f64]) {
+        match vectors.first().map(|v| v.precision) {
+            Some(Precision::F64) => columns_f64(vectors, sums),
+            _ => columns_f32(vectors, sums),
+        }
+    }
+
+    fn magnitude_bracket(&self, delta: Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> u64 {
+        match delta.precision {
+            Precision::F32 => bracket_f32(&delta, bracket, inside),
+            Precision::F64 => bracket_f64(&delta, bracket, inside),
+        }
+    }
+
+    fn magnitude_histogram(&self, delta: Delta<'_>, digit: Digit, counts: &mut [u64]) {
+        match delta.precision {
+            Precision::F32 => histogram_f32(&delta, digit, counts),
+            Precision::F64 => histogram_f64(&delta, digit, counts),
+        }
+    }
+
+    fn magnitude_positions(&self, delta: Delta<'_>, key: u64, limit: usize) -> Vec<usize> {
+        match delta.precision {
+            Precision::F32 => positions_f32(&delta, key, limit),
+            Precision::F64 => positions_f64(&delta, key, limit),
+        }
+    }
+
+    fn magnitude_count(&self, delta: Delta<'_>, key: u64) -> u64 {
+        match delta.precision {
+            Precision::F32 => count_f32(&delta, key),
+            Precision::F64 => count_f64(&delta, key),
+        }
+    }
+
+    fn magnitude_sums(&self, delta: Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64) {
+        match delta.precision {
+            Precision::F32 => sums_f32(&delta, selection, first_element),
+            Precision::F64 => sums_f64(&delta, selection, first_element),
+        }
+    }
+
+    fn delta_statistics(&self, base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics {
+        if base.dtype == DType::F64 || tuned.iter().any(|t| t.dtype == DType::F64) {
+            delta_statistics_f64(base, tuned)
+        } else {
+            delta_statistics_f32(base, tuned)
+        }
+    }
+}

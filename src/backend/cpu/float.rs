@@ -1,0 +1,218 @@
+//! The two working types, and moving blocks of elements in and out of them.
+
+use crate::backend::Operand;
+use crate::dtype::{
+    DType, bf16_to_f32, canonical_f32, canonical_f64, f16_to_f32, f32_to_bf16, f32_to_f16, f64_to_f32_odd,
+};
+
+/// Elements a kernel works on at a time: small enough for several buffers in the first-level cache,
+/// a multiple of the generator's group of 64.
+pub const BLOCK: usize = 1024;
+
+/// A working type.
+pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
+    /// An unsigned integer of the same width.
+    type Key: Copy + Ord + Into<u64> + Default;
+
+    fn from_f32(value: f32) -> Self;
+    fn from_f64(value: f64) -> Self;
+    fn to_f64(self) -> f64;
+    fn plus(self, other: Self) -> Self;
+    fn minus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
+    fn over(self, other: Self) -> Self;
+    /// `self * factor + addend` with one rounding.
+    fn fused(self, factor: Self, addend: Self) -> Self;
+    /// Bits without the sign.
+    fn key(self) -> Self::Key;
+    fn key_from(key: u64) -> Self::Key;
+    fn is_nan(self) -> bool;
+    fn to_bf16(self) -> u16;
+    fn to_f16(self) -> u16;
+    fn to_f32(self) -> f32;
+    /// Width of a key in bits.
+    const KEY_BITS: u32;
+}
+
+impl Float for f32 {
+    type Key = u32;
+    const KEY_BITS: u32 = 31;
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        f64::from(self)
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    fn over(self, other: Self) -> Self {
+        self / other
+    }
+    #[inline(always)]
+    fn fused(self, factor: Self, addend: Self) -> Self {
+        self.mul_add(factor, addend)
+    }
+    #[inline(always)]
+    fn key(self) -> u32 {
+        self.to_bits() & 0x7fff_ffff
+    }
+    #[inline(always)]
+    fn key_from(key: u64) -> u32 {
+        key as u32
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+    #[inline(always)]
+    fn to_bf16(self) -> u16 {
+        f32_to_bf16(self)
+    }
+    #[inline(always)]
+    fn to_f16(self) -> u16 {
+        f32_to_f16(self)
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        canonical_f32(self)
+    }
+}
+
+impl Float for f64 {
+    type Key = u64;
+    const KEY_BITS: u32 = 63;
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        Self::from(value)
+    }
+    #[inline(always)]
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn to_f64(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self - other
+    }
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self * other
+    }
+    #[inline(always)]
+    fn over(self, other: Self) -> Self {
+        self / other
+    }
+    #[inline(always)]
+    fn fused(self, factor: Self, addend: Self) -> Self {
+        self.mul_add(factor, addend)
+    }
+    #[inline(always)]
+    fn key(self) -> u64 {
+        self.to_bits() & 0x7fff_ffff_ffff_ffff
+    }
+    #[inline(always)]
+    fn key_from(key: u64) -> u64 {
+        key
+    }
+    #[inline(always)]
+    fn is_nan(self) -> bool {
+        self.is_nan()
+    }
+    #[inline(always)]
+    fn to_bf16(self) -> u16 {
+        f32_to_bf16(f64_to_f32_odd(self))
+    }
+    #[inline(always)]
+    fn to_f16(self) -> u16 {
+        f32_to_f16(f64_to_f32_odd(self))
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        canonical_f32(self as f32)
+    }
+}
+
+/// Reads elements `start..start + out.len()` of an operand.
+#[inline(always)]
+pub fn load<W: Float>(operand: &Operand<'_>, start: usize, out: &mut [W]) {
+    let width = operand.dtype.bytes();
+    let bytes = &operand.bytes[start * width..(start + out.len()) * width];
+    match operand.dtype {
+        DType::BF16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = W::from_f32(bf16_to_f32(u16::from_le_bytes(*b)));
+            }
+        }
+        DType::F16 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = W::from_f32(f16_to_f32(u16::from_le_bytes(*b)));
+            }
+        }
+        DType::F32 => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *o = W::from_f32(f32::from_le_bytes(*b));
+            }
+        }
+        // The planner only sends floats here; F64 is the last of them.
+        _ => {
+            for (o, b) in out.iter_mut().zip(bytes.as_chunks::<8>().0) {
+                *o = W::from_f64(f64::from_le_bytes(*b));
+            }
+        }
+    }
+}
+
+/// Writes `values` as elements from `start` on.
+#[inline(always)]
+pub fn store<W: Float>(values: &[W], dtype: DType, start: usize, out: &mut [u8]) {
+    let width = dtype.bytes();
+    let bytes = &mut out[start * width..(start + values.len()) * width];
+    match dtype {
+        DType::BF16 => {
+            for (b, v) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                *b = v.to_bf16().to_le_bytes();
+            }
+        }
+        DType::F16 => {
+            for (b, v) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(values) {
+                *b = v.to_f16().to_le_bytes();
+            }
+        }
+        DType::F32 => {
+            for (b, v) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+                *b = v.to_f32().to_le_bytes();
+            }
+        }
+        _ => {
+            for (b, v) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(values) {
+                *b = canonical_f64(v.to_f64()).to_le_bytes();
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! SHA-256 of files: computed, followed while a file is being written, and remembered for inputs.
+//!
+//! Hashing costs more than merging (about a second per gigabyte and core with the CPU's SHA
+//! instructions), so hashes of *inputs* are kept in a cache keyed by device, inode, size and the
+//! nanosecond modification and status-change times: a file that was touched in any way is hashed
+//! again. `billon verify` never trusts the cache.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use super::writer::{OutputFile, WriteError};
+use crate::event::CancelFlag;
+
+/// Bytes read at a time.
+const STEP: usize = 1 << 20;
+
+/// A digest in lower-case hexadecimal.
+fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of bytes in memory.
+#[must_use]
+pub fn sha256_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of a file; `Ok(None)` when cancelled.
+///
+/// # Errors
+/// What the operating system says.
+pub fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option<String>> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; STEP];
+    loop {
+        if cancel.is_cancelled() {
+            return Ok(None);
+        }
+        match file.read(&mut buffer)? {
+            0 => return Ok(Some(hex(&hasher.finalize()))),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// SHA-256 of a file that other threads are still writing: follows its completed prefix, so the
+/// hash is ready when the last byte is. `Ok(None)` when the file is abandoned.
+///
+/// # Errors
+/// When a written byte can't be read back.
+pub fn sha256_while_written(file: &OutputFile) -> Result<Option<String>, WriteError> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; STEP];
+    let mut position = 0;
+    while position < file.bytes() {
+        let Some(end) = file.wait_beyond(position) else { return Ok(None) };
+        while position < end {
+            let step = usize::try_from(end - position).map_or(STEP, |n| n.min(STEP));
+            let piece = &mut buffer[..step];
+            file.read_at(position, piece)?;
+            hasher.update(&*piece);
+            position += step as u64;
+        }
+    }
+    Ok(Some(hex(&hasher.finalize())))
+}
+
+/// Identity of a file's contents as far as the file system tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileState(String);
+
+impl FileState {
+    /// The state now; `None` for a file that is missing, or so young that it could change again
+    /// within the clock's granularity unnoticed.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let m = std::fs::metadata(path).ok()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        if u64::try_from(m.ctime()).is_ok_and(|changed| changed + 2 >= now) {
+            return None;
+        }
+        Some(Self(format!(
+            "{} {} {} {}.{:09} {}.{:09}",
+            m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()
+        )))
+    }
+}
+
+/// Remembered hashes of input files. A cache that can't be read or written is an empty one.
+#[derive(Debug, Default)]
+pub struct HashCache {
+    file: Option<PathBuf>,
+    entries: Vec<(String, String)>,
+}
+
+/// Entries kept when the file is trimmed.
+const MAX_ENTRIES: usize = 20_000;
+
+impl HashCache {
+    /// Opens the cache in `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`, else
+    /// `~/.cache/billon`; without any of them nothing is remembered.
+    #[must_use]
+    pub fn open_default() -> Self {
+        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let dir = var("BILLON_CACHE_DIR")
+            .or_else(|| var("XDG_CACHE_HOME").map(|d| d.join("billon")))
+            .or_else(|| var("HOME").map(|d| d.join(".cache/billon")));
+        dir.map(|dir| Self::open(&dir)).unwrap_or_default()
+    }
+
+    /// Opens the cache of a directory.
+    #[must_use]
+    pub fn open(dir: &Path) -> Self {
+        let file = dir.join("input-sha256");
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let mut entries: Vec<(String, String)> =
+            text.lines().filter_map(|l| l.rsplit_once(' ')).filter(|e| e.1.len() == 64).map(|(k, v)| (k.into(), v.into())).collect();
+        if entries.len() > MAX_ENTRIES {
+            entries.drain(..entries.len() - MAX_ENTRIES / 2);
+            let kept: String = entries.iter().map(|(k, v)| format!("{k} {v}\n")).collect();
+            // Losing the cache costs time, never correctness.
+            let _ = OpenOptions::new().write(true).truncate(true).open(&file).and_then(|mut f| f.write_all(kept.as_bytes()));
+        }
+        Self { file: Some(file), entries }
+    }
+
+    /// The remembered hash of a file that has not changed since.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<&str> {
+        let key = FileState::of(path)?.0;
+        self.entries.iter().rev().find(|(k, _)| *k == key).map(|(_, hash)| hash.as_str())
+    }
+
+    /// Remembers hashes, each with the state its file had both before and after it was hashed.
+    pub fn remember(&mut self, hashes: &[(FileState, String)]) {
+        let new: Vec<(String, String)> = hashes.iter().map(|(state, hash)| (state.0.clone(), hash.clone())).collect();
+        let lines: String = new.iter().map(|(k, v)| format!("{k} {v}\n")).collect();
+        self.entries.extend(new);
+        let Some(file) = self.file.as_ref().filter(|_| !lines.is_empty()) else { return };
+        if let Some(parent) = file.parent() {
+            let _ = std::fs::create_dir_all(parent);
+        }
+        let _ = OpenOptions::new().create(true).append(true).open(file).and_then(|mut f| f.write_all(lines.as_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_match_the_published_vector() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_file(&path, &CancelFlag::new()).unwrap().as_deref(), Some(expected));
+        assert_eq!(sha256_bytes(b"abc"), expected);
+    }
+
+    #[test]
+    fn the_cache_forgets_a_file_that_was_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"abc").unwrap();
+        assert_eq!(FileState::of(&path), None, "a file this young is never remembered");
+        let old = dir.path().join(".");
+        // The directory itself is younger than two seconds too; an old file of the system serves.
+        let system = Path::new("/proc/self/exe").canonicalize().unwrap_or(old);
+        let Some(state) = FileState::of(&system) else { return };
+        let mut cache = HashCache::open(dir.path());
+        cache.remember(&[(state, "1".repeat(64))]);
+        assert_eq!(HashCache::open(dir.path()).get(&system), Some("1".repeat(64).as_str()));
+        assert_eq!(cache.get(&path), None);
+    }
+}

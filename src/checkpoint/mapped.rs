@@ -1,0 +1,114 @@
+//! A read-only memory map that gives its pages back.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::{Advice, Mmap, UncheckedAdvice};
+
+/// A mapped file. Pages that were read count as resident memory until [`MappedFile::release`].
+#[derive(Debug)]
+pub struct MappedFile {
+    path: PathBuf,
+    map: Mmap,
+    page: u64,
+}
+
+impl MappedFile {
+    /// Maps `path` with sequential read-ahead.
+    ///
+    /// # Errors
+    /// What the operating system says when the file can't be opened or mapped.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // SAFETY: the map is read-only and private to this value. A file that another process
+        // shortens while it is mapped would fault; like every reader of mapped checkpoints we
+        // require that inputs are not modified during a run (documented in the README).
+        let map = unsafe { Mmap::map(&file)? };
+        if !map.is_empty() {
+            // Advice only: a kernel that ignores it is slower, not wrong.
+            let _ = map.advise(Advice::Sequential);
+        }
+        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
+        Ok(Self { path: path.into(), map, page })
+    }
+
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Length of the file in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Whether the file has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// All bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The bytes of a range; empty when it reaches outside the file (a validated header's ranges
+    /// never do).
+    #[must_use]
+    pub fn slice(&self, range: Range<u64>) -> &[u8] {
+        let bounds = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+        bounds.and_then(|(start, end)| self.map.get(start..end)).unwrap_or_default()
+    }
+
+    /// Tells the kernel that the pages of `range` are no longer needed here. The data stay in the
+    /// page cache and in the file; reading them again is correct and costs a minor fault.
+    /// The page that the range ends in is kept for whoever reads on.
+    pub fn release(&self, range: Range<u64>) {
+        let start = range.start / self.page * self.page;
+        let end = if range.end >= self.len() { self.len() } else { range.end / self.page * self.page };
+        if end <= start {
+            return;
+        }
+        let (Ok(offset), Ok(length)) = (usize::try_from(start), usize::try_from(end - start)) else { return };
+        // SAFETY: the map is a shared, read-only mapping of a file, so dropping its pages loses
+        // nothing: a later access, from any thread, maps the same file contents again.
+        let _ = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reaches both unsafe blocks: map, drop the pages, and read the same bytes again.
+    #[test]
+    fn released_pages_read_the_same_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let data: Vec<u8> = (0..100_000_u32).map(|i| (i * 7) as u8).collect();
+        std::fs::write(&path, &data).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        for range in [0..100_000_u64, 5000..50_000, 99_999..100_000, 10..20, 0..0] {
+            assert_eq!(file.slice(range.clone()), &data[range.start as usize..range.end as usize]);
+            file.release(range.clone());
+            assert_eq!(file.slice(range.clone()), &data[range.start as usize..range.end as usize]);
+        }
+        assert_eq!(file.slice(5..200_000), b"");
+    }
+
+    #[test]
+    fn an_empty_file_maps() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("empty");
+        std::fs::write(&path, b"").unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert!(file.is_empty());
+        file.release(0..10);
+    }
+}

@@ -1,0 +1,17 @@
+//! Safetensors checkpoints: reading mapped shards, planning and writing new ones.
+//!
+//! [`ModelDir`] opens a Hugging Face model directory and gives every tensor as a range of a mapped
+//! shard. [`layout`] plans output shards; [`writer`] fills them from any thread inside a staging
+//! directory that appears under its final name in one rename.
+
+pub mod config;
+pub mod hash;
+pub mod header;
+pub mod layout;
+pub mod mapped;
+pub mod model_dir;
+pub mod quantised;
+pub mod writer;
+
+pub use config::ModelConfig;
+pub use model_dir::{CheckpointError, ModelDir, Tensor};

@@ -1,0 +1,120 @@
+//! What a run tells while it works.
+//!
+//! Work takes a [`Progress`] (a reporter and the cancel flag) and never prints. Consumers live in
+//! `cli::report`. The order of calls is: one [`Event::PlanReady`], then any number of
+//! [`Event::BytesRead`], [`Event::BytesWritten`], [`Event::TensorDone`] and [`Event::Warning`],
+//! then one [`Event::Finished`]. A multi-stage recipe wraps each stage's sequence in
+//! [`Event::StageStarted`]. Warnings found while planning come before `PlanReady`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Cancelled;
+
+/// Something that happened; cheap to make, at most one per chunk in hot loops.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A stage of a multi-document recipe begins (`index` counts from 0).
+    StageStarted {
+        /// Position of the stage in execution order.
+        index: usize,
+        /// Number of stages.
+        count: usize,
+        /// The stage's `name:`, if it has one.
+        name: Option<String>,
+    },
+    /// Files are being hashed before the merge (bytes that need reading).
+    HashingInputs {
+        /// Bytes that were not in the hash cache.
+        bytes: u64,
+    },
+    /// The plan is complete; nothing has been computed yet.
+    PlanReady {
+        /// Output tensors.
+        tensors: usize,
+        /// Bytes of all mapped inputs that the plan reads at least once.
+        bytes_read: u64,
+        /// Bytes that will be written to shards.
+        bytes_written: u64,
+    },
+    /// Bytes of input consumed by the final pass since the last event of this kind.
+    BytesRead(u64),
+    /// Bytes of output written since the last event of this kind.
+    BytesWritten(u64),
+    /// An output tensor is complete.
+    TensorDone {
+        /// Its name.
+        name: String,
+    },
+    /// All bytes are computed; files are being synced and hashed.
+    Syncing,
+    /// Something the user should know; the run goes on.
+    Warning(String),
+    /// The output is published.
+    Finished,
+}
+
+/// Receives events, from any thread.
+pub trait Reporter: Sync {
+    /// Takes one event. Must return quickly: hot loops call it once a chunk.
+    fn event(&self, event: Event);
+}
+
+/// Drops every event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn event(&self, _event: Event) {}
+}
+
+/// A flag that asks long work to stop at the next chunk.
+#[derive(Debug, Default)]
+pub struct CancelFlag(AtomicBool);
+
+impl CancelFlag {
+    /// A flag that is not raised.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    /// Asks the work to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether someone asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// `Err(Cancelled)` once someone asked to stop.
+    ///
+    /// # Errors
+    /// [`Cancelled`] when the flag is raised.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+    }
+}
+
+/// What long work is given to talk to the outside.
+#[derive(Clone, Copy)]
+pub struct Progress<'a> {
+    /// Where events go.
+    pub reporter: &'a dyn Reporter,
+    /// Checked between chunks.
+    pub cancel: &'a CancelFlag,
+}
+
+impl Progress<'_> {
+    /// Sends one event.
+    pub fn event(&self, event: Event) {
+        self.reporter.event(event);
+    }
+
+    /// Sends a warning.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.reporter.event(Event::Warning(message.into()));
+    }
+}

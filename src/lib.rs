@@ -1,0 +1,21 @@
+//! Merge specialist language models and prove what the merge kept and what it forgot.
+//!
+//! Data flow one way: a [`recipe`] is planned against opened [`checkpoint`]s into a
+//! [`merge::plan::MergePlan`], which the executor turns into output shards through a [`backend`],
+//! chunk by chunk. The module list below is in dependency order; a test holds it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
+
+pub mod dtype;
+pub mod error;
+pub mod event;
+pub mod rng;
+
+pub mod checkpoint;
+pub mod hub;
+
+pub mod arch;
+
+pub mod recipe;
+
+pub use error::{Error, ErrorKind, Result};

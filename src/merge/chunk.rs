@@ -1,0 +1,42 @@
+//! Cutting tensors into fixed chunks.
+
+use std::ops::Range;
+
+/// Elements of a chunk. Fixed, whatever the thread count: sums are formed per chunk and added in
+/// chunk order, so this number is part of the result. A multiple of the generator's group of 64.
+pub const CHUNK_ELEMENTS: u64 = 512 * 1024;
+
+/// The chunks of a tensor of `elements` elements, in order.
+pub fn chunks(elements: u64) -> impl Iterator<Item = Range<u64>> {
+    (0..elements.div_ceil(CHUNK_ELEMENTS)).map(move |i| {
+        let start = i * CHUNK_ELEMENTS;
+        start..(start + CHUNK_ELEMENTS).min(elements)
+    })
+}
+
+/// Cuts a range of flat indices at multiples of `length`: pairs of row index and range.
+pub fn rows(range: Range<u64>, length: u64) -> impl Iterator<Item = (u64, Range<u64>)> {
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        (start < range.end && length > 0).then(|| {
+            let row = start / length;
+            let end = ((row + 1) * length).min(range.end);
+            let piece = start..end;
+            start = end;
+            (row, piece)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_cover_everything_once() {
+        assert_eq!(chunks(0).count(), 0);
+        assert_eq!(chunks(CHUNK_ELEMENTS + 1).last(), Some(CHUNK_ELEMENTS..CHUNK_ELEMENTS + 1));
+        let pieces: Vec<_> = rows(5..12, 4).collect();
+        assert_eq!(pieces, [(1, 5..8), (2, 8..12)]);
+    }
+}

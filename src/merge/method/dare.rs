@@ -1,0 +1,77 @@
+//! `dare_linear` and `dare_ties`: drop at random and rescale (arXiv 2311.03099).
+
+use super::task_arithmetic::{CONTRACT, sum_of_task_vectors};
+use super::ties::elected_mean;
+use super::{
+    INT8_MASK, InputContract, Map, Measured, MergeMethod, ParameterScope, ParameterSpec, Sparsify, Statistics,
+    TensorParameters,
+};
+
+/// Keeps each element of a task vector with probability `density`, rescales what is left so that
+/// the sum of magnitudes is as before, and adds the task vectors, with or without sign election.
+pub struct Dare {
+    name: &'static str,
+    summary: &'static str,
+    consensus: bool,
+}
+
+/// Without sign election.
+pub const DARE_LINEAR: Dare =
+    Dare { name: "dare_linear", summary: "randomly thinned, rescaled task vectors", consensus: false };
+/// With sign election.
+pub const DARE_TIES: Dare =
+    Dare { name: "dare_ties", summary: "randomly thinned, rescaled task vectors with sign election", consensus: true };
+
+const PARAMETERS: &[ParameterSpec] = &[
+    ParameterSpec::required("weight", ParameterScope::NonBaseInput),
+    ParameterSpec::number("density", ParameterScope::NonBaseInput, 1.0),
+    ParameterSpec::switch("normalize", false),
+    ParameterSpec::switch("rescale", true),
+    ParameterSpec::number("lambda", ParameterScope::Shared, 1.0),
+    INT8_MASK,
+];
+
+impl MergeMethod for Dare {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn reference(&self) -> &'static str {
+        "https://arxiv.org/abs/2311.03099"
+    }
+
+    fn parameters(&self) -> &'static [ParameterSpec] {
+        PARAMETERS
+    }
+
+    fn contract(&self) -> InputContract {
+        CONTRACT
+    }
+
+    fn check(&self, tensor: &TensorParameters) -> Result<(), String> {
+        match tensor.tuned_numbers("density").into_iter().find(|d| *d < 0.0) {
+            Some(density) => Err(format!("density {density} is not a probability")),
+            None => Ok(()),
+        }
+    }
+
+    fn statistics(&self, tensor: &TensorParameters) -> Statistics {
+        let rules = tensor.tuned().zip(tensor.tuned_numbers("density")).map(|(input, density)| {
+            if density >= 1.0 {
+                Sparsify::Keep
+            } else {
+                Sparsify::Random { density, key: tensor.stream_keys[input] }
+            }
+        });
+        Statistics::Sparsify { rules: rules.collect(), rescale: tensor.switch("rescale") }
+    }
+
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map {
+        let selections = measured.selections();
+        if self.consensus { elected_mean(tensor, selections) } else { sum_of_task_vectors(tensor, selections) }
+    }
+}

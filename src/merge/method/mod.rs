@@ -1,0 +1,304 @@
+//! Merge methods.
+//!
+//! A method is data: which parameters it has ([`ParameterSpec`]), which inputs it takes
+//! ([`InputContract`]), which [`Statistics`] it needs of a tensor, and which [`Map`] these lead to.
+//! The executor and the backends do the rest. Adding one is a file here and a line in
+//! [`REGISTRY`].
+
+use crate::recipe::setting::{ParameterKind, Value};
+
+pub use super::statistics::{Axis, Measured, Products, Sparsify, Statistics};
+
+mod dare;
+mod linear;
+mod nuslerp;
+mod passthrough;
+mod slerp;
+mod task_arithmetic;
+mod ties;
+
+/// Every method, in the order of the README's table.
+pub const REGISTRY: &[&dyn MergeMethod] = &[
+    &linear::Linear,
+    &slerp::Slerp,
+    &nuslerp::NuSlerp,
+    &task_arithmetic::TaskArithmetic,
+    &ties::Ties,
+    &dare::DARE_LINEAR,
+    &dare::DARE_TIES,
+    &passthrough::Passthrough,
+];
+
+/// The method of a name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static dyn MergeMethod> {
+    REGISTRY.iter().find(|method| method.name() == name).copied()
+}
+
+/// Parameters of methods that mergekit has and billon does not have yet: known, so that recipes
+/// that carry them get a warning and not an error.
+pub const FOREIGN_PARAMETERS: &[&str] = &[
+    "gamma", "epsilon", "select_topk", "filter_wise", "max_iter", "tol", "eps", "normalize_weights", "r", "alpha",
+    "int8_mask", "consensus_method",
+];
+
+/// Methods that mergekit has and billon does not have yet.
+pub const FOREIGN_METHODS: &[&str] = &[
+    "della", "della_linear", "breadcrumbs", "breadcrumbs_ties", "model_stock", "multislerp", "karcher", "sce", "ram",
+    "ramplus_tl", "nearswap", "arcee_fusion",
+];
+
+/// Who a parameter belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterScope {
+    /// One value per output tensor.
+    Shared,
+    /// One value per input.
+    Input,
+    /// One value per input that is not the base model.
+    NonBaseInput,
+}
+
+/// What holds when a recipe does not say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ParameterDefault {
+    /// The recipe must say.
+    Required,
+    /// No value.
+    Absent,
+    /// This value.
+    Value(Value),
+}
+
+/// One parameter of a method.
+#[derive(Debug, Clone, Copy)]
+pub struct ParameterSpec {
+    /// mergekit's key.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: ParameterKind,
+    /// Who it belongs to.
+    pub scope: ParameterScope,
+    /// What holds without it.
+    pub default: ParameterDefault,
+}
+
+impl ParameterSpec {
+    const fn new(name: &'static str, kind: ParameterKind, scope: ParameterScope, default: ParameterDefault) -> Self {
+        Self { name, kind, scope, default }
+    }
+
+    const fn number(name: &'static str, scope: ParameterScope, default: f64) -> Self {
+        Self::new(name, ParameterKind::Number, scope, ParameterDefault::Value(Value::Number(default)))
+    }
+
+    const fn required(name: &'static str, scope: ParameterScope) -> Self {
+        Self::new(name, ParameterKind::Number, scope, ParameterDefault::Required)
+    }
+
+    const fn switch(name: &'static str, default: bool) -> Self {
+        Self::new(
+            name,
+            ParameterKind::Boolean,
+            ParameterScope::Shared,
+            ParameterDefault::Value(Value::Boolean(default)),
+        )
+    }
+}
+
+/// Accepted and without effect: in mergekit it only changes the type of a temporary.
+const INT8_MASK: ParameterSpec = ParameterSpec::switch("int8_mask", false);
+
+/// What a method says about the base model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseRule {
+    /// Must be among the inputs.
+    Required,
+    /// Used when given.
+    Optional,
+    /// An input like any other.
+    Ignored,
+}
+
+/// How many inputs a method takes. With [`BaseRule::Ignored`] all inputs count, otherwise those
+/// that are not the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputContract {
+    /// The base model's part.
+    pub base: BaseRule,
+    /// Fewest inputs.
+    pub least: usize,
+    /// Most inputs.
+    pub most: usize,
+}
+
+/// A value set for a tensor: parameters in the order of the specs.
+pub type Values = Vec<(&'static str, Value)>;
+
+/// All a method knows of a tensor before its data are read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorParameters {
+    /// Dimensions, outermost first.
+    pub shape: Vec<u64>,
+    /// Shared parameters.
+    pub shared: Values,
+    /// Parameters of each input; a base model's entry may be empty.
+    pub inputs: Vec<Values>,
+    /// Position of the base model among the inputs.
+    pub base: Option<usize>,
+    /// Key of each input's random stream.
+    pub stream_keys: Vec<u64>,
+}
+
+impl TensorParameters {
+    /// A shared number (0 when absent, which specs with a default rule out).
+    #[must_use]
+    pub fn number(&self, name: &str) -> f64 {
+        number_in(&self.shared, name).unwrap_or(0.0)
+    }
+
+    /// A shared switch.
+    #[must_use]
+    pub fn switch(&self, name: &str) -> bool {
+        matches!(find_value(&self.shared, name), Some(Value::Boolean(true)))
+    }
+
+    /// A shared word.
+    #[must_use]
+    pub fn word(&self, name: &str) -> Option<&'static str> {
+        match find_value(&self.shared, name) {
+            Some(Value::Word(word)) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// Indices of the inputs that are not the base, in order.
+    pub fn tuned(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.inputs.len()).filter(|i| Some(*i) != self.base)
+    }
+
+    /// A number of input `index`.
+    #[must_use]
+    pub fn input_number(&self, index: usize, name: &str) -> Option<f64> {
+        number_in(&self.inputs[index], name)
+    }
+
+    /// A number of every input that is not the base, in order.
+    #[must_use]
+    pub fn tuned_numbers(&self, name: &str) -> Vec<f64> {
+        self.tuned().map(|i| self.input_number(i, name).unwrap_or(0.0)).collect()
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().product()
+    }
+}
+
+fn find_value(values: &Values, name: &str) -> Option<Value> {
+    values.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
+}
+
+fn number_in(values: &Values, name: &str) -> Option<f64> {
+    match find_value(values, name) {
+        Some(Value::Number(n)) => Some(n),
+        _ => None,
+    }
+}
+
+/// Coefficients of the inputs of a map.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Coefficients {
+    /// One per input.
+    Uniform(Vec<f64>),
+    /// `[row][input]`, rows along the last axis.
+    PerRow(Vec<Vec<f64>>),
+    /// `[input][column]`, columns along the first axis.
+    PerColumn(Vec<Vec<f64>>),
+}
+
+/// The elementwise pass that writes a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Map {
+    /// Input 0, bytes as they are when the dtype allows.
+    Copy,
+    /// Input 0 times a factor.
+    Scale {
+        /// The factor.
+        factor: f64,
+    },
+    /// See [`crate::backend::WeightedSum`]; coefficients for all inputs.
+    WeightedSum {
+        /// One per input.
+        coefficients: Coefficients,
+        /// Divides the sum.
+        divisor: Option<f64>,
+    },
+    /// See [`crate::backend::TaskVectors`]; coefficients for the inputs that are not the base.
+    TaskVectors {
+        /// One per non-base input.
+        coefficients: Coefficients,
+        /// One per non-base input.
+        selections: Vec<crate::backend::Selection>,
+        /// Elect signs.
+        consensus: bool,
+        /// Divide by the weights that took part.
+        normalize: bool,
+        /// Divides the sum (without consensus).
+        divisor: Option<f64>,
+        /// lambda.
+        scale: f64,
+    },
+}
+
+/// A merge method.
+pub trait MergeMethod: Sync {
+    /// mergekit's name.
+    fn name(&self) -> &'static str;
+
+    /// One line for tables.
+    fn summary(&self) -> &'static str;
+
+    /// Where it comes from, for model cards.
+    fn reference(&self) -> &'static str;
+
+    /// Its parameters.
+    fn parameters(&self) -> &'static [ParameterSpec];
+
+    /// What inputs it takes.
+    fn contract(&self) -> InputContract;
+
+    /// Whether a tensor that only one input has is copied instead of being an error.
+    fn copies_lone_tensor(&self) -> bool {
+        false
+    }
+
+    /// What must be measured before the map.
+    fn statistics(&self, _tensor: &TensorParameters) -> Statistics {
+        Statistics::None
+    }
+
+    /// The map, given the measurements that [`MergeMethod::statistics`] asked for.
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map;
+
+    /// Refuses values that have no meaning, before anything is written.
+    ///
+    /// # Errors
+    /// What is wrong, as a message.
+    fn check(&self, _tensor: &TensorParameters) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for dyn MergeMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The sum of weights a plain mean divides by: mergekit takes sums below 1e-8 for 1.
+fn guarded_sum(weights: &[f64]) -> f64 {
+    let sum: f64 = weights.iter().sum();
+    if sum.abs() < 1e-8 { 1.0 } else { sum }
+}

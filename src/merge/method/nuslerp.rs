@@ -1,0 +1,108 @@
+//! `nuslerp`: slerp with weights instead of `t`, optionally between task vectors, per row or column.
+
+use super::{
+    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, ParameterScope, ParameterSpec, Products,
+    Statistics, TensorParameters,
+};
+use crate::backend::Selection;
+
+/// Two models, `t = w2 / (w1 + w2)`. With a base their task vectors are interpolated.
+/// `nuslerp_flatten: false` treats each row as a vector of its own, and `nuslerp_row_wise: true`
+/// then each *column*: mergekit's name means the opposite of what it does, and recipes rely on it.
+pub struct NuSlerp;
+
+const PARAMETERS: &[ParameterSpec] = &[
+    ParameterSpec::required("weight", ParameterScope::NonBaseInput),
+    ParameterSpec::switch("nuslerp_flatten", true),
+    ParameterSpec::switch("nuslerp_row_wise", false),
+];
+
+impl NuSlerp {
+    fn axis(tensor: &TensorParameters) -> Axis {
+        // A vector has one row and counts as one in either direction.
+        if tensor.switch("nuslerp_flatten") || tensor.shape.len() < 2 {
+            Axis::Whole
+        } else if tensor.switch("nuslerp_row_wise") {
+            Axis::Columns
+        } else {
+            Axis::Rows
+        }
+    }
+}
+
+impl MergeMethod for NuSlerp {
+    fn name(&self) -> &'static str {
+        "nuslerp"
+    }
+
+    fn summary(&self) -> &'static str {
+        "weighted slerp of two models or task vectors, whole or per row"
+    }
+
+    fn reference(&self) -> &'static str {
+        "https://dl.acm.org/doi/10.1145/325165.325242"
+    }
+
+    fn parameters(&self) -> &'static [ParameterSpec] {
+        PARAMETERS
+    }
+
+    fn contract(&self) -> InputContract {
+        InputContract { base: BaseRule::Optional, least: 2, most: 2 }
+    }
+
+    fn copies_lone_tensor(&self) -> bool {
+        true
+    }
+
+    fn statistics(&self, tensor: &TensorParameters) -> Statistics {
+        Statistics::Products(Products {
+            axis: Self::axis(tensor),
+            vectors: tensor.tuned().collect(),
+            from_base: tensor.base.is_some(),
+        })
+    }
+
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map {
+        let weights = tensor.tuned_numbers("weight");
+        let sum = weights[0] + weights[1];
+        let t = if sum.abs() < 1e-6 { 0.5 } else { weights[1] / sum };
+        let vectors = (0..measured.pairs()).map(|i| {
+            let [aa, ab, bb] = measured.pair(i);
+            coefficients(t, aa, ab, bb)
+        });
+        let coefficients = match Self::axis(tensor) {
+            Axis::Whole => Coefficients::Uniform(vectors.flatten().collect()),
+            Axis::Rows => Coefficients::PerRow(vectors.map(|pair| pair.to_vec()).collect()),
+            Axis::Columns => {
+                let pairs: Vec<[f64; 2]> = vectors.collect();
+                Coefficients::PerColumn((0..2).map(|i| pairs.iter().map(|p| p[i]).collect()).collect())
+            }
+        };
+        if tensor.base.is_some() {
+            Map::TaskVectors {
+                coefficients,
+                selections: vec![Selection::All; 2],
+                consensus: false,
+                normalize: false,
+                divisor: None,
+                scale: 1.0,
+            }
+        } else {
+            Map::WeightedSum { coefficients, divisor: None }
+        }
+    }
+}
+
+/// Factors of both vectors; unit vectors divide by at least 1e-7, and only vectors that are
+/// parallel to the last bit are interpolated linearly.
+fn coefficients(t: f64, aa: f64, ab: f64, bb: f64) -> [f64; 2] {
+    let cosine = (ab / (aa.sqrt().max(1e-7) * bb.sqrt().max(1e-7))).clamp(-1.0, 1.0);
+    let sine_square = 1.0 - cosine * cosine;
+    if sine_square <= 1e-16 {
+        return [1.0 - t, t];
+    }
+    let angle = cosine.acos();
+    let sine = angle.sin();
+    [((1.0 - t) * angle).sin() / sine, (t * angle).sin() / sine]
+}

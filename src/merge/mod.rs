@@ -1,0 +1,29 @@
+//! Merging: a recipe and its checkpoints become a plan, the plan becomes an output directory.
+//!
+//! - [`method`]: one file per merge method; each says its parameters, which statistics it needs and
+//!   which map they lead to.
+//! - [`plan`]: every output tensor with its inputs, parameters, dtype and place, before any byte is
+//!   computed.
+//! - [`executor`]: chunks, threads, memory; runs a plan into a staging directory.
+//! - [`statistics`], [`trim`]: the passes before the map.
+//! - [`stages`]: recipes of several documents.
+//! - [`card`], [`lock`], [`verify`]: what is written beside the weights, and checking it later.
+
+pub mod card;
+pub mod chunk;
+pub mod executor;
+pub mod lock;
+pub mod method;
+pub mod output;
+pub mod parameters;
+pub mod plan;
+pub mod report;
+pub mod sources;
+pub mod stages;
+pub mod statistics;
+pub mod trim;
+pub mod verify;
+
+pub use plan::{MergePlan, PlanOptions};
+pub use report::MergeReport;
+pub use stages::{MergeOptions, merge, plan_recipe};

@@ -1,0 +1,387 @@
+//! What a method may ask to be measured, and the passes that measure it.
+//!
+//! A [`Measurement`] sees every chunk of a tensor once per round, in any order and from any thread,
+//! and must not let that order show: counts are integers, and floating-point parts are added in
+//! chunk order by [`InOrder`].
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use super::chunk::rows;
+use super::trim::{Trim, WholeModelThresholds};
+use crate::backend::{Backend, Delta, Operand, Precision, Selection};
+use crate::rng::Philox;
+
+/// Which elements form one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axis {
+    /// The whole tensor.
+    Whole,
+    /// Each run along the last axis.
+    Rows,
+    /// Each run along the first axis.
+    Columns,
+}
+
+/// Dot products of all pairs of some inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Products {
+    /// What a vector is.
+    pub axis: Axis,
+    /// Input indices.
+    pub vectors: Vec<usize>,
+    /// Subtract the base first.
+    pub from_base: bool,
+}
+
+/// Which elements of a task vector a method wants.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sparsify {
+    /// All.
+    Keep,
+    /// None.
+    Drop,
+    /// The `keep` largest in magnitude of this tensor.
+    Largest {
+        /// How many.
+        keep: u64,
+    },
+    /// The share `density` that is largest in the whole task vector.
+    LargestOfModel {
+        /// Share of all elements.
+        density: f64,
+    },
+    /// A random share.
+    Random {
+        /// Probability of being kept.
+        density: f64,
+        /// Key of the stream.
+        key: u64,
+    },
+}
+
+/// Everything a method may ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Statistics {
+    /// Nothing.
+    None,
+    /// Dot products.
+    Products(Products),
+    /// Selections of the inputs that are not the base, in order.
+    Sparsify {
+        /// One rule per non-base input.
+        rules: Vec<Sparsify>,
+        /// Multiply what is kept by `sum |d| / sum |kept|`.
+        rescale: bool,
+    },
+}
+
+impl Statistics {
+    /// Whether the data must be read before the map.
+    #[must_use]
+    pub fn needs_data(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Products(_) => true,
+            Self::Sparsify { rules, rescale } => rules.iter().any(|rule| match rule {
+                Sparsify::Keep | Sparsify::Drop => false,
+                Sparsify::Largest { .. } => true,
+                Sparsify::LargestOfModel { .. } | Sparsify::Random { .. } => *rescale,
+            }),
+        }
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measured {
+    /// Nothing was asked.
+    Nothing,
+    /// Products of all pairs, per vector.
+    Products {
+        /// Products per vector.
+        pairs: usize,
+        /// All vectors' products, one after the other.
+        sums: Vec<f64>,
+    },
+    /// One selection per non-base input.
+    Selections(Vec<Selection>),
+}
+
+impl Measured {
+    /// The three products `aa, ab, bb` of vector `index` of a pair of inputs.
+    #[must_use]
+    pub fn pair(&self, index: usize) -> [f64; 3] {
+        match self {
+            Self::Products { sums, .. } => sums.get(index * 3..index * 3 + 3).map_or([0.0; 3], |s| [s[0], s[1], s[2]]),
+            _ => [0.0; 3],
+        }
+    }
+
+    /// Number of vectors measured.
+    #[must_use]
+    pub fn pairs(&self) -> usize {
+        match self {
+            Self::Products { pairs, sums } => sums.len() / (*pairs).max(1),
+            _ => 0,
+        }
+    }
+
+    /// The selections.
+    #[must_use]
+    pub fn selections(&self) -> Vec<Selection> {
+        match self {
+            Self::Selections(selections) => selections.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The chunk of every input that a pass looks at.
+#[derive(Debug)]
+pub struct ChunkInputs<'a> {
+    /// Index of the chunk in its tensor.
+    pub index: usize,
+    /// Flat element range.
+    pub range: Range<u64>,
+    /// Each input's part.
+    pub operands: Vec<Operand<'a>>,
+    /// Position of the base.
+    pub base: Option<usize>,
+    /// Working type.
+    pub precision: Precision,
+}
+
+impl<'a> ChunkInputs<'a> {
+    /// Input `index` minus the base.
+    #[must_use]
+    pub fn delta(&self, index: usize) -> Delta<'a> {
+        Delta { base: self.base.map(|b| self.operands[b]), tuned: self.operands[index], precision: self.precision }
+    }
+
+    /// The same chunk cut down to a piece of its range.
+    #[must_use]
+    pub fn piece(&self, range: &Range<u64>) -> Self {
+        let (start, end) = ((range.start - self.range.start) as usize, (range.end - self.range.start) as usize);
+        Self {
+            index: self.index,
+            range: range.clone(),
+            operands: self.operands.iter().map(|o| o.slice(start, end)).collect(),
+            base: self.base,
+            precision: self.precision,
+        }
+    }
+}
+
+/// Passes over a tensor's chunks.
+pub trait Measurement: Send + Sync {
+    /// Looks at one chunk; called once per chunk and round.
+    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>);
+
+    /// Ends a round; `true` asks for another one.
+    fn next_round(&mut self) -> bool;
+
+    /// The result, after the last round.
+    fn finish(&mut self) -> Measured;
+}
+
+/// Starts measuring; `None` when no data are needed and the result is already known.
+///
+/// `tuned` are the indices of the inputs that are not the base, `elements` the tensor's size and
+/// `whole_model` the thresholds of model-wide trimming, found beforehand.
+pub fn begin(
+    statistics: &Statistics,
+    shape: &[u64],
+    tuned: &[usize],
+    precision: Precision,
+    whole_model: &WholeModelThresholds,
+    models: &[usize],
+) -> Result<Box<dyn Measurement>, Measured> {
+    let elements: u64 = shape.iter().product();
+    match statistics {
+        Statistics::None => Err(Measured::Nothing),
+        Statistics::Products(products) => Ok(Box::new(ProductSums::new(products.clone(), shape))),
+        Statistics::Sparsify { rules, rescale } => {
+            let trims = rules.iter().zip(tuned).map(|(rule, &input)| match *rule {
+                Sparsify::Keep => Trim::known(input, Selection::All),
+                Sparsify::Drop => Trim::known(input, Selection::Nothing),
+                Sparsify::Largest { keep } => Trim::largest(input, keep, elements, precision),
+                Sparsify::LargestOfModel { density } => {
+                    Trim::known(input, whole_model.selection(models[input], density))
+                }
+                Sparsify::Random { density, key } => Trim::known(
+                    input,
+                    Selection::Random {
+                        stream: Philox::new(key),
+                        keep_below: (density.clamp(0.0, 1.0) * 4_294_967_296.0).round() as u64,
+                        rescale: 1.0,
+                    },
+                ),
+            });
+            let trims: Vec<Trim> = trims.collect();
+            if statistics.needs_data() {
+                Ok(Box::new(Selecting { trims, rescale: *rescale, sums: None }))
+            } else {
+                Err(Measured::Selections(trims.iter().map(Trim::selection).collect()))
+            }
+        }
+    }
+}
+
+/// Adds parts in the order of their index whatever order they arrive in. Chunks are handed out in
+/// order, so at most one part per thread waits.
+#[derive(Debug)]
+pub struct InOrder<T>(Mutex<(usize, BTreeMap<usize, T>)>);
+
+impl<T> Default for InOrder<T> {
+    fn default() -> Self {
+        Self(Mutex::new((0, BTreeMap::new())))
+    }
+}
+
+impl<T> InOrder<T> {
+    /// Calls `add` with this part and those waiting for it, in order.
+    pub fn submit(&self, index: usize, part: T, mut add: impl FnMut(T)) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.1.insert(index, part);
+        loop {
+            let next = state.0;
+            let Some(part) = state.1.remove(&next) else { return };
+            add(part);
+            state.0 += 1;
+        }
+    }
+}
+
+/// Dot products along an axis.
+struct ProductSums {
+    spec: Products,
+    pairs: usize,
+    /// Elements of a row: the last axis, or all but the first one for columns.
+    row: u64,
+    sums: Mutex<Vec<f64>>,
+    /// Parts of a chunk: index of the first sum, and sums.
+    parts: InOrder<Vec<(usize, Vec<f64>)>>,
+}
+
+impl ProductSums {
+    fn new(spec: Products, shape: &[u64]) -> Self {
+        let elements: u64 = shape.iter().product();
+        let first = shape.first().copied().unwrap_or(1).max(1);
+        let last = shape.last().copied().unwrap_or(1).max(1);
+        let (row, vectors) = match spec.axis {
+            Axis::Whole => (elements.max(1), 1),
+            Axis::Rows => (last, elements / last),
+            Axis::Columns => (elements / first, elements / first),
+        };
+        let pairs = spec.vectors.len() * (spec.vectors.len() + 1) / 2;
+        let sums = Mutex::new(vec![0.0; pairs * vectors as usize]);
+        Self { spec, pairs, row, sums, parts: InOrder::default() }
+    }
+
+    fn vectors<'a>(&self, chunk: &ChunkInputs<'a>) -> Vec<Delta<'a>> {
+        let plain = |i: usize| Delta { base: None, tuned: chunk.operands[i], precision: chunk.precision };
+        self.spec.vectors.iter().map(|&i| if self.spec.from_base { chunk.delta(i) } else { plain(i) }).collect()
+    }
+}
+
+impl Measurement for ProductSums {
+    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+        let mut parts = Vec::new();
+        if self.spec.axis == Axis::Columns {
+            let mut columns = vec![0.0; self.pairs * self.row as usize];
+            for (row, range) in rows(chunk.range.clone(), self.row) {
+                let vectors = self.vectors(&chunk.piece(&range));
+                let first = (range.start - row * self.row) as usize * self.pairs;
+                let last = (range.end - row * self.row) as usize * self.pairs;
+                backend.column_products(&vectors, &mut columns[first..last]);
+            }
+            parts.push((0, columns));
+        } else {
+            for (row, range) in rows(chunk.range.clone(), self.row) {
+                let mut sums = vec![0.0; self.pairs];
+                backend.products(&self.vectors(&chunk.piece(&range)), &mut sums);
+                parts.push((row as usize * self.pairs, sums));
+            }
+        }
+        self.parts.submit(chunk.index, parts, |parts| {
+            let mut totals = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
+            for (first, sums) in parts {
+                totals[first..].iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            }
+        });
+    }
+
+    fn next_round(&mut self) -> bool {
+        false
+    }
+
+    fn finish(&mut self) -> Measured {
+        let sums = std::mem::take(self.sums.get_mut().unwrap_or_else(PoisonError::into_inner));
+        Measured::Products { pairs: self.pairs, sums }
+    }
+}
+
+/// Trims of all task vectors of a tensor side by side, then the rescaling sums.
+struct Selecting {
+    trims: Vec<Trim>,
+    rescale: bool,
+    sums: Option<RescaleSums>,
+}
+
+#[derive(Default)]
+struct RescaleSums {
+    totals: Mutex<Vec<(f64, f64)>>,
+    parts: InOrder<Vec<(f64, f64)>>,
+}
+
+/// Sums below this are not worth dividing by (mergekit's rule).
+const SMALL_SUM: f64 = 1e-7;
+
+impl Measurement for Selecting {
+    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+        let Some(sums) = &self.sums else {
+            for trim in &self.trims {
+                trim.visit(backend, chunk);
+            }
+            return;
+        };
+        let part = self.trims.iter().map(|trim| match trim.selection() {
+            Selection::All | Selection::Nothing => (0.0, 0.0),
+            selection => backend.magnitude_sums(chunk.delta(trim.input()), selection, chunk.range.start),
+        });
+        sums.parts.submit(chunk.index, part.collect(), |part| {
+            let mut totals = sums.totals.lock().unwrap_or_else(PoisonError::into_inner);
+            for (total, part) in totals.iter_mut().zip(part) {
+                total.0 += part.0;
+                total.1 += part.1;
+            }
+        });
+    }
+
+    fn next_round(&mut self) -> bool {
+        if let Some(sums) = &mut self.sums {
+            let totals = std::mem::take(sums.totals.get_mut().unwrap_or_else(PoisonError::into_inner));
+            for (trim, (all, kept)) in self.trims.iter_mut().zip(totals) {
+                let factor = if all < SMALL_SUM || kept < SMALL_SUM { 1.0 } else { all / kept };
+                trim.rescale(factor);
+            }
+            return false;
+        }
+        let mut again = false;
+        for trim in &mut self.trims {
+            again |= trim.next_round();
+        }
+        if !again && self.rescale {
+            let totals = Mutex::new(vec![(0.0, 0.0); self.trims.len()]);
+            self.sums = Some(RescaleSums { totals, parts: InOrder::default() });
+            return true;
+        }
+        again
+    }
+
+    fn finish(&mut self) -> Measured {
+        Measured::Selections(self.trims.iter().map(Trim::selection).collect())
+    }
+}

@@ -1,0 +1,77 @@
+//! Model references: `path[@revision][+adapter[@revision]]`, as text or as an object.
+
+use std::fmt;
+
+/// A model, and optionally an adapter on top of it, as a recipe names them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelReference {
+    /// Local directory or repository id.
+    pub path: String,
+    /// Branch, tag or commit.
+    pub revision: Option<String>,
+    /// A LoRA adapter: path and revision.
+    pub adapter: Option<(String, Option<String>)>,
+}
+
+impl ModelReference {
+    /// Parses the text form.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a message.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let split = |part: &str| -> Result<(String, Option<String>), String> {
+            let mut pieces = part.split('@');
+            let path = pieces.next().unwrap_or_default();
+            let revision = pieces.next();
+            if pieces.next().is_some() {
+                return Err(format!("model reference `{text}` has more than one `@` in a part"));
+            }
+            if path.is_empty() || revision == Some("") {
+                return Err(format!("model reference `{text}` has an empty part"));
+            }
+            Ok((path.to_owned(), revision.map(str::to_owned)))
+        };
+        let mut parts = text.split('+');
+        let (path, revision) = split(parts.next().unwrap_or_default())?;
+        let adapter = parts.next().map(split).transpose()?;
+        if parts.next().is_some() {
+            return Err(format!("model reference `{text}` has more than one `+`"));
+        }
+        Ok(Self { path, revision, adapter })
+    }
+
+    /// A reference to a plain directory.
+    #[must_use]
+    pub fn directory(path: &str) -> Self {
+        Self { path: path.to_owned(), revision: None, adapter: None }
+    }
+}
+
+impl fmt::Display for ModelReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut part = |path: &str, revision: &Option<String>| match revision {
+            Some(revision) => write!(f, "{path}@{revision}"),
+            None => write!(f, "{path}"),
+        };
+        part(&self.path, &self.revision)?;
+        if let Some((path, revision)) = &self.adapter {
+            part(&format!("+{path}"), revision)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_round_trip_and_bad_ones_are_refused() {
+        for text in ["./a/b", "org/name", "org/name@main", "org/name@v1+me/lora@x", "a+b"] {
+            assert_eq!(ModelReference::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["", "a+b+c", "a@b@c", "a@", "@b", "a+"] {
+            assert!(ModelReference::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Parameter values: scalars, gradients over layers, and conditionals by tensor name.
+//!
+//! The rules are mergekit's. A list of scalars is a gradient, interpolated at a tensor's position
+//! `t` in 0..=1; a list of `{filter, value}` takes the first whose filter is a substring of the
+//! tensor's name; an absent filter or `*` matches everything.
+
+use super::diagnostic::Diagnostics;
+use super::yaml::{self, Kind, Node, Span, Spanned};
+
+/// The type a method expects of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// A finite number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+impl ParameterKind {
+    fn expected(self) -> String {
+        match self {
+            Self::Number => "a number".to_owned(),
+            Self::Boolean => "true or false".to_owned(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+        }
+    }
+
+    fn read(self, text: &str) -> Option<Value> {
+        match self {
+            Self::Number => yaml::number(text).filter(|n| n.is_finite()).map(Value::Number),
+            Self::Boolean => yaml::boolean(text).map(Value::Boolean),
+            Self::Choice(words) => words.iter().find(|w| **w == text).map(|w| Value::Word(w)),
+        }
+    }
+}
+
+/// A parameter's value for one tensor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// A number, in double precision.
+    Number(f64),
+    /// A switch.
+    Boolean(bool),
+    /// A word of a [`ParameterKind::Choice`].
+    Word(&'static str),
+}
+
+/// One value, or several to be interpolated over the layers.
+#[derive(Debug, Clone, PartialEq)]
+enum Curve {
+    Constant(Spanned<String>),
+    Gradient(Vec<Spanned<String>>),
+}
+
+impl Curve {
+    fn scalars(&self) -> &[Spanned<String>] {
+        match self {
+            Self::Constant(scalar) => std::slice::from_ref(scalar),
+            Self::Gradient(scalars) => scalars,
+        }
+    }
+
+    /// The value at position `t`; `None` for an empty list or a scalar of the wrong type (which
+    /// [`Setting::check`] reports).
+    fn evaluate(&self, kind: ParameterKind, t: f64) -> Option<Value> {
+        let values: Option<Vec<Value>> = self.scalars().iter().map(|s| kind.read(&s.value)).collect();
+        let values = values.filter(|v| !v.is_empty())?;
+        let s = t * (values.len() - 1) as f64;
+        let i = (s.floor() as usize).min(values.len() - 1);
+        let j = (i + 1).min(values.len() - 1);
+        let fraction = s - i as f64;
+        match (values[i], values[j]) {
+            (Value::Number(a), Value::Number(b)) => Some(Value::Number((1.0 - fraction) * a + fraction * b)),
+            (discrete, _) => Some(discrete),
+        }
+    }
+}
+
+/// A value with the substring that a tensor's name must contain.
+#[derive(Debug, Clone, PartialEq)]
+struct Condition {
+    filter: Option<Spanned<String>>,
+    curve: Curve,
+}
+
+/// All a recipe says about one parameter in one place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Setting {
+    conditions: Vec<Condition>,
+}
+
+impl Setting {
+    /// Reads a setting; faults are noted.
+    pub fn parse(node: &Node, diagnostics: &mut Diagnostics) -> Self {
+        let conditions = match &node.kind {
+            Kind::Sequence(items) if items.iter().any(|i| matches!(i.kind, Kind::Mapping(_))) => items
+                .iter()
+                .filter_map(|item| match &item.kind {
+                    Kind::Mapping(entries) => condition(item, entries, diagnostics),
+                    _ => {
+                        diagnostics.error_help(
+                            item.span,
+                            "a list may not mix plain values and conditions",
+                            "write the plain value last, as `- value: ...`",
+                        );
+                        None
+                    }
+                })
+                .collect(),
+            Kind::Mapping(entries) => condition(node, entries, diagnostics).into_iter().collect(),
+            _ => curve(node, diagnostics).map(|curve| Condition { filter: None, curve }).into_iter().collect(),
+        };
+        Self { conditions }
+    }
+
+    /// A plain value, for defaults given outside a recipe.
+    #[must_use]
+    pub fn constant(text: &str, span: Span) -> Self {
+        let curve = Curve::Constant(Spanned { value: text.to_owned(), span });
+        Self { conditions: vec![Condition { filter: None, curve }] }
+    }
+
+    /// Notes every scalar that is not of the expected type.
+    pub fn check(&self, name: &str, kind: ParameterKind, diagnostics: &mut Diagnostics) {
+        for scalar in self.conditions.iter().flat_map(|c| c.curve.scalars()) {
+            if kind.read(&scalar.value).is_none() {
+                let message = format!("`{name}` expects {}, not `{}`", kind.expected(), scalar.value);
+                diagnostics.error(scalar.span, message);
+            }
+        }
+    }
+
+    /// The value for a tensor, and the place of the filter that chose it; `None` when no condition
+    /// applies.
+    #[must_use]
+    pub fn evaluate(&self, kind: ParameterKind, tensor: &str, t: f64) -> Option<(Value, Option<Span>)> {
+        let condition = self.conditions.iter().find(|c| c.filter.as_ref().is_none_or(|f| matches(&f.value, tensor)))?;
+        let value = condition.curve.evaluate(kind, t)?;
+        Some((value, condition.filter.as_ref().map(|f| f.span)))
+    }
+
+    /// The filters, in order.
+    pub fn filters(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.conditions.iter().filter_map(|c| c.filter.as_ref())
+    }
+}
+
+/// mergekit's filter rule.
+#[must_use]
+pub fn matches(filter: &str, tensor: &str) -> bool {
+    filter == "*" || tensor.contains(filter)
+}
+
+fn curve(node: &Node, diagnostics: &mut Diagnostics) -> Option<Curve> {
+    let scalar = |node: &Node, diagnostics: &mut Diagnostics| match node.text() {
+        Some(text) => Some(Spanned { value: text.to_owned(), span: node.span }),
+        None => {
+            diagnostics.error(node.span, format!("expected a value, found {}", node.describe()));
+            None
+        }
+    };
+    match &node.kind {
+        Kind::Sequence(items) => {
+            Some(Curve::Gradient(items.iter().filter_map(|item| scalar(item, diagnostics)).collect()))
+        }
+        Kind::Null => None,
+        _ => scalar(node, diagnostics).map(Curve::Constant),
+    }
+}
+
+fn condition(node: &Node, entries: &[(Spanned<String>, Node)], diagnostics: &mut Diagnostics) -> Option<Condition> {
+    let mut filter = None;
+    let mut value = None;
+    for (key, entry) in entries {
+        match (key.value.as_str(), &entry.kind) {
+            ("filter", Kind::Null) => {}
+            ("filter", Kind::Scalar { text, .. }) => filter = Some(Spanned { value: text.clone(), span: entry.span }),
+            ("filter", _) => diagnostics.error(entry.span, "a filter is a part of a tensor name"),
+            ("value", _) => value = curve(entry, diagnostics),
+            (other, _) => diagnostics.unknown(key.span, "key", other, &["filter", "value"]),
+        }
+    }
+    if value.is_none() {
+        diagnostics.error(node.span, "a condition needs a `value`");
+    }
+    value.map(|curve| Condition { filter, curve })
+}
+
+/// Parameters of one scope, by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Parameters {
+    entries: Vec<(Spanned<String>, Setting)>,
+}
+
+impl Parameters {
+    /// Reads a `parameters:` mapping.
+    pub fn parse(node: &Node, diagnostics: &mut Diagnostics) -> Self {
+        let entries = match &node.kind {
+            Kind::Null => Vec::new(),
+            Kind::Mapping(entries) => {
+                entries.iter().map(|(key, value)| (key.clone(), Setting::parse(value, diagnostics))).collect()
+            }
+            _ => {
+                diagnostics.error(node.span, format!("`parameters` is a mapping, not {}", node.describe()));
+                Vec::new()
+            }
+        };
+        Self { entries }
+    }
+
+    /// The setting of a parameter.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Setting> {
+        self.entries.iter().find(|(key, _)| key.value == name).map(|(_, setting)| setting)
+    }
+
+    /// Sets a parameter, replacing what was there.
+    pub fn set(&mut self, name: &str, span: Span, setting: Setting) {
+        self.entries.retain(|(key, _)| key.value != name);
+        self.entries.push((Spanned { value: name.to_owned(), span }, setting));
+    }
+
+    /// All parameters in order of writing.
+    pub fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &Setting)> {
+        self.entries.iter().map(|(key, setting)| (key, setting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diagnostic::SourceText;
+    use super::*;
+    use std::sync::Arc;
+
+    fn setting(text: &str) -> (Setting, Diagnostics) {
+        let source = Arc::new(SourceText { name: "r".into(), text: text.into() });
+        let mut diagnostics = Diagnostics::new(source, false);
+        let nodes = yaml::parse(text, &mut diagnostics);
+        (Setting::parse(&nodes[0], &mut diagnostics), diagnostics)
+    }
+
+    fn number(setting: &Setting, tensor: &str, t: f64) -> Option<f64> {
+        match setting.evaluate(ParameterKind::Number, tensor, t) {
+            Some((Value::Number(n), _)) => Some(n),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn gradients_interpolate_in_double_precision() {
+        let (gradient, _) = setting("[0, 0.5, 0.3, 0.7, 1]");
+        for (t, expected) in [(0.0, 0.0), (0.25, 0.5), (0.375, 0.4), (1.0, 1.0)] {
+            assert!((number(&gradient, "x", t).unwrap() - expected).abs() < 1e-15);
+        }
+        let (switches, _) = setting("[true, false]");
+        assert_eq!(switches.evaluate(ParameterKind::Boolean, "x", 0.99).unwrap().0, Value::Boolean(true));
+        assert_eq!(switches.evaluate(ParameterKind::Boolean, "x", 1.0).unwrap().0, Value::Boolean(false));
+        assert_eq!(number(&setting("[]").0, "x", 0.5), None);
+    }
+
+    #[test]
+    fn the_first_matching_filter_wins() {
+        let (list, diagnostics) = setting("- filter: attn\n  value: [0, 1]\n- {filter: '*', value: '1e-5'}\n");
+        assert!(!diagnostics.has_errors());
+        assert_eq!(number(&list, "self_attn.q", 0.5), Some(0.5));
+        assert_eq!(number(&list, "mlp", 0.5), Some(1e-5));
+        let (only, _) = setting("{filter: attn, value: 2}");
+        assert_eq!(number(&only, "mlp", 0.0), None);
+    }
+
+    #[test]
+    fn wrong_shapes_and_types_are_noted() {
+        for text in ["- 1\n- {value: 2}", "- {filter: x}", "- {filter: [a], value: 1}", "- {fliter: a, value: 1}"] {
+            assert!(setting(text).1.has_errors(), "{text}");
+        }
+        let (word, mut diagnostics) = setting("abc");
+        word.check("weight", ParameterKind::Number, &mut diagnostics);
+        assert!(diagnostics.check().unwrap_err().to_string().contains("`weight` expects a number, not `abc`"));
+    }
+}
