@@ -15,7 +15,12 @@ pub mod checkpoint;
 pub mod hub;
 
 pub mod arch;
+pub mod backend;
 
 pub mod recipe;
+
+pub mod merge;
+
+pub mod cli;
 
 pub use error::{Error, ErrorKind, Result};

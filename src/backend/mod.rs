@@ -259,6 +259,9 @@ pub trait Backend: Sync {
     /// `first_element` is as in [`TaskVectors`].
     fn magnitude_sums(&self, delta: Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64);
 
+    /// Number of infinite and NaN elements.
+    fn non_finite(&self, values: Operand<'_>) -> u64;
+
     /// Statistics for looking at models: see [`DeltaStatistics`].
     fn delta_statistics(&self, base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics;
 }

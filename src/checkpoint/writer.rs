@@ -77,8 +77,9 @@ pub struct StagingDir {
     path: PathBuf,
     replace: bool,
     published: bool,
-    /// Holds a lock on the directory for as long as it is in use.
-    _lock: File,
+    /// Holds a lock on the directory for as long as it is in use; none for a directory inside
+    /// another staging directory.
+    _lock: Option<File>,
 }
 
 impl StagingDir {
@@ -105,13 +106,29 @@ impl StagingDir {
         let lock = File::open(&path).map_err(failed(&path))?;
         // A file system without locks only loses the sweeping of leftovers.
         let _ = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self { target, path, replace, published: false, _lock: lock })
+        Ok(Self { target, path, replace, published: false, _lock: Some(lock) })
     }
 
     /// The staging directory itself.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where it will appear.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// A directory inside this one, which appears and disappears with it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn nested(&self, name: &str) -> Result<Self, WriteError> {
+        let path = self.path.join(name);
+        fs::create_dir(&path).map_err(failed(&path))?;
+        Ok(Self { target: path.clone(), path, replace: false, published: true, _lock: None })
     }
 
     /// Writes a small file and syncs it.

@@ -202,7 +202,7 @@ impl Search {
             }
             Round::Scan { bracket, found } => {
                 let found = std::mem::take(into_inner(found));
-                match self.select(*bracket, &found) {
+                match select(self.keep, *bracket, &found) {
                     Outcome::Selection(selection) => return Some(selection),
                     Outcome::Ties { key, wanted, per_chunk } => place(key, wanted, &per_chunk),
                     Outcome::Missed => first_digit(self.precision),
@@ -229,34 +229,35 @@ impl Search {
         self.round = next;
         None
     }
+}
 
-    fn select(&self, bracket: Bracket, found: &Found) -> Outcome {
-        if found.overflow || found.above >= self.keep {
-            return Outcome::Missed;
-        }
-        let wanted = self.keep - found.above;
-        if wanted > found.collected {
-            // Everything above zero was seen and there is not enough of it: zeros fill up.
-            let complete = bracket.low <= 1;
-            return if complete { Outcome::Selection(Selection::All) } else { Outcome::Missed };
-        }
-        let mut keys: Vec<u32> = found.per_chunk.values().flatten().copied().collect();
-        let rank = (wanted - 1) as usize;
-        let (larger, offset, _) = keys.select_nth_unstable_by(rank, |a, b| b.cmp(a));
-        let offset = *offset;
-        let above = larger.iter().filter(|k| **k > offset).count() as u64;
-        let per_chunk: BTreeMap<usize, u64> = found
-            .per_chunk
-            .iter()
-            .map(|(chunk, keys)| (*chunk, keys.iter().filter(|k| **k == offset).count() as u64))
-            .collect();
-        let ties: u64 = per_chunk.values().sum();
-        let key = bracket.low + u64::from(offset);
-        if above + ties == wanted {
-            return Outcome::Selection(keep_down_to(key));
-        }
-        Outcome::Ties { key, wanted: wanted - above, per_chunk }
+/// The answer of a scan, as far as it gives one.
+fn select(keep: u64, bracket: Bracket, found: &Found) -> Outcome {
+    if found.overflow || found.above >= keep {
+        return Outcome::Missed;
     }
+    let wanted = keep - found.above;
+    if wanted > found.collected {
+        // Everything above zero was seen and there is not enough of it: zeros fill up.
+        let complete = bracket.low <= 1;
+        return if complete { Outcome::Selection(Selection::All) } else { Outcome::Missed };
+    }
+    let mut keys: Vec<u32> = found.per_chunk.values().flatten().copied().collect();
+    let rank = (wanted - 1) as usize;
+    let (larger, offset, _) = keys.select_nth_unstable_by(rank, |a, b| b.cmp(a));
+    let offset = *offset;
+    let above = larger.iter().filter(|k| **k > offset).count() as u64;
+    let per_chunk: BTreeMap<usize, u64> = found
+        .per_chunk
+        .iter()
+        .map(|(chunk, keys)| (*chunk, keys.iter().filter(|k| **k == offset).count() as u64))
+        .collect();
+    let ties: u64 = per_chunk.values().sum();
+    let key = bracket.low + u64::from(offset);
+    if above + ties == wanted {
+        return Outcome::Selection(keep_down_to(key));
+    }
+    Outcome::Ties { key, wanted: wanted - above, per_chunk }
 }
 
 enum Outcome {

@@ -58,6 +58,14 @@ versions!(
     sums_f32, sums_f64, statistics::magnitude_sums,
     (delta: &Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64)
 );
+#[multiversion(targets(
+    "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt+avx512f+avx512bw+avx512cd+avx512dq+avx512vl",
+    "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
+))]
+fn non_finite(values: Operand<'_>) -> u64 {
+    statistics::non_finite(values)
+}
+
 versions!(
     delta_statistics_f32, delta_statistics_f64, statistics::delta_statistics,
     (base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics
@@ -136,6 +144,10 @@ impl Backend for Cpu {
             Precision::F32 => sums_f32(&delta, selection, first_element),
             Precision::F64 => sums_f64(&delta, selection, first_element),
         }
+    }
+
+    fn non_finite(&self, values: Operand<'_>) -> u64 {
+        non_finite(values)
     }
 
     fn delta_statistics(&self, base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics {

@@ -30,13 +30,10 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn to_bf16(self) -> u16;
     fn to_f16(self) -> u16;
     fn to_f32(self) -> f32;
-    /// Width of a key in bits.
-    const KEY_BITS: u32;
 }
 
 impl Float for f32 {
     type Key = u32;
-    const KEY_BITS: u32 = 31;
 
     #[inline(always)]
     fn from_f32(value: f32) -> Self {
@@ -98,7 +95,6 @@ impl Float for f32 {
 
 impl Float for f64 {
     type Key = u64;
-    const KEY_BITS: u32 = 63;
 
     #[inline(always)]
     fn from_f32(value: f32) -> Self {

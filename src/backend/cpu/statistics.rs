@@ -3,6 +3,7 @@
 use super::float::{BLOCK, Float, load};
 use super::kernels::select;
 use crate::backend::{Bracket, Delta, DeltaStatistics, Digit, LANES, Operand, Selection, fold_lanes};
+use crate::dtype::DType;
 
 /// Calls `visit` with every block of a task vector.
 #[inline(always)]
@@ -198,6 +199,32 @@ pub fn magnitude_sums<W: Float>(delta: &Delta<'_>, selection: Selection, first_e
         accumulate_magnitude(&mut kept, values);
     });
     (fold_lanes(all), fold_lanes(kept))
+}
+
+/// An exponent of all ones is an infinity or a NaN.
+#[inline(always)]
+pub fn non_finite(values: Operand<'_>) -> u64 {
+    let narrow = |exponent: u16| {
+        let mut count = 0_u64;
+        for block in values.bytes.chunks(BLOCK * 2) {
+            let here: u32 =
+                block.as_chunks::<2>().0.iter().map(|b| u32::from(u16::from_le_bytes(*b) & exponent == exponent)).sum();
+            count += u64::from(here);
+        }
+        count
+    };
+    match values.dtype {
+        DType::BF16 => narrow(0x7f80),
+        DType::F16 => narrow(0x7c00),
+        DType::F32 => {
+            let words = values.bytes.as_chunks::<4>().0;
+            words.iter().map(|b| u64::from(u32::from_le_bytes(*b) & 0x7f80_0000 == 0x7f80_0000)).sum()
+        }
+        _ => {
+            let words = values.bytes.as_chunks::<8>().0;
+            words.iter().map(|b| u64::from(!f64::from_le_bytes(*b).is_finite())).sum()
+        }
+    }
 }
 
 #[inline(always)]

@@ -1,0 +1,94 @@
+//! `billon merge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::plan::{PlanArgs, RecipeArgs};
+use super::size::{human_bytes, human_count};
+use super::{OutputArgs, print, print_json, read_text, report};
+use crate::backend::cpu::Cpu;
+use crate::error::Result;
+use crate::event::{CancelFlag, Progress};
+use crate::merge::output::CompanionOptions;
+use crate::merge::{MergeOptions, MergeReport, merge};
+
+/// Arguments of `billon merge`.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Recipe file (mergekit's YAML; several documents make a multi-stage merge).
+    recipe: PathBuf,
+    /// Output directory; appears whole when everything is done.
+    #[arg(required_unless_present = "dry_run")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    recipe_args: RecipeArgs,
+    /// Replace a non-empty output directory, at the very end.
+    #[arg(long, short)]
+    force: bool,
+    /// Only show the plan (same as `billon plan`).
+    #[arg(long)]
+    dry_run: bool,
+    /// Keep the results of earlier documents as `OUT.stages/NAME`.
+    #[arg(long)]
+    keep_intermediates: bool,
+    /// Don't copy tokenizer and generation files.
+    #[arg(long)]
+    no_copy_tokenizer: bool,
+    /// Don't write a model card (`README.md`).
+    #[arg(long, alias = "no-write-model-card")]
+    no_model_card: bool,
+    /// Leave SHA-256 of inputs and weights out of the lock: faster, but can't be verified.
+    #[arg(long)]
+    no_hash: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl MergeArgs {
+    pub(super) fn json(&self) -> bool {
+        self.output.json
+    }
+
+    pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+        let Some(out) = self.out.filter(|_| !self.dry_run) else {
+            return PlanArgs::new(self.recipe, self.recipe_args, self.output).run();
+        };
+        let options = MergeOptions {
+            plan: self.recipe_args.plan_options(),
+            threads: self.output.threads(),
+            force: self.force,
+            keep_intermediates: self.keep_intermediates,
+            hash: !self.no_hash,
+            companions: CompanionOptions { copy_tokenizer: !self.no_copy_tokenizer, model_card: !self.no_model_card },
+        };
+        let text = read_text(&self.recipe)?;
+        let reporter = report::reporter(self.output.json, self.output.quiet);
+        let progress = Progress { reporter: &*reporter, cancel };
+        let result = merge(&self.recipe, &text, &out, &options, &Cpu, progress)?;
+        drop(reporter);
+        if self.output.json { print_json(&result) } else { print(&summary(&result)) }
+    }
+}
+
+fn summary(report: &MergeReport) -> String {
+    let rate = (report.bytes_read + report.bytes_written) as f64 / report.seconds.max(1e-9) / 1e9;
+    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let mut text = format!(
+        "merged {} with {} into {}\n  {} parameters in {}, {}\n  read {}, wrote {} in {:.2} s ({rate:.1} GB/s, {})\n",
+        plural(report.models.len(), "model"),
+        report.method,
+        report.output.display(),
+        human_count(report.parameters),
+        plural(report.tensors, "tensor"),
+        plural(report.shards, "shard"),
+        human_bytes(report.bytes_read),
+        human_bytes(report.bytes_written),
+        report.seconds,
+        plural(report.threads, "thread"),
+    );
+    if !report.warnings.is_empty() {
+        text.push_str(&format!("  {}\n", plural(report.warnings.len(), "warning")));
+    }
+    text
+}

@@ -1,0 +1,199 @@
+//! The command line: the only part that knows the terminal.
+//!
+//! stdout carries results, stderr progress and diagnostics. Exit codes: 0 done, 1 failed, 2 usage
+//! or invalid recipe, 130 interrupted (101 would be a panic, which is always a bug).
+
+mod diff;
+mod inspect;
+mod merge;
+mod methods;
+mod plan;
+mod report;
+mod size;
+mod verify;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::event::CancelFlag;
+
+/// Merge specialist language models and prove what the merge kept and what it forgot.
+#[derive(Debug, Parser)]
+#[command(name = "billon", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Merge models after a mergekit recipe.
+    Merge(merge::MergeArgs),
+    /// Show what a merge would do, tensor by tensor, without doing it.
+    Plan(plan::PlanArgs),
+    /// Check a merged checkpoint against its lock, and derive a sample of it again.
+    Verify(verify::VerifyArgs),
+    /// Describe a model directory.
+    Inspect(inspect::InspectArgs),
+    /// Compare fine-tuned models with their base: task-vector statistics.
+    Diff(diff::DiffArgs),
+    /// List the merge methods and their parameters.
+    Methods(methods::MethodsArgs),
+}
+
+/// Flags that every long command has.
+#[derive(Debug, Clone, Args)]
+struct OutputArgs {
+    /// Print the result as JSON on stdout and events as JSON lines on stderr.
+    #[arg(long)]
+    json: bool,
+    /// No progress and no warnings on stderr; errors only.
+    #[arg(long, short)]
+    quiet: bool,
+    /// Worker threads (default: all cores).
+    #[arg(long, short = 'j', alias = "num-threads", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl OutputArgs {
+    fn threads(&self) -> usize {
+        self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let cancel = Arc::new(CancelFlag::new());
+    watch_signals(&cancel);
+    let json = cli.command.json();
+    match cli.command.run(&cancel) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = if json { json_error(&error) } else { plain_error(&error) };
+            let _ = io::stderr().write_all(text.as_bytes());
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+impl Command {
+    fn run(self, cancel: &CancelFlag) -> Result<()> {
+        match self {
+            Self::Merge(args) => args.run(cancel),
+            Self::Plan(args) => args.run(),
+            Self::Verify(args) => args.run(cancel),
+            Self::Inspect(args) => args.run(),
+            Self::Diff(args) => args.run(cancel),
+            Self::Methods(args) => args.run(),
+        }
+    }
+
+    fn json(&self) -> bool {
+        match self {
+            Self::Merge(args) => args.json(),
+            Self::Plan(args) => args.json,
+            Self::Verify(args) => args.json(),
+            Self::Inspect(args) => args.json,
+            Self::Diff(args) => args.json(),
+            Self::Methods(args) => args.json,
+        }
+    }
+}
+
+/// The first signal asks the work to stop at the next chunk; a second one ends the process.
+fn watch_signals(cancel: &Arc<CancelFlag>) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let cancel = Arc::clone(cancel);
+    let watch = move || {
+        for signal in signals.forever() {
+            if cancel.is_cancelled() {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+            cancel.cancel();
+        }
+    };
+    // Without the thread, signals keep their default action: the run ends without cleaning up and
+    // the next one sweeps.
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
+}
+
+fn plain_error(error: &Error) -> String {
+    let mut text = format!("error: {}", error.chain().join(": "));
+    for hint in error.hints().iter().filter(|h| !h.is_empty()) {
+        text.push_str("\n  hint: ");
+        text.push_str(hint);
+    }
+    text.push('\n');
+    text
+}
+
+fn json_error(error: &Error) -> String {
+    let chain = error.chain();
+    let value = serde_json::json!({
+        "event": "error",
+        "kind": error.kind().name(),
+        "message": chain.first(),
+        "chain": chain,
+        "hints": error.hints(),
+    });
+    format!("{value}\n")
+}
+
+/// Writes a result to stdout. A reader that has gone away is not an error.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(StdoutError { source: error }.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a result as JSON to stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    print(&text)
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to stdout")]
+struct StdoutError {
+    source: io::Error,
+}
+
+impl crate::error::Diagnose for StdoutError {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Io
+    }
+}
+
+/// A recipe or other text file that the user named.
+fn read_text(path: &std::path::Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|source| ReadError { path: path.into(), source }.into())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+struct ReadError {
+    path: std::path::PathBuf,
+    source: io::Error,
+}
+
+impl crate::error::Diagnose for ReadError {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Usage
+    }
+}

@@ -1,0 +1,151 @@
+//! `billon plan`, and the options it shares with `billon merge`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::size::{human_bytes, human_count, parse_bytes};
+use super::{OutputArgs, print, print_json, read_text, report};
+use crate::error::Result;
+use crate::event::Event;
+use crate::merge::report::{PlanReport, StagePlan, TensorPlan};
+use crate::merge::sources::Resolver;
+use crate::merge::{PlanOptions, plan_recipe};
+
+/// Options that shape a plan.
+#[derive(Debug, Clone, Args)]
+pub struct RecipeArgs {
+    /// Seed of random masks.
+    #[arg(long, alias = "random-seed", default_value_t = 0, value_name = "S")]
+    seed: u64,
+    /// Largest shard: 5GB, 500MB, 2GiB.
+    #[arg(long, alias = "out-shard-size", default_value = "5GB", value_name = "SIZE", value_parser = parse_bytes)]
+    max_shard_size: u64,
+    /// Trim TIES task vectors per tensor (mergekit) or as a whole (the authors); overrides the recipe.
+    #[arg(long, value_name = "SCOPE")]
+    trim_scope: Option<TrimScope>,
+    /// Unknown keys are warnings instead of errors.
+    #[arg(long)]
+    lenient: bool,
+    /// Merge models of different architectures.
+    #[arg(long)]
+    allow_crimes: bool,
+    /// Cut vocabulary tensors of different length to the smallest; tokens after that are lost.
+    #[arg(long)]
+    unsafe_truncate_embeddings: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TrimScope {
+    Tensor,
+    Model,
+}
+
+impl RecipeArgs {
+    /// The plan options these flags mean.
+    pub fn plan_options(&self) -> PlanOptions {
+        PlanOptions {
+            seed: self.seed,
+            max_shard_bytes: self.max_shard_size,
+            trim_scope: self.trim_scope.map(|scope| match scope {
+                TrimScope::Tensor => "tensor",
+                TrimScope::Model => "model",
+            }),
+            lenient: self.lenient,
+            allow_crimes: self.allow_crimes,
+            truncate_embeddings: self.unsafe_truncate_embeddings,
+        }
+    }
+}
+
+/// Arguments of `billon plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Recipe file.
+    recipe: PathBuf,
+    #[command(flatten)]
+    recipe_args: RecipeArgs,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// No warnings on stderr.
+    #[arg(long, short)]
+    quiet: bool,
+    /// Worker threads, for the memory estimate (default: all cores).
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl PlanArgs {
+    pub(super) fn new(recipe: PathBuf, recipe_args: RecipeArgs, output: OutputArgs) -> Self {
+        Self { recipe, recipe_args, json: output.json, quiet: output.quiet, threads: output.threads }
+    }
+
+    pub(super) fn run(self) -> Result<()> {
+        let text = read_text(&self.recipe)?;
+        let resolver = Resolver::from_environment();
+        let planned = plan_recipe(&self.recipe, &text, &resolver, &self.recipe_args.plan_options())?;
+        let output = OutputArgs { json: self.json, quiet: self.quiet, threads: self.threads };
+        let plan = planned.report(output.threads());
+        let reporter = report::reporter(self.json, self.quiet);
+        plan.warnings.iter().for_each(|w| reporter.event(Event::Warning(w.clone())));
+        drop(reporter);
+        if self.json { print_json(&plan) } else { print(&render(&plan)) }
+    }
+}
+
+fn render(plan: &PlanReport) -> String {
+    let mut text = String::new();
+    for (i, stage) in plan.stages.iter().enumerate() {
+        if plan.stages.len() > 1 {
+            let name = stage.name.as_deref().unwrap_or("output");
+            let _ = writeln!(text, "stage {} of {}: {name}", i + 1, plan.stages.len());
+        }
+        render_stage(stage, &mut text);
+    }
+    text
+}
+
+fn render_stage(stage: &StagePlan, text: &mut String) {
+    let width = stage.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
+    for tensor in &stage.tensors {
+        let shape = format!("{:?}", tensor.shape);
+        let _ = writeln!(
+            text,
+            "{:width$}  {:5} {shape:16} {:>9}  {}",
+            tensor.name,
+            tensor.dtype,
+            human_bytes(tensor.bytes),
+            operation(stage, tensor),
+        );
+    }
+    let _ = writeln!(text, "\nmethod        {}", stage.method);
+    for model in &stage.models {
+        let note = if *model == stage.donor { "  (config and tokenizer)" } else { "" };
+        let _ = writeln!(text, "model         {model}{note}");
+    }
+    let _ = writeln!(text, "parameters    {} in {} tensors", human_count(stage.parameters), stage.tensors.len());
+    let _ = writeln!(text, "to read       {}", human_bytes(stage.bytes_read));
+    let _ = writeln!(text, "to write      {}", human_bytes(stage.bytes_written));
+    let _ = writeln!(text, "peak memory   about {}", human_bytes(stage.peak_memory));
+    for (name, bytes) in &stage.shards {
+        let _ = writeln!(text, "shard         {name}  {}", human_bytes(*bytes));
+    }
+}
+
+/// `ties lambda=1 ... (0: weight=1 density=0.2) (1: ...)`, inputs by their number in the list of
+/// models.
+fn operation(stage: &StagePlan, tensor: &TensorPlan) -> String {
+    let list = |map: &serde_json::Map<String, serde_json::Value>| {
+        map.iter().map(|(k, v)| format!(" {k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect::<String>()
+    };
+    let mut text = tensor.operation.clone();
+    text.push_str(&list(&tensor.parameters));
+    for input in &tensor.inputs {
+        let number = stage.models.iter().position(|m| *m == input.model).map_or(0, |i| i + 1);
+        let renamed = if input.tensor == tensor.name { String::new() } else { format!(" {}", input.tensor) };
+        let _ = write!(text, " [{number}:{renamed}{}]", list(&input.parameters));
+    }
+    text
+}

@@ -1,0 +1,70 @@
+//! A progress bar with bytes, speed and remaining time.
+
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::event::{Event, Reporter};
+
+/// Draws on stderr; removed when dropped.
+#[derive(Default)]
+pub struct Bars {
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+const TEMPLATE: &str = "{msg:.bold} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta}";
+
+impl Reporter for Bars {
+    fn event(&self, event: Event) {
+        let mut bar = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::PlanReady { bytes_read, bytes_written, .. } => {
+                let new = ProgressBar::with_draw_target(Some(bytes_read + bytes_written), ProgressDrawTarget::stderr());
+                if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
+                    new.set_style(style.progress_chars("=> "));
+                }
+                new.set_message("merging");
+                *bar = Some(new);
+            }
+            Event::BytesRead(n) | Event::BytesWritten(n) => {
+                if let Some(bar) = &*bar {
+                    bar.inc(n);
+                }
+            }
+            Event::Syncing => {
+                if let Some(bar) = &*bar {
+                    bar.set_message("syncing");
+                }
+            }
+            Event::StageStarted { index, count, name } => {
+                line(bar.as_ref(), &format!("stage {} of {count}: {}", index + 1, name.as_deref().unwrap_or("output")));
+            }
+            Event::HashingInputs { bytes } => {
+                line(bar.as_ref(), &format!("hashing {} of input", crate::cli::size::human_bytes(bytes)));
+            }
+            Event::Warning(message) => line(bar.as_ref(), &format!("warning: {message}")),
+            Event::TensorDone { .. } => {}
+            Event::Finished => {
+                if let Some(bar) = bar.take() {
+                    bar.finish_and_clear();
+                }
+            }
+        }
+    }
+}
+
+/// Prints above the bar.
+fn line(bar: Option<&ProgressBar>, text: &str) {
+    match bar {
+        Some(bar) => bar.println(text),
+        None => super::plain::write_line(text),
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}

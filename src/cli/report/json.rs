@@ -1,0 +1,63 @@
+//! Events as JSON lines on stderr. Byte counts are summed up and sent ten times a second.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::plain::write_line;
+use crate::event::{Event, Reporter};
+
+/// Writes to stderr.
+#[derive(Default)]
+pub struct JsonLines(Mutex<Bytes>);
+
+#[derive(Default)]
+struct Bytes {
+    read: u64,
+    written: u64,
+    sent: Option<Instant>,
+}
+
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Bytes {
+    fn line(&mut self) -> Value {
+        self.sent = Some(Instant::now());
+        json!({"event": "progress", "bytes_read": self.read, "bytes_written": self.written})
+    }
+}
+
+impl Reporter for JsonLines {
+    fn event(&self, event: Event) {
+        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = match event {
+            Event::BytesRead(n) => {
+                bytes.read += n;
+                return;
+            }
+            Event::BytesWritten(n) => {
+                bytes.written += n;
+                if bytes.sent.is_some_and(|at| at.elapsed() < PAUSE) {
+                    return;
+                }
+                bytes.line()
+            }
+            Event::Syncing => {
+                write_line(&bytes.line().to_string());
+                json!({"event": "syncing"})
+            }
+            Event::StageStarted { index, count, name } => {
+                json!({"event": "stage_started", "index": index, "count": count, "name": name})
+            }
+            Event::HashingInputs { bytes } => json!({"event": "hashing_inputs", "bytes": bytes}),
+            Event::PlanReady { tensors, bytes_read, bytes_written } => json!({
+                "event": "plan_ready", "tensors": tensors, "bytes_read": bytes_read, "bytes_written": bytes_written,
+            }),
+            Event::TensorDone { name } => json!({"event": "tensor_done", "tensor": name}),
+            Event::Warning(message) => json!({"event": "warning", "message": message}),
+            Event::Finished => json!({"event": "finished"}),
+        };
+        write_line(&line.to_string());
+    }
+}

@@ -1,0 +1,22 @@
+//! Consumers of events: bars on a terminal, plain lines elsewhere, JSON lines for programs.
+
+mod bars;
+mod json;
+mod plain;
+
+use std::io::IsTerminal;
+
+use crate::event::{Reporter, Silent};
+
+/// The consumer for the situation.
+pub fn reporter(json: bool, quiet: bool) -> Box<dyn Reporter> {
+    if json {
+        Box::new(json::JsonLines::default())
+    } else if quiet {
+        Box::new(Silent)
+    } else if std::io::stderr().is_terminal() {
+        Box::new(bars::Bars::default())
+    } else {
+        Box::new(plain::Plain::default())
+    }
+}

@@ -1,0 +1,68 @@
+//! Lines for logs: the plan, a line every few seconds, warnings.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cli::size::human_bytes;
+use crate::event::{Event, Reporter};
+
+/// Writes to stderr.
+#[derive(Default)]
+pub struct Plain(Mutex<Option<State>>);
+
+struct State {
+    started: Instant,
+    last: Instant,
+    done: u64,
+    total: u64,
+}
+
+/// Time between two progress lines.
+const PAUSE: Duration = Duration::from_secs(5);
+
+impl Reporter for Plain {
+    fn event(&self, event: Event) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::StageStarted { index, count, name } => {
+                write_line(&format!("stage {} of {count}: {}", index + 1, name.as_deref().unwrap_or("output")));
+            }
+            Event::HashingInputs { bytes } => write_line(&format!("hashing {} of input", human_bytes(bytes))),
+            Event::PlanReady { tensors, bytes_read, bytes_written } => {
+                let now = Instant::now();
+                *state = Some(State { started: now, last: now, done: 0, total: bytes_read + bytes_written });
+                write_line(&format!(
+                    "merging {tensors} tensors: reading {}, writing {}",
+                    human_bytes(bytes_read),
+                    human_bytes(bytes_written)
+                ));
+            }
+            Event::BytesRead(n) | Event::BytesWritten(n) => {
+                if let Some(state) = &mut *state {
+                    state.done += n;
+                    if state.last.elapsed() >= PAUSE {
+                        state.last = Instant::now();
+                        let seconds = state.started.elapsed().as_secs_f64();
+                        let rate = state.done as f64 / seconds;
+                        let left = (state.total.saturating_sub(state.done)) as f64 / rate.max(1.0);
+                        write_line(&format!(
+                            "{:3.0} %  {} of {}  {:.1} GB/s  {left:.0} s left",
+                            state.done as f64 * 100.0 / state.total.max(1) as f64,
+                            human_bytes(state.done),
+                            human_bytes(state.total),
+                            rate / 1e9
+                        ));
+                    }
+                }
+            }
+            Event::Warning(message) => write_line(&format!("warning: {message}")),
+            Event::TensorDone { .. } | Event::Syncing | Event::Finished => {}
+        }
+    }
+}
+
+/// One line on stderr; a log that can't be written to is not worth failing for.
+pub fn write_line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

@@ -1,0 +1,9 @@
+//! stub
+use clap::Args;
+use crate::error::Result;
+#[allow(unused_imports)]
+use crate::event::CancelFlag;
+/// Args
+#[derive(Debug, Args)]
+pub struct VerifyArgs { #[arg(long)] pub(super) json: bool }
+impl VerifyArgs { pub(super) fn json(&self)->bool{self.json} pub(super) fn run(self,_c:&CancelFlag)->Result<()>{Ok(())} }

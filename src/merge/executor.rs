@@ -1,0 +1,448 @@
+//! Runs a plan: chunks in file order, any number of threads, a bounded window of mapped input.
+//!
+//! Consecutive tensors form a batch of at most [`WINDOW_BYTES`] of input. A batch is first measured
+//! (as many rounds as its statistics need), then mapped and written. Between the passes its pages
+//! stay resident; a tensor larger than the window gives them back chunk by chunk and reads them
+//! again from the page cache. Workers take chunks from a counter, so chunks start in order; results
+//! do not depend on which worker takes which.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::chunk::{CHUNK_ELEMENTS, chunks, rows};
+use super::method::{Coefficients, Map, Measured, Sparsify, Statistics};
+use super::plan::{JobInput, MergePlan, TensorJob};
+use super::statistics::{self, ChunkInputs, Measurement};
+use super::trim::{WholeModelSearch, WholeModelThresholds};
+use crate::backend::{Backend, Coefficient, Operand, Output, TaskVectors, WeightedSum};
+use crate::checkpoint::hash::sha256_while_written;
+use crate::checkpoint::writer::{OutputFile, StagingDir, WriteError};
+use crate::error::{Error, Result};
+use crate::event::{Event, Progress};
+
+/// Input bytes that may be resident at once, apart from one chunk per thread.
+pub const WINDOW_BYTES: u64 = 160 << 20;
+
+/// What a run found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Execution {
+    /// SHA-256 of every shard, in order; empty when not asked for.
+    pub shard_hashes: Vec<String>,
+    /// Output tensors with infinities or NaN, and how many.
+    pub non_finite: Vec<(String, u64)>,
+}
+
+/// How to run.
+#[derive(Debug, Clone, Copy)]
+pub struct ExecuteOptions {
+    /// Worker threads, at least 1.
+    pub threads: usize,
+    /// Hash the shards while they are written.
+    pub hash: bool,
+}
+
+/// Writes all shards of a plan into a staging directory and syncs them.
+///
+/// # Errors
+/// Write errors, or [`crate::error::Cancelled`].
+pub fn execute(
+    plan: &MergePlan,
+    backend: &dyn Backend,
+    staging: &StagingDir,
+    options: ExecuteOptions,
+    progress: Progress<'_>,
+) -> Result<Execution> {
+    let pool = thread_pool(options.threads)?;
+    let mut files = Vec::new();
+    for shard in &plan.layout.shards {
+        let file = staging.create_file(&shard.file_name, shard.bytes)?;
+        file.write_at(0, &shard.header)?;
+        files.push(file);
+    }
+    let executor = Executor { plan, backend, pool: &pool, files: &files, progress };
+    std::thread::scope(|scope| {
+        let hasher = options.hash.then(|| {
+            scope.spawn(|| -> Result<Vec<String>, WriteError> {
+                let mut hashes = Vec::new();
+                for file in &files {
+                    hashes.extend(sha256_while_written(file)?);
+                }
+                Ok(hashes)
+            })
+        });
+        let mut result = executor.run();
+        if result.is_ok() {
+            progress.event(Event::Syncing);
+            result = result.and_then(|r| files.iter().try_for_each(OutputFile::sync).map(|()| r).map_err(Error::from));
+        }
+        if result.is_err() {
+            files.iter().for_each(OutputFile::abandon);
+        }
+        let hashes = match hasher.map(std::thread::ScopedJoinHandle::join) {
+            Some(Ok(hashes)) => hashes.map_err(Error::from),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(Vec::new()),
+        };
+        let non_finite = result?;
+        Ok(Execution { shard_hashes: hashes?, non_finite })
+    })
+}
+
+/// Computes the bytes of some output tensors without writing them anywhere.
+///
+/// # Errors
+/// [`crate::error::Cancelled`].
+pub fn compute_tensors(
+    plan: &MergePlan,
+    backend: &dyn Backend,
+    outputs: &[usize],
+    threads: usize,
+    progress: Progress<'_>,
+    mut take: impl FnMut(usize, Vec<u8>),
+) -> Result<()> {
+    let pool = thread_pool(threads)?;
+    let executor = Executor { plan, backend, pool: &pool, files: &[], progress };
+    let thresholds = executor.whole_model_thresholds()?;
+    for job in plan.jobs.iter().filter(|job| outputs.contains(&job.output)) {
+        let measured = executor.measure(&[job], &thresholds)?;
+        let map = map_of(plan, job, &measured[0]);
+        let output = &plan.outputs[job.output];
+        let width = output.dtype.bytes();
+        let mut bytes = vec![0; usize::try_from(output.bytes()).unwrap_or(0)];
+        for (index, range) in chunks(bytes.len() as u64 / width as u64).enumerate() {
+            progress.cancel.check()?;
+            let piece = &mut bytes[range.start as usize * width..range.end as usize * width];
+            executor.map_chunk(job, &map, index, range.clone(), piece);
+            executor.release(job, &range);
+        }
+        take(job.output, bytes);
+    }
+    Ok(())
+}
+
+fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.max(1))
+        .thread_name(|i| format!("merge-{i}"))
+        .build()
+        .map_err(|source| Error::from(ThreadError { source }))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start worker threads")]
+struct ThreadError {
+    source: rayon::ThreadPoolBuildError,
+}
+
+impl crate::error::Diagnose for ThreadError {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Io
+    }
+}
+
+struct Executor<'a> {
+    plan: &'a MergePlan,
+    backend: &'a dyn Backend,
+    pool: &'a rayon::ThreadPool,
+    files: &'a [OutputFile],
+    progress: Progress<'a>,
+}
+
+/// One chunk of one job of a batch.
+struct Piece {
+    /// Position of the job in the batch.
+    job: usize,
+    /// Index of the chunk in its tensor.
+    index: usize,
+    range: Range<u64>,
+}
+
+impl Executor<'_> {
+    /// Runs everything; returns tensors with non-finite elements.
+    fn run(&self) -> Result<Vec<(String, u64)>> {
+        let thresholds = self.whole_model_thresholds()?;
+        let mut non_finite = Vec::new();
+        let mut rest: &[TensorJob] = &self.plan.jobs;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let count = rest.iter().take_while(|job| {
+                bytes += job.bytes_read();
+                bytes <= WINDOW_BYTES
+            });
+            let (batch, later) = rest.split_at(count.count().max(1));
+            rest = later;
+            let batch: Vec<&TensorJob> = batch.iter().collect();
+            let measured = self.measure(&batch, &thresholds)?;
+            self.write(&batch, &measured, &mut non_finite)?;
+        }
+        Ok(non_finite)
+    }
+
+    /// Runs `work` for every piece, pieces starting in order, and stops at the first error.
+    fn each(&self, pieces: &[Piece], work: impl Fn(&Piece, &mut Vec<u8>) -> Result<()> + Sync) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let failure: Mutex<Option<Error>> = Mutex::new(None);
+        self.pool.broadcast(|_| {
+            let mut buffer = Vec::new();
+            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let result = self.progress.cancel.check().map_err(Error::from).and_then(|()| work(piece, &mut buffer));
+                if let Err(error) = result {
+                    next.store(pieces.len(), Ordering::Relaxed);
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                }
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// All statistics of a batch.
+    fn measure(&self, batch: &[&TensorJob], thresholds: &WholeModelThresholds) -> Result<Vec<Measured>> {
+        let mut running: Vec<std::result::Result<Box<dyn Measurement>, Measured>> =
+            batch.iter().map(|job| self.begin(job, thresholds)).collect();
+        let mut active: Vec<usize> = (0..batch.len()).filter(|&i| running[i].is_ok()).collect();
+        while !active.is_empty() {
+            let pieces: Vec<Piece> = active.iter().flat_map(|&i| pieces(i, batch[i])).collect();
+            self.each(&pieces, |piece, _| {
+                let job = batch[piece.job];
+                if let Ok(measurement) = &running[piece.job] {
+                    measurement.visit(self.backend, &self.inputs(job, piece.index, &piece.range));
+                }
+                if job.bytes_read() > WINDOW_BYTES {
+                    self.release(job, &piece.range);
+                }
+                Ok(())
+            })?;
+            active.retain(|&i| running[i].as_mut().is_ok_and(|measurement| measurement.next_round()));
+        }
+        Ok(running.into_iter().map(|r| r.map_or_else(|known| known, |mut m| m.finish())).collect())
+    }
+
+    fn begin(
+        &self,
+        job: &TensorJob,
+        thresholds: &WholeModelThresholds,
+    ) -> std::result::Result<Box<dyn Measurement>, Measured> {
+        if job.verbatim {
+            return Err(Measured::Nothing);
+        }
+        let tuned: Vec<usize> = job.parameters.tuned().collect();
+        let models: Vec<usize> = job.inputs.iter().map(|i| i.model).collect();
+        let wanted = self.plan.method.statistics(&job.parameters);
+        statistics::begin(&wanted, &job.parameters.shape, &tuned, job.precision, thresholds, &models)
+    }
+
+    /// The map pass of a batch.
+    fn write(&self, batch: &[&TensorJob], measured: &[Measured], non_finite: &mut Vec<(String, u64)>) -> Result<()> {
+        let maps: Vec<Map> = batch.iter().zip(measured).map(|(job, m)| map_of(self.plan, job, m)).collect();
+        let pieces: Vec<Piece> = batch.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
+        let left: Vec<AtomicUsize> =
+            batch.iter().map(|job| AtomicUsize::new(chunks(job.parameters.elements()).count())).collect();
+        let broken: Vec<AtomicU64> = batch.iter().map(|_| AtomicU64::new(0)).collect();
+        self.each(&pieces, |piece, buffer| {
+            let job = batch[piece.job];
+            let output = &self.plan.outputs[job.output];
+            let width = output.dtype.bytes() as u64;
+            let bytes = (piece.range.end - piece.range.start) * width;
+            buffer.resize(usize::try_from(bytes).unwrap_or(0), 0);
+            self.map_chunk(job, &maps[piece.job], piece.index, piece.range.clone(), buffer);
+            if output.dtype.is_float() {
+                let count = self.backend.non_finite(Operand { bytes: buffer, dtype: output.dtype });
+                broken[piece.job].fetch_add(count, Ordering::Relaxed);
+            }
+            let (shard, offset) = self.plan.layout.places[job.output];
+            self.files[shard].write_at(offset + piece.range.start * width, buffer)?;
+            self.release(job, &piece.range);
+            let read: u64 = job.inputs.iter().map(|i| range_bytes(i, &piece.range)).sum();
+            self.progress.event(Event::BytesRead(read));
+            self.progress.event(Event::BytesWritten(bytes));
+            if left[piece.job].fetch_sub(1, Ordering::Relaxed) == 1 {
+                self.progress.event(Event::TensorDone { name: output.name.clone() });
+            }
+            Ok(())
+        })?;
+        for (job, count) in batch.iter().zip(broken) {
+            let count = count.into_inner();
+            if count > 0 {
+                non_finite.push((self.plan.outputs[job.output].name.clone(), count));
+            }
+        }
+        Ok(())
+    }
+
+    /// Thresholds of task vectors that are trimmed as a whole.
+    fn whole_model_thresholds(&self) -> Result<WholeModelThresholds> {
+        let mut wanted: Vec<(usize, f64)> = Vec::new();
+        let mut searched: Vec<&TensorJob> = Vec::new();
+        for job in self.plan.jobs.iter().filter(|job| !job.verbatim) {
+            if let Statistics::Sparsify { rules, .. } = self.plan.method.statistics(&job.parameters) {
+                for (rule, input) in rules.iter().zip(job.parameters.tuned()) {
+                    if let Sparsify::LargestOfModel { density } = rule {
+                        let key = (job.inputs[input].model, *density);
+                        if !wanted.contains(&key) {
+                            wanted.push(key);
+                        }
+                        if searched.last().is_none_or(|last| last.output != job.output) {
+                            searched.push(job);
+                        }
+                    }
+                }
+            }
+        }
+        let mut thresholds = WholeModelThresholds::default();
+        let Some(first) = searched.first() else { return Ok(thresholds) };
+        let mut searches: Vec<Option<WholeModelSearch>> = wanted
+            .iter()
+            .map(|(model, density)| {
+                let elements = searched.iter().filter(|j| j.inputs.iter().any(|i| i.model == *model));
+                let elements = elements.map(|j| j.parameters.elements()).sum();
+                Some(WholeModelSearch::new(*density, elements, first.precision))
+            })
+            .collect();
+        while searches.iter().any(Option::is_some) {
+            let pieces: Vec<Piece> = searched.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
+            self.each(&pieces, |piece, _| {
+                let job = searched[piece.job];
+                let chunk = self.inputs(job, piece.index, &piece.range);
+                for ((model, _), search) in wanted.iter().zip(&searches) {
+                    let input = job.inputs.iter().position(|i| i.model == *model);
+                    if let (Some(input), Some(search)) = (input, search) {
+                        search.visit(self.backend, chunk.delta(input));
+                    }
+                }
+                self.release(job, &piece.range);
+                Ok(())
+            })?;
+            for ((model, density), search) in wanted.iter().zip(&mut searches) {
+                if let Some(key) = search.as_mut().and_then(WholeModelSearch::next_round) {
+                    thresholds.insert(*model, *density, key);
+                    *search = None;
+                }
+            }
+        }
+        Ok(thresholds)
+    }
+
+    fn operand<'s>(&'s self, input: &JobInput, range: &Range<u64>) -> Operand<'s> {
+        let shard = self.plan.models[input.model].dir.as_ref().and_then(|dir| dir.shards().get(input.tensor.shard));
+        let bytes = shard.map_or(&[][..], |shard| shard.slice(file_range(input, range)));
+        Operand { bytes, dtype: input.tensor.dtype }
+    }
+
+    fn inputs<'s>(&'s self, job: &TensorJob, index: usize, range: &Range<u64>) -> ChunkInputs<'s> {
+        ChunkInputs {
+            index,
+            range: range.clone(),
+            operands: job.inputs.iter().map(|input| self.operand(input, range)).collect(),
+            base: job.parameters.base,
+            precision: job.precision,
+        }
+    }
+
+    /// Gives the pages of a chunk back.
+    fn release(&self, job: &TensorJob, range: &Range<u64>) {
+        for input in &job.inputs {
+            if let Some(dir) = &self.plan.models[input.model].dir
+                && let Some(shard) = dir.shards().get(input.tensor.shard)
+            {
+                shard.release(file_range(input, range));
+            }
+        }
+    }
+
+    /// Computes one chunk into `buffer`.
+    fn map_chunk(&self, job: &TensorJob, map: &Map, index: usize, range: Range<u64>, buffer: &mut [u8]) {
+        let chunk = self.inputs(job, index, &range);
+        let dtype = self.plan.outputs[job.output].dtype;
+        let (coefficients, columns) = match map {
+            Map::Copy if chunk.operands[0].dtype == dtype => {
+                buffer.copy_from_slice(chunk.operands[0].bytes);
+                return;
+            }
+            Map::Copy => {
+                self.backend.scale(chunk.operands[0], 1.0, job.precision, Output { bytes: buffer, dtype });
+                return;
+            }
+            Map::Scale { factor } => {
+                self.backend.scale(chunk.operands[0], *factor, job.precision, Output { bytes: buffer, dtype });
+                return;
+            }
+            Map::WeightedSum { coefficients, .. } | Map::TaskVectors { coefficients, .. } => match coefficients {
+                Coefficients::Uniform(values) => {
+                    let values: Vec<Coefficient<'_>> = values.iter().map(|c| Coefficient::Uniform(*c)).collect();
+                    self.apply(map, &chunk, &values, Output { bytes: buffer, dtype });
+                    return;
+                }
+                Coefficients::PerRow(_) => (coefficients, false),
+                Coefficients::PerColumn(_) => (coefficients, true),
+            },
+        };
+        let shape = &job.parameters.shape;
+        let length = if columns { shape[1..].iter().product() } else { shape.last().copied().unwrap_or(1) };
+        for (row, piece) in rows(range.clone(), length) {
+            let width = dtype.bytes();
+            let bytes = &mut buffer[(piece.start - range.start) as usize * width..(piece.end - range.start) as usize * width];
+            let first = (piece.start - row * length) as usize;
+            let last = (piece.end - row * length) as usize;
+            let values: Vec<Coefficient<'_>> = match coefficients {
+                Coefficients::PerColumn(inputs) => inputs.iter().map(|c| Coefficient::PerElement(&c[first..last])).collect(),
+                Coefficients::PerRow(rows) => rows[row as usize].iter().map(|c| Coefficient::Uniform(*c)).collect(),
+                Coefficients::Uniform(values) => values.iter().map(|c| Coefficient::Uniform(*c)).collect(),
+            };
+            self.apply(map, &chunk.piece(&piece), &values, Output { bytes, dtype });
+        }
+    }
+
+    fn apply(&self, map: &Map, chunk: &ChunkInputs<'_>, coefficients: &[Coefficient<'_>], output: Output<'_>) {
+        match map {
+            Map::WeightedSum { divisor, .. } => {
+                let job = WeightedSum {
+                    inputs: &chunk.operands,
+                    coefficients,
+                    divisor: *divisor,
+                    precision: chunk.precision,
+                };
+                self.backend.weighted_sum(&job, output);
+            }
+            Map::TaskVectors { selections, consensus, normalize, divisor, scale, .. } => {
+                let Some(base) = chunk.base else { return };
+                let tuned: Vec<Operand<'_>> =
+                    (0..chunk.operands.len()).filter(|i| *i != base).map(|i| chunk.operands[i]).collect();
+                let job = TaskVectors {
+                    base: chunk.operands[base],
+                    inputs: &tuned,
+                    selections,
+                    coefficients,
+                    consensus: *consensus,
+                    normalize: *normalize,
+                    divisor: *divisor,
+                    scale: *scale,
+                    first_element: chunk.range.start,
+                    precision: chunk.precision,
+                };
+                self.backend.task_vectors(&job, output);
+            }
+            Map::Copy | Map::Scale { .. } => {}
+        }
+    }
+}
+
+fn map_of(plan: &MergePlan, job: &TensorJob, measured: &Measured) -> Map {
+    if job.verbatim { Map::Copy } else { plan.method.map(&job.parameters, measured) }
+}
+
+fn pieces(job: usize, tensor: &TensorJob) -> impl Iterator<Item = Piece> + use<> {
+    let elements = tensor.parameters.elements();
+    debug_assert!(CHUNK_ELEMENTS.is_multiple_of(64));
+    chunks(elements).enumerate().map(move |(index, range)| Piece { job, index, range })
+}
+
+/// Where the elements of a range are in the input's file.
+fn file_range(input: &JobInput, range: &Range<u64>) -> Range<u64> {
+    let width = input.tensor.dtype.bytes() as u64;
+    input.tensor.range.start + range.start * width..input.tensor.range.start + range.end * width
+}
+
+fn range_bytes(input: &JobInput, range: &Range<u64>) -> u64 {
+    (range.end - range.start) * input.tensor.dtype.bytes() as u64
+}

@@ -1,0 +1,96 @@
+//! Everything of an output directory besides its weights.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::card::model_card;
+use super::plan::MergePlan;
+use crate::checkpoint::hash::sha256_bytes;
+use crate::checkpoint::model_dir::INDEX_FILE;
+use crate::checkpoint::writer::{StagingDir, WriteError};
+
+/// Tokenizer, template, generation and preprocessing files that belong to a model.
+pub const COMPANION_FILES: &[&str] = &[
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json", "merges.txt",
+    "preprocessor_config.json", "processor_config.json", "special_tokens_map.json", "tokenizer.json",
+    "tokenizer.model", "tokenizer_config.json", "video_preprocessor_config.json", "vocab.json", "vocab.txt",
+];
+
+/// What to write besides the weights.
+#[derive(Debug, Clone, Copy)]
+pub struct CompanionOptions {
+    /// Copy tokenizer and generation files from the donor.
+    pub copy_tokenizer: bool,
+    /// Write `README.md`.
+    pub model_card: bool,
+}
+
+/// Size and SHA-256 of a file.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileRecord {
+    /// Bytes.
+    pub bytes: u64,
+    /// Lower-case hexadecimal; absent when hashing was turned off.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+}
+
+impl FileRecord {
+    /// The record of bytes in memory.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, sha256: Some(sha256_bytes(bytes)) }
+    }
+}
+
+/// The files that [`write_companions`] copies from the donor.
+#[must_use]
+pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Vec<PathBuf> {
+    let donor = &plan.models[plan.donor];
+    let Some(dir) = donor.dir.as_ref() else { return Vec::new() };
+    let mut files: Vec<PathBuf> = Vec::new();
+    if options.copy_tokenizer {
+        files.extend(COMPANION_FILES.iter().map(|name| dir.root().join(name)).filter(|path| path.is_file()));
+    }
+    // Models with their own code name it in the config and don't load without it.
+    if donor.config.as_ref().is_some_and(|c| c.value().get("auto_map").is_some())
+        && let Ok(entries) = std::fs::read_dir(dir.root())
+    {
+        let code = entries.filter_map(Result::ok).map(|e| e.path());
+        files.extend(code.filter(|p| p.extension().is_some_and(|e| e == "py") && p.is_file()));
+    }
+    files.sort();
+    files
+}
+
+/// Writes index, config, copied files and card; returns a record of each.
+///
+/// # Errors
+/// Read or write errors.
+pub fn write_companions(
+    plan: &MergePlan,
+    recipe: &str,
+    staging: &StagingDir,
+    options: CompanionOptions,
+) -> Result<BTreeMap<String, FileRecord>, WriteError> {
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    if let Some(index) = plan.layout.index(&plan.outputs) {
+        files.insert(INDEX_FILE.to_owned(), index.into_bytes());
+    }
+    if let Some(config) = plan.edited_config() {
+        files.insert("config.json".to_owned(), config.into_bytes());
+    }
+    for path in copied_files(plan, options) {
+        let bytes = std::fs::read(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+        if let Some(name) = path.file_name() {
+            files.insert(name.to_string_lossy().into_owned(), bytes);
+        }
+    }
+    if options.model_card {
+        files.insert("README.md".to_owned(), model_card(plan, recipe).into_bytes());
+    }
+    for (name, bytes) in &files {
+        staging.write(name, bytes)?;
+    }
+    Ok(files.iter().map(|(name, bytes)| (name.clone(), FileRecord::of(bytes))).collect())
+}

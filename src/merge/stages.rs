@@ -1,0 +1,433 @@
+//! Running a recipe file: one document, or several that build on each other.
+//!
+//! A string in a document that equals another document's `name:` stands for that document's
+//! result. All documents are planned before anything is written, later ones on the planned results
+//! of earlier ones; then each is run, intermediate results going to a hidden directory beside the
+//! output.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::executor::{ExecuteOptions, execute};
+use super::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
+use super::output::{CompanionOptions, FileRecord, copied_files, write_companions};
+use super::plan::{MergePlan, PlanOptions, plan};
+use super::report::{MergeReport, PlanReport};
+use super::sources::{Model, Resolver};
+use crate::backend::Backend;
+use crate::checkpoint::hash::{FileState, HashCache, sha256_file};
+use crate::checkpoint::writer::{StagingDir, WriteError, check_target};
+use crate::error::{Cancelled, Error, Result};
+use crate::event::{Event, Progress};
+use crate::recipe::schema::TokenizerSource;
+use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
+
+/// Everything about a merge that is not in the recipe.
+#[derive(Debug, Clone)]
+pub struct MergeOptions {
+    /// Choices that shape the plan.
+    pub plan: PlanOptions,
+    /// Worker threads.
+    pub threads: usize,
+    /// Replace a non-empty output.
+    pub force: bool,
+    /// Publish intermediate results as `OUT.stages/NAME`.
+    pub keep_intermediates: bool,
+    /// Record SHA-256 of inputs and outputs in the lock.
+    pub hash: bool,
+    /// Files besides the weights.
+    pub companions: CompanionOptions,
+}
+
+/// A planned recipe file.
+#[derive(Debug)]
+pub struct PlannedRecipe {
+    /// The file.
+    pub file: RecipeFile,
+    /// Documents in execution order, by index into the file's recipes; the last is the output.
+    pub order: Vec<usize>,
+    /// Their plans, in the same order. Stages after the first may rest on planned inputs.
+    pub plans: Vec<MergePlan>,
+    /// Rendered warnings.
+    pub warnings: Vec<String>,
+}
+
+impl PlannedRecipe {
+    /// The plans as data.
+    #[must_use]
+    pub fn report(&self, threads: usize) -> PlanReport {
+        let stages = self.order.iter().zip(&self.plans).map(|(&document, plan)| {
+            stage_plan(plan, self.file.recipes[document].name.as_ref().map(|n| n.value.as_str()), threads)
+        });
+        PlanReport { stages: stages.collect(), warnings: self.warnings.clone() }
+    }
+}
+
+/// Reads and plans all documents of a recipe. Nothing is written.
+///
+/// # Errors
+/// [`crate::recipe::RecipeError`] with every problem found.
+pub fn plan_recipe(file: &Path, text: &str, resolver: &Resolver, options: &PlanOptions) -> Result<PlannedRecipe> {
+    let (file, mut diagnostics) = RecipeFile::parse(file, text, options.lenient);
+    let order = execution_order(&file.recipes, &mut diagnostics);
+    let mut resolver = Resolver { cache: resolver.cache.clone(), stages: resolver.stages.clone() };
+    let mut plans = Vec::new();
+    for &document in &order {
+        let recipe = &file.recipes[document];
+        let planned = plan(recipe, &resolver, options, &mut diagnostics);
+        if let (Some(planned), Some(name)) = (&planned, &recipe.name) {
+            resolver.stages.insert(name.value.clone(), planned.result());
+        }
+        match planned {
+            Some(planned) => plans.push(planned),
+            // What builds on a broken stage would only repeat its faults.
+            None => break,
+        }
+    }
+    diagnostics.check()?;
+    let warnings = diagnostics.warnings();
+    Ok(PlannedRecipe { file, order, plans, warnings })
+}
+
+/// The documents in an order in which each comes after what it uses; the output comes last.
+/// Documents that the output does not need are left out with a warning.
+fn execution_order(recipes: &[Recipe], diagnostics: &mut Diagnostics) -> Vec<usize> {
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut unnamed = None;
+    for (i, recipe) in recipes.iter().enumerate() {
+        match &recipe.name {
+            Some(name) if names.insert(&name.value, i).is_some() => {
+                diagnostics.error(name.span, format!("two documents are named `{}`", name.value));
+            }
+            Some(name) if Path::new(&name.value).components().count() != 1 || name.value.contains(['/', '\\']) || name.value.starts_with('.') => {
+                diagnostics.error(name.span, format!("`{}` can't be a document's name: it has to be usable as a file name", name.value));
+            }
+            Some(_) => {}
+            None if unnamed.replace(i).is_some() => {
+                diagnostics.error_help(
+                    recipe.span,
+                    "more than one document has no `name`",
+                    "only the document that makes the output may be without one",
+                );
+            }
+            None => {}
+        }
+    }
+    let Some(output) = unnamed.or_else(|| recipes.len().checked_sub(1)) else { return Vec::new() };
+    let mut order = Vec::new();
+    let mut open = Vec::new();
+    visit(output, recipes, &names, &mut open, &mut order, diagnostics);
+    for (i, recipe) in recipes.iter().enumerate().filter(|(i, _)| !order.contains(i)) {
+        if let Some(name) = recipe.name.as_ref().filter(|_| i != output) {
+            diagnostics.warning(name.span, format!("document `{}` is not used and not run", name.value), None);
+        }
+    }
+    order
+}
+
+fn visit(
+    document: usize,
+    recipes: &[Recipe],
+    names: &BTreeMap<&str, usize>,
+    open: &mut Vec<usize>,
+    order: &mut Vec<usize>,
+    diagnostics: &mut Diagnostics,
+) {
+    if order.contains(&document) {
+        return;
+    }
+    if open.contains(&document) {
+        let span = recipes[document].name.as_ref().map(|n| n.span);
+        diagnostics.error(span, "the documents depend on each other in a circle");
+        return;
+    }
+    open.push(document);
+    for reference in references(&recipes[document]) {
+        if let Some(&needed) = names.get(reference.to_string().as_str()) {
+            visit(needed, recipes, names, open, order, diagnostics);
+        }
+    }
+    open.pop();
+    order.push(document);
+}
+
+fn references(recipe: &Recipe) -> BTreeSet<&ModelReference> {
+    let mut references: BTreeSet<&ModelReference> = recipe.sources().map(|s| &s.model.value).collect();
+    references.extend(recipe.base_model.as_ref().map(|b| &b.value));
+    if let Assembly::Slices(slices) = &recipe.assembly {
+        references.extend(slices.iter().filter_map(|s| s.base_model.as_ref()).map(|b| &b.value));
+    }
+    if let Some(TokenizerSource::Model(model)) = recipe.tokenizer.as_ref().map(|t| &t.value) {
+        references.insert(model);
+    }
+    references
+}
+
+/// Runs a recipe and publishes its result at `target`.
+///
+/// # Errors
+/// Recipe, input and write errors; the target is then as it was.
+pub fn merge(
+    file: &Path,
+    text: &str,
+    target: &Path,
+    options: &MergeOptions,
+    backend: &dyn Backend,
+    progress: Progress<'_>,
+) -> Result<MergeReport> {
+    let started = Instant::now();
+    let resolver = Resolver::from_environment();
+    let planned = plan_recipe(file, text, &resolver, &options.plan)?;
+    let mut warnings = planned.warnings.clone();
+    warnings.iter().for_each(|w| progress.warn(w));
+    check_target(target, options.force)?;
+    refuse_inputs_as_target(target, &planned)?;
+    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan), text);
+    if options.hash {
+        lock.inputs = hash_inputs(&planned, options, progress)?;
+    }
+    let staging = StagingDir::create(target, options.force)?;
+    let mut run = StageRun {
+        options,
+        backend,
+        progress,
+        resolver,
+        staging: &staging,
+        intermediates: None,
+        bytes: (0, 0),
+        directories: BTreeMap::new(),
+    };
+    let count = planned.order.len();
+    let mut last = None;
+    let mut plans = planned.plans.into_iter();
+    for (index, &document) in planned.order.iter().enumerate() {
+        let recipe = &planned.file.recipes[document];
+        let Some(first_plan) = plans.next() else { break };
+        if count > 1 {
+            let name = recipe.name.as_ref().map(|n| n.value.clone());
+            progress.event(Event::StageStarted { index, count, name });
+        }
+        let plan = run.bind(recipe, first_plan, &planned.file)?;
+        lock.stages.push(locked_stage(&plan, recipe.name.as_ref().map(|n| n.value.as_str())));
+        let output = index + 1 == count;
+        let files = run.stage(&plan, recipe, output, &planned.file.source.text, &mut warnings)?;
+        if output {
+            lock.outputs = files;
+        }
+        last = Some(plan);
+    }
+    let Some(plan) = last else {
+        return Err(Error::from(WriteError::NoName { target: target.into() }));
+    };
+    progress.cancel.check()?;
+    staging.write(LOCK_FILE, lock.text().as_bytes())?;
+    let (bytes, intermediates) = (run.bytes, run.intermediates.take());
+    let output = staging.publish()?;
+    if let Some(intermediates) = intermediates.filter(|_| options.keep_intermediates) {
+        intermediates.publish()?;
+    }
+    progress.event(Event::Finished);
+    Ok(MergeReport {
+        output,
+        method: plan.method.name().to_owned(),
+        stages: count,
+        models: plan.models.iter().map(|m| m.reference.to_string()).collect(),
+        parameters: plan.elements(),
+        tensors: plan.outputs.len(),
+        shards: plan.layout.shards.len(),
+        bytes_read: bytes.0,
+        bytes_written: bytes.1,
+        seconds: started.elapsed().as_secs_f64(),
+        threads: options.threads,
+        backend: backend.name().to_owned(),
+        warnings,
+    })
+}
+
+/// What the lock keeps of the plan options.
+fn lock_options(options: &PlanOptions) -> LockOptions {
+    LockOptions {
+        max_shard_bytes: options.max_shard_bytes,
+        trim_scope: options.trim_scope.map(str::to_owned),
+        lenient: options.lenient,
+        allow_crimes: options.allow_crimes,
+        truncate_embeddings: options.truncate_embeddings,
+    }
+}
+
+struct StageRun<'a> {
+    options: &'a MergeOptions,
+    backend: &'a dyn Backend,
+    progress: Progress<'a>,
+    resolver: Resolver,
+    staging: &'a StagingDir,
+    /// Holds the results of earlier stages.
+    intermediates: Option<StagingDir>,
+    /// Read and written so far.
+    bytes: (u64, u64),
+    /// Directories of finished stages.
+    directories: BTreeMap<String, PathBuf>,
+}
+
+impl StageRun<'_> {
+    /// The plan with its models opened: a stage that rests on earlier ones is planned again on
+    /// what these have written.
+    fn bind(&self, recipe: &Recipe, mut planned: MergePlan, file: &RecipeFile) -> Result<MergePlan> {
+        if planned.models.iter().all(|m| m.dir.is_some()) {
+            return Ok(planned);
+        }
+        for model in planned.models.iter_mut().filter(|m| m.dir.is_none()) {
+            let Some(directory) = self.directories.get(&model.reference.to_string()) else { continue };
+            *model = Model::open(model.reference.clone(), directory)?;
+        }
+        let mut diagnostics = Diagnostics::new(file.source.clone(), self.options.plan.lenient);
+        let resolver = OpenedModels(planned.models);
+        let again = resolver.plan(recipe, &self.resolver, &self.options.plan, &mut diagnostics);
+        diagnostics.check()?;
+        again.ok_or_else(|| Error::from(Cancelled))
+    }
+
+    /// Runs one stage; returns the records of its files.
+    fn stage(
+        &mut self,
+        plan: &MergePlan,
+        recipe: &Recipe,
+        output: bool,
+        text: &str,
+        warnings: &mut Vec<String>,
+    ) -> Result<BTreeMap<String, FileRecord>> {
+        self.progress.event(Event::PlanReady {
+            tensors: plan.jobs.len(),
+            bytes_read: plan.bytes_read(),
+            bytes_written: plan.bytes_written(),
+        });
+        let nested;
+        let staging = if output {
+            self.staging
+        } else {
+            if self.intermediates.is_none() {
+                self.intermediates = Some(StagingDir::create(&self.intermediates_target(), self.options.force)?);
+            }
+            let name = recipe.name.as_ref().map_or("stage", |n| n.value.as_str());
+            let Some(parent) = &self.intermediates else { return Ok(BTreeMap::new()) };
+            nested = parent.nested(name)?;
+            self.directories.insert(name.to_owned(), nested.path().to_owned());
+            &nested
+        };
+        let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
+        let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
+        for (tensor, count) in &execution.non_finite {
+            let warning = format!("tensor `{tensor}` of the output has {count} infinite or NaN elements");
+            self.progress.warn(&warning);
+            warnings.push(warning);
+        }
+        self.bytes.0 += plan.bytes_read();
+        self.bytes.1 += plan.bytes_written();
+        let mut files = write_companions(plan, text, staging, self.options.companions)?;
+        for (i, shard) in plan.layout.shards.iter().enumerate() {
+            let sha256 = execution.shard_hashes.get(i).cloned();
+            files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, sha256 });
+        }
+        Ok(files)
+    }
+
+    fn intermediates_target(&self) -> PathBuf {
+        let hidden = self.staging.target();
+        let mut name = hidden.file_name().unwrap_or_default().to_os_string();
+        name.push(".stages");
+        hidden.with_file_name(name)
+    }
+}
+
+/// Models that are already open, for planning again.
+struct OpenedModels(Vec<Model>);
+
+impl OpenedModels {
+    fn plan(
+        self,
+        recipe: &Recipe,
+        resolver: &Resolver,
+        options: &PlanOptions,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<MergePlan> {
+        let opened = self.0.into_iter().map(|m| (m.reference.clone(), m)).collect();
+        super::plan::plan_with(recipe, resolver, opened, options, diagnostics)
+    }
+}
+
+fn refuse_inputs_as_target(target: &Path, planned: &PlannedRecipe) -> Result<(), WriteError> {
+    let Ok(target_path) = target.canonicalize() else { return Ok(()) };
+    let dirs = planned.plans.iter().flat_map(|p| &p.models).filter_map(|m| m.dir.as_ref());
+    for dir in dirs {
+        if dir.root().canonicalize().is_ok_and(|root| root.starts_with(&target_path)) {
+            return Err(WriteError::TargetIsInput { target: target.into() });
+        }
+    }
+    Ok(())
+}
+
+type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
+
+/// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
+fn hash_inputs(planned: &PlannedRecipe, options: &MergeOptions, progress: Progress<'_>) -> Result<InputRecords> {
+    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
+    for plan in &planned.plans {
+        let copied = copied_files(plan, options.companions);
+        for (i, model) in plan.models.iter().enumerate() {
+            let Some(dir) = &model.dir else { continue };
+            let donated = copied.iter().filter(|_| i == plan.donor);
+            for path in dir.input_files().iter().chain(donated) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                files.insert((model.reference.to_string(), name), path.clone());
+            }
+        }
+    }
+    let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
+    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), options.threads, progress)?;
+    let mut records = InputRecords::new();
+    for ((model, name), path) in files {
+        let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
+        let record = FileRecord { bytes, sha256: hashes.get(&path).cloned() };
+        records.entry(model).or_default().insert(name, record);
+    }
+    Ok(records)
+}
+
+fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Result<BTreeMap<PathBuf, String>> {
+    let mut cache = HashCache::open_default();
+    let mut hashes: BTreeMap<PathBuf, String> =
+        paths.iter().filter_map(|p| Some((p.clone(), cache.get(p)?.to_owned()))).collect();
+    let unknown: Vec<&PathBuf> = paths.iter().filter(|p| !hashes.contains_key(*p)).collect();
+    if unknown.is_empty() {
+        return Ok(hashes);
+    }
+    let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
+    progress.event(Event::HashingInputs { bytes });
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let results = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.clamp(1, unknown.len()))
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                        let before = FileState::of(path);
+                        let hash = sha256_file(path, progress.cancel);
+                        let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
+                        done.push(((*path).clone(), same, hash));
+                    }
+                    done
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|w| w.join().unwrap_or_default()).collect::<Vec<_>>()
+    });
+    let mut fresh = Vec::new();
+    for (path, state, hash) in results {
+        let hash = hash.map_err(|source| WriteError::Io { path: path.clone(), source })?.ok_or(Cancelled)?;
+        fresh.extend(state.map(|state| (state, hash.clone())));
+        hashes.insert(path, hash);
+    }
+    cache.remember(&fresh);
+    Ok(hashes)
+}
