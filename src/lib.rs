@@ -19,6 +19,7 @@ pub mod backend;
 
 pub mod recipe;
 
+pub mod inspect;
 pub mod merge;
 
 pub mod cli;

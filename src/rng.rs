@@ -45,27 +45,35 @@ impl Philox {
     #[inline(always)]
     #[must_use]
     pub fn blocks(self, counter: u64) -> [[u32; 16]; 4] {
-        let mut x = [[0_u32; 16]; 4];
+        // Words live in 64-bit lanes: a product then needs no widening, and its low half can stay
+        // where it is, since only the low 32 bits of a lane ever matter.
+        const LOW: u64 = 0xffff_ffff;
+        let mut x = [[0_u64; 16]; 4];
         for lane in 0..16 {
             // A multiple of 16 never carries into the upper half within these sixteen.
-            x[0][lane] = (counter as u32).wrapping_add(lane as u32);
-            x[1][lane] = (counter >> 32) as u32;
+            x[0][lane] = counter.wrapping_add(lane as u64);
+            x[1][lane] = counter >> 32;
         }
         let mut key = self.key;
         for _ in 0..10 {
-            let mut next = [[0_u32; 16]; 4];
+            let (key0, key1) = (u64::from(key[0]), u64::from(key[1]));
             for lane in 0..16 {
-                let first = u64::from(MULTIPLIERS[0]) * u64::from(x[0][lane]);
-                let second = u64::from(MULTIPLIERS[1]) * u64::from(x[2][lane]);
-                next[0][lane] = (second >> 32) as u32 ^ x[1][lane] ^ key[0];
-                next[1][lane] = second as u32;
-                next[2][lane] = (first >> 32) as u32 ^ x[3][lane] ^ key[1];
-                next[3][lane] = first as u32;
+                let first = u64::from(MULTIPLIERS[0]) * (x[0][lane] & LOW);
+                let second = u64::from(MULTIPLIERS[1]) * (x[2][lane] & LOW);
+                x[0][lane] = (second >> 32) ^ x[1][lane] ^ key0;
+                x[2][lane] = (first >> 32) ^ x[3][lane] ^ key1;
+                x[1][lane] = second;
+                x[3][lane] = first;
             }
-            x = next;
             key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
-        x
+        let mut words = [[0_u32; 16]; 4];
+        for (words, x) in words.iter_mut().zip(&x) {
+            for lane in 0..16 {
+                words[lane] = x[lane] as u32;
+            }
+        }
+        words
     }
 }
 

@@ -15,8 +15,12 @@ use crate::dtype::DType;
 use crate::rng::Philox;
 
 /// Floating-point sums: element `i` of a call is added, in f64, to lane `i % LANES` in order of
-/// `i`; the lanes are then added pairwise (see [`fold_lanes`]).
+/// `i`; the lanes are then added pairwise (see [`fold_lanes`]). Sums of magnitudes first add runs of
+/// [`SUM_RUN`] elements, again by lanes, in the working type.
 pub const LANES: usize = 16;
+
+/// See [`LANES`].
+pub const SUM_RUN: usize = 1024;
 
 /// Adds lanes by halves: 16 to 8 to 4 to 2 to 1.
 #[must_use]
@@ -104,9 +108,12 @@ pub enum Selection {
         /// Factor for kept elements.
         rescale: f64,
     },
-    /// Elements whose random draw is below a limit.
+    /// Elements whose random draw is below a limit. The upper half of the 32-bit draw comes from
+    /// `stream` at [`draw_position`]; the lower half decides only when the upper half equals the
+    /// limit's, and is taken from the same place of the stream whose block counters have their top
+    /// bit set.
     Random {
-        /// The stream; one 32-bit draw per flat index (see [`draw_position`]).
+        /// The stream.
         stream: Philox,
         /// Keeps draws below this, `0..=2^32`.
         keep_below: u64,
@@ -129,12 +136,17 @@ impl Selection {
     }
 }
 
-/// Where the draw of a flat element index comes from: block counter and word of the block. Sixteen
-/// neighbours share a word, so that vector lanes and GPU threads read straight.
+/// Where the 16-bit draw of a flat element index comes from: block counter, word of the block, and
+/// whether it is the word's upper half. Sixteen neighbours share a word and a half, so that vector
+/// lanes and GPU threads read straight.
 #[must_use]
-pub fn draw_position(element: u64) -> (u64, usize) {
-    ((element / 64) * 16 + element % 16, ((element % 64) / 16) as usize)
+pub fn draw_position(element: u64) -> (u64, usize, bool) {
+    ((element / DRAW_GROUP) * 16 + element % 16, ((element % 64) / 16) as usize, element % DRAW_GROUP >= 64)
 }
+
+/// Elements that share sixteen blocks of the generator; calls with random selections start at a
+/// multiple of it.
+pub const DRAW_GROUP: u64 = 128;
 
 /// A float's magnitude as an integer that orders the same way (sign bit cleared); NaN is above all.
 #[inline(always)]
@@ -182,7 +194,8 @@ pub struct TaskVectors<'a> {
     pub divisor: Option<f64>,
     /// lambda.
     pub scale: f64,
-    /// Flat index of the call's first element; a multiple of 64 when a selection is random.
+    /// Flat index of the call's first element; a multiple of [`DRAW_GROUP`] when a selection is
+    /// random.
     pub first_element: u64,
     /// Working type.
     pub precision: Precision,
@@ -252,8 +265,11 @@ pub trait Backend: Sync {
     /// Positions in the call of elements whose key equals `key`, in order, at most `limit`.
     fn magnitude_positions(&self, delta: Delta<'_>, key: u64, limit: usize) -> Vec<usize>;
 
-    /// Number of elements whose key equals `key`.
-    fn magnitude_count(&self, delta: Delta<'_>, key: u64) -> u64;
+    /// Numbers of elements whose key is above `key`, and equal to it.
+    fn magnitude_counts(&self, delta: Delta<'_>, key: u64) -> (u64, u64);
+
+    /// Appends the keys of the first `run` of every `stride` elements (f32 keys, which fit 32 bits).
+    fn magnitude_sample(&self, delta: Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>);
 
     /// Sums of magnitudes: of all elements, and of the selected ones (before any rescaling).
     /// `first_element` is as in [`TaskVectors`].

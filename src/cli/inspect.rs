@@ -1,9 +1,141 @@
-//! stub
+//! `billon inspect`, and the table style it shares with `billon diff`.
+
+use std::fmt::Write as _;
+
 use clap::Args;
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+
+use super::size::{human_bytes, human_count};
+use super::{print, print_json};
 use crate::error::Result;
-#[allow(unused_imports)]
-use crate::event::CancelFlag;
-/// Args
+use crate::inspect::model::{CONFIG_KEYS, ModelSummary, TensorSummary, TiedWeights, summarize};
+use crate::inspect::open::open;
+use crate::merge::sources::Resolver;
+
+/// Arguments of `billon inspect`.
 #[derive(Debug, Args)]
-pub struct InspectArgs { #[arg(long)] pub(super) json: bool }
-impl InspectArgs { pub(super) fn run(self)->Result<()>{Ok(())} }
+pub struct InspectArgs {
+    /// Model directory, or org/name[@revision] in the Hugging Face cache.
+    model: String,
+    /// List every tensor.
+    #[arg(long)]
+    tensors: bool,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl InspectArgs {
+    pub(super) fn run(self) -> Result<()> {
+        let model = open(&self.model, &Resolver::from_environment())?;
+        let summary = summarize(&model, self.tensors);
+        if self.json { print_json(&summary) } else { print(&render(&summary)) }
+    }
+}
+
+fn render(summary: &ModelSummary) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| {
+        let _ = writeln!(text, "{key:<24}{value}");
+    };
+    line("model", &summary.model);
+    if summary.directory.as_os_str() != summary.model.as_str() {
+        line("directory", &summary.directory.display().to_string());
+    }
+    line("architecture", summary.architecture.as_deref().unwrap_or("unknown"));
+    line("model type", summary.model_type.as_deref().unwrap_or("unknown"));
+    line("parameters", &format!("{} ({})", human_count(summary.parameters), summary.parameters));
+    line("tensors", &format!("{}, {}", summary.tensor_count, human_bytes(summary.bytes)));
+    let layers = &summary.layers;
+    line(
+        "layers",
+        &match layers.count {
+            0 => "none".to_owned(),
+            n => format!("{n} as {}*, {} parameters", layers.prefix, human_count(layers.parameters)),
+        },
+    );
+    line("tied weights", &tied(&summary.tied_weights));
+    for key in CONFIG_KEYS {
+        if let Some(value) = summary.config.get(*key) {
+            line(key, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+    }
+    for warning in &summary.warnings {
+        line("warning", warning);
+    }
+    let mut dtypes = Listing::new(&["dtype", "tensors", "parameters", "bytes"], &[1, 2, 3]);
+    for (name, d) in &summary.dtypes {
+        dtypes.row([name.clone(), d.tensors.to_string(), human_count(d.parameters), human_bytes(d.bytes)]);
+    }
+    let mut shards = Listing::new(&["shard", "tensors", "bytes"], &[1, 2]);
+    for shard in &summary.shards {
+        shards.row([shard.file.display().to_string(), shard.tensors.to_string(), human_bytes(shard.bytes)]);
+    }
+    let _ = write!(text, "\n{}\n{}", dtypes.render(), shards.render());
+    if let Some(tensors) = &summary.tensors {
+        let _ = write!(text, "\n{}", tensor_table(tensors));
+    }
+    text
+}
+
+fn tied(tied: &TiedWeights) -> String {
+    match (&tied.head, &tied.embedding) {
+        (None, Some(embedding)) if tied.is_tied() => format!("the output head, if there is one, is {embedding}"),
+        _ => "none".to_owned(),
+    }
+}
+
+fn tensor_table(tensors: &[TensorSummary]) -> String {
+    let mut table = Listing::new(&["tensor", "layer", "dtype", "shape", "bytes", "shard"], &[1, 4]);
+    for tensor in tensors {
+        table.row([
+            tensor.name.clone(),
+            tensor.layer.map(|layer| layer.to_string()).unwrap_or_default(),
+            tensor.dtype.to_owned(),
+            format!("{:?}", tensor.shape),
+            human_bytes(tensor.bytes),
+            tensor.shard.display().to_string(),
+        ]);
+    }
+    table.render()
+}
+
+/// A table with a rule under its header and nothing else: the same on a terminal and in a pipe.
+pub(super) struct Listing {
+    table: Table,
+    right: Vec<usize>,
+}
+
+impl Listing {
+    /// A table with these headers; the columns `right` are right-aligned.
+    pub(super) fn new(header: &[&str], right: &[usize]) -> Self {
+        let mut table = Table::new();
+        let rule = LineStyle::none().fill('─').junction('─');
+        table.load_style(TableStyle::new().header_separator(rule));
+        table.set_content_arrangement(ContentArrangement::Disabled).force_no_tty().set_header(header.to_vec());
+        Self { table, right: right.to_vec() }
+    }
+
+    /// Adds a row.
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.table.add_row(cells.into_iter().collect::<Vec<String>>());
+    }
+
+    /// The text, one line per row, without trailing blanks.
+    pub(super) fn render(mut self) -> String {
+        let last = self.table.column_count().saturating_sub(1);
+        for (index, column) in self.table.column_iter_mut().enumerate() {
+            // The rule's junction takes one more place between columns.
+            column.set_padding((0, u16::from(index < last)));
+            if self.right.contains(&index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        let mut text = String::new();
+        for line in self.table.lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}

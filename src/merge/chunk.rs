@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Elements of a chunk. Fixed, whatever the thread count: sums are formed per chunk and added in
-/// chunk order, so this number is part of the result. A multiple of the generator's group of 64.
+/// chunk order, so this number is part of the result. A multiple of the generator's group.
 pub const CHUNK_ELEMENTS: u64 = 512 * 1024;
 
 /// The chunks of a tensor of `elements` elements, in order.

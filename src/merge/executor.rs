@@ -15,7 +15,7 @@ use super::method::{Coefficients, Map, Measured, Sparsify, Statistics};
 use super::plan::{JobInput, MergePlan, TensorJob};
 use super::statistics::{self, ChunkInputs, Measurement};
 use super::trim::{WholeModelSearch, WholeModelThresholds};
-use crate::backend::{Backend, Coefficient, Operand, Output, TaskVectors, WeightedSum};
+use crate::backend::{Backend, Coefficient, DRAW_GROUP, Operand, Output, TaskVectors, WeightedSum};
 use crate::checkpoint::hash::sha256_while_written;
 use crate::checkpoint::writer::{OutputFile, StagingDir, WriteError};
 use crate::error::{Error, Result};
@@ -433,7 +433,7 @@ fn map_of(plan: &MergePlan, job: &TensorJob, measured: &Measured) -> Map {
 
 fn pieces(job: usize, tensor: &TensorJob) -> impl Iterator<Item = Piece> + use<> {
     let elements = tensor.parameters.elements();
-    debug_assert!(CHUNK_ELEMENTS.is_multiple_of(64));
+    debug_assert!(CHUNK_ELEMENTS.is_multiple_of(DRAW_GROUP));
     chunks(elements).enumerate().map(move |(index, range)| Piece { job, index, range })
 }
 

@@ -133,7 +133,7 @@ impl MergePlan {
         let inputs = self.jobs.iter().map(|j| j.inputs.len()).max().unwrap_or(0) as u64;
         let per_thread = (inputs + 1) * CHUNK_ELEMENTS.min(largest) * 4;
         let trimming = if self.jobs.iter().any(|j| self.method.statistics(&j.parameters).needs_data()) {
-            largest / 20 * 4 * inputs.saturating_sub(1)
+            (largest / 8).min(16 << 20) * 4 * inputs.saturating_sub(1)
         } else {
             0
         };

@@ -1,8 +1,10 @@
 //! Finding the `k` largest magnitudes of a task vector without sorting or storing it.
 //!
 //! The order of magnitudes is the order of their bit patterns (*keys*), so everything here is exact
-//! integer work. A sample of the keys brackets the threshold; one scan counts what lies above the
-//! bracket and collects the few keys inside it; the threshold is selected among those. When the
+//! integer work. A sample of the keys brackets the threshold. If the bracket is a single key (task
+//! vectors of bf16 models have few distinct magnitudes), one scan counts what is above and what is
+//! equal. Otherwise one scan counts what lies above the bracket and collects the few keys inside it,
+//! and the threshold is selected among those. When the
 //! bracket misses, or would collect too much, the key is found digit by digit with histograms, two
 //! more scans for f32, whatever the distribution. Both ways give the same answer.
 //!
@@ -23,10 +25,9 @@ fn sample_stride(elements: u64) -> usize {
 }
 /// Tensors up to this size are collected whole, without a sample.
 const COLLECT_ALL: u64 = 128 * 1024;
-/// Keys that may be collected of one tensor before the histogram takes over: a share of the
-/// elements, so that memory stays far below the tensor's own size.
+/// Keys that may be collected of one tensor before the histogram takes over.
 fn collect_limit(elements: u64) -> u64 {
-    (elements / 20).max(COLLECT_ALL)
+    (elements / 8).clamp(COLLECT_ALL, 16 << 20)
 }
 
 /// Highest key of an f32.
@@ -67,6 +68,8 @@ enum Round {
     Sample(Mutex<Vec<u32>>),
     /// Counting above a bracket and collecting inside it.
     Scan { bracket: Bracket, found: Mutex<Found> },
+    /// Counting above and at the key that is the threshold if the sample is right.
+    Guess { key: u64, above: Mutex<u64>, per_chunk: Mutex<BTreeMap<usize, u64>> },
     /// Counting values of a digit among keys with a known prefix.
     Count { digit: Digit, above: u64, counts: Mutex<Vec<u64>> },
     /// Counting elements equal to the threshold per chunk.
@@ -135,11 +138,7 @@ impl Trim {
             Round::Sample(keys) => {
                 let stride = sample_stride(search.elements);
                 let mut sample = Vec::with_capacity(delta.tuned.len() / (stride / SAMPLE_RUN) + SAMPLE_RUN);
-                let all = Bracket { low: 0, high: HIGHEST_KEY };
-                for start in (0..delta.tuned.len()).step_by(stride) {
-                    let end = (start + SAMPLE_RUN).min(delta.tuned.len());
-                    backend.magnitude_bracket(part(&delta, start, end), all, &mut sample);
-                }
+                backend.magnitude_sample(delta, SAMPLE_RUN, stride, &mut sample);
                 lock(keys).extend(sample);
             }
             Round::Scan { bracket, found } => {
@@ -164,9 +163,14 @@ impl Trim {
                 backend.magnitude_histogram(delta, *digit, &mut local);
                 lock(counts).iter_mut().zip(local).for_each(|(total, n)| *total += n);
             }
+            Round::Guess { key, above, per_chunk } => {
+                let (larger, equal) = backend.magnitude_counts(delta, *key);
+                *lock(above) += larger;
+                lock(per_chunk).insert(chunk.index, equal);
+            }
             Round::Ties { key, per_chunk, .. } => {
-                let count = backend.magnitude_count(delta, *key);
-                lock(per_chunk).insert(chunk.index, count);
+                let (_, equal) = backend.magnitude_counts(delta, *key);
+                lock(per_chunk).insert(chunk.index, equal);
             }
             Round::Place { key, chunk: wanted, nth, ties_before } => {
                 if chunk.index == *wanted {
@@ -198,7 +202,22 @@ impl Search {
             Round::Sample(keys) => {
                 let mut keys = std::mem::take(into_inner(keys));
                 let bracket = bracket(&mut keys, self.keep, self.elements);
-                Round::Scan { bracket, found: Mutex::default() }
+                if bracket.low == bracket.high {
+                    Round::Guess { key: bracket.low, above: Mutex::default(), per_chunk: Mutex::default() }
+                } else {
+                    Round::Scan { bracket, found: Mutex::default() }
+                }
+            }
+            Round::Guess { key, above, per_chunk } => {
+                let (key, above, per_chunk) = (*key, *into_inner(above), into_inner(per_chunk));
+                let equal: u64 = per_chunk.values().sum();
+                if above >= self.keep || above + equal < self.keep {
+                    first_digit(self.precision)
+                } else if above + equal == self.keep {
+                    return Some(keep_down_to(key));
+                } else {
+                    place(key, self.keep - above, per_chunk)
+                }
             }
             Round::Scan { bracket, found } => {
                 let found = std::mem::take(into_inner(found));
@@ -325,10 +344,6 @@ fn bracket(sample: &mut [u32], keep: u64, elements: u64) -> Bracket {
     let high = if rank < margin { None } else { at(rank - margin) };
     let low = at(rank + margin);
     Bracket { low: low.unwrap_or(1).max(1), high: high.unwrap_or(HIGHEST_KEY) }
-}
-
-fn part<'a>(delta: &Delta<'a>, start: usize, end: usize) -> Delta<'a> {
-    Delta { base: delta.base.map(|b| b.slice(start, end)), tuned: delta.tuned.slice(start, end), ..*delta }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

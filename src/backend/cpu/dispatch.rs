@@ -53,7 +53,11 @@ versions!(
     positions_f32, positions_f64, statistics::magnitude_positions,
     (delta: &Delta<'_>, key: u64, limit: usize) -> Vec<usize>
 );
-versions!(count_f32, count_f64, statistics::magnitude_count, (delta: &Delta<'_>, key: u64) -> u64);
+versions!(counts_f32, counts_f64, statistics::magnitude_counts, (delta: &Delta<'_>, key: u64) -> (u64, u64));
+versions!(
+    sample_f32, sample_f64, statistics::magnitude_sample,
+    (delta: &Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>)
+);
 versions!(
     sums_f32, sums_f64, statistics::magnitude_sums,
     (delta: &Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64)
@@ -132,10 +136,17 @@ impl Backend for Cpu {
         }
     }
 
-    fn magnitude_count(&self, delta: Delta<'_>, key: u64) -> u64 {
+    fn magnitude_counts(&self, delta: Delta<'_>, key: u64) -> (u64, u64) {
         match delta.precision {
-            Precision::F32 => count_f32(&delta, key),
-            Precision::F64 => count_f64(&delta, key),
+            Precision::F32 => counts_f32(&delta, key),
+            Precision::F64 => counts_f64(&delta, key),
+        }
+    }
+
+    fn magnitude_sample(&self, delta: Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>) {
+        match delta.precision {
+            Precision::F32 => sample_f32(&delta, run, stride, keys),
+            Precision::F64 => sample_f64(&delta, run, stride, keys),
         }
     }
 

@@ -9,6 +9,18 @@ use crate::dtype::{
 /// a multiple of the generator's group of 64.
 pub const BLOCK: usize = 1024;
 
+/// Room for a block, aligned to a cache line: vectors that straddle two lines cost twice.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub struct Aligned<T>(pub [T; BLOCK]);
+
+impl<T: Copy + Default> Aligned<T> {
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self([T::default(); BLOCK])
+    }
+}
+
 /// A working type.
 pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     /// An unsigned integer of the same width.
@@ -27,6 +39,7 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn key(self) -> Self::Key;
     fn key_from(key: u64) -> Self::Key;
     fn is_nan(self) -> bool;
+    fn magnitude(self) -> Self;
     fn to_bf16(self) -> u16;
     fn to_f16(self) -> u16;
     fn to_f32(self) -> f32;
@@ -78,6 +91,10 @@ impl Float for f32 {
     #[inline(always)]
     fn is_nan(self) -> bool {
         self.is_nan()
+    }
+    #[inline(always)]
+    fn magnitude(self) -> Self {
+        self.abs()
     }
     #[inline(always)]
     fn to_bf16(self) -> u16 {
@@ -139,6 +156,10 @@ impl Float for f64 {
     #[inline(always)]
     fn is_nan(self) -> bool {
         self.is_nan()
+    }
+    #[inline(always)]
+    fn magnitude(self) -> Self {
+        self.abs()
     }
     #[inline(always)]
     fn to_bf16(self) -> u16 {

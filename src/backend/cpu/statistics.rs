@@ -1,30 +1,49 @@
 //! The statistics passes, as loop bodies generic over the working type.
 
-use super::float::{BLOCK, Float, load};
+use super::float::{Aligned, BLOCK, Float, load};
 use super::kernels::select;
 use crate::backend::{Bracket, Delta, DeltaStatistics, Digit, LANES, Operand, Selection, fold_lanes};
 use crate::dtype::DType;
 
-/// Calls `visit` with every block of a task vector.
-#[inline(always)]
-fn blocks<W: Float>(delta: &Delta<'_>, mut visit: impl FnMut(usize, &mut [W])) {
-    let length = delta.tuned.len();
-    let mut base = [W::default(); BLOCK];
-    let mut tuned = [W::default(); BLOCK];
-    let mut start = 0;
-    while start < length {
-        let n = BLOCK.min(length - start);
-        let tuned = &mut tuned[..n];
-        load(&delta.tuned, start, tuned);
-        if let Some(operand) = &delta.base {
-            let base = &mut base[..n];
-            load(operand, start, base);
-            for (t, b) in tuned.iter_mut().zip(&*base) {
-                *t = t.minus(*b);
-            }
+/// Reads a task vector block by block. A struct and not a function taking a closure: a closure is
+/// a function of its own, which the compiler would build once, for the plainest instruction set.
+struct Blocks<'a, W> {
+    delta: &'a Delta<'a>,
+    base: Aligned<W>,
+    tuned: Aligned<W>,
+    start: usize,
+    next: usize,
+}
+
+impl<'a, W: Float> Blocks<'a, W> {
+    #[inline(always)]
+    fn new(delta: &'a Delta<'a>) -> Self {
+        Self { delta, base: Aligned::new(), tuned: Aligned::new(), start: 0, next: 0 }
+    }
+
+    /// The next block; `self.start` is then the index of its first element.
+    #[inline(always)]
+    fn next(&mut self) -> Option<&mut [W]> {
+        self.start = self.next;
+        let n = BLOCK.min(self.delta.tuned.len() - self.start);
+        if n == 0 {
+            return None;
         }
-        visit(start, tuned);
-        start += n;
+        self.next += n;
+        load_delta(self.delta, self.start, &mut self.base.0[..n], &mut self.tuned.0[..n]);
+        Some(&mut self.tuned.0[..n])
+    }
+}
+
+/// Reads elements of a task vector; `base` is room for the base's.
+#[inline(always)]
+fn load_delta<W: Float>(delta: &Delta<'_>, start: usize, base: &mut [W], out: &mut [W]) {
+    load(&delta.tuned, start, out);
+    if let Some(operand) = &delta.base {
+        load(operand, start, base);
+        for (t, b) in out.iter_mut().zip(&*base) {
+            *t = t.minus(*b);
+        }
     }
 }
 
@@ -43,42 +62,32 @@ fn accumulate<W: Float>(lanes: &mut [f64; LANES], a: &[W], b: &[W]) {
     }
 }
 
-/// Adds magnitudes to lanes.
+/// Sum of the magnitudes of at most [`crate::backend::SUM_RUN`] values, by lanes in the working
+/// type.
 #[inline(always)]
-fn accumulate_magnitude<W: Float>(lanes: &mut [f64; LANES], values: &[W]) {
+fn sum_of_magnitudes<W: Float>(values: &[W]) -> f64 {
+    let mut lanes = [W::default(); LANES];
     let (full, rest) = values.as_chunks::<LANES>();
     for values in full {
         for lane in 0..LANES {
-            lanes[lane] += values[lane].to_f64().abs();
+            lanes[lane] = lanes[lane].plus(values[lane].magnitude());
         }
     }
     for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane += value.to_f64().abs();
+        *lane = lane.plus(value.magnitude());
     }
+    let mut wide = [0.0; LANES];
+    for (wide, lane) in wide.iter_mut().zip(lanes) {
+        *wide = lane.to_f64();
+    }
+    fold_lanes(wide)
 }
 
-/// Calls `visit` with the same block of several task vectors.
+/// Reads the same block of several task vectors.
 #[inline(always)]
-fn joint_blocks<W: Float>(vectors: &[Delta<'_>], mut visit: impl FnMut(usize, &[W], usize)) {
-    let length = vectors.first().map_or(0, |v| v.tuned.len());
-    let mut all = vec![W::default(); vectors.len() * BLOCK];
-    let mut base = [W::default(); BLOCK];
-    let mut start = 0;
-    while start < length {
-        let n = BLOCK.min(length - start);
-        for (vector, out) in vectors.iter().zip(all.chunks_exact_mut(BLOCK)) {
-            let out = &mut out[..n];
-            load(&vector.tuned, start, out);
-            if let Some(operand) = &vector.base {
-                let base = &mut base[..n];
-                load(operand, start, base);
-                for (t, b) in out.iter_mut().zip(&*base) {
-                    *t = t.minus(*b);
-                }
-            }
-        }
-        visit(start, &all, n);
-        start += n;
+fn load_all<W: Float>(vectors: &[Delta<'_>], start: usize, n: usize, base: &mut Aligned<W>, all: &mut [Aligned<W>]) {
+    for (vector, out) in vectors.iter().zip(all) {
+        load_delta(vector, start, &mut base.0[..n], &mut out.0[..n]);
     }
 }
 
@@ -86,15 +95,22 @@ fn joint_blocks<W: Float>(vectors: &[Delta<'_>], mut visit: impl FnMut(usize, &[
 pub fn products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
     let pairs = vectors.len() * (vectors.len() + 1) / 2;
     let mut lanes = vec![[0.0; LANES]; pairs];
-    joint_blocks::<W>(vectors, |_, all, n| {
+    let mut all = vec![Aligned::<W>::new(); vectors.len()];
+    let mut base = Aligned::<W>::new();
+    let length = vectors.first().map_or(0, |v| v.tuned.len());
+    let mut start = 0;
+    while start < length {
+        let n = BLOCK.min(length - start);
+        load_all(vectors, start, n, &mut base, &mut all);
         let mut pair = 0;
         for i in 0..vectors.len() {
             for j in i..vectors.len() {
-                accumulate(&mut lanes[pair], &all[i * BLOCK..i * BLOCK + n], &all[j * BLOCK..j * BLOCK + n]);
+                accumulate(&mut lanes[pair], &all[i].0[..n], &all[j].0[..n]);
                 pair += 1;
             }
         }
-    });
+        start += n;
+    }
     for (sum, lanes) in sums.iter_mut().zip(lanes) {
         *sum += fold_lanes(lanes);
     }
@@ -103,102 +119,146 @@ pub fn products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
 #[inline(always)]
 pub fn column_products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
     let pairs = vectors.len() * (vectors.len() + 1) / 2;
-    joint_blocks::<W>(vectors, |start, all, n| {
+    let mut all = vec![Aligned::<W>::new(); vectors.len()];
+    let mut base = Aligned::<W>::new();
+    let length = vectors.first().map_or(0, |v| v.tuned.len());
+    let mut start = 0;
+    while start < length {
+        let n = BLOCK.min(length - start);
+        load_all(vectors, start, n, &mut base, &mut all);
         let mut pair = 0;
         for i in 0..vectors.len() {
             for j in i..vectors.len() {
                 for e in 0..n {
-                    let product = all[i * BLOCK + e].to_f64() * all[j * BLOCK + e].to_f64();
+                    let product = all[i].0[e].to_f64() * all[j].0[e].to_f64();
                     sums[(start + e) * pairs + pair] += product;
                 }
                 pair += 1;
             }
         }
-    });
+        start += n;
+    }
 }
 
 #[inline(always)]
 pub fn magnitude_bracket<W: Float>(delta: &Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> u64 {
     let (low, high) = (W::key_from(bracket.low), W::key_from(bracket.high));
-    let offset = |key: W::Key| -> u32 {
-        let key: u64 = key.into();
-        (key - bracket.low) as u32
-    };
     let mut above = 0_u64;
-    blocks::<W>(delta, |_, values| {
-        let (full, rest) = values.as_chunks::<LANES>();
-        for group in full {
-            let mut over = 0_u32;
-            let mut reached = 0_u32;
-            for value in group {
-                over += u32::from(value.key() > high);
-                reached += u32::from(value.key() >= low);
+    let mut blocks = Blocks::<W>::new(delta);
+    let mut keys = Aligned::<W::Key>::new();
+    while let Some(values) = blocks.next() {
+        for (key, value) in keys.0.iter_mut().zip(&*values) {
+            *key = value.key();
+        }
+        let keys = &keys.0[..values.len()];
+        let mut over = 0_u32;
+        for key in keys {
+            over += u32::from(*key > high);
+        }
+        above += u64::from(over);
+        // Few groups have a member inside the bracket: only those are walked one by one.
+        for group in keys.chunks(LANES) {
+            let mut any = false;
+            for key in group {
+                any |= (*key >= low) & (*key <= high);
             }
-            above += u64::from(over);
-            // Few groups have a member inside the bracket: only those are walked one by one.
-            if reached > over {
-                inside.extend(group.iter().map(|v| v.key()).filter(|k| *k >= low && *k <= high).map(offset));
+            if any {
+                append::<W>(group, low, high, bracket.low, inside);
             }
         }
-        for value in rest {
-            above += u64::from(value.key() > high);
-            if value.key() >= low && value.key() <= high {
-                inside.push(offset(value.key()));
-            }
-        }
-    });
+    }
     above
+}
+
+#[inline(always)]
+fn append<W: Float>(keys: &[W::Key], low: W::Key, high: W::Key, origin: u64, inside: &mut Vec<u32>) {
+    for key in keys {
+        if *key >= low && *key <= high {
+            let key: u64 = (*key).into();
+            inside.push((key - origin) as u32);
+        }
+    }
 }
 
 #[inline(always)]
 pub fn magnitude_histogram<W: Float>(delta: &Delta<'_>, digit: Digit, counts: &mut [u64]) {
     let mask = (1_u64 << digit.bits) - 1;
     let above = digit.shift + digit.bits;
-    blocks::<W>(delta, |_, values| {
+    let mut blocks = Blocks::<W>::new(delta);
+    while let Some(values) = blocks.next() {
         for value in values {
             let key: u64 = value.key().into();
             if key.checked_shr(above).unwrap_or(0) == digit.prefix {
                 counts[((key >> digit.shift) & mask) as usize] += 1;
             }
         }
-    });
+    }
 }
 
 #[inline(always)]
 pub fn magnitude_positions<W: Float>(delta: &Delta<'_>, key: u64, limit: usize) -> Vec<usize> {
     let key = W::key_from(key);
     let mut positions = Vec::new();
-    blocks::<W>(delta, |start, values| {
-        for (i, value) in values.iter().enumerate() {
-            if value.key() == key && positions.len() < limit {
-                positions.push(start + i);
-            }
+    let mut blocks = Blocks::<W>::new(delta);
+    while let Some(values) = blocks.next() {
+        let here: Vec<usize> = (0..values.len()).filter(|&i| values[i].key() == key).collect();
+        positions.extend(here.into_iter().map(|i| blocks.start + i));
+        if positions.len() >= limit {
+            positions.truncate(limit);
+            break;
         }
-    });
+    }
     positions
 }
 
 #[inline(always)]
-pub fn magnitude_count<W: Float>(delta: &Delta<'_>, key: u64) -> u64 {
+pub fn magnitude_counts<W: Float>(delta: &Delta<'_>, key: u64) -> (u64, u64) {
     let key = W::key_from(key);
-    let mut count = 0;
-    blocks::<W>(delta, |_, values| {
-        let here: u32 = values.iter().map(|value| u32::from(value.key() == key)).sum();
-        count += u64::from(here);
-    });
-    count
+    let (mut above, mut equal) = (0, 0);
+    let mut blocks = Blocks::<W>::new(delta);
+    while let Some(values) = blocks.next() {
+        let (mut over, mut same) = (0_u32, 0_u32);
+        for value in values {
+            over += u32::from(value.key() > key);
+            same += u32::from(value.key() == key);
+        }
+        above += u64::from(over);
+        equal += u64::from(same);
+    }
+    (above, equal)
+}
+
+#[inline(always)]
+pub fn magnitude_sample<W: Float>(delta: &Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>) {
+    let mut base = Aligned::<W>::new();
+    let mut tuned = Aligned::<W>::new();
+    let mut start = 0;
+    while start < delta.tuned.len() {
+        let n = run.min(BLOCK).min(delta.tuned.len() - start);
+        load_delta(delta, start, &mut base.0[..n], &mut tuned.0[..n]);
+        for value in &tuned.0[..n] {
+            let key: u64 = value.key().into();
+            keys.push(key as u32);
+        }
+        start += stride;
+    }
 }
 
 #[inline(always)]
 pub fn magnitude_sums<W: Float>(delta: &Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64) {
-    let mut words = [0_u32; BLOCK];
-    let (mut all, mut kept) = ([0.0; LANES], [0.0; LANES]);
-    blocks::<W>(delta, |start, values| {
-        accumulate_magnitude(&mut all, values);
-        select(selection.rescaled(1.0), first_element + start as u64, values, &mut words);
-        accumulate_magnitude(&mut kept, values);
-    });
-    (fold_lanes(all), fold_lanes(kept))
+    let mut words = Aligned::<u32>::new();
+    let (mut all, mut kept) = (0.0, 0.0);
+    let mut blocks = Blocks::<W>::new(delta);
+    let selection = selection.rescaled(1.0);
+    while let Some(values) = blocks.next() {
+        all += sum_of_magnitudes(values);
+        let first = first_element + blocks.start as u64;
+        let n = blocks.next - blocks.start;
+        let values = &mut blocks.tuned.0[..n];
+        select(selection, first, values, &mut words.0);
+        kept += sum_of_magnitudes(values);
+    }
+    (all, kept)
 }
 
 /// An exponent of all ones is an infinity or a NaN.
@@ -240,44 +300,73 @@ pub fn delta_statistics<W: Float>(base: Operand<'_>, tuned: &[Operand<'_>]) -> D
     };
     let mut base_lanes = [0.0; LANES];
     let mut lanes = vec![[0.0; LANES]; result.products.len()];
-    let mut base_block = [W::default(); BLOCK];
-    joint_blocks::<W>(&vectors, |start, all, n| {
-        let zero = W::default();
-        let base_block = &mut base_block[..n];
-        load(&base, start, base_block);
-        accumulate(&mut base_lanes, base_block, base_block);
-        let (mut positive, mut negative) = ([0_u16; BLOCK], [0_u16; BLOCK]);
+    let mut all = vec![Aligned::<W>::new(); models];
+    let mut block = Aligned::<W>::new();
+    let mut start = 0;
+    while start < base.len() {
+        let n = BLOCK.min(base.len() - start);
+        load(&base, start, &mut block.0[..n]);
+        accumulate(&mut base_lanes, &block.0[..n], &block.0[..n]);
+        load_all(&vectors, start, n, &mut block, &mut all);
         let mut pair = 0;
         for i in 0..models {
-            let mine = &all[i * BLOCK..i * BLOCK + n];
-            let (mut zeros, mut largest) = (0_u32, 0.0_f64);
-            for ((value, p), m) in mine.iter().zip(&mut positive).zip(&mut negative) {
-                zeros += u32::from(*value == zero);
-                *p += u16::from(*value > zero);
-                *m += u16::from(*value < zero);
-            }
-            for value in mine {
-                let magnitude = value.to_f64().abs();
-                largest = if magnitude > largest { magnitude } else { largest };
-            }
-            result.zeros[i] += u64::from(zeros);
-            result.largest[i] = result.largest[i].max(largest);
+            let mine = &all[i].0[..n];
+            result.zeros[i] += zeros(mine);
+            result.largest[i] = result.largest[i].max(largest(mine));
             for j in i..models {
-                accumulate(&mut lanes[pair], mine, &all[j * BLOCK..j * BLOCK + n]);
+                accumulate(&mut lanes[pair], mine, &all[j].0[..n]);
                 pair += 1;
             }
         }
-        let (mut conflicts, mut contested) = (0_u32, 0_u32);
-        for (p, m) in positive[..n].iter().zip(&negative[..n]) {
-            conflicts += u32::from(*p > 0 && *m > 0);
-            contested += u32::from(*p + *m > 1);
-        }
-        result.conflicts += u64::from(conflicts);
-        result.contested += u64::from(contested);
-    });
+        let (conflicts, contested) = conflicts(&all, n);
+        result.conflicts += conflicts;
+        result.contested += contested;
+        start += n;
+    }
     result.base_square = fold_lanes(base_lanes);
     for (product, lanes) in result.products.iter_mut().zip(lanes) {
         *product = fold_lanes(lanes);
     }
     result
+}
+
+#[inline(always)]
+fn zeros<W: Float>(values: &[W]) -> u64 {
+    let mut count = 0_u32;
+    for value in values {
+        count += u32::from(*value == W::default());
+    }
+    u64::from(count)
+}
+
+/// Largest magnitude that is not NaN.
+#[inline(always)]
+fn largest<W: Float>(values: &[W]) -> f64 {
+    let mut lanes = [W::default(); LANES];
+    for group in values.chunks(LANES) {
+        for (lane, value) in lanes.iter_mut().zip(group) {
+            let magnitude = value.magnitude();
+            *lane = if magnitude > *lane { magnitude } else { *lane };
+        }
+    }
+    lanes.iter().map(|lane| lane.to_f64()).fold(0.0, f64::max)
+}
+
+/// Elements with both signs among the task vectors, and elements that at least two of them change.
+#[inline(always)]
+fn conflicts<W: Float>(all: &[Aligned<W>], n: usize) -> (u64, u64) {
+    let zero = W::default();
+    let (mut positive, mut negative) = ([0_u16; BLOCK], [0_u16; BLOCK]);
+    for mine in all {
+        for ((value, p), m) in mine.0[..n].iter().zip(&mut positive).zip(&mut negative) {
+            *p += u16::from(*value > zero);
+            *m += u16::from(*value < zero);
+        }
+    }
+    let (mut conflicts, mut contested) = (0_u32, 0_u32);
+    for (p, m) in positive[..n].iter().zip(&negative[..n]) {
+        conflicts += u32::from((*p > 0) & (*m > 0));
+        contested += u32::from(*p + *m > 1);
+    }
+    (u64::from(conflicts), u64::from(contested))
 }
