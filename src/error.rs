@@ -114,7 +114,7 @@ impl<E: Diagnose> From<E> for Error {
 
 /// The user asked to stop (Ctrl-C); nothing was published.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("interrupted; the output directory is as it was before")]
+#[error("interrupted; nothing was published")]
 pub struct Cancelled;
 
 impl Diagnose for Cancelled {

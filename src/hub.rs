@@ -11,6 +11,8 @@ use crate::error::{Diagnose, ErrorKind};
 pub enum HubError {
     #[error("model `{reference}` was not found; looked in {}", list(places))]
     NotFound { reference: String, places: Vec<PathBuf> },
+    #[error("model `{reference}` names a revision, but `{path}` is a local directory, which has none")]
+    LocalRevision { reference: String, path: String },
     #[error("model `{reference}` has no revision `{revision}` in {}", repository.display())]
     NoRevision { reference: String, revision: String, repository: PathBuf },
 }
@@ -25,6 +27,9 @@ impl Diagnose for HubError {
     }
 
     fn hints(&self) -> Vec<String> {
+        if matches!(self, Self::LocalRevision { .. }) {
+            return vec!["remove the `@...`".to_owned()];
+        }
         vec![
             "billon does not download: fetch the model first (for example with `hf download`), give a local \
              directory, or set HF_HOME or HF_HUB_CACHE to where it is"
@@ -52,10 +57,11 @@ pub fn cache_dir() -> Option<PathBuf> {
 /// [`HubError`] saying where it looked.
 pub fn resolve(path: &str, revision: Option<&str>, cache: Option<&Path>) -> Result<PathBuf, HubError> {
     let local = PathBuf::from(path);
-    if local.is_dir() {
+    if local.is_dir() && revision.is_none() {
         return Ok(local);
     }
     let reference = revision.map_or_else(|| path.to_owned(), |r| format!("{path}@{r}"));
+    let is_local = local.is_dir();
     let mut places = vec![local];
     if let (Some(cache), true) = (cache, is_repository_id(path)) {
         let repository = cache.join(format!("models--{}", path.replace('/', "--")));
@@ -68,6 +74,9 @@ pub fn resolve(path: &str, revision: Option<&str>, cache: Option<&Path>) -> Resu
             });
         }
         places.push(repository);
+    }
+    if is_local {
+        return Err(HubError::LocalRevision { reference, path: path.to_owned() });
     }
     Err(HubError::NotFound { reference, places })
 }
@@ -131,6 +140,7 @@ mod tests {
         assert!(matches!(resolve("acme/tiny", Some("../../x"), Some(cache)), Err(HubError::NoRevision { .. })));
         let local = cache.to_str().unwrap();
         assert_eq!(resolve(local, None, None).unwrap(), cache);
+        assert!(matches!(resolve(local, Some("v1"), None), Err(HubError::LocalRevision { .. })));
         let error = resolve("acme/other", None, Some(cache)).unwrap_err().to_string();
         assert!(error.contains("models--acme--other"), "{error}");
     }

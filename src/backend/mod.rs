@@ -9,6 +9,8 @@
 //! [`cpu::Cpu`] is the SIMD implementation; [`cpu::scalar::Scalar`] is the plain one that serves as
 //! its oracle.
 
+#[cfg(test)]
+mod conformance;
 pub mod cpu;
 
 use crate::dtype::DType;

@@ -1,9 +1,74 @@
-//! stub
+//! `billon verify`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
 use clap::Args;
+
+use super::{OutputArgs, print, print_json, report};
+use crate::backend::cpu::Cpu;
 use crate::error::Result;
-#[allow(unused_imports)]
-use crate::event::CancelFlag;
-/// Args
+use crate::event::{CancelFlag, Progress};
+use crate::merge::verify::{VerifyOptions, VerifyReport, require_clean, verify};
+
+/// Arguments of `billon verify`.
 #[derive(Debug, Args)]
-pub struct VerifyArgs { #[arg(long)] pub(super) json: bool }
-impl VerifyArgs { pub(super) fn json(&self)->bool{self.json} pub(super) fn run(self,_c:&CancelFlag)->Result<()>{Ok(())} }
+pub struct VerifyArgs {
+    /// Output directory of a merge.
+    out: PathBuf,
+    /// Tensors to derive again from the inputs, if these are at hand (relative references are
+    /// looked up from the current directory, as when merging).
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    sample: usize,
+    /// Derive every tensor again.
+    #[arg(long, conflicts_with = "sample")]
+    all: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl VerifyArgs {
+    pub(super) fn json(&self) -> bool {
+        self.output.json
+    }
+
+    pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+        let reporter = report::reporter(self.output.json, true);
+        let options = VerifyOptions {
+            sample: if self.all { usize::MAX } else { self.sample },
+            threads: self.output.threads(),
+        };
+        let result = verify(&self.out, options, &Cpu, Progress { reporter: &*reporter, cancel })?;
+        if self.output.json {
+            print_json(&result)?;
+        } else {
+            print(&summary(&result))?;
+        }
+        require_clean(&result)
+    }
+}
+
+fn summary(report: &VerifyReport) -> String {
+    let mut text = format!("{} files match their SHA-256\n", report.files_verified);
+    if !report.files_without_hash.is_empty() {
+        let _ = writeln!(text, "{} files have no hash in the lock; their sizes match", report.files_without_hash.len());
+    }
+    if !report.unknown_files.is_empty() {
+        let _ = writeln!(text, "not in the lock: {}", report.unknown_files.join(", "));
+    }
+    if report.inputs_verified > 0 {
+        let _ = writeln!(text, "{} input files match their SHA-256", report.inputs_verified);
+    }
+    match &report.not_derived {
+        Some(reason) => {
+            let _ = writeln!(text, "no tensor was derived again: {reason}");
+        }
+        None => {
+            let _ = writeln!(text, "{} tensors derived again, byte for byte equal", report.tensors_derived.len());
+        }
+    }
+    for problem in &report.problems {
+        let _ = writeln!(text, "WRONG: {problem}");
+    }
+    text
+}

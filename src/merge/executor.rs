@@ -229,7 +229,7 @@ impl Executor<'_> {
         let tuned: Vec<usize> = job.parameters.tuned().collect();
         let models: Vec<usize> = job.inputs.iter().map(|i| i.model).collect();
         let wanted = self.plan.method.statistics(&job.parameters);
-        statistics::begin(&wanted, &job.parameters.shape, &tuned, job.precision, thresholds, &models)
+        statistics::begin(&wanted, &job.parameters.shape, &tuned, job.parameters.precision, thresholds, &models)
     }
 
     /// The map pass of a batch.
@@ -296,7 +296,7 @@ impl Executor<'_> {
             .map(|(model, density)| {
                 let elements = searched.iter().filter(|j| j.inputs.iter().any(|i| i.model == *model));
                 let elements = elements.map(|j| j.parameters.elements()).sum();
-                Some(WholeModelSearch::new(*density, elements, first.precision))
+                Some(WholeModelSearch::new(*density, elements, first.parameters.precision))
             })
             .collect();
         while searches.iter().any(Option::is_some) {
@@ -335,7 +335,7 @@ impl Executor<'_> {
             range: range.clone(),
             operands: job.inputs.iter().map(|input| self.operand(input, range)).collect(),
             base: job.parameters.base,
-            precision: job.precision,
+            precision: job.parameters.precision,
         }
     }
 
@@ -360,11 +360,11 @@ impl Executor<'_> {
                 return;
             }
             Map::Copy => {
-                self.backend.scale(chunk.operands[0], 1.0, job.precision, Output { bytes: buffer, dtype });
+                self.backend.scale(chunk.operands[0], 1.0, job.parameters.precision, Output { bytes: buffer, dtype });
                 return;
             }
             Map::Scale { factor } => {
-                self.backend.scale(chunk.operands[0], *factor, job.precision, Output { bytes: buffer, dtype });
+                self.backend.scale(chunk.operands[0], *factor, job.parameters.precision, Output { bytes: buffer, dtype });
                 return;
             }
             Map::WeightedSum { coefficients, .. } | Map::TaskVectors { coefficients, .. } => match coefficients {

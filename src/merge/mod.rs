@@ -22,6 +22,7 @@ pub mod sources;
 pub mod stages;
 pub mod statistics;
 pub mod trim;
+pub mod verify;
 
 pub use plan::{MergePlan, PlanOptions};
 pub use report::MergeReport;

@@ -15,6 +15,7 @@ use crate::checkpoint::config::{ConfigEdit, ModelConfig};
 use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::Tensor;
 use crate::dtype::DType;
+use crate::error::ErrorKind;
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::setting::Setting;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, OutputSlice, Recipe, Source, Span};
@@ -70,8 +71,6 @@ pub struct TensorJob {
     pub inputs: Vec<JobInput>,
     /// What the method is given.
     pub parameters: TensorParameters,
-    /// Working type.
-    pub precision: Precision,
     /// Copied from its first input without arithmetic: integers, and tensors only one model has.
     pub verbatim: bool,
 }
@@ -290,7 +289,8 @@ fn check_models(recipe: &Recipe, models: &[Model], options: &PlanOptions, diagno
             if options.allow_crimes {
                 diagnostics.warning(span, message, None);
             } else {
-                diagnostics.error_help(span, message, "pass --allow-crimes to merge them all the same");
+                let help = "pass --allow-crimes to merge them all the same";
+                diagnostics.model_error(ErrorKind::Mismatch, span, message, help);
             }
         }
     }
@@ -345,6 +345,8 @@ struct PlannedSlice<'a> {
     inputs: Vec<(usize, Option<&'a Source>, u64)>,
     base: Option<usize>,
     layers: u64,
+    /// A source was refused, so that counting the inputs would mislead.
+    incomplete: bool,
 }
 
 fn slices<'a>(
@@ -379,7 +381,7 @@ fn slices<'a>(
                 );
             }
             let layers = counts.last().copied().unwrap_or(0);
-            vec![PlannedSlice { slice: None, inputs, base: base.map(|b| index[&b.value]), layers }]
+            vec![PlannedSlice { slice: None, inputs, base: base.map(|b| index[&b.value]), layers, incomplete: false }]
         }
         Assembly::Slices(slices) => slices
             .iter()
@@ -390,7 +392,7 @@ fn slices<'a>(
             })
             .collect(),
     };
-    for slice in &planned {
+    for slice in planned.iter().filter(|s| !s.incomplete) {
         check_contract(recipe, slice, contract, models, diagnostics);
     }
     (!diagnostics.has_errors() || planned.iter().all(|s| !s.inputs.is_empty())).then_some(planned)
@@ -438,7 +440,8 @@ fn planned_slice<'a>(
     if lengths.len() > 1 {
         diagnostics.error(slice.span, "the sources of a slice must span the same number of layers");
     }
-    PlannedSlice { slice: Some(slice), inputs, base, layers: lengths.first().copied().unwrap_or(0) }
+    let incomplete = inputs.len() < slice.sources.len();
+    PlannedSlice { slice: Some(slice), inputs, base, layers: lengths.first().copied().unwrap_or(0), incomplete }
 }
 
 fn check_contract(
@@ -577,7 +580,7 @@ impl Planner<'_, '_> {
         let dtype = if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
         let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
         let precision = if wide { Precision::F64 } else { Precision::F32 };
-        let parameters = self.tensor_parameters(slice, output, t, &found, &shape);
+        let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision);
         let base_alone = parameters.base.is_some() && found.len() == 1;
         let verbatim = lone || base_alone || !floating;
         if !verbatim && let Err(message) = self.method.check(&parameters) {
@@ -585,7 +588,7 @@ impl Planner<'_, '_> {
         }
         let inputs: Vec<JobInput> = found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
-        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, precision, verbatim }));
+        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, verbatim }));
     }
 
     fn tensor_parameters(
@@ -595,6 +598,7 @@ impl Planner<'_, '_> {
         t: f64,
         found: &[(usize, Option<&Source>, JobInput)],
         shape: &[u64],
+        precision: Precision,
     ) -> TensorParameters {
         let position = Position { slice: slice.slice, t };
         let has_base = self.method.contract().base != BaseRule::Ignored;
@@ -613,7 +617,7 @@ impl Planner<'_, '_> {
             inputs.push(self.parameters.input(*source, is_base, &input.name, position, label, self.diagnostics));
             stream_keys.push(stream_key(self.options.seed, &[&reference, output]));
         }
-        TensorParameters { shape: shape.to_vec(), shared, inputs, base, stream_keys }
+        TensorParameters { shape: shape.to_vec(), shared, inputs, base, stream_keys, precision }
     }
 
     /// Whether a tensor that some models lack can be merged from the others. If not, says why.
@@ -630,7 +634,7 @@ impl Planner<'_, '_> {
         let span = self.source_span(model);
         if !arch::is_optional(name, &lacking.stack) {
             let message = format!("tensor `{name}` is in `{holder}` but not in `{}`", lacking.reference);
-            self.diagnostics.error_help(span, message, "the checkpoint is incomplete, or the models do not belong together");
+            self.diagnostics.model_error(ErrorKind::Mismatch, span, message, "the checkpoint is incomplete, or the models do not belong together");
             return false;
         }
         let contract = self.method.contract();
@@ -644,7 +648,7 @@ impl Planner<'_, '_> {
                 lacking.reference,
                 self.method.name()
             );
-            self.diagnostics.error_help(span, message, "add the tensor to the model, or remove it from the others");
+            self.diagnostics.model_error(ErrorKind::Mismatch, span, message, "add the tensor to the model, or remove it from the others");
             return false;
         }
         let message = format!("tensor `{output}` is missing from `{}` and merged without it", lacking.reference);
@@ -681,7 +685,7 @@ impl Planner<'_, '_> {
             "only models of one shape can be merged"
         };
         let span = found.iter().find(|f| f.2.tensor.shape != found[0].2.tensor.shape).and_then(|f| self.source_span(f.0));
-        self.diagnostics.error_help(span, message, help);
+        self.diagnostics.model_error(ErrorKind::Mismatch, span, message, help);
         false
     }
 
@@ -697,7 +701,7 @@ impl Planner<'_, '_> {
                     first.tensor.dtype, self.models[first.model].reference, self.models[*model].reference
                 );
                 let span = self.source_span(*model);
-                self.diagnostics.error(span, message);
+                self.diagnostics.model_error(ErrorKind::Mismatch, span, message, "");
                 return false;
             }
         }
@@ -718,8 +722,8 @@ fn one_precision_per_model_trim(jobs: &mut [TensorJob], method: &dyn MergeMethod
         matches!(method.statistics(&job.parameters), method::Statistics::Sparsify { rules, .. }
             if rules.iter().any(|r| matches!(r, method::Sparsify::LargestOfModel { .. })))
     };
-    if jobs.iter().any(|j| j.precision == Precision::F64) && jobs.iter().any(whole) {
-        jobs.iter_mut().for_each(|job| job.precision = Precision::F64);
+    if jobs.iter().any(|j| j.parameters.precision == Precision::F64) && jobs.iter().any(whole) {
+        jobs.iter_mut().for_each(|job| job.parameters.precision = Precision::F64);
     }
 }
 

@@ -137,7 +137,7 @@ impl Resolver {
                     message = format!("{message}: {cause}");
                     source = cause.source();
                 }
-                diagnostics.error_help(span, message, hints);
+                diagnostics.model_error(error.kind(), span, message, hints);
                 None
             }
         }

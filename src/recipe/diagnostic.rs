@@ -35,6 +35,8 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// What to do about it.
     pub help: Option<String>,
+    /// Whose fault it is: the recipe's ([`ErrorKind::Usage`]) or a model's.
+    pub kind: ErrorKind,
 }
 
 /// Problems found so far in one recipe file.
@@ -54,7 +56,23 @@ impl Diagnostics {
 
     /// Notes a problem; the same one at the same place is noted once.
     pub fn push(&mut self, severity: Severity, span: Option<Span>, message: impl Into<String>, help: Option<String>) {
-        let diagnostic = Diagnostic { severity, message: message.into(), span, help };
+        self.add(Diagnostic { severity, message: message.into(), span, help, kind: ErrorKind::Usage });
+    }
+
+    /// Notes a fault of a model that the recipe names: missing, damaged, unsupported, or not fitting
+    /// the others.
+    pub fn model_error(
+        &mut self,
+        kind: ErrorKind,
+        span: impl Into<Option<Span>>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let help = Some(help.into()).filter(|h: &String| !h.is_empty());
+        self.add(Diagnostic { severity: Severity::Error, message: message.into(), span: span.into(), help, kind });
+    }
+
+    fn add(&mut self, diagnostic: Diagnostic) {
         if !self.list.contains(&diagnostic) {
             self.list.push(diagnostic);
         }
@@ -169,8 +187,12 @@ impl fmt::Display for RecipeError {
 }
 
 impl Diagnose for RecipeError {
+    /// A fault of the recipe outweighs those of models.
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Usage
+        let errors = self.diagnostics.list.iter().filter(|d| d.severity == Severity::Error);
+        let mut kinds = errors.map(|d| d.kind);
+        let first = kinds.next().unwrap_or(ErrorKind::Usage);
+        if kinds.any(|kind| kind == ErrorKind::Usage) { ErrorKind::Usage } else { first }
     }
 }
 

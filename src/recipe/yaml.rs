@@ -163,7 +163,7 @@ impl Builder<'_> {
         depth: usize,
         diagnostics: &mut Diagnostics,
     ) -> Option<Node> {
-        let span = self.span(place);
+        let mut span = self.span(place);
         self.nodes += 1;
         if depth > MAX_DEPTH || self.nodes > MAX_NODES {
             diagnostics.error(span, "the document is nested too deeply or too large for a recipe");
@@ -187,7 +187,12 @@ impl Builder<'_> {
                 let mut items = Vec::new();
                 loop {
                     match self.next(parser, diagnostics)? {
-                        (Event::SequenceEnd, _) => break,
+                        (Event::SequenceEnd, end) => {
+                            if end.end.line() == span.line {
+                                span.length = (end.end.col() + 1).saturating_sub(span.column);
+                            }
+                            break;
+                        }
                         (event, place) => items.push(self.node(parser, event, place, depth + 1, diagnostics)?),
                     }
                 }

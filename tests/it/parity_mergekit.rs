@@ -53,7 +53,7 @@ cases! {
     task_arithmetic: Equal,
     task_arithmetic_gradient: Equal,
     // mergekit adds up the weights in f32, billon in f64.
-    task_arithmetic_normalize: Closer,
+    task_arithmetic_normalize: Equal,
     tied: Equal,
     tied_and_untied: Equal,
     ties: Equal,

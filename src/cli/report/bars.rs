@@ -23,7 +23,7 @@ impl Reporter for Bars {
                 if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
                     new.set_style(style.progress_chars("=> "));
                 }
-                new.set_message("merging");
+                new.set_message(if bytes_written == 0 { "reading" } else { "merging" });
                 *bar = Some(new);
             }
             Event::BytesRead(n) | Event::BytesWritten(n) => {

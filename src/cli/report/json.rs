@@ -32,12 +32,9 @@ impl Reporter for JsonLines {
     fn event(&self, event: Event) {
         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let line = match event {
-            Event::BytesRead(n) => {
-                bytes.read += n;
-                return;
-            }
-            Event::BytesWritten(n) => {
-                bytes.written += n;
+            Event::BytesRead(n) | Event::BytesWritten(n) => {
+                let total = if matches!(event, Event::BytesRead(_)) { &mut bytes.read } else { &mut bytes.written };
+                *total += n;
                 if bytes.sent.is_some_and(|at| at.elapsed() < PAUSE) {
                     return;
                 }

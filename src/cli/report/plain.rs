@@ -32,11 +32,12 @@ impl Reporter for Plain {
             Event::PlanReady { tensors, bytes_read, bytes_written } => {
                 let now = Instant::now();
                 *state = Some(State { started: now, last: now, done: 0, total: bytes_read + bytes_written });
-                write_line(&format!(
-                    "merging {tensors} tensors: reading {}, writing {}",
-                    human_bytes(bytes_read),
-                    human_bytes(bytes_written)
-                ));
+                let read = human_bytes(bytes_read);
+                write_line(&if bytes_written == 0 {
+                    format!("reading {tensors} tensors, {read}")
+                } else {
+                    format!("merging {tensors} tensors: reading {read}, writing {}", human_bytes(bytes_written))
+                });
             }
             Event::BytesRead(n) | Event::BytesWritten(n) => {
                 if let Some(state) = &mut *state {

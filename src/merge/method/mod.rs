@@ -5,6 +5,7 @@
 //! The executor and the backends do the rest. Adding one is a file here and a line in
 //! [`REGISTRY`].
 
+use crate::backend::Precision;
 use crate::recipe::setting::{ParameterKind, Value};
 
 pub use super::statistics::{Axis, Measured, Products, Sparsify, Statistics};
@@ -148,6 +149,8 @@ pub struct TensorParameters {
     pub base: Option<usize>,
     /// Key of each input's random stream.
     pub stream_keys: Vec<u64>,
+    /// Working type.
+    pub precision: Precision,
 }
 
 impl TensorParameters {
@@ -297,8 +300,12 @@ impl std::fmt::Debug for dyn MergeMethod {
     }
 }
 
-/// The sum of weights a plain mean divides by: mergekit takes sums below 1e-8 for 1.
-fn guarded_sum(weights: &[f64]) -> f64 {
-    let sum: f64 = weights.iter().sum();
+/// The sum of weights a plain mean divides by, formed in the working type as mergekit does; sums
+/// below 1e-8 count as 1.
+fn guarded_sum(tensor: &TensorParameters, weights: &[f64]) -> f64 {
+    let sum = match tensor.precision {
+        Precision::F32 => f64::from(weights.iter().fold(0.0, |sum: f32, w| sum + *w as f32)),
+        Precision::F64 => weights.iter().sum(),
+    };
     if sum.abs() < 1e-8 { 1.0 } else { sum }
 }

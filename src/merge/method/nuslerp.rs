@@ -95,11 +95,13 @@ impl MergeMethod for NuSlerp {
 }
 
 /// Factors of both vectors; unit vectors divide by at least 1e-7, and only vectors that are
-/// parallel to the last bit are interpolated linearly.
+/// parallel to the last bit are interpolated linearly. Opposite vectors have no arc between them; in
+/// double precision they need a wider margin than mergekit's single precision gives them, or the
+/// factors explode.
 fn coefficients(t: f64, aa: f64, ab: f64, bb: f64) -> [f64; 2] {
     let cosine = (ab / (aa.sqrt().max(1e-7) * bb.sqrt().max(1e-7))).clamp(-1.0, 1.0);
     let sine_square = 1.0 - cosine * cosine;
-    if sine_square <= 1e-16 {
+    if sine_square <= if cosine < 0.0 { 1e-7 } else { 1e-16 } {
         return [1.0 - t, t];
     }
     let angle = cosine.acos();

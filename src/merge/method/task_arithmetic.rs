@@ -51,7 +51,7 @@ impl MergeMethod for TaskArithmetic {
 /// The family's map without sign election.
 pub(super) fn sum_of_task_vectors(tensor: &TensorParameters, selections: Vec<Selection>) -> Map {
     let weights = tensor.tuned_numbers("weight");
-    let divisor = tensor.switch("normalize").then(|| guarded_sum(&weights));
+    let divisor = tensor.switch("normalize").then(|| guarded_sum(tensor, &weights));
     Map::TaskVectors {
         coefficients: Coefficients::Uniform(weights),
         selections,
