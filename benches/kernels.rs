@@ -71,6 +71,7 @@ fn kernels(criterion: &mut Criterion) {
                 base,
                 inputs: &inputs,
                 selections: &selections,
+                masks: &[],
                 coefficients: &coefficients,
                 consensus,
                 normalize: consensus,
@@ -104,7 +105,9 @@ fn kernels(criterion: &mut Criterion) {
         let mut sums = [0.0; 3];
         b.iter(|| Cpu.products(black_box(&[plain(0), plain(1)]), &mut sums));
     });
-    group.bench_function("dare sums", |b| b.iter(|| black_box(Cpu.magnitude_sums(black_box(delta), random(1), 0))));
+    group.bench_function("dare sums", |b| {
+        b.iter(|| black_box(Cpu.magnitude_sums(black_box(delta), random(1), 0, None)))
+    });
     group.bench_function("diff", |b| b.iter(|| black_box(Cpu.delta_statistics(black_box(base), &inputs[..1]))));
     group.finish();
 }

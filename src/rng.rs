@@ -1,10 +1,13 @@
 //! A counter-based generator: the same draw for an element whatever thread, chunk or device asks.
 //!
-//! [`Philox`] is Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+//! [`Philox`] is Philox4x32-7 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
 //! SC 2011), keyed by 64 bits that a caller derives from seed, model and tensor name with
 //! [`stream_key`]. Which word of which block belongs to an element is the caller's rule.
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+/// The fewest rounds that pass every test of BigCrush (same paper, table 2); masks need no margin
+/// beyond that, and the rounds are most of what a mask costs.
+const ROUNDS: usize = 7;
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The generator's key; draws are pure functions of key and counter.
@@ -26,7 +29,7 @@ impl Philox {
     pub fn block(self, counter: u64) -> [u32; 4] {
         let mut x = [counter as u32, (counter >> 32) as u32, 0, 0];
         let mut key = self.key;
-        for _ in 0..10 {
+        for _ in 0..ROUNDS {
             let first = u64::from(MULTIPLIERS[0]) * u64::from(x[0]);
             let second = u64::from(MULTIPLIERS[1]) * u64::from(x[2]);
             x = [
@@ -55,7 +58,7 @@ impl Philox {
             x[1][lane] = counter >> 32;
         }
         let mut key = self.key;
-        for _ in 0..10 {
+        for _ in 0..ROUNDS {
             let (key0, key1) = (u64::from(key[0]), u64::from(key[1]));
             for lane in 0..16 {
                 let first = u64::from(MULTIPLIERS[0]) * (x[0][lane] & LOW);
@@ -102,13 +105,10 @@ pub fn stream_key(seed: u64, parts: &[&str]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Known answers of Random123's `kat_vectors` for philox4x32-10 (with a zero upper counter).
+    /// Known answers of Random123's `kat_vectors` for philox4x32-7 (with a zero upper counter).
     #[test]
     fn philox_matches_the_published_vector() {
-        assert_eq!(
-            Philox::new(0).block(0),
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
-        );
+        assert_eq!(Philox::new(0).block(0), [0x5f6f_b709, 0x0d89_3f64, 0x4f12_1f81, 0x4f73_0a48]);
     }
 
     #[test]

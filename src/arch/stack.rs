@@ -117,7 +117,10 @@ mod tests {
         names.push("lm_head.weight".into());
         let stack = LayerStack::find(names.iter().map(String::as_str), Some(2));
         assert_eq!((stack.prefix(), stack.count()), ("model.layers.", 2));
-        assert_eq!(stack.layer("model.layers.1.mlp.experts.7.up_proj.weight"), Some((1, "mlp.experts.7.up_proj.weight")));
+        assert_eq!(
+            stack.layer("model.layers.1.mlp.experts.7.up_proj.weight"),
+            Some((1, "mlp.experts.7.up_proj.weight"))
+        );
         assert_eq!(stack.layer("visual.blocks.1.attn.weight"), None);
         assert_eq!(stack.name(9, "norm.weight"), "model.layers.9.norm.weight");
         let none = LayerStack::find(["a.weight", "b.01.c"].into_iter(), None);

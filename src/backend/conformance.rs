@@ -69,7 +69,8 @@ fn sizes() -> impl Strategy<Value = usize> {
 
 /// Maps: byte for byte.
 pub fn maps(backend: &dyn Backend) {
-    let strategy = ([0_usize..4, 0_usize..4, 0_usize..4, 0_usize..4], 0_usize..4, sizes(), any::<u64>(), any::<[bool; 4]>());
+    let strategy =
+        ([0_usize..4, 0_usize..4, 0_usize..4, 0_usize..4], 0_usize..4, sizes(), any::<u64>(), any::<[bool; 4]>());
     proptest!(ProptestConfig::with_cases(150), |((dtypes, output, n, seed, flags) in strategy)| {
         let case = Case::new(dtypes, output, n, seed);
         let operands = case.operands();
@@ -87,16 +88,24 @@ pub fn maps(backend: &dyn Backend) {
             Precision::F64 => 0.03_f64.to_bits(),
         };
         // A limit low enough that some draws tie with its upper half.
-        let keep_below = if flags[1] { 1 << 31 } else { 70_000 };
+        let keep_below = [1 << 31, 70_000, 40_000, 1 << 32][usize::from(flags[1]) * 2 + usize::from(flags[2])];
         let selections = [
             if flags[2] { Selection::All } else { Selection::Nothing },
             Selection::Magnitude { threshold, ties_before: 384 + n as u64 / 2, rescale: 1.7 },
             Selection::Random { stream: Philox::new(seed), keep_below, rescale: 2.5 },
         ];
+        let delta = Delta { base: Some(operands[0]), tuned: operands[3], precision };
+        let mut mask = vec![0xee; n];
+        backend.magnitude_sums(delta, selections[2], 384, Some(&mut mask));
+        let mut expected = vec![0xdd; n];
+        Scalar.magnitude_sums(delta, selections[2], 384, Some(&mut expected));
+        prop_assert_eq!(&mask, &expected);
+        let masks = [None, None, Some(&mask[..])];
         let job = TaskVectors {
             base: operands[0],
             inputs: &operands[1..],
             selections: &selections,
+            masks: if flags[3] { &masks } else { &[] },
             coefficients: &coefficients,
             consensus: flags[0],
             normalize: flags[1],
@@ -155,7 +164,10 @@ pub fn statistics(backend: &dyn Backend) {
             let sample = |b: &dyn Backend| { let mut v = Vec::new(); b.magnitude_sample(*vector, 32, 100, &mut v); v };
             prop_assert_eq!(sample(backend), sample(&Scalar));
             let random = Selection::Random { stream: Philox::new(seed), keep_below: 1 << 30, rescale: 9.0 };
-            let (a, b) = (backend.magnitude_sums(*vector, random, 128), Scalar.magnitude_sums(*vector, random, 128));
+            let (a, b) = (
+                backend.magnitude_sums(*vector, random, 128, None),
+                Scalar.magnitude_sums(*vector, random, 128, None),
+            );
             prop_assert!(same(a.0, b.0) && same(a.1, b.1), "{:?} {:?}", a, b);
             prop_assert_eq!(backend.non_finite(vector.tuned), Scalar.non_finite(vector.tuned));
         }

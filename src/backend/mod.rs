@@ -186,6 +186,9 @@ pub struct TaskVectors<'a> {
     pub inputs: &'a [Operand<'a>],
     /// One for each input.
     pub selections: &'a [Selection],
+    /// For each random selection, optionally, what [`Backend::magnitude_sums`] drew before for these
+    /// elements: the same bytes come out faster. Empty for none at all.
+    pub masks: &'a [Option<&'a [u8]>],
     /// One for each input, rounded to the working type.
     pub coefficients: &'a [Coefficient<'a>],
     /// Elect a sign per element.
@@ -274,8 +277,15 @@ pub trait Backend: Sync {
     fn magnitude_sample(&self, delta: Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>);
 
     /// Sums of magnitudes: of all elements, and of the selected ones (before any rescaling).
-    /// `first_element` is as in [`TaskVectors`].
-    fn magnitude_sums(&self, delta: Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64);
+    /// `first_element` is as in [`TaskVectors`]. With a random selection and room in `mask` (a byte
+    /// for each element), writes 1 for elements that were drawn and 0 for the rest.
+    fn magnitude_sums(
+        &self,
+        delta: Delta<'_>,
+        selection: Selection,
+        first_element: u64,
+        mask: Option<&mut [u8]>,
+    ) -> (f64, f64);
 
     /// Number of infinite and NaN elements.
     fn non_finite(&self, values: Operand<'_>) -> u64;

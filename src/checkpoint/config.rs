@@ -7,7 +7,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Keys under which families keep their number of decoder layers.
-pub const LAYER_COUNT_KEYS: [&str; 5] = ["num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder_layers"];
+pub const LAYER_COUNT_KEYS: [&str; 5] =
+    ["num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder_layers"];
 
 /// A model's `config.json`, as text and as values.
 #[derive(Debug, Clone)]
@@ -196,8 +197,10 @@ mod tests {
     #[test]
     fn the_text_decoder_of_a_multimodal_config_is_edited() {
         let text = r#"{"text_config": {"num_hidden_layers": 2, "vocab_size": 9, "dtype": "float32"}, "vocab_size": 9}"#;
-        let edit = ConfigEdit { layer_count: Some(5), vocab_size: Some(8), dtype: Some("float16"), ..Default::default() };
-        let expected = r#"{"text_config": {"num_hidden_layers": 5, "vocab_size": 8, "dtype": "float16"}, "vocab_size": 9}"#;
+        let edit =
+            ConfigEdit { layer_count: Some(5), vocab_size: Some(8), dtype: Some("float16"), ..Default::default() };
+        let expected =
+            r#"{"text_config": {"num_hidden_layers": 5, "vocab_size": 8, "dtype": "float16"}, "vocab_size": 9}"#;
         assert_eq!(config(text).edited(&edit).unwrap(), expected);
     }
 

@@ -87,7 +87,13 @@ impl FileState {
         }
         Some(Self(format!(
             "{} {} {} {}.{:09} {}.{:09}",
-            m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()
+            m.dev(),
+            m.ino(),
+            m.size(),
+            m.mtime(),
+            m.mtime_nsec(),
+            m.ctime(),
+            m.ctime_nsec()
         )))
     }
 }
@@ -119,13 +125,21 @@ impl HashCache {
     pub fn open(dir: &Path) -> Self {
         let file = dir.join("input-sha256");
         let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let mut entries: Vec<(String, String)> =
-            text.lines().filter_map(|l| l.rsplit_once(' ')).filter(|e| e.1.len() == 64).map(|(k, v)| (k.into(), v.into())).collect();
+        let mut entries: Vec<(String, String)> = text
+            .lines()
+            .filter_map(|l| l.rsplit_once(' '))
+            .filter(|e| e.1.len() == 64)
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect();
         if entries.len() > MAX_ENTRIES {
             entries.drain(..entries.len() - MAX_ENTRIES / 2);
             let kept: String = entries.iter().map(|(k, v)| format!("{k} {v}\n")).collect();
             // Losing the cache costs time, never correctness.
-            let _ = OpenOptions::new().write(true).truncate(true).open(&file).and_then(|mut f| f.write_all(kept.as_bytes()));
+            let _ = OpenOptions::new()
+                .write(true)
+                .truncate(true)
+                .open(&file)
+                .and_then(|mut f| f.write_all(kept.as_bytes()));
         }
         Self { file: Some(file), entries }
     }

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
 
 use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
@@ -107,9 +107,7 @@ impl Diagnose for HeaderError {
 
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            Self::TooShort { .. }
-            | Self::HeaderBeyondFile { .. }
-            | Self::TensorBeyondFile { .. } => {
+            Self::TooShort { .. } | Self::HeaderBeyondFile { .. } | Self::TensorBeyondFile { .. } => {
                 "the file looks cut off or is not safetensors (a Git LFS pointer?): fetch it again"
             }
             Self::UnknownDtype { .. } => "this version of billon reads F64, F32, F16, BF16 and integers",
@@ -175,7 +173,6 @@ impl Header {
 }
 
 /// The JSON as written, names possibly repeated.
-#[derive(Default)]
 struct RawHeader {
     metadata: BTreeMap<String, String>,
     tensors: Vec<(String, RawTensor)>,
@@ -283,16 +280,17 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
-        let mut header = RawHeader::default();
+        let mut metadata = None;
+        let mut tensors = Vec::new();
         while let Some(name) = map.next_key::<String>()? {
-            if name == "__metadata__" {
-                header.metadata = map.next_value()?;
-            } else {
+            if name != "__metadata__" {
                 let tensor = map.next_value_seed(Named(&name))?;
-                header.tensors.push((name, tensor));
+                tensors.push((name, tensor));
+            } else if metadata.replace(map.next_value()?).is_some() {
+                return Err(de::Error::duplicate_field("__metadata__"));
             }
         }
-        Ok(header)
+        Ok(RawHeader { metadata: metadata.unwrap_or_default(), tensors })
     }
 }
 
@@ -306,13 +304,6 @@ impl<'de> DeserializeSeed<'de> for Named<'_> {
         <RawTensor as de::Deserialize>::deserialize(deserializer)
             .map_err(|error| de::Error::custom(format!("tensor `{}`: {error}", self.0)))
     }
-}
-
-/// Whether `bytes` parse as JSON at all; used by the fuzz target to classify inputs.
-#[doc(hidden)]
-#[must_use]
-pub fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
 #[cfg(test)]
@@ -349,6 +340,7 @@ mod tests {
         assert!(matches!(defect(&file("{", 0)), HeaderError::Json { .. }));
         assert!(matches!(defect(&file("[]", 0)), HeaderError::Json { .. }));
         assert!(matches!(defect(&file("{} x", 0)), HeaderError::Json { .. }));
+        assert!(matches!(defect(&file(r#"{"__metadata__":{},"__metadata__":{}}"#, 0)), HeaderError::Json { .. }));
         assert!(matches!(defect(&one("F99", "[1]", "[0,4]", 4)), HeaderError::UnknownDtype { .. }));
         assert!(matches!(defect(&one("F32", "[-1]", "[0,4]", 4)), HeaderError::Json { .. }));
         assert!(matches!(defect(&one("F32", "[1]", "[4,0]", 4)), HeaderError::OffsetsReversed { .. }));

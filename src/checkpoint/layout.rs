@@ -132,8 +132,12 @@ mod tests {
 
     #[test]
     fn shards_close_before_overflow_and_tensors_stay_aligned() {
-        let tensors =
-            [tensor("a", DType::BF16, 3), tensor("b", DType::F32, 2), tensor("c", DType::F32, 100), tensor("d", DType::U8, 1)];
+        let tensors = [
+            tensor("a", DType::BF16, 3),
+            tensor("b", DType::F32, 2),
+            tensor("c", DType::F32, 100),
+            tensor("d", DType::U8, 1),
+        ];
         let layout = Layout::plan(&tensors, 14);
         assert_eq!(layout.shards.iter().map(|s| s.tensors.clone()).collect::<Vec<_>>(), [vec![1, 0], vec![2], vec![3]]);
         assert_eq!(layout.shards[2].file_name, "model-00003-of-00003.safetensors");

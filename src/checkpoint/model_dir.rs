@@ -222,10 +222,9 @@ impl ModelDir {
     }
 
     fn open_sharded(&mut self, path: &Path) -> Result<(), CheckpointError> {
-        let text =
-            std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })?;
-        let index: ShardIndex = serde_json::from_slice(&text)
-            .map_err(|source| CheckpointError::Index { path: path.into(), source })?;
+        let text = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })?;
+        let index: ShardIndex =
+            serde_json::from_slice(&text).map_err(|source| CheckpointError::Index { path: path.into(), source })?;
         let mut opened: BTreeMap<&str, BTreeMap<String, Tensor>> = BTreeMap::new();
         for (tensor, shard) in &index.weight_map {
             let inside = !shard.is_empty() && Path::new(shard).components().all(|c| matches!(c, Component::Normal(_)));
@@ -300,9 +299,9 @@ impl ModelDir {
 fn read_config(root: &Path) -> Result<Option<ModelConfig>, CheckpointError> {
     let path = root.join("config.json");
     match std::fs::read_to_string(&path) {
-        Ok(text) => ModelConfig::parse(&path, text)
-            .map(Some)
-            .map_err(|source| CheckpointError::Config { path, source }),
+        Ok(text) => {
+            ModelConfig::parse(&path, text).map(Some).map_err(|source| CheckpointError::Config { path, source })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CheckpointError::Io { path, source }),
     }

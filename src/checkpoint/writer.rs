@@ -249,8 +249,8 @@ fn sweep(parent: &Path, prefix: &str) {
             continue;
         }
         let path = entry.path();
-        let owned = File::open(&path)
-            .map(|dir| rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err());
+        let owned =
+            File::open(&path).map(|dir| rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_err());
         if matches!(owned, Ok(false)) {
             let _ = fs::remove_dir_all(&path);
         }

@@ -138,7 +138,9 @@ fn render_stage(stage: &StagePlan, text: &mut String) {
 /// models.
 fn operation(stage: &StagePlan, tensor: &TensorPlan) -> String {
     let list = |map: &serde_json::Map<String, serde_json::Value>| {
-        map.iter().map(|(k, v)| format!(" {k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect::<String>()
+        map.iter()
+            .map(|(k, v)| format!(" {k}={}", v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
+            .collect::<String>()
     };
     let mut text = tensor.operation.clone();
     text.push_str(&list(&tensor.parameters));

@@ -30,7 +30,14 @@ pub fn human_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {
         if value < 999.5 {
-            return if unit == "B" { format!("{value} B") } else { format!("{value:.precision$} {unit}", precision = usize::from(value < 99.5) + usize::from(value < 9.995)) };
+            return if unit == "B" {
+                format!("{value} B")
+            } else {
+                format!(
+                    "{value:.precision$} {unit}",
+                    precision = usize::from(value < 99.5) + usize::from(value < 9.995)
+                )
+            };
         }
         value /= 1000.0;
     }
@@ -53,7 +60,14 @@ mod tests {
 
     #[test]
     fn sizes_read_and_print() {
-        for (text, bytes) in [("5GB", 5_000_000_000), ("500MB", 500_000_000), ("2GiB", 2 << 30), ("5B", 5_000_000_000), ("1.5 k", 1500), ("123", 123)] {
+        for (text, bytes) in [
+            ("5GB", 5_000_000_000),
+            ("500MB", 500_000_000),
+            ("2GiB", 2 << 30),
+            ("5B", 5_000_000_000),
+            ("1.5 k", 1500),
+            ("123", 123),
+        ] {
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
         }
         for text in ["", "GB", "-5GB", "5XB", "0", "1e5"] {

@@ -34,10 +34,8 @@ impl VerifyArgs {
 
     pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
         let reporter = report::reporter(self.output.json, true);
-        let options = VerifyOptions {
-            sample: if self.all { usize::MAX } else { self.sample },
-            threads: self.output.threads(),
-        };
+        let options =
+            VerifyOptions { sample: if self.all { usize::MAX } else { self.sample }, threads: self.output.threads() };
         let result = verify(&self.out, options, &Cpu, Progress { reporter: &*reporter, cancel })?;
         if self.output.json {
             print_json(&result)?;

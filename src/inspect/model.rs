@@ -15,11 +15,34 @@ use crate::merge::sources::Model;
 
 /// The config values that a description shows, in this order, each where the config has it.
 pub const CONFIG_KEYS: &[&str] = &[
-    "hidden_size", "n_embd", "d_model", "intermediate_size", "n_inner", "num_hidden_layers", "n_layer", "num_layers",
-    "n_layers", "num_decoder_layers", "num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "num_experts",
-    "num_local_experts", "n_routed_experts", "num_experts_per_tok", "moe_intermediate_size", "vocab_size",
-    "max_position_embeddings", "n_positions", "sliding_window", "rope_theta", "hidden_act", "tie_word_embeddings",
-    "torch_dtype", "dtype",
+    "hidden_size",
+    "n_embd",
+    "d_model",
+    "intermediate_size",
+    "n_inner",
+    "num_hidden_layers",
+    "n_layer",
+    "num_layers",
+    "n_layers",
+    "num_decoder_layers",
+    "num_attention_heads",
+    "n_head",
+    "num_key_value_heads",
+    "head_dim",
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
+    "vocab_size",
+    "max_position_embeddings",
+    "n_positions",
+    "sliding_window",
+    "rope_theta",
+    "hidden_act",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "dtype",
 ];
 
 /// A described model.
@@ -262,9 +285,8 @@ mod tests {
         let layer = |n: u64| format!("model.layers.{n}.mlp.up_proj.weight");
         let (first, second) = (layer(0), layer(10));
         write(&root.join("b.safetensors"), &[(&first, DType::F32, &[2, 4]), (&second, DType::F32, &[2, 4])]);
-        let index = format!(
-            r#"{{"weight_map":{{"model.embed_tokens.weight":"a.safetensors","{first}":"b.safetensors"}}}}"#
-        );
+        let index =
+            format!(r#"{{"weight_map":{{"model.embed_tokens.weight":"a.safetensors","{first}":"b.safetensors"}}}}"#);
         std::fs::write(root.join("model.safetensors.index.json"), index).unwrap();
         let config = r#"{"architectures":["TinyForCausalLM"],"model_type":"tiny","num_hidden_layers":2,
             "hidden_size":4,"vocab_size":9,"tie_word_embeddings":true}"#;

@@ -65,8 +65,7 @@ fn check(group: &Group, base: &[f64], tuned: &[Vec<f64>]) {
         assert!((found - wanted).abs() <= 1e-6 * wanted.abs().max(1e-3), "{}: {what} {found} {wanted}", group.name);
     };
     let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let deltas: Vec<Vec<f64>> =
-        tuned.iter().map(|t| t.iter().zip(base).map(|(t, b)| t - b).collect()).collect();
+    let deltas: Vec<Vec<f64>> = tuned.iter().map(|t| t.iter().zip(base).map(|(t, b)| t - b).collect()).collect();
     assert_eq!(group.elements, base.len() as u64);
     close(group.base_norm, norm(base), "base norm");
     for (found, delta) in group.task_vectors.iter().zip(&deltas) {
@@ -142,10 +141,7 @@ fn statistics_match_their_definitions_whatever_the_threads() {
     assert_eq!(modules, expected);
     check_names(&report.modules[1], &names[1..4]);
     let layers: Vec<_> = report.layers.iter().map(|l| (l.name.as_str(), l.layer)).collect();
-    assert_eq!(
-        layers,
-        [("layer 0", Some(0)), ("layer 1", Some(1)), ("layer 10", Some(10)), ("outside layers", None)]
-    );
+    assert_eq!(layers, [("layer 0", Some(0)), ("layer 1", Some(1)), ("layer 10", Some(10)), ("outside layers", None)]);
     check_names(&report.layers[2], &names[3..5]);
     check_names(&report.layers[3], &[names[0], names[5]]);
     assert!(report.skipped.is_empty() && report.non_finite.is_empty());
@@ -156,13 +152,19 @@ fn what_can_not_be_compared_is_listed() {
     let dir = tempfile::tempdir().unwrap();
     let spec = |name, dtype, n: usize| (name, dtype, vec![n], vec![1.0; n]);
     let base = [
-        spec("a.weight", Dtype::F32, 2), spec("cut.weight", Dtype::F32, 3), spec("empty", Dtype::F32, 0),
-        spec("head.weight", Dtype::F32, 1), spec("mask", Dtype::U8, 4),
+        spec("a.weight", Dtype::F32, 2),
+        spec("cut.weight", Dtype::F32, 3),
+        spec("empty", Dtype::F32, 0),
+        spec("head.weight", Dtype::F32, 1),
+        spec("mask", Dtype::U8, 4),
     ];
     let (base, _) = write(&dir.path().join("base"), &base);
     let nan = ("a.weight", Dtype::F32, vec![2], vec![f64::NAN, 1.0]);
     let tuned = [
-        nan, spec("cut.weight", Dtype::F32, 2), spec("empty", Dtype::F32, 0), spec("mask", Dtype::U8, 4),
+        nan,
+        spec("cut.weight", Dtype::F32, 2),
+        spec("empty", Dtype::F32, 0),
+        spec("mask", Dtype::U8, 4),
         spec("new.weight", Dtype::F32, 1),
     ];
     let (tuned, _) = write(&dir.path().join("tuned"), &tuned);

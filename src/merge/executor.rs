@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
+
 use super::chunk::{CHUNK_ELEMENTS, chunks, rows};
 use super::method::{Coefficients, Map, Measured, Sparsify, Statistics};
 use super::plan::{JobInput, MergePlan, TensorJob};
@@ -113,7 +115,7 @@ pub fn compute_tensors(
         for (index, range) in chunks(bytes.len() as u64 / width as u64).enumerate() {
             progress.cancel.check()?;
             let piece = &mut bytes[range.start as usize * width..range.end as usize * width];
-            executor.map_chunk(job, &map, index, range.clone(), piece);
+            executor.map_chunk(job, &map, &measured[0], index, range.clone(), piece);
             executor.release(job, &range);
         }
         take(job.output, bytes);
@@ -213,7 +215,14 @@ impl Executor<'_> {
                 }
                 Ok(())
             })?;
-            active.retain(|&i| running[i].as_mut().is_ok_and(|measurement| measurement.next_round()));
+            // Selecting a threshold among collected keys takes a while: all tensors at once.
+            let again: Vec<bool> = self.pool.install(|| {
+                let close = |(i, r): (usize, &mut std::result::Result<Box<dyn Measurement>, Measured>)| {
+                    active.contains(&i) && r.as_mut().is_ok_and(|measurement| measurement.next_round())
+                };
+                running.par_iter_mut().enumerate().map(close).collect()
+            });
+            active.retain(|&i| again[i]);
         }
         Ok(running.into_iter().map(|r| r.map_or_else(|known| known, |mut m| m.finish())).collect())
     }
@@ -245,7 +254,7 @@ impl Executor<'_> {
             let width = output.dtype.bytes() as u64;
             let bytes = (piece.range.end - piece.range.start) * width;
             buffer.resize(usize::try_from(bytes).unwrap_or(0), 0);
-            self.map_chunk(job, &maps[piece.job], piece.index, piece.range.clone(), buffer);
+            self.map_chunk(job, &maps[piece.job], &measured[piece.job], piece.index, piece.range.clone(), buffer);
             if output.dtype.is_float() {
                 let count = self.backend.non_finite(Operand { bytes: buffer, dtype: output.dtype });
                 broken[piece.job].fetch_add(count, Ordering::Relaxed);
@@ -351,7 +360,15 @@ impl Executor<'_> {
     }
 
     /// Computes one chunk into `buffer`.
-    fn map_chunk(&self, job: &TensorJob, map: &Map, index: usize, range: Range<u64>, buffer: &mut [u8]) {
+    fn map_chunk(
+        &self,
+        job: &TensorJob,
+        map: &Map,
+        measured: &Measured,
+        index: usize,
+        range: Range<u64>,
+        buffer: &mut [u8],
+    ) {
         let chunk = self.inputs(job, index, &range);
         let dtype = self.plan.outputs[job.output].dtype;
         let (coefficients, columns) = match map {
@@ -364,13 +381,18 @@ impl Executor<'_> {
                 return;
             }
             Map::Scale { factor } => {
-                self.backend.scale(chunk.operands[0], *factor, job.parameters.precision, Output { bytes: buffer, dtype });
+                self.backend.scale(
+                    chunk.operands[0],
+                    *factor,
+                    job.parameters.precision,
+                    Output { bytes: buffer, dtype },
+                );
                 return;
             }
             Map::WeightedSum { coefficients, .. } | Map::TaskVectors { coefficients, .. } => match coefficients {
                 Coefficients::Uniform(values) => {
                     let values: Vec<Coefficient<'_>> = values.iter().map(|c| Coefficient::Uniform(*c)).collect();
-                    self.apply(map, &chunk, &values, Output { bytes: buffer, dtype });
+                    self.apply(map, &chunk, &values, &measured.masks(index), Output { bytes: buffer, dtype });
                     return;
                 }
                 Coefficients::PerRow(_) => (coefficients, false),
@@ -381,19 +403,29 @@ impl Executor<'_> {
         let length = if columns { shape[1..].iter().product() } else { shape.last().copied().unwrap_or(1) };
         for (row, piece) in rows(range.clone(), length) {
             let width = dtype.bytes();
-            let bytes = &mut buffer[(piece.start - range.start) as usize * width..(piece.end - range.start) as usize * width];
+            let bytes =
+                &mut buffer[(piece.start - range.start) as usize * width..(piece.end - range.start) as usize * width];
             let first = (piece.start - row * length) as usize;
             let last = (piece.end - row * length) as usize;
             let values: Vec<Coefficient<'_>> = match coefficients {
-                Coefficients::PerColumn(inputs) => inputs.iter().map(|c| Coefficient::PerElement(&c[first..last])).collect(),
+                Coefficients::PerColumn(inputs) => {
+                    inputs.iter().map(|c| Coefficient::PerElement(&c[first..last])).collect()
+                }
                 Coefficients::PerRow(rows) => rows[row as usize].iter().map(|c| Coefficient::Uniform(*c)).collect(),
                 Coefficients::Uniform(values) => values.iter().map(|c| Coefficient::Uniform(*c)).collect(),
             };
-            self.apply(map, &chunk.piece(&piece), &values, Output { bytes, dtype });
+            self.apply(map, &chunk.piece(&piece), &values, &[], Output { bytes, dtype });
         }
     }
 
-    fn apply(&self, map: &Map, chunk: &ChunkInputs<'_>, coefficients: &[Coefficient<'_>], output: Output<'_>) {
+    fn apply(
+        &self,
+        map: &Map,
+        chunk: &ChunkInputs<'_>,
+        coefficients: &[Coefficient<'_>],
+        masks: &[Option<&[u8]>],
+        output: Output<'_>,
+    ) {
         match map {
             Map::WeightedSum { divisor, .. } => {
                 let job = WeightedSum {
@@ -412,6 +444,7 @@ impl Executor<'_> {
                     base: chunk.operands[base],
                     inputs: &tuned,
                     selections,
+                    masks,
                     coefficients,
                     consensus: *consensus,
                     normalize: *normalize,

@@ -58,13 +58,14 @@ impl<'a> ParameterResolver<'a> {
                     diagnostics.warning(key.span, message, None);
                 } else {
                     let everything: Vec<&str> = known.iter().chain(&elsewhere).copied().collect();
-                    let candidates = if crate::recipe::diagnostic::nearest(name, &known).is_some() || elsewhere.is_empty() {
-                        known.clone()
-                    } else if crate::recipe::diagnostic::nearest(name, &everything).is_some() {
-                        everything
-                    } else {
-                        known.clone()
-                    };
+                    let candidates =
+                        if crate::recipe::diagnostic::nearest(name, &known).is_some() || elsewhere.is_empty() {
+                            known.clone()
+                        } else if crate::recipe::diagnostic::nearest(name, &everything).is_some() {
+                            everything
+                        } else {
+                            known.clone()
+                        };
                     diagnostics.unknown(key.span, "parameter", name, &candidates);
                 }
             }
@@ -157,8 +158,11 @@ impl<'a> ParameterResolver<'a> {
             return;
         }
         let of = if model.is_empty() { String::new() } else { format!(" for model `{model}`") };
-        let message =
-            format!("method `{}` needs parameter `{}`{of} (first missing at tensor `{tensor}`)", self.method.name(), spec.name);
+        let message = format!(
+            "method `{}` needs parameter `{}`{of} (first missing at tensor `{tensor}`)",
+            self.method.name(),
+            spec.name
+        );
         let help = if self.recipe.base_model.as_ref().is_some_and(|b| b.span == span) {
             "this method takes the base model for one more input: remove `base_model`, or set the parameter for all"
         } else {
@@ -176,15 +180,23 @@ impl<'a> ParameterResolver<'a> {
                 for filter in setting.filters().filter(|f| !self.used.contains(&f.span)) {
                     let text = filter.value.as_str();
                     if names.iter().any(|name| matches(text, name)) {
-                        let message = format!("filter `{text}` never decides: an earlier condition or a narrower scope does");
+                        let message =
+                            format!("filter `{text}` never decides: an earlier condition or a narrower scope does");
                         diagnostics.warning(filter.span, message, None);
                     } else if text.split('.').all(|part| KNOWN_FILTERS.contains(&part)) {
-                        diagnostics.warning(filter.span, format!("filter `{text}` matches no tensor of these models"), None);
+                        diagnostics.warning(
+                            filter.span,
+                            format!("filter `{text}` matches no tensor of these models"),
+                            None,
+                        );
                     } else {
                         let parts: BTreeSet<&str> = names.iter().flat_map(|n| n.split('.')).collect();
                         let parts: Vec<&str> = parts.into_iter().collect();
                         let help = crate::recipe::diagnostic::nearest(text, &parts).map_or_else(
-                            || "a filter is a part of a tensor name; `billon inspect MODEL --tensors` lists them".to_owned(),
+                            || {
+                                "a filter is a part of a tensor name; `billon inspect MODEL --tensors` lists them"
+                                    .to_owned()
+                            },
                             |near| format!("did you mean `{near}`?"),
                         );
                         diagnostics.error_help(filter.span, format!("filter `{text}` matches no tensor"), help);

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::chunk::CHUNK_ELEMENTS;
-use super::method::{
-    self, BaseRule, FOREIGN_METHODS, InputContract, MergeMethod, TensorParameters, Values,
-};
+use super::method::{self, BaseRule, FOREIGN_METHODS, InputContract, MergeMethod, TensorParameters, Values};
 use super::parameters::{ParameterResolver, Position};
 use super::sources::{Model, PlannedResult, Resolver};
 use crate::arch::{self, Place};
@@ -260,9 +258,8 @@ fn open_models(
         if index.contains_key(&reference.value) || failed.contains(&reference.value) {
             continue;
         }
-        let model = opened
-            .remove(&reference.value)
-            .or_else(|| resolver.open(&reference.value, reference.span, diagnostics));
+        let model =
+            opened.remove(&reference.value).or_else(|| resolver.open(&reference.value, reference.span, diagnostics));
         match model {
             Some(model) => {
                 index.insert(reference.value.clone(), models.len());
@@ -281,10 +278,7 @@ fn check_models(recipe: &Recipe, models: &[Model], options: &PlanOptions, diagno
     let mut known = models.iter().filter_map(|m| m.architecture().map(|a| (m, a)));
     if let Some((first, architecture)) = known.next() {
         for (model, other) in known.filter(|(_, a)| *a != architecture) {
-            let message = format!(
-                "`{}` is a {architecture} but `{}` is a {other}",
-                first.reference, model.reference
-            );
+            let message = format!("`{}` is a {architecture} but `{}` is a {other}", first.reference, model.reference);
             let span = recipe.sources().find(|s| s.model.value == model.reference).map(|s| s.model.span);
             if options.allow_crimes {
                 diagnostics.warning(span, message, None);
@@ -359,8 +353,7 @@ fn slices<'a>(
     let base = recipe.base_model.as_ref();
     let planned = match &recipe.assembly {
         Assembly::Models(sources) => {
-            let mut inputs: Vec<_> =
-                sources.iter().map(|s| (index[&s.model.value], Some(s), 0)).collect();
+            let mut inputs: Vec<_> = sources.iter().map(|s| (index[&s.model.value], Some(s), 0)).collect();
             report_repeated(sources, diagnostics);
             if let Some(base) = base {
                 let base = index[&base.value];
@@ -456,7 +449,11 @@ fn check_contract(
     let present = slice.base.is_some_and(|base| slice.inputs.iter().any(|(model, ..)| *model == base));
     if contract.base == BaseRule::Required && !present {
         match slice.base {
-            None => diagnostics.error_help(span, format!("method `{method}` needs a `base_model`"), "name the model that the others were fine-tuned from"),
+            None => diagnostics.error_help(
+                span,
+                format!("method `{method}` needs a `base_model`"),
+                "name the model that the others were fine-tuned from",
+            ),
             Some(base) => diagnostics.error_help(
                 span,
                 format!("method `{method}` needs the base model among the sources of the slice"),
@@ -502,7 +499,8 @@ impl Planner<'_, '_> {
                 .iter()
                 .flat_map(|(model, ..)| {
                     let model = &self.models[*model];
-                    let outside = move |name: &&str| model.stack.layer(name).is_none() && model.stack.place(name) == place;
+                    let outside =
+                        move |name: &&str| model.stack.layer(name).is_none() && model.stack.place(name) == place;
                     model.tensors.keys().map(String::as_str).filter(outside)
                 })
                 .collect();
@@ -537,13 +535,7 @@ impl Planner<'_, '_> {
     }
 
     /// Adds one output tensor; `input_name` gives its name in a model.
-    fn add(
-        &mut self,
-        slice: &PlannedSlice<'_>,
-        output: &str,
-        t: f64,
-        input_name: impl Fn(&Model, u64) -> String,
-    ) {
+    fn add(&mut self, slice: &PlannedSlice<'_>, output: &str, t: f64, input_name: impl Fn(&Model, u64) -> String) {
         let mut found = Vec::new();
         let mut missing = Vec::new();
         for (model, source, start) in &slice.inputs {
@@ -552,11 +544,11 @@ impl Planner<'_, '_> {
             let tied = || arch::tied_source(&name, entry.tensors.keys().map(String::as_str)).map(str::to_owned);
             let present = if entry.tensors.contains_key(&name) { Some(name.clone()) } else { tied() };
             match present {
-                Some(name) => found.push((*model, *source, JobInput {
-                    model: *model,
-                    tensor: entry.tensors[&name].clone(),
-                    name,
-                })),
+                Some(name) => found.push((
+                    *model,
+                    *source,
+                    JobInput { model: *model, tensor: entry.tensors[&name].clone(), name },
+                )),
                 None => missing.push((*model, name)),
             }
         }
@@ -577,7 +569,8 @@ impl Planner<'_, '_> {
         if !floating && !self.identical(output, &found) {
             return;
         }
-        let dtype = if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
+        let dtype =
+            if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
         let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
         let precision = if wide { Precision::F64 } else { Precision::F32 };
         let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision);
@@ -586,7 +579,8 @@ impl Planner<'_, '_> {
         if !verbatim && let Err(message) = self.method.check(&parameters) {
             self.diagnostics.error(self.recipe.method.span, format!("tensor `{output}`: {message}"));
         }
-        let inputs: Vec<JobInput> = found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
+        let inputs: Vec<JobInput> =
+            found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
         self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, verbatim }));
     }
@@ -634,12 +628,18 @@ impl Planner<'_, '_> {
         let span = self.source_span(model);
         if !arch::is_optional(name, &lacking.stack) {
             let message = format!("tensor `{name}` is in `{holder}` but not in `{}`", lacking.reference);
-            self.diagnostics.model_error(ErrorKind::Mismatch, span, message, "the checkpoint is incomplete, or the models do not belong together");
+            self.diagnostics.model_error(
+                ErrorKind::Mismatch,
+                span,
+                message,
+                "the checkpoint is incomplete, or the models do not belong together",
+            );
             return false;
         }
         let contract = self.method.contract();
         let base_found = found.iter().any(|(m, ..)| Some(*m) == slice.base);
-        let counted = found.iter().filter(|(m, ..)| contract.base == BaseRule::Ignored || Some(*m) != slice.base).count();
+        let counted =
+            found.iter().filter(|(m, ..)| contract.base == BaseRule::Ignored || Some(*m) != slice.base).count();
         let holds = counted >= contract.least && (contract.base != BaseRule::Required || base_found);
         let copied = self.method.copies_lone_tensor() && found.len() == 1;
         if !holds && !copied {
@@ -648,7 +648,12 @@ impl Planner<'_, '_> {
                 lacking.reference,
                 self.method.name()
             );
-            self.diagnostics.model_error(ErrorKind::Mismatch, span, message, "add the tensor to the model, or remove it from the others");
+            self.diagnostics.model_error(
+                ErrorKind::Mismatch,
+                span,
+                message,
+                "add the tensor to the model, or remove it from the others",
+            );
             return false;
         }
         let message = format!("tensor `{output}` is missing from `{}` and merged without it", lacking.reference);
@@ -684,7 +689,8 @@ impl Planner<'_, '_> {
         } else {
             "only models of one shape can be merged"
         };
-        let span = found.iter().find(|f| f.2.tensor.shape != found[0].2.tensor.shape).and_then(|f| self.source_span(f.0));
+        let span =
+            found.iter().find(|f| f.2.tensor.shape != found[0].2.tensor.shape).and_then(|f| self.source_span(f.0));
         self.diagnostics.model_error(ErrorKind::Mismatch, span, message, help);
         false
     }
@@ -694,7 +700,8 @@ impl Planner<'_, '_> {
         let (_, _, first) = &found[0];
         let reference = self.models[first.model].bytes(&first.tensor);
         for (model, _, input) in &found[1..] {
-            let same = input.tensor.dtype == first.tensor.dtype && self.models[*model].bytes(&input.tensor) == reference;
+            let same =
+                input.tensor.dtype == first.tensor.dtype && self.models[*model].bytes(&input.tensor) == reference;
             if !same {
                 let message = format!(
                     "tensor `{output}` ({}) differs between `{}` and `{}`, and only floating-point tensors can be merged",
@@ -746,7 +753,8 @@ fn config_edit(
     let dtype = recipe.out_dtype.or(recipe.dtype).or(stored).and_then(DType::torch_name);
     let tied = config.ties_word_embeddings();
     if tied && outputs.iter().any(|o| arch::role(&o.name) == arch::Role::Head) {
-        let message = "config.json says the head is tied to the embeddings, so loaders will ignore the head written here";
+        let message =
+            "config.json says the head is tied to the embeddings, so loaders will ignore the head written here";
         diagnostics.warning(None, message, Some("set `tie_word_embeddings` to false in the output".to_owned()));
     }
     let layer_types = layers.and_then(|_| restacked_layer_types(config, donor, slices));

@@ -39,11 +39,7 @@ impl Model {
 
     /// A result that is planned but not written.
     #[must_use]
-    pub fn planned(
-        reference: ModelReference,
-        tensors: BTreeMap<String, Tensor>,
-        config: Option<ModelConfig>,
-    ) -> Self {
+    pub fn planned(reference: ModelReference, tensors: BTreeMap<String, Tensor>, config: Option<ModelConfig>) -> Self {
         let layers = config.as_ref().and_then(ModelConfig::layer_count);
         let stack = LayerStack::find(tensors.keys().map(String::as_str), layers);
         Self { reference, tensors, config, stack, dir: None }

@@ -100,8 +100,15 @@ fn execution_order(recipes: &[Recipe], diagnostics: &mut Diagnostics) -> Vec<usi
             Some(name) if names.insert(&name.value, i).is_some() => {
                 diagnostics.error(name.span, format!("two documents are named `{}`", name.value));
             }
-            Some(name) if Path::new(&name.value).components().count() != 1 || name.value.contains(['/', '\\']) || name.value.starts_with('.') => {
-                diagnostics.error(name.span, format!("`{}` can't be a document's name: it has to be usable as a file name", name.value));
+            Some(name)
+                if Path::new(&name.value).components().count() != 1
+                    || name.value.contains(['/', '\\'])
+                    || name.value.starts_with('.') =>
+            {
+                diagnostics.error(
+                    name.span,
+                    format!("`{}` can't be a document's name: it has to be usable as a file name", name.value),
+                );
             }
             Some(_) => {}
             None if unnamed.replace(i).is_some() => {

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
+
 use super::chunk::rows;
 use super::trim::{Trim, WholeModelThresholds};
 use crate::backend::{Backend, Delta, Operand, Precision, Selection};
@@ -105,9 +107,18 @@ pub enum Measured {
         /// All vectors' products, one after the other.
         sums: Vec<f64>,
     },
-    /// One selection per non-base input.
-    Selections(Vec<Selection>),
+    /// One selection per non-base input, and the masks drawn for the random ones.
+    Selections(Vec<Selection>, Masks),
 }
+
+/// Masks of random selections, by position among the non-base inputs and by chunk. A mask is drawn
+/// while measuring and kept for the map, except for tensors so large that drawing twice is cheaper
+/// than the memory.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Masks(Vec<BTreeMap<usize, Vec<u8>>>);
+
+/// Bytes of masks kept for one tensor.
+const MASK_BYTES: u64 = 64 << 20;
 
 impl Measured {
     /// The three products `aa, ab, bb` of vector `index` of a pair of inputs.
@@ -132,7 +143,16 @@ impl Measured {
     #[must_use]
     pub fn selections(&self) -> Vec<Selection> {
         match self {
-            Self::Selections(selections) => selections.clone(),
+            Self::Selections(selections, _) => selections.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The masks of a chunk, one per non-base input; empty when there are none at all.
+    #[must_use]
+    pub fn masks(&self, chunk: usize) -> Vec<Option<&[u8]>> {
+        match self {
+            Self::Selections(_, masks) => masks.0.iter().map(|m| m.get(&chunk).map(Vec::as_slice)).collect(),
             _ => Vec::new(),
         }
     }
@@ -221,9 +241,10 @@ pub fn begin(
             });
             let trims: Vec<Trim> = trims.collect();
             if statistics.needs_data() {
-                Ok(Box::new(Selecting { trims, rescale: *rescale, sums: None }))
+                let keep_masks = elements * trims.len() as u64 <= MASK_BYTES;
+                Ok(Box::new(Selecting { trims, rescale: *rescale, keep_masks, sums: None, masks: Masks::default() }))
             } else {
-                Err(Measured::Selections(trims.iter().map(Trim::selection).collect()))
+                Err(Measured::Selections(trims.iter().map(Trim::selection).collect(), Masks::default()))
             }
         }
     }
@@ -327,13 +348,16 @@ impl Measurement for ProductSums {
 struct Selecting {
     trims: Vec<Trim>,
     rescale: bool,
+    keep_masks: bool,
     sums: Option<RescaleSums>,
+    masks: Masks,
 }
 
 #[derive(Default)]
 struct RescaleSums {
     totals: Mutex<Vec<(f64, f64)>>,
     parts: InOrder<Vec<(f64, f64)>>,
+    masks: Vec<Mutex<BTreeMap<usize, Vec<u8>>>>,
 }
 
 /// Sums below this are not worth dividing by (mergekit's rule).
@@ -347,9 +371,18 @@ impl Measurement for Selecting {
             }
             return;
         };
-        let part = self.trims.iter().map(|trim| match trim.selection() {
+        let part = self.trims.iter().zip(&sums.masks).map(|(trim, masks)| match trim.selection() {
             Selection::All | Selection::Nothing => (0.0, 0.0),
-            selection => backend.magnitude_sums(chunk.delta(trim.input()), selection, chunk.range.start),
+            selection => {
+                let delta = chunk.delta(trim.input());
+                let random = matches!(selection, Selection::Random { .. });
+                let mut mask = (random && self.keep_masks).then(|| vec![0; delta.tuned.len()]);
+                let sums = backend.magnitude_sums(delta, selection, chunk.range.start, mask.as_deref_mut());
+                if let Some(mask) = mask {
+                    masks.lock().unwrap_or_else(PoisonError::into_inner).insert(chunk.index, mask);
+                }
+                sums
+            }
         });
         sums.parts.submit(chunk.index, part.collect(), |part| {
             let mut totals = sums.totals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -362,6 +395,9 @@ impl Measurement for Selecting {
 
     fn next_round(&mut self) -> bool {
         if let Some(sums) = &mut self.sums {
+            let masks = sums.masks.iter_mut();
+            self.masks =
+                Masks(masks.map(|m| std::mem::take(m.get_mut().unwrap_or_else(PoisonError::into_inner))).collect());
             let totals = std::mem::take(sums.totals.get_mut().unwrap_or_else(PoisonError::into_inner));
             for (trim, (all, kept)) in self.trims.iter_mut().zip(totals) {
                 let factor = if all < SMALL_SUM || kept < SMALL_SUM { 1.0 } else { all / kept };
@@ -369,19 +405,17 @@ impl Measurement for Selecting {
             }
             return false;
         }
-        let mut again = false;
-        for trim in &mut self.trims {
-            again |= trim.next_round();
-        }
+        let again = self.trims.par_iter_mut().map(Trim::next_round).reduce(|| false, |a, b| a | b);
         if !again && self.rescale {
             let totals = Mutex::new(vec![(0.0, 0.0); self.trims.len()]);
-            self.sums = Some(RescaleSums { totals, parts: InOrder::default() });
+            let masks = self.trims.iter().map(|_| Mutex::default()).collect();
+            self.sums = Some(RescaleSums { totals, parts: InOrder::default(), masks });
             return true;
         }
         again
     }
 
     fn finish(&mut self) -> Measured {
-        Measured::Selections(self.trims.iter().map(Trim::selection).collect())
+        Measured::Selections(self.trims.iter().map(Trim::selection).collect(), std::mem::take(&mut self.masks))
     }
 }

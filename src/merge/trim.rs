@@ -19,9 +19,9 @@ use crate::backend::{Backend, Bracket, Delta, Digit, Precision, Selection};
 
 /// A sample takes `SAMPLE_RUN` neighbours of every `sample_stride` elements.
 const SAMPLE_RUN: usize = 32;
-/// Dense enough for a narrow bracket, and about a million keys at most.
+/// Dense enough for a narrow bracket, and half a million keys at most.
 fn sample_stride(elements: u64) -> usize {
-    usize::try_from(elements / 32_768).map_or(2048, |stride| stride.next_power_of_two().max(2048))
+    usize::try_from(elements / 16_384).map_or(1024, |stride| stride.next_power_of_two().max(1024))
 }
 /// Tensors up to this size are collected whole, without a sample.
 const COLLECT_ALL: u64 = 128 * 1024;
@@ -483,7 +483,10 @@ mod tests {
                     let (ours, expected) = (kept(&values, keep as u64), naive(&values, keep));
                     // Zeros may be kept or not: they contribute nothing either way.
                     for (i, value) in values.iter().enumerate() {
-                        assert!(ours[i] == expected[i] || *value == 0.0, "n {n}, density {density}, element {i} = {value}");
+                        assert!(
+                            ours[i] == expected[i] || *value == 0.0,
+                            "n {n}, density {density}, element {i} = {value}"
+                        );
                     }
                 }
             }
@@ -493,8 +496,9 @@ mod tests {
     #[test]
     fn a_sample_that_misleads_falls_back_to_exact_counting() {
         // Everything large sits where the sample never looks.
-        let values: Vec<f32> =
-            (0..400_000).map(|i| if i % sample_stride(400_000) < SAMPLE_RUN { 1e-6 } else { 1.0 + i as f32 * 1e-6 }).collect();
+        let values: Vec<f32> = (0..400_000)
+            .map(|i| if i % sample_stride(400_000) < SAMPLE_RUN { 1e-6 } else { 1.0 + i as f32 * 1e-6 })
+            .collect();
         assert_eq!(kept(&values, 100_000), naive(&values, 100_000));
     }
 
@@ -502,7 +506,8 @@ mod tests {
     fn the_whole_model_threshold_is_the_authors() {
         let values = random(5000, |w| (w % 997) as f32 / 997.0);
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let delta = Delta { base: None, tuned: Operand { bytes: &bytes, dtype: DType::F32 }, precision: Precision::F32 };
+        let delta =
+            Delta { base: None, tuned: Operand { bytes: &bytes, dtype: DType::F32 }, precision: Precision::F32 };
         let mut search = WholeModelSearch::new(0.2, 5000, Precision::F32);
         let key = loop {
             search.visit(&Cpu, delta);

@@ -175,8 +175,13 @@ pub struct RecipeError {
 
 impl fmt::Display for RecipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors: Vec<_> =
-            self.diagnostics.list.iter().filter(|d| d.severity == Severity::Error).map(|d| self.diagnostics.render(d)).collect();
+        let errors: Vec<_> = self
+            .diagnostics
+            .list
+            .iter()
+            .filter(|d| d.severity == Severity::Error)
+            .map(|d| self.diagnostics.render(d))
+            .collect();
         let plural = if errors.len() == 1 { "problem" } else { "problems" };
         write!(f, "{} {plural} in {}", errors.len(), self.diagnostics.source.name)?;
         for error in errors {

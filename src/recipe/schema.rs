@@ -11,8 +11,19 @@ use crate::dtype::DType;
 
 /// Keys of a document.
 const DOCUMENT_KEYS: &[&str] = &[
-    "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype", "out_dtype",
-    "tokenizer_source", "tokenizer", "chat_template", "name", "trim_scope",
+    "merge_method",
+    "models",
+    "slices",
+    "modules",
+    "base_model",
+    "parameters",
+    "dtype",
+    "out_dtype",
+    "tokenizer_source",
+    "tokenizer",
+    "chat_template",
+    "name",
+    "trim_scope",
 ];
 const MODEL_KEYS: &[&str] = &["model", "parameters"];
 const SLICE_KEYS: &[&str] = &["sources", "base_model", "parameters", "residual_weight"];
@@ -496,8 +507,15 @@ mod tests {
         );
         let text = diagnostics.check().unwrap_err().to_string();
         for part in [
-            "unknown dtype `bf16`", "did you mean `bfloat16`?", "r.yml:2:8", "unknown key `modles`", "did you mean `models`?",
-            "unknown key `paramters`", "r.yml:6:3", "unknown key `modell`", "`model` is missing",
+            "unknown dtype `bf16`",
+            "did you mean `bfloat16`?",
+            "r.yml:2:8",
+            "unknown key `modles`",
+            "did you mean `models`?",
+            "unknown key `paramters`",
+            "r.yml:6:3",
+            "unknown key `modell`",
+            "`model` is missing",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }

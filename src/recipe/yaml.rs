@@ -60,6 +60,7 @@ pub enum Kind {
 /// Deepest nesting and most nodes accepted: far beyond any recipe, far below harm.
 const MAX_DEPTH: usize = 64;
 const MAX_NODES: usize = 200_000;
+const TOO_LARGE: &str = "the document is nested too deeply or too large for a recipe";
 
 impl Node {
     /// What it is, for messages.
@@ -123,7 +124,7 @@ pub fn number(text: &str) -> Option<f64> {
 /// Parses all documents of a text. Faults go to `diagnostics`; what was complete before a fault is
 /// returned.
 pub fn parse(text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
-    let mut builder = Builder { text, anchors: BTreeMap::new(), nodes: 0 };
+    let mut builder = Builder { lines: text.lines().count().max(1), anchors: BTreeMap::new(), nodes: 0 };
     let mut parser = Parser::new_from_str(text);
     let mut documents = Vec::new();
     loop {
@@ -135,7 +136,10 @@ pub fn parse(text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
                 diagnostics.error(span, format!("not valid YAML: {}", error.info()));
                 return documents;
             }
-            Some(Ok((Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _))) => {
+            Some(Ok((
+                Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing,
+                _,
+            ))) => {
                 continue;
             }
             Some(Ok((event, span))) => builder.node(&mut parser, event, span, 0, diagnostics),
@@ -147,13 +151,13 @@ pub fn parse(text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
     }
 }
 
-struct Builder<'a> {
-    text: &'a str,
+struct Builder {
+    lines: usize,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
 }
 
-impl Builder<'_> {
+impl Builder {
     /// Builds the node that `event` begins; `None` after a fault was noted.
     fn node<'i, T: saphyr_parser::Input>(
         &mut self,
@@ -166,17 +170,23 @@ impl Builder<'_> {
         let mut span = self.span(place);
         self.nodes += 1;
         if depth > MAX_DEPTH || self.nodes > MAX_NODES {
-            diagnostics.error(span, "the document is nested too deeply or too large for a recipe");
+            diagnostics.error(span, TOO_LARGE);
             return None;
         }
         let (kind, anchor) = match event {
             Event::Alias(id) => {
-                let Some(node) = self.anchors.get(&id).cloned() else {
+                let Some(node) = self.anchors.get(&id) else {
                     diagnostics.error(span, "an alias may not stand inside its own anchor");
                     return None;
                 };
-                self.nodes = self.nodes.saturating_add(count(&node));
-                return Some(node);
+                // What an alias stands for counts as if it were written out: its nodes, text and nesting.
+                let (nodes, height) = extent(&node);
+                self.nodes = self.nodes.saturating_add(nodes);
+                if depth + height > MAX_DEPTH || self.nodes > MAX_NODES {
+                    diagnostics.error(span, TOO_LARGE);
+                    return None;
+                }
+                return Some(node.clone());
             }
             Event::Scalar(text, style, anchor, _) => {
                 let quoted = style != ScalarStyle::Plain;
@@ -285,16 +295,23 @@ impl Builder<'_> {
     fn span(&self, place: ParserSpan) -> Span {
         let (start, end) = (place.start, place.end);
         let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 0 };
-        let lines = self.text.lines().count().max(1);
-        Span { line: start.line().clamp(1, lines), column: start.col() + 1, length }
+        Span { line: start.line().clamp(1, self.lines), column: start.col() + 1, length }
     }
 }
 
-fn count(node: &Node) -> usize {
+/// Nodes of a tree (long texts count as several) and how deep it is.
+fn extent(node: &Node) -> (usize, usize) {
+    let below = |children: &mut dyn Iterator<Item = &Node>| {
+        children.map(extent).fold((1, 0), |(nodes, height), child| (nodes + child.0, height.max(child.1 + 1)))
+    };
     match &node.kind {
-        Kind::Null | Kind::Scalar { .. } => 1,
-        Kind::Sequence(items) => 1 + items.iter().map(count).sum::<usize>(),
-        Kind::Mapping(entries) => 1 + entries.iter().map(|(_, v)| 1 + count(v)).sum::<usize>(),
+        Kind::Null => (1, 0),
+        Kind::Scalar { text, .. } => (1 + text.len() / 64, 0),
+        Kind::Sequence(items) => below(&mut items.iter()),
+        Kind::Mapping(entries) => {
+            let (nodes, height) = below(&mut entries.iter().map(|(_, value)| value));
+            (nodes + entries.iter().map(|(key, _)| 1 + key.value.len() / 64).sum::<usize>(), height)
+        }
     }
 }
 
@@ -339,9 +356,30 @@ mod tests {
         assert!(tree(&bomb).1.has_errors());
     }
 
+    /// Aliases must not add up to a tree too deep for the stack, or to more text than fits memory.
+    #[test]
+    fn aliases_count_as_if_written_out() {
+        let (open, close) = ("[".repeat(50), "]".repeat(50));
+        let mut deep = format!("- &a0 {open}{close}\n");
+        for i in 1..100 {
+            deep += &format!("- &a{i} {open}*a{}{close}\n", i - 1);
+        }
+        assert!(tree(&deep).1.has_errors());
+        let long = format!("- &a {}\n- [{}]\n", "x".repeat(1 << 20), "*a,".repeat(100));
+        assert!(tree(&long).1.has_errors());
+        assert!(!tree("- &a [[1], 2]\n- [*a, {b: *a}]\n").1.has_errors());
+    }
+
     #[test]
     fn scalars_read_as_pyyaml_and_python_would() {
-        for (text, value) in [("1e-5", 1e-5), (".5", 0.5), ("-1_000", -1000.0), ("1.", 1.0), ("0x10", 16.0), ("-.inf", f64::NEG_INFINITY)] {
+        for (text, value) in [
+            ("1e-5", 1e-5),
+            (".5", 0.5),
+            ("-1_000", -1000.0),
+            ("1.", 1.0),
+            ("0x10", 16.0),
+            ("-.inf", f64::NEG_INFINITY),
+        ] {
             assert_eq!(number(text), Some(value), "{text}");
         }
         for text in ["", "abc", "1x", "-", "e5", "."] {

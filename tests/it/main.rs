@@ -11,3 +11,4 @@ mod methods_f64;
 mod parity_mergekit;
 mod plan;
 mod recipe_errors;
+mod recipes;

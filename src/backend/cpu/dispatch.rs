@@ -60,7 +60,7 @@ versions!(
 );
 versions!(
     sums_f32, sums_f64, statistics::magnitude_sums,
-    (delta: &Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64)
+    (delta: &Delta<'_>, selection: Selection, first_element: u64, mask: Option<&mut [u8]>) -> (f64, f64)
 );
 #[multiversion(targets(
     "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt+avx512f+avx512bw+avx512cd+avx512dq+avx512vl",
@@ -150,10 +150,16 @@ impl Backend for Cpu {
         }
     }
 
-    fn magnitude_sums(&self, delta: Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64) {
+    fn magnitude_sums(
+        &self,
+        delta: Delta<'_>,
+        selection: Selection,
+        first_element: u64,
+        mask: Option<&mut [u8]>,
+    ) -> (f64, f64) {
         match delta.precision {
-            Precision::F32 => sums_f32(&delta, selection, first_element),
-            Precision::F64 => sums_f64(&delta, selection, first_element),
+            Precision::F32 => sums_f32(&delta, selection, first_element, mask),
+            Precision::F64 => sums_f64(&delta, selection, first_element, mask),
         }
     }
 

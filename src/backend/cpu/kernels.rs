@@ -1,8 +1,8 @@
 //! The two maps, as loop bodies generic over the working type.
 
 use super::float::{Aligned, BLOCK, Float, load, store};
-use super::random;
-use crate::backend::{Coefficient, DRAW_GROUP, Operand, Output, Selection, TaskVectors, WeightedSum};
+use super::random::{self, Drawn};
+use crate::backend::{Coefficient, Operand, Output, Selection, TaskVectors, WeightedSum};
 
 /// See [`crate::backend::Backend::scale`].
 #[inline(always)]
@@ -75,30 +75,24 @@ pub fn task_vectors<W: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
     while start < length {
         let n = BLOCK.min(length - start);
         let base = &mut base.0[..n];
-        let delta = &mut delta.0[..n];
         let mix = &mut mix.0[..n];
         load(&job.base, start, base);
         mix.fill(W::default());
         let first = job.first_element + start as u64;
         for (i, input) in job.inputs.iter().enumerate() {
-            let selection = job.selections[i];
-            if selection == Selection::Nothing {
-                if job.consensus {
-                    weighted[i].0[..n].fill(W::default());
-                }
+            // The election needs every model's weighted task vector; a plain sum only one at a time.
+            let delta = if job.consensus { &mut weighted[i] } else { &mut delta };
+            let delta = &mut delta.0[..n];
+            if job.selections[i] == Selection::Nothing {
+                delta.fill(W::default());
                 continue;
             }
             load(input, start, delta);
-            for (d, b) in delta.iter_mut().zip(&*base) {
-                *d = d.minus(*b);
-            }
-            select(selection, first, delta, &mut words.0);
-            multiply(&job.coefficients[i], start, delta);
-            for (m, d) in mix.iter_mut().zip(&*delta) {
-                *m = m.plus(*d);
-            }
-            if job.consensus {
-                weighted[i].0[..n].copy_from_slice(delta);
+            let mask = job.masks.get(i).copied().flatten().map(|mask| &mask[start..start + n]);
+            let block = Block { selection: job.selections[i], mask, first, base, words: &mut words.0 };
+            match job.coefficients[i] {
+                Coefficient::Uniform(c) => add_weighted(block, W::from_f64(c), delta, mix),
+                Coefficient::PerElement(cs) => add_weighted_each(block, &cs[start..start + n], delta, mix),
             }
         }
         if job.consensus {
@@ -116,62 +110,145 @@ pub fn task_vectors<W: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
     }
 }
 
-/// Zeroes what a selection drops and rescales the rest. NaN always stays: a broken element must
-/// show in the output.
+/// What a block of a task vector is made with.
+struct Block<'a, W> {
+    selection: Selection,
+    /// What was drawn before, for a random selection.
+    mask: Option<&'a [u8]>,
+    /// Flat index of the block's first element.
+    first: u64,
+    base: &'a [W],
+    words: &'a mut [u32; BLOCK],
+}
+
+/// Turns a model's values into its weighted, selected task vector and adds it to `mix`.
 #[inline(always)]
-pub fn select<W: Float>(selection: Selection, first: u64, delta: &mut [W], words: &mut [u32; BLOCK]) {
-    let zero = W::default();
+fn add_weighted<W: Float>(block: Block<'_, W>, weight: W, values: &mut [W], mix: &mut [W]) {
+    let Block { selection, mask, first, base, words } = block;
     match selection {
-        Selection::All => {}
-        Selection::Nothing => delta.fill(zero),
+        Selection::All | Selection::Nothing => add(Everything, W::from_f64(1.0), weight, base, values, mix),
         Selection::Magnitude { threshold, ties_before, rescale } => {
-            let threshold = W::key_from(threshold);
-            let rescale = W::from_f64(rescale);
-            let ties = ties_before.saturating_sub(first).min(delta.len() as u64) as usize;
-            let (before, after) = delta.split_at_mut(ties);
-            for d in before {
-                let keep = (d.key() >= threshold) | d.is_nan();
-                *d = if keep { d.times(rescale) } else { zero };
-            }
-            for d in after {
-                let keep = (d.key() > threshold) | d.is_nan();
-                *d = if keep { d.times(rescale) } else { zero };
-            }
+            let (threshold, rescale) = (W::key_from(threshold), W::from_f64(rescale));
+            let ties = ties_before.saturating_sub(first).min(values.len() as u64) as usize;
+            let (values, values_after) = values.split_at_mut(ties);
+            let (mix, mix_after) = mix.split_at_mut(ties);
+            add(AtLeast(threshold), rescale, weight, &base[..ties], values, mix);
+            add(Above(threshold), rescale, weight, &base[ties..], values_after, mix_after);
         }
         Selection::Random { stream, keep_below, rescale } => {
             let rescale = W::from_f64(rescale);
-            let (upper, lower) = ((keep_below >> 16) as u32, keep_below as u32 & 0xffff);
-            let words = &mut words[..delta.len().next_multiple_of(DRAW_GROUP as usize)];
-            random::fill(stream, first, words);
-            let mut undecided = false;
-            for word in &*words {
-                undecided |= *word == upper;
-            }
-            if undecided & (lower > 0) {
-                random::settle(stream, first, upper, lower, words);
-            }
-            for (d, word) in delta.iter_mut().zip(&*words) {
-                let keep = (*word < upper) | d.is_nan();
-                *d = if keep { d.times(rescale) } else { zero };
+            match mask {
+                Some(mask) => add(Stored(mask), rescale, weight, base, values, mix),
+                None => {
+                    let keep = random::draw(stream, keep_below, first, values.len(), words);
+                    add(keep, rescale, weight, base, values, mix);
+                }
             }
         }
     }
 }
 
 #[inline(always)]
-fn multiply<W: Float>(coefficient: &Coefficient<'_>, start: usize, delta: &mut [W]) {
-    match coefficient {
-        Coefficient::Uniform(c) => {
-            let c = W::from_f64(*c);
-            for d in delta {
-                *d = d.times(c);
-            }
+fn add<W: Float>(keep: impl Keep<W>, rescale: W, weight: W, base: &[W], values: &mut [W], mix: &mut [W]) {
+    for (i, ((value, base), mix)) in values.iter_mut().zip(base).zip(mix).enumerate() {
+        let delta = value.minus(*base);
+        *value = keep.apply(i, delta, delta.times(rescale)).times(weight);
+        *mix = mix.plus(*value);
+    }
+}
+
+/// The same with a weight for each element.
+#[inline(always)]
+fn add_weighted_each<W: Float>(block: Block<'_, W>, weights: &[f64], values: &mut [W], mix: &mut [W]) {
+    for (value, base) in values.iter_mut().zip(block.base) {
+        *value = value.minus(*base);
+    }
+    select(block.selection, block.first, values, block.words);
+    for ((value, weight), mix) in values.iter_mut().zip(weights).zip(mix) {
+        *value = value.times(W::from_f64(*weight));
+        *mix = mix.plus(*value);
+    }
+}
+
+/// Zeroes what a selection drops and rescales the rest.
+#[inline(always)]
+pub fn select<W: Float>(selection: Selection, first: u64, delta: &mut [W], words: &mut [u32; BLOCK]) {
+    match selection {
+        Selection::All => {}
+        Selection::Nothing => delta.fill(W::default()),
+        Selection::Magnitude { threshold, ties_before, rescale } => {
+            let (threshold, rescale) = (W::key_from(threshold), W::from_f64(rescale));
+            let ties = ties_before.saturating_sub(first).min(delta.len() as u64) as usize;
+            let (before, after) = delta.split_at_mut(ties);
+            keep_only(AtLeast(threshold), rescale, before);
+            keep_only(Above(threshold), rescale, after);
         }
-        Coefficient::PerElement(cs) => {
-            for (d, c) in delta.iter_mut().zip(&cs[start..]) {
-                *d = d.times(W::from_f64(*c));
-            }
+        Selection::Random { stream, keep_below, rescale } => {
+            let keep = random::draw(stream, keep_below, first, delta.len(), words);
+            keep_only(keep, W::from_f64(rescale), delta);
         }
+    }
+}
+
+#[inline(always)]
+pub fn keep_only<W: Float>(keep: impl Keep<W>, rescale: W, delta: &mut [W]) {
+    for (i, d) in delta.iter_mut().enumerate() {
+        *d = keep.apply(i, *d, d.times(rescale));
+    }
+}
+
+/// Which elements of a block stay. A trait with inlined methods, not a closure: see
+/// [`super::statistics`].
+pub trait Keep<W: Float> {
+    /// Whether element `i` of the block, `delta`, stays.
+    fn keeps(&self, i: usize, delta: W) -> bool;
+
+    /// `kept` or zero. NaN always stays: a broken element must show in the output.
+    #[inline(always)]
+    fn apply(&self, i: usize, delta: W, kept: W) -> W {
+        if self.keeps(i, delta) | delta.is_nan() { kept } else { W::default() }
+    }
+}
+
+struct Everything;
+struct AtLeast<K>(K);
+struct Above<K>(K);
+
+impl<W: Float> Keep<W> for Everything {
+    #[inline(always)]
+    fn keeps(&self, _i: usize, _delta: W) -> bool {
+        true
+    }
+}
+
+impl<W: Float> Keep<W> for AtLeast<W::Key> {
+    #[inline(always)]
+    fn keeps(&self, _i: usize, delta: W) -> bool {
+        delta.key() >= self.0
+    }
+}
+
+impl<W: Float> Keep<W> for Above<W::Key> {
+    #[inline(always)]
+    fn keeps(&self, _i: usize, delta: W) -> bool {
+        delta.key() > self.0
+    }
+}
+
+/// A mask drawn before.
+struct Stored<'a>(&'a [u8]);
+
+impl<W: Float> Keep<W> for Stored<'_> {
+    #[inline(always)]
+    fn keeps(&self, i: usize, _delta: W) -> bool {
+        self.0[i] != 0
+    }
+}
+
+impl<W: Float> Keep<W> for Drawn<'_> {
+    #[inline(always)]
+    fn keeps(&self, i: usize, _delta: W) -> bool {
+        self.words[i] < self.limit
     }
 }
 

@@ -1,12 +1,38 @@
 //! Blocks of draws, sixteen counters side by side.
 
+use super::float::BLOCK;
 use crate::backend::{DRAW_GROUP, draw_position};
 use crate::rng::Philox;
+
+/// The draws of a block, and the limit below which elements stay.
+pub struct Drawn<'a> {
+    pub words: &'a [u32],
+    pub limit: u32,
+}
+
+/// Draws for `n` elements from `first` on.
+#[inline(always)]
+pub fn draw(stream: Philox, keep_below: u64, first: u64, n: usize, words: &mut [u32; BLOCK]) -> Drawn<'_> {
+    let (upper, lower) = ((keep_below >> 16) as u32, keep_below as u32 & 0xffff);
+    let filled = &mut words[..n.next_multiple_of(DRAW_GROUP as usize)];
+    fill(stream, first, filled);
+    if lower == 0 {
+        return Drawn { words: &words[..n], limit: upper };
+    }
+    let mut undecided = false;
+    for word in &*filled {
+        undecided |= *word == upper;
+    }
+    if undecided {
+        settle(stream, first, upper, lower, filled);
+    }
+    Drawn { words: &words[..n], limit: upper + 1 }
+}
 
 /// Fills `words` (a multiple of [`DRAW_GROUP`] long) with the upper halves of the draws of elements
 /// `first..`, `first` a multiple of it too, in the order of [`draw_position`].
 #[inline(always)]
-pub fn fill(stream: Philox, first: u64, words: &mut [u32]) {
+fn fill(stream: Philox, first: u64, words: &mut [u32]) {
     let mut counter = first / DRAW_GROUP * 16;
     for out in words.as_chunks_mut::<{ DRAW_GROUP as usize }>().0 {
         let blocks = stream.blocks(counter);
@@ -29,18 +55,19 @@ fn halves(words: &[u32; 16], out: &mut [u32; DRAW_GROUP as usize], at: usize) {
     }
 }
 
-/// Draws whose upper half equals the limit's are decided by their lower half: those below the
-/// limit's become 0, so that they compare as smaller. One in 65,536 elements comes here.
-pub fn settle(stream: Philox, first: u64, upper: u32, lower: u32, words: &mut [u32]) {
+/// Draws whose upper half equals the limit's are decided by their lower half: those that are not
+/// below the limit's move out of reach. One in 65,536 elements comes here.
+#[cold]
+fn settle(stream: Philox, first: u64, upper: u32, lower: u32, words: &mut [u32]) {
     for (i, word) in words.iter_mut().enumerate().filter(|(_, word)| **word == upper) {
-        if lower_half(stream, first + i as u64) < lower {
-            *word = 0;
+        if lower_half(stream, first + i as u64) >= lower {
+            *word = u32::MAX;
         }
     }
 }
 
 /// The lower half of an element's draw.
-pub fn lower_half(stream: Philox, element: u64) -> u32 {
+fn lower_half(stream: Philox, element: u64) -> u32 {
     let (counter, word, high) = draw_position(element);
     let word = stream.block(counter | 1 << 63)[word];
     if high { word >> 16 } else { word & 0xffff }

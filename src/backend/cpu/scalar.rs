@@ -7,6 +7,7 @@ use crate::backend::{
     Selection, TaskVectors, WeightedSum, draw_position, fold_lanes,
 };
 use crate::dtype::{DType, bf16_to_f32, canonical_f64, f16_to_f32};
+use crate::rng::Philox;
 
 /// The plain backend.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,6 +55,16 @@ fn keys<W: Float>(vector: &Delta<'_>) -> Vec<u64> {
     (0..vector.tuned.len()).map(|i| delta::<W>(vector, i).key().into()).collect()
 }
 
+/// An element's 32-bit draw.
+fn draw(stream: Philox, element: u64) -> u64 {
+    let (counter, word, high) = draw_position(element);
+    let half = |counter: u64| {
+        let word = stream.block(counter)[word];
+        u64::from(if high { word >> 16 } else { word & 0xffff })
+    };
+    half(counter) << 16 | half(counter | 1 << 63)
+}
+
 fn selected<W: Float>(selection: Selection, value: W, index: u64) -> W {
     let key: u64 = value.key().into();
     let (keep, factor) = match selection {
@@ -62,14 +73,7 @@ fn selected<W: Float>(selection: Selection, value: W, index: u64) -> W {
         Selection::Magnitude { threshold, ties_before, rescale } => {
             (key > threshold || key == threshold && index < ties_before, rescale)
         }
-        Selection::Random { stream, keep_below, rescale } => {
-            let (counter, word, high) = draw_position(index);
-            let half = |counter: u64| {
-                let word = stream.block(counter)[word];
-                u64::from(if high { word >> 16 } else { word & 0xffff })
-            };
-            (half(counter) << 16 | half(counter | 1 << 63) < keep_below, rescale)
-        }
+        Selection::Random { stream, keep_below, rescale } => (draw(stream, index) < keep_below, rescale),
     };
     if selection == Selection::Nothing || !(keep || value.is_nan()) {
         W::default()
@@ -108,9 +112,10 @@ fn task_vectors<W: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
             let agrees = |u: W| if sum >= zero { u > zero } else { u < zero };
             mix = weighted.iter().fold(zero, |mix, u| mix.plus(if agrees(*u) || u.is_nan() { *u } else { zero }));
             if job.normalize {
-                let weights = weighted.iter().enumerate().map(|(i, u)| {
-                    if agrees(*u) { coefficient(&job.coefficients[i], e) } else { zero }
-                });
+                let weights = weighted
+                    .iter()
+                    .enumerate()
+                    .map(|(i, u)| if agrees(*u) { coefficient(&job.coefficients[i], e) } else { zero });
                 let total = weights.fold(zero, W::plus);
                 mix = mix.over(if total == zero { W::from_f64(1.0) } else { total });
             }
@@ -267,7 +272,18 @@ impl Backend for Scalar {
         sample.extend(keys.iter().enumerate().filter(|(i, _)| i % stride < run).map(|(_, k)| *k as u32));
     }
 
-    fn magnitude_sums(&self, delta: Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64) {
+    fn magnitude_sums(
+        &self,
+        delta: Delta<'_>,
+        selection: Selection,
+        first_element: u64,
+        mask: Option<&mut [u8]>,
+    ) -> (f64, f64) {
+        if let (Some(mask), Selection::Random { stream, keep_below, .. }) = (mask, selection) {
+            for (e, m) in mask.iter_mut().enumerate() {
+                *m = u8::from(draw(stream, first_element + e as u64) < keep_below);
+            }
+        }
         match delta.precision {
             Precision::F32 => magnitude_sums::<f32>(&delta, selection, first_element),
             Precision::F64 => magnitude_sums::<f64>(&delta, selection, first_element),

@@ -1,7 +1,8 @@
 //! The statistics passes, as loop bodies generic over the working type.
 
 use super::float::{Aligned, BLOCK, Float, load};
-use super::kernels::select;
+use super::kernels::{keep_only, select};
+use super::random;
 use crate::backend::{Bracket, Delta, DeltaStatistics, Digit, LANES, Operand, Selection, fold_lanes};
 use crate::dtype::DType;
 
@@ -146,6 +147,7 @@ pub fn magnitude_bracket<W: Float>(delta: &Delta<'_>, bracket: Bracket, inside: 
     let mut above = 0_u64;
     let mut blocks = Blocks::<W>::new(delta);
     let mut keys = Aligned::<W::Key>::new();
+    let mut found = Aligned::<u32>::new();
     while let Some(values) = blocks.next() {
         for (key, value) in keys.0.iter_mut().zip(&*values) {
             *key = value.key();
@@ -156,28 +158,26 @@ pub fn magnitude_bracket<W: Float>(delta: &Delta<'_>, bracket: Bracket, inside: 
             over += u32::from(*key > high);
         }
         above += u64::from(over);
-        // Few groups have a member inside the bracket: only those are walked one by one.
+        // Most groups have no member inside the bracket. In those that have, every key is written
+        // and only those inside advance the count: no branch depends on a single key.
+        let mut count = 0;
         for group in keys.chunks(LANES) {
             let mut any = false;
             for key in group {
                 any |= (*key >= low) & (*key <= high);
             }
             if any {
-                append::<W>(group, low, high, bracket.low, inside);
+                for key in group {
+                    let inside = (*key >= low) & (*key <= high);
+                    let key: u64 = (*key).into();
+                    found.0[count % BLOCK] = key.wrapping_sub(bracket.low) as u32;
+                    count += usize::from(inside);
+                }
             }
         }
+        inside.extend_from_slice(&found.0[..count]);
     }
     above
-}
-
-#[inline(always)]
-fn append<W: Float>(keys: &[W::Key], low: W::Key, high: W::Key, origin: u64, inside: &mut Vec<u32>) {
-    for key in keys {
-        if *key >= low && *key <= high {
-            let key: u64 = (*key).into();
-            inside.push((key - origin) as u32);
-        }
-    }
 }
 
 #[inline(always)]
@@ -245,17 +245,31 @@ pub fn magnitude_sample<W: Float>(delta: &Delta<'_>, run: usize, stride: usize, 
 }
 
 #[inline(always)]
-pub fn magnitude_sums<W: Float>(delta: &Delta<'_>, selection: Selection, first_element: u64) -> (f64, f64) {
+pub fn magnitude_sums<W: Float>(
+    delta: &Delta<'_>,
+    selection: Selection,
+    first_element: u64,
+    mut mask: Option<&mut [u8]>,
+) -> (f64, f64) {
     let mut words = Aligned::<u32>::new();
     let (mut all, mut kept) = (0.0, 0.0);
     let mut blocks = Blocks::<W>::new(delta);
-    let selection = selection.rescaled(1.0);
+    let one = W::from_f64(1.0);
     while let Some(values) = blocks.next() {
         all += sum_of_magnitudes(values);
         let first = first_element + blocks.start as u64;
-        let n = blocks.next - blocks.start;
-        let values = &mut blocks.tuned.0[..n];
-        select(selection, first, values, &mut words.0);
+        let (start, end) = (blocks.start, blocks.next);
+        let values = &mut blocks.tuned.0[..end - start];
+        match (selection, &mut mask) {
+            (Selection::Random { stream, keep_below, .. }, Some(mask)) => {
+                let drawn = random::draw(stream, keep_below, first, values.len(), &mut words.0);
+                for (m, word) in mask[start..end].iter_mut().zip(drawn.words) {
+                    *m = u8::from(*word < drawn.limit);
+                }
+                keep_only(drawn, one, values);
+            }
+            _ => select(selection.rescaled(1.0), first, values, &mut words.0),
+        }
         kept += sum_of_magnitudes(values);
     }
     (all, kept)

@@ -61,11 +61,7 @@ impl MergeMethod for Dare {
 
     fn statistics(&self, tensor: &TensorParameters) -> Statistics {
         let rules = tensor.tuned().zip(tensor.tuned_numbers("density")).map(|(input, density)| {
-            if density >= 1.0 {
-                Sparsify::Keep
-            } else {
-                Sparsify::Random { density, key: tensor.stream_keys[input] }
-            }
+            if density >= 1.0 { Sparsify::Keep } else { Sparsify::Random { density, key: tensor.stream_keys[input] } }
         });
         Statistics::Sparsify { rules: rules.collect(), rescale: tensor.switch("rescale") }
     }

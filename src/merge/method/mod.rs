@@ -39,14 +39,34 @@ pub fn find(name: &str) -> Option<&'static dyn MergeMethod> {
 /// Parameters of methods that mergekit has and billon does not have yet: known, so that recipes
 /// that carry them get a warning and not an error.
 pub const FOREIGN_PARAMETERS: &[&str] = &[
-    "gamma", "epsilon", "select_topk", "filter_wise", "max_iter", "tol", "eps", "normalize_weights", "r", "alpha",
-    "int8_mask", "consensus_method",
+    "gamma",
+    "epsilon",
+    "select_topk",
+    "filter_wise",
+    "max_iter",
+    "tol",
+    "eps",
+    "normalize_weights",
+    "r",
+    "alpha",
+    "int8_mask",
+    "consensus_method",
 ];
 
 /// Methods that mergekit has and billon does not have yet.
 pub const FOREIGN_METHODS: &[&str] = &[
-    "della", "della_linear", "breadcrumbs", "breadcrumbs_ties", "model_stock", "multislerp", "karcher", "sce", "ram",
-    "ramplus_tl", "nearswap", "arcee_fusion",
+    "della",
+    "della_linear",
+    "breadcrumbs",
+    "breadcrumbs_ties",
+    "model_stock",
+    "multislerp",
+    "karcher",
+    "sce",
+    "ram",
+    "ramplus_tl",
+    "nearswap",
+    "arcee_fusion",
 ];
 
 /// Who a parameter belongs to.

@@ -2,8 +2,8 @@
 
 use super::task_arithmetic::CONTRACT;
 use super::{
-    Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec,
-    Sparsify, Statistics, TensorParameters,
+    Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, ParameterDefault, ParameterScope,
+    ParameterSpec, Sparsify, Statistics, TensorParameters,
 };
 use crate::backend::Selection;
 use crate::recipe::setting::{ParameterKind, Value};
