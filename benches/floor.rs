@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use billon::checkpoint::ModelDir;
+use billon::checkpoint::mapped::MappedFile;
 use billon::checkpoint::writer::StagingDir;
 
 /// Bytes of a chunk: what a merge of bf16 models takes at a time.
@@ -17,7 +18,7 @@ const CHUNK: u64 = 1 << 20;
 fn run(threads: usize, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Error> {
     let models = models.iter().map(|m| ModelDir::open(m)).collect::<Result<Vec<_>, _>>()?;
     let staging = StagingDir::create(out, true)?;
-    let total: u64 = models[0].shards().iter().map(|s| s.len()).sum();
+    let total: u64 = models[0].shards().iter().map(MappedFile::len).sum();
     let output = staging.create_file("model.safetensors", total)?;
     // Chunks of the first model's files, with where they go.
     let mut chunks = Vec::new();
@@ -35,6 +36,7 @@ fn run(threads: usize, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Er
     let sum = AtomicU64::new(0);
     let failed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        scope.spawn(|| output.sync_while_written());
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut buffer = Vec::new();
@@ -55,6 +57,7 @@ fn run(threads: usize, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Er
                     sum.fetch_add(here, Ordering::Relaxed);
                     if output.write_at(to, &buffer).is_err() {
                         failed.fetch_add(1, Ordering::Relaxed);
+                        output.abandon();
                     }
                 }
             });
@@ -65,6 +68,7 @@ fn run(threads: usize, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Er
     Ok(sum.into_inner().wrapping_add(failed.into_inner() as u64))
 }
 
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own")]
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let threads = args.next().and_then(|t| t.parse().ok());

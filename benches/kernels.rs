@@ -106,7 +106,7 @@ fn kernels(criterion: &mut Criterion) {
         b.iter(|| Cpu.products(black_box(&[plain(0), plain(1)]), &mut sums));
     });
     group.bench_function("dare sums", |b| {
-        b.iter(|| black_box(Cpu.magnitude_sums(black_box(delta), random(1), 0, None)))
+        b.iter(|| black_box(Cpu.magnitude_sums(black_box(delta), random(1), 0, None)));
     });
     group.bench_function("diff", |b| b.iter(|| black_box(Cpu.delta_statistics(black_box(base), &inputs[..1]))));
     group.finish();

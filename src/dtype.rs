@@ -256,7 +256,7 @@ mod tests {
             let values = [f16::from_bits(bits).to_f32(), bf16::from_bits(bits).to_f32()];
             let next = [f16::from_bits(bits + 1).to_f32(), bf16::from_bits(bits + 1).to_f32()];
             for (a, b) in values.into_iter().zip(next) {
-                let middle = ((f64::from(a) + f64::from(b)) / 2.0) as f32;
+                let middle = f64::midpoint(a.into(), b.into()) as f32;
                 for base in [a, middle] {
                     for step in [-1_i32, 0, 1] {
                         let value = f32::from_bits(base.to_bits().wrapping_add_signed(step));

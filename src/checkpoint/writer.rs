@@ -169,6 +169,7 @@ impl StagingDir {
     ///
     /// # Errors
     /// What the operating system says; the target is then as it was.
+    #[expect(clippy::disallowed_methods, reason = "the one place that publishes")]
     pub fn publish(mut self) -> Result<PathBuf, WriteError> {
         sync_dir(&self.path)?;
         let (parent, _) = split(&self.target)?;
@@ -305,6 +306,25 @@ impl OutputFile {
     /// What the operating system says.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), WriteError> {
         self.file.read_exact_at(buffer, offset).map_err(failed(&self.path))
+    }
+
+    /// Syncs the completed prefix again and again while other threads write, so that the disk works
+    /// from the start and [`OutputFile::sync`] has little left to wait for. Returns when the file is
+    /// complete or abandoned.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn sync_while_written(&self) -> Result<(), WriteError> {
+        /// Bytes between two syncs.
+        const STEP: u64 = 64 << 20;
+        let mut position = 0;
+        while position < self.bytes {
+            let target = (position + STEP).min(self.bytes);
+            let Some(reached) = self.wait_beyond(target - 1) else { return Ok(()) };
+            self.sync()?;
+            position = reached;
+        }
+        Ok(())
     }
 
     /// Puts everything written so far on stable storage.

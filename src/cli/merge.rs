@@ -15,6 +15,7 @@ use crate::merge::{MergeOptions, MergeReport, merge};
 
 /// Arguments of `billon merge`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct MergeArgs {
     /// Recipe file (mergekit's YAML; several documents make a multi-stage merge).
     recipe: PathBuf,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::names;
 use crate::arch::{self, Role};
-use crate::checkpoint::ModelConfig;
+use crate::checkpoint::{ModelConfig, ModelDir};
 use crate::merge::sources::Model;
 
 /// The config values that a description shows, in this order, each where the config has it.
@@ -153,7 +153,7 @@ pub struct TensorSummary {
 #[must_use]
 pub fn summarize(model: &Model, list_tensors: bool) -> ModelSummary {
     let root = model.dir.as_ref().map(|dir| dir.root().to_owned()).unwrap_or_default();
-    let files = model.dir.iter().flat_map(|dir| dir.shards());
+    let files = model.dir.iter().flat_map(ModelDir::shards);
     let mut shards: Vec<ShardSummary> = files
         .map(|shard| ShardSummary {
             file: shard.path().strip_prefix(&root).unwrap_or(shard.path()).to_owned(),
@@ -235,7 +235,7 @@ fn tied_weights(model: &Model) -> TiedWeights {
 }
 
 fn warnings(model: &Model, tied: &TiedWeights) -> Vec<String> {
-    let mut warnings: Vec<String> = model.dir.iter().flat_map(|dir| dir.warnings()).cloned().collect();
+    let mut warnings: Vec<String> = model.dir.iter().flat_map(ModelDir::warnings).cloned().collect();
     let Some(config) = &model.config else {
         warnings.push("there is no config.json: architecture and sizes are unknown".to_owned());
         return warnings;

@@ -68,6 +68,7 @@ pub struct SignConflicts {
 
 /// Sums over the tensors of a group.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_field_names, reason = "they are the sums")]
 pub struct Sums {
     tensors: usize,
     elements: u64,

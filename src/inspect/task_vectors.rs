@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::names;
 use super::statistics::{Group, Groups, Sums, pair_index};
 use crate::backend::{Backend, DeltaStatistics, Operand};
-use crate::checkpoint::Tensor;
+use crate::checkpoint::{ModelDir, Tensor};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::chunk::chunks;
@@ -172,8 +172,12 @@ pub fn compare(
         return Err(TaskVectorError::NothingInCommon { base: name(base), tuned, example }.into());
     }
     compared.sort_by_key(|c| (c.places[0].shard, c.places[0].range.start));
-    models.iter().flat_map(|m| &m.dir).flat_map(|dir| dir.warnings()).for_each(|w| progress.warn(w));
-    skipped.iter().for_each(|s| progress.warn(s.to_string()));
+    for warning in models.iter().flat_map(|m| &m.dir).flat_map(ModelDir::warnings) {
+        progress.warn(warning);
+    }
+    for tensor in &skipped {
+        progress.warn(tensor.to_string());
+    }
     let bytes_read = compared.iter().flat_map(|c| &c.places).map(|tensor| tensor.bytes()).sum();
     progress.event(Event::PlanReady { tensors: compared.len(), bytes_read, bytes_written: 0 });
     let statistics = measure(&models, &compared, backend, threads, progress)?;
@@ -196,7 +200,9 @@ pub fn compare(
         let broken = broken(&statistics[i], tuned.len()).into_iter();
         non_finite.extend(broken.map(|m| NonFinite { tensor: tensor.name.to_owned(), model: name(models[m]) }));
     }
-    non_finite.iter().for_each(|n| progress.warn(n.to_string()));
+    for tensor in &non_finite {
+        progress.warn(tensor.to_string());
+    }
     progress.event(Event::Finished);
     Ok(TaskVectorReport {
         base: name(base),

@@ -73,13 +73,15 @@ pub fn execute(
                 Ok(hashes)
             })
         });
-        let mut result = executor.run();
+        // A failed early sync is reported by the last one.
+        scope.spawn(|| files.iter().try_for_each(OutputFile::sync_while_written));
+        let mut result = {
+            let _wake = WakeFollowers(&files);
+            executor.run()
+        };
         if result.is_ok() {
             progress.event(Event::Syncing);
             result = result.and_then(|r| files.iter().try_for_each(OutputFile::sync).map(|()| r).map_err(Error::from));
-        }
-        if result.is_err() {
-            files.iter().for_each(OutputFile::abandon);
         }
         let hashes = match hasher.map(std::thread::ScopedJoinHandle::join) {
             Some(Ok(hashes)) => hashes.map_err(Error::from),
@@ -89,6 +91,16 @@ pub fn execute(
         let non_finite = result?;
         Ok(Execution { shard_hashes: hashes?, non_finite })
     })
+}
+
+/// When the map pass is over, one way or the other (a panic included), nobody may wait for bytes
+/// that will not come. Files that are complete by then are not touched by it.
+struct WakeFollowers<'a>(&'a [OutputFile]);
+
+impl Drop for WakeFollowers<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(OutputFile::abandon);
+    }
 }
 
 /// Computes the bytes of some output tensors without writing them anywhere.

@@ -120,7 +120,7 @@ impl Resolver {
         }
         match Model::open(reference.clone(), &root) {
             Ok(model) => {
-                for warning in model.dir.iter().flat_map(|d| d.warnings()) {
+                for warning in model.dir.iter().flat_map(ModelDir::warnings) {
                     diagnostics.warning(None, warning.clone(), None);
                 }
                 Some(model)

@@ -110,7 +110,6 @@ fn execution_order(recipes: &[Recipe], diagnostics: &mut Diagnostics) -> Vec<usi
                     format!("`{}` can't be a document's name: it has to be usable as a file name", name.value),
                 );
             }
-            Some(_) => {}
             None if unnamed.replace(i).is_some() => {
                 diagnostics.error_help(
                     recipe.span,
@@ -118,7 +117,7 @@ fn execution_order(recipes: &[Recipe], diagnostics: &mut Diagnostics) -> Vec<usi
                     "only the document that makes the output may be without one",
                 );
             }
-            None => {}
+            _ => {}
         }
     }
     let Some(output) = unnamed.or_else(|| recipes.len().checked_sub(1)) else { return Vec::new() };
@@ -187,7 +186,9 @@ pub fn merge(
     let resolver = Resolver::from_environment();
     let planned = plan_recipe(file, text, &resolver, &options.plan)?;
     let mut warnings = planned.warnings.clone();
-    warnings.iter().for_each(|w| progress.warn(w));
+    for warning in &warnings {
+        progress.warn(warning);
+    }
     check_target(target, options.force)?;
     refuse_inputs_as_target(target, &planned)?;
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan), text);

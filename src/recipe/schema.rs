@@ -142,6 +142,7 @@ impl Recipe {
     }
 
     /// Every source in order of writing.
+    #[must_use]
     pub fn sources(&self) -> Box<dyn Iterator<Item = &Source> + '_> {
         match &self.assembly {
             Assembly::Models(sources) => Box::new(sources.iter()),

@@ -180,7 +180,7 @@ impl Builder {
                     return None;
                 };
                 // What an alias stands for counts as if it were written out: its nodes, text and nesting.
-                let (nodes, height) = extent(&node);
+                let (nodes, height) = extent(node);
                 self.nodes = self.nodes.saturating_add(nodes);
                 if depth + height > MAX_DEPTH || self.nodes > MAX_NODES {
                     diagnostics.error(span, TOO_LARGE);
@@ -196,7 +196,7 @@ impl Builder {
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
                 loop {
-                    match self.next(parser, diagnostics)? {
+                    match next(parser, diagnostics)? {
                         (Event::SequenceEnd, end) => {
                             if end.end.line() == span.line {
                                 span.length = (end.end.col() + 1).saturating_sub(span.column);
@@ -221,21 +221,21 @@ impl Builder {
         Some(node)
     }
 
-    fn mapping<'i, T: saphyr_parser::Input>(
+    fn mapping<T: saphyr_parser::Input>(
         &mut self,
-        parser: &mut Parser<'i, T>,
+        parser: &mut Parser<'_, T>,
         depth: usize,
         diagnostics: &mut Diagnostics,
     ) -> Option<Vec<(Spanned<String>, Node)>> {
         let mut entries: Vec<(Spanned<String>, Node)> = Vec::new();
         let mut inherited: Vec<(Spanned<String>, Node)> = Vec::new();
         loop {
-            let (event, place) = self.next(parser, diagnostics)?;
+            let (event, place) = next(parser, diagnostics)?;
             if event == Event::MappingEnd {
                 break;
             }
             let key = self.node(parser, event, place, depth + 1, diagnostics)?;
-            let (event, place) = self.next(parser, diagnostics)?;
+            let (event, place) = next(parser, diagnostics)?;
             let value = self.node(parser, event, place, depth + 1, diagnostics)?;
             let name = match (&key.kind, key.text()) {
                 (_, Some(text)) => text.to_owned(),
@@ -272,30 +272,29 @@ impl Builder {
         Some(entries)
     }
 
-    fn next<'i, T: saphyr_parser::Input>(
-        &self,
-        parser: &mut Parser<'i, T>,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<(Event<'i>, ParserSpan)> {
-        match parser.next_event() {
-            Some(Ok(next)) => Some(next),
-            Some(Err(error)) => {
-                let marker = error.marker();
-                let span = Span { line: marker.line().max(1), column: marker.col() + 1, length: 1 };
-                diagnostics.error(span, format!("not valid YAML: {}", error.info()));
-                None
-            }
-            None => {
-                diagnostics.error(None, "not valid YAML: the text ends early");
-                None
-            }
-        }
-    }
-
     fn span(&self, place: ParserSpan) -> Span {
         let (start, end) = (place.start, place.end);
         let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 0 };
         Span { line: start.line().clamp(1, self.lines), column: start.col() + 1, length }
+    }
+}
+
+fn next<'i, T: saphyr_parser::Input>(
+    parser: &mut Parser<'i, T>,
+    diagnostics: &mut Diagnostics,
+) -> Option<(Event<'i>, ParserSpan)> {
+    match parser.next_event() {
+        Some(Ok(next)) => Some(next),
+        Some(Err(error)) => {
+            let marker = error.marker();
+            let span = Span { line: marker.line().max(1), column: marker.col() + 1, length: 1 };
+            diagnostics.error(span, format!("not valid YAML: {}", error.info()));
+            None
+        }
+        None => {
+            diagnostics.error(None, "not valid YAML: the text ends early");
+            None
+        }
     }
 }
 

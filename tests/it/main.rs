@@ -1,5 +1,7 @@
 //! Tests of the built program: what a user sees, against independent truth.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a panic fails the test; nobody reads its files")]
+
 mod checkpoint;
 mod context;
 mod fixtures;

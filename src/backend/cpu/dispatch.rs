@@ -26,10 +26,8 @@ macro_rules! versions {
             $module::$body::<f32>($($arg),*)
         }
 
-        #[multiversion(targets(
-            "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt+avx512f+avx512bw+avx512cd+avx512dq+avx512vl",
-            "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt",
-        ))]
+        // F64 checkpoints are rare: one vector version is worth its build time, two are not.
+        #[multiversion(targets("x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt"))]
         fn $f64($($arg: $type),*) $(-> $result)? {
             $module::$body::<f64>($($arg),*)
         }
