@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span as ParserSpan};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span as ParserSpan};
 
 use super::diagnostic::Diagnostics;
 
@@ -124,16 +124,19 @@ pub fn number(text: &str) -> Option<f64> {
 /// Parses all documents of a text. Faults go to `diagnostics`; what was complete before a fault is
 /// returned.
 pub fn parse(text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
-    let mut builder = Builder { lines: text.lines().count().max(1), anchors: BTreeMap::new(), nodes: 0 };
+    let end = Span {
+        line: text.lines().count().max(1),
+        column: text.lines().last().map_or(0, |line| line.chars().count()) + 1,
+        length: 1,
+    };
+    let mut builder = Builder { end, anchors: BTreeMap::new(), nodes: 0 };
     let mut parser = Parser::new_from_str(text);
     let mut documents = Vec::new();
     loop {
         let result = match parser.next_event() {
             None => return documents,
             Some(Err(error)) => {
-                let marker = error.marker();
-                let span = Span { line: marker.line().max(1), column: marker.col() + 1, length: 1 };
-                diagnostics.error(span, format!("not valid YAML: {}", error.info()));
+                builder.fault(&error, diagnostics);
                 return documents;
             }
             Some(Ok((
@@ -152,7 +155,8 @@ pub fn parse(text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
 }
 
 struct Builder {
-    lines: usize,
+    /// Just after the last character of the last line.
+    end: Span,
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
 }
@@ -196,7 +200,7 @@ impl Builder {
             Event::SequenceStart(anchor, _) => {
                 let mut items = Vec::new();
                 loop {
-                    match next(parser, diagnostics)? {
+                    match self.next(parser, diagnostics)? {
                         (Event::SequenceEnd, end) => {
                             if end.end.line() == span.line {
                                 span.length = (end.end.col() + 1).saturating_sub(span.column);
@@ -230,12 +234,12 @@ impl Builder {
         let mut entries: Vec<(Spanned<String>, Node)> = Vec::new();
         let mut inherited: Vec<(Spanned<String>, Node)> = Vec::new();
         loop {
-            let (event, place) = next(parser, diagnostics)?;
+            let (event, place) = self.next(parser, diagnostics)?;
             if event == Event::MappingEnd {
                 break;
             }
             let key = self.node(parser, event, place, depth + 1, diagnostics)?;
-            let (event, place) = next(parser, diagnostics)?;
+            let (event, place) = self.next(parser, diagnostics)?;
             let value = self.node(parser, event, place, depth + 1, diagnostics)?;
             let name = match (&key.kind, key.text()) {
                 (_, Some(text)) => text.to_owned(),
@@ -272,29 +276,39 @@ impl Builder {
         Some(entries)
     }
 
+    fn next<'i, T: saphyr_parser::Input>(
+        &self,
+        parser: &mut Parser<'i, T>,
+        diagnostics: &mut Diagnostics,
+    ) -> Option<(Event<'i>, ParserSpan)> {
+        match parser.next_event() {
+            Some(Ok(next)) => Some(next),
+            Some(Err(error)) => {
+                self.fault(&error, diagnostics);
+                None
+            }
+            None => {
+                diagnostics.error(self.end, "not valid YAML: the text ends early");
+                None
+            }
+        }
+    }
+
+    fn fault(&self, error: &ScanError, diagnostics: &mut Diagnostics) {
+        let marker = error.marker();
+        let span = self.within(Span { line: marker.line().max(1), column: marker.col() + 1, length: 1 });
+        diagnostics.error(span, format!("not valid YAML: {}", error.info()));
+    }
+
     fn span(&self, place: ParserSpan) -> Span {
         let (start, end) = (place.start, place.end);
         let length = if start.line() == end.line() { end.col().saturating_sub(start.col()) } else { 0 };
-        Span { line: start.line().clamp(1, self.lines), column: start.col() + 1, length }
+        self.within(Span { line: start.line().max(1), column: start.col() + 1, length })
     }
-}
 
-fn next<'i, T: saphyr_parser::Input>(
-    parser: &mut Parser<'i, T>,
-    diagnostics: &mut Diagnostics,
-) -> Option<(Event<'i>, ParserSpan)> {
-    match parser.next_event() {
-        Some(Ok(next)) => Some(next),
-        Some(Err(error)) => {
-            let marker = error.marker();
-            let span = Span { line: marker.line().max(1), column: marker.col() + 1, length: 1 };
-            diagnostics.error(span, format!("not valid YAML: {}", error.info()));
-            None
-        }
-        None => {
-            diagnostics.error(None, "not valid YAML: the text ends early");
-            None
-        }
+    /// The parser counts a line after a final line break, which has no text to show.
+    fn within(&self, span: Span) -> Span {
+        if span.line > self.end.line { self.end } else { span }
     }
 }
 
@@ -353,6 +367,14 @@ mod tests {
             bomb += &format!("a{i}: &a{i} [{refs}]\n");
         }
         assert!(tree(&bomb).1.has_errors());
+    }
+
+    /// The parser places this fault on a line that does not exist, below the last line break.
+    #[test]
+    fn a_fault_at_the_end_is_shown_at_the_last_line() {
+        let (_, diagnostics) = tree("a: 1\nb\n");
+        let span = diagnostics.list()[0].span.unwrap();
+        assert_eq!((span.line, span.column), (2, 2), "{:?}", diagnostics.list());
     }
 
     /// Aliases must not add up to a tree too deep for the stack, or to more text than fits memory.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a panic fails the test; nobody reads its files")]
 
+mod architecture;
 mod checkpoint;
 mod context;
 mod fixtures;
@@ -14,3 +15,4 @@ mod parity_mergekit;
 mod plan;
 mod recipe_errors;
 mod recipes;
+mod trim_scope;

@@ -1,0 +1,242 @@
+//! From a recipe and opened models to a complete plan: every output tensor knows its inputs,
+//! parameters, dtype and place before the first byte is computed.
+//!
+//! [`plan`] opens the models and checks that they fit together (`models`), finds which layers of
+//! which model each slice takes (`slices`), collects the output tensors (`planner`), lays them out
+//! and decides what changes in the config (`config`). Every step notes all faults it finds.
+
+mod config;
+mod models;
+mod planner;
+mod slices;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::planner::Planner;
+use super::chunk::CHUNK_ELEMENTS;
+use super::method::{self, FOREIGN_METHODS, MergeMethod, TensorParameters};
+use super::parameters::ParameterResolver;
+use super::sources::{Model, PlannedResult, Resolver};
+use crate::checkpoint::config::{ConfigEdit, ModelConfig};
+use crate::checkpoint::layout::{Layout, OutputTensor};
+use crate::checkpoint::model_dir::Tensor;
+use crate::recipe::setting::Setting;
+use crate::recipe::{Diagnostics, ModelReference, Recipe};
+
+/// Choices that are not part of a recipe.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// Seed of random masks.
+    pub seed: u64,
+    /// Largest shard, in bytes of tensor data.
+    pub max_shard_bytes: u64,
+    /// Overrides the recipe's `trim_scope`.
+    pub trim_scope: Option<&'static str>,
+    /// Unknown keys are warnings.
+    pub lenient: bool,
+    /// Merge models of different architectures.
+    pub allow_crimes: bool,
+    /// Cut vocabulary tensors to the smallest row count.
+    pub truncate_embeddings: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            max_shard_bytes: 5_000_000_000,
+            trim_scope: None,
+            lenient: false,
+            allow_crimes: false,
+            truncate_embeddings: false,
+        }
+    }
+}
+
+/// One input of an output tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobInput {
+    /// Index into [`MergePlan::models`].
+    pub model: usize,
+    /// Name of the tensor there.
+    pub name: String,
+    /// Where it is; the range covers just the elements that take part.
+    pub tensor: Tensor,
+}
+
+/// One output tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TensorJob {
+    /// Index into [`MergePlan::outputs`].
+    pub output: usize,
+    /// Its inputs in recipe order.
+    pub inputs: Vec<JobInput>,
+    /// What the method is given.
+    pub parameters: TensorParameters,
+    /// Copied from its first input without arithmetic: integers, and tensors only one model has.
+    pub verbatim: bool,
+}
+
+impl TensorJob {
+    /// Bytes of all inputs.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.inputs.iter().map(|i| i.tensor.bytes()).sum()
+    }
+}
+
+/// Everything a merge will do.
+#[derive(Debug)]
+pub struct MergePlan {
+    /// The method.
+    pub method: &'static dyn MergeMethod,
+    /// The models.
+    pub models: Vec<Model>,
+    /// Index of the model whose config and tokenizer are taken over.
+    pub donor: usize,
+    /// Output tensors by name.
+    pub outputs: Vec<OutputTensor>,
+    /// What is done for each, in file order.
+    pub jobs: Vec<TensorJob>,
+    /// Where they go.
+    pub layout: Layout,
+    /// Changes to the donor's config.
+    pub config: ConfigEdit,
+    /// Seed of random masks.
+    pub seed: u64,
+}
+
+impl MergePlan {
+    /// Bytes that the map pass reads.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.jobs.iter().map(TensorJob::bytes_read).sum()
+    }
+
+    /// Bytes of all shards.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.layout.bytes()
+    }
+
+    /// Number of parameters of the output.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        self.outputs.iter().map(|o| o.shape.iter().product::<u64>()).sum()
+    }
+
+    /// A bound on resident memory with `threads` threads: the window of mapped inputs, a chunk of
+    /// every input and the output per thread, and what trimming collects of the largest tensor.
+    #[must_use]
+    pub fn peak_memory(&self, threads: usize) -> u64 {
+        let window = self.bytes_read().min(super::executor::WINDOW_BYTES);
+        let largest = self.outputs.iter().map(|o| o.shape.iter().product::<u64>()).max().unwrap_or(0);
+        let inputs = self.jobs.iter().map(|j| j.inputs.len()).max().unwrap_or(0) as u64;
+        let per_thread = (inputs + 1) * CHUNK_ELEMENTS.min(largest) * 4;
+        let trimming = if self.jobs.iter().any(|j| self.method.statistics(&j.parameters).needs_data()) {
+            (largest / 8).min(16 << 20) * 4 * inputs.saturating_sub(1)
+        } else {
+            0
+        };
+        (24 << 20) + window + per_thread * threads as u64 + trimming
+    }
+
+    /// The donor's config with the changes made.
+    #[must_use]
+    pub fn edited_config(&self) -> Option<String> {
+        self.models[self.donor].config.as_ref().and_then(|c| c.edited(&self.config).ok())
+    }
+
+    /// What this plan leaves behind, for stages that build on it.
+    #[must_use]
+    pub fn result(&self) -> PlannedResult {
+        let tensors = self.outputs.iter().zip(&self.layout.places).map(|(output, &(shard, offset))| {
+            let range = offset..offset + output.bytes();
+            (output.name.clone(), Tensor { dtype: output.dtype, shape: output.shape.clone(), shard, range })
+        });
+        let config = self.edited_config().and_then(|text| ModelConfig::parse("config.json".as_ref(), text).ok());
+        PlannedResult { tensors: tensors.collect(), config }
+    }
+}
+
+/// Plans a recipe. `None` when it can't be planned; the reasons are then in `diagnostics`.
+pub fn plan(
+    recipe: &Recipe,
+    resolver: &Resolver,
+    options: &PlanOptions,
+    diagnostics: &mut Diagnostics,
+) -> Option<MergePlan> {
+    plan_with(recipe, resolver, BTreeMap::new(), options, diagnostics)
+}
+
+/// Like [`plan`], with some models already open.
+pub fn plan_with(
+    recipe: &Recipe,
+    resolver: &Resolver,
+    opened: BTreeMap<ModelReference, Model>,
+    options: &PlanOptions,
+    diagnostics: &mut Diagnostics,
+) -> Option<MergePlan> {
+    let mut recipe = recipe.clone();
+    if let Some(scope) = options.trim_scope {
+        recipe.parameters.set("trim_scope", recipe.method.span, Setting::constant(scope, recipe.method.span));
+    }
+    let method = find_method(&recipe, diagnostics);
+    let (models, index) = models::open(&recipe, resolver, opened, diagnostics);
+    let method = method?;
+    let mut parameters = ParameterResolver::new(&recipe, method, diagnostics);
+    let models = models?;
+    models::check(&recipe, &models, options, diagnostics);
+    models::check_tokenizer(&recipe, &models, diagnostics);
+    let donor = recipe.base_model.as_ref().and_then(|b| index.get(&b.value)).copied().unwrap_or(0);
+    let slices = slices::plan(&recipe, &models, &index, method.contract(), diagnostics)?;
+    let mut planner = Planner {
+        recipe: &recipe,
+        method,
+        models: &models,
+        options,
+        parameters: &mut parameters,
+        diagnostics,
+        outputs: Vec::new(),
+        truncated_to: None,
+    };
+    planner.add_tensors(&slices, donor);
+    let (mut outputs, truncated_to) = (std::mem::take(&mut planner.outputs), planner.truncated_to);
+    let names: BTreeSet<&str> = outputs
+        .iter()
+        .flat_map(|(o, job)| std::iter::once(o.name.as_str()).chain(job.inputs.iter().map(|i| i.name.as_str())))
+        .collect();
+    parameters.report_filters(&names, diagnostics);
+    if diagnostics.has_errors() {
+        return None;
+    }
+    outputs.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    let (outputs, mut jobs): (Vec<OutputTensor>, Vec<TensorJob>) = outputs.into_iter().unzip();
+    let layout = Layout::plan(&outputs, options.max_shard_bytes);
+    for (i, job) in jobs.iter_mut().enumerate() {
+        job.output = i;
+    }
+    jobs.sort_by_key(|job| layout.places[job.output]);
+    planner::one_precision_per_model_trim(&mut jobs, method);
+    let layers = recipe.is_layerwise().then(|| slices.iter().map(|s| s.layers).sum());
+    let config = config::edit(&recipe, &models[donor], &outputs, layers, &slices, truncated_to, diagnostics);
+    Some(MergePlan { method, models, donor, outputs, jobs, layout, config, seed: options.seed })
+}
+
+fn find_method(recipe: &Recipe, diagnostics: &mut Diagnostics) -> Option<&'static dyn MergeMethod> {
+    let name = recipe.method.value.as_str();
+    let found = method::find(name);
+    if found.is_none() {
+        if FOREIGN_METHODS.contains(&name) {
+            let message = format!("method `{name}` is mergekit's and not part of this version of billon");
+            let have: Vec<&str> = method::REGISTRY.iter().map(|m| m.name()).collect();
+            diagnostics.error_help(recipe.method.span, message, format!("methods here: {}", have.join(", ")));
+        } else {
+            let names: Vec<&str> = method::REGISTRY.iter().map(|m| m.name()).collect();
+            let help = crate::recipe::diagnostic::nearest(name, &names)
+                .map_or_else(|| format!("methods: {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
+            diagnostics.error_help(recipe.method.span, format!("unknown merge method `{name}`"), help);
+        }
+    }
+    found
+}

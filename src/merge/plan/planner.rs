@@ -1,0 +1,275 @@
+//! Collects the output tensors of all slices with their inputs and parameters.
+
+use std::collections::BTreeSet;
+
+use super::slices::PlannedSlice;
+use super::{JobInput, PlanOptions, TensorJob};
+use crate::arch::{self, Place};
+use crate::backend::Precision;
+use crate::checkpoint::layout::OutputTensor;
+use crate::dtype::DType;
+use crate::error::ErrorKind;
+use crate::merge::method::{self, BaseRule, MergeMethod, TensorParameters, Values};
+use crate::merge::parameters::{ParameterResolver, Position};
+use crate::merge::sources::Model;
+use crate::recipe::Diagnostics;
+use crate::recipe::{Recipe, Source, Span};
+use crate::rng::stream_key;
+
+/// Collects output tensors.
+pub(super) struct Planner<'a, 'r> {
+    pub(super) recipe: &'a Recipe,
+    pub(super) method: &'static dyn MergeMethod,
+    pub(super) models: &'a [Model],
+    pub(super) options: &'a PlanOptions,
+    pub(super) parameters: &'a mut ParameterResolver<'r>,
+    pub(super) diagnostics: &'a mut Diagnostics,
+    pub(super) outputs: Vec<(OutputTensor, TensorJob)>,
+    pub(super) truncated_to: Option<u64>,
+}
+
+impl Planner<'_, '_> {
+    pub(super) fn add_tensors(&mut self, slices: &[PlannedSlice<'_>], donor: usize) {
+        let (Some(first), Some(last)) = (slices.first(), slices.last()) else { return };
+        for (slice, place) in [(first, Place::Before), (last, Place::After)] {
+            let names: BTreeSet<&str> = slice
+                .inputs
+                .iter()
+                .flat_map(|(model, ..)| {
+                    let model = &self.models[*model];
+                    let outside =
+                        move |name: &&str| model.stack.layer(name).is_none() && model.stack.place(name) == place;
+                    model.tensors.keys().map(String::as_str).filter(outside)
+                })
+                .collect();
+            for name in names {
+                // Tensors outside the layers take the first value of a gradient, final norm and
+                // head included.
+                self.add(slice, name, 0.0, |_, _| name.to_owned());
+            }
+        }
+        let mut output_layer = 0;
+        for slice in slices {
+            for layer in 0..slice.layers {
+                let rests: BTreeSet<&str> = slice
+                    .inputs
+                    .iter()
+                    .flat_map(|(model, _, start)| {
+                        let model = &self.models[*model];
+                        let wanted = start + layer;
+                        model.tensors.keys().filter_map(move |name| {
+                            model.stack.layer(name).filter(|(number, _)| *number == wanted).map(|(_, rest)| rest)
+                        })
+                    })
+                    .collect();
+                let t = if slice.layers > 1 { layer as f64 / (slice.layers - 1) as f64 } else { 1.0 };
+                for rest in rests {
+                    let output = self.models[donor].stack.name(output_layer, rest);
+                    self.add(slice, &output, t, |model, start| model.stack.name(start + layer, rest));
+                }
+                output_layer += 1;
+            }
+        }
+    }
+
+    /// Adds one output tensor; `input_name` gives its name in a model.
+    fn add(&mut self, slice: &PlannedSlice<'_>, output: &str, t: f64, input_name: impl Fn(&Model, u64) -> String) {
+        let mut found = Vec::new();
+        let mut missing = Vec::new();
+        for (model, source, start) in &slice.inputs {
+            let entry = &self.models[*model];
+            let name = input_name(entry, *start);
+            let tied = || arch::tied_source(&name, entry.tensors.keys().map(String::as_str)).map(str::to_owned);
+            let present = if entry.tensors.contains_key(&name) { Some(name.clone()) } else { tied() };
+            match present {
+                Some(name) => found.push((
+                    *model,
+                    *source,
+                    JobInput { model: *model, tensor: entry.tensors[&name].clone(), name },
+                )),
+                None => missing.push((*model, name)),
+            }
+        }
+        let mut lone = false;
+        if let Some((model, name)) = missing.first() {
+            if !self.may_be_missing(output, *model, name, &found, slice) {
+                return;
+            }
+            lone = self.method.copies_lone_tensor() && found.len() == 1;
+        }
+        if !self.same_shapes(output, &mut found) {
+            return;
+        }
+        let Some((_, _, first)) = found.first() else { return };
+        let (shape, dtypes) = (first.tensor.shape.clone(), found.iter().map(|f| f.2.tensor.dtype));
+        let floating = dtypes.clone().all(DType::is_float);
+        let stored = dtypes.clone().reduce(DType::promote).unwrap_or(DType::F32);
+        if !floating && !self.identical(output, &found) {
+            return;
+        }
+        let dtype =
+            if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
+        let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
+        let precision = if wide { Precision::F64 } else { Precision::F32 };
+        let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision);
+        let base_alone = parameters.base.is_some() && found.len() == 1;
+        let verbatim = lone || base_alone || !floating;
+        if !verbatim && let Err(message) = self.method.check(&parameters) {
+            self.diagnostics.error(self.recipe.method.span, format!("tensor `{output}`: {message}"));
+        }
+        let inputs: Vec<JobInput> =
+            found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
+        let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
+        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, verbatim }));
+    }
+
+    fn tensor_parameters(
+        &mut self,
+        slice: &PlannedSlice<'_>,
+        output: &str,
+        t: f64,
+        found: &[(usize, Option<&Source>, JobInput)],
+        shape: &[u64],
+        precision: Precision,
+    ) -> TensorParameters {
+        let position = Position { slice: slice.slice, t };
+        let has_base = self.method.contract().base != BaseRule::Ignored;
+        let base = found.iter().position(|(model, ..)| has_base && Some(*model) == slice.base);
+        let shared = self.parameters.shared(output, position, self.diagnostics);
+        let mut inputs: Vec<Values> = Vec::new();
+        let mut stream_keys = Vec::new();
+        for (i, (model, source, input)) in found.iter().enumerate() {
+            let reference = self.models[*model].reference.to_string();
+            let span = source
+                .map(|s| s.model.span)
+                .or_else(|| self.recipe.base_model.as_ref().map(|b| b.span))
+                .unwrap_or(self.recipe.method.span);
+            let label = (reference.as_str(), span);
+            let is_base = base == Some(i);
+            inputs.push(self.parameters.input(*source, is_base, &input.name, position, label, self.diagnostics));
+            stream_keys.push(stream_key(self.options.seed, &[&reference, output]));
+        }
+        TensorParameters { shape: shape.to_vec(), shared, inputs, base, stream_keys, precision }
+    }
+
+    /// Whether a tensor that some models lack can be merged from the others. If not, says why.
+    fn may_be_missing(
+        &mut self,
+        output: &str,
+        model: usize,
+        name: &str,
+        found: &[(usize, Option<&Source>, JobInput)],
+        slice: &PlannedSlice<'_>,
+    ) -> bool {
+        let lacking = &self.models[model];
+        let holder = found.first().map(|f| self.models[f.0].reference.to_string()).unwrap_or_default();
+        let span = self.source_span(model);
+        if !arch::is_optional(name, &lacking.stack) {
+            let message = format!("tensor `{name}` is in `{holder}` but not in `{}`", lacking.reference);
+            self.diagnostics.model_error(
+                ErrorKind::Mismatch,
+                span,
+                message,
+                "the checkpoint is incomplete, or the models do not belong together",
+            );
+            return false;
+        }
+        let contract = self.method.contract();
+        let base_found = found.iter().any(|(m, ..)| Some(*m) == slice.base);
+        let counted =
+            found.iter().filter(|(m, ..)| contract.base == BaseRule::Ignored || Some(*m) != slice.base).count();
+        let holds = counted >= contract.least && (contract.base != BaseRule::Required || base_found);
+        let copied = self.method.copies_lone_tensor() && found.len() == 1;
+        if !holds && !copied {
+            let message = format!(
+                "tensor `{output}` is in `{holder}` but not in `{}`, and method `{}` can't merge it without",
+                lacking.reference,
+                self.method.name()
+            );
+            self.diagnostics.model_error(
+                ErrorKind::Mismatch,
+                span,
+                message,
+                "add the tensor to the model, or remove it from the others",
+            );
+            return false;
+        }
+        let message = format!("tensor `{output}` is missing from `{}` and merged without it", lacking.reference);
+        self.diagnostics.warning(None, message, None);
+        true
+    }
+
+    /// Whether all inputs have one shape; vocabulary rows may be cut when that was asked for.
+    fn same_shapes(&mut self, output: &str, found: &mut [(usize, Option<&Source>, JobInput)]) -> bool {
+        let shapes: BTreeSet<&[u64]> = found.iter().map(|f| f.2.tensor.shape.as_slice()).collect();
+        if shapes.len() <= 1 {
+            return true;
+        }
+        let only_rows = shapes.iter().map(|s| s.get(1..)).collect::<BTreeSet<_>>().len() == 1;
+        let rows = shapes.iter().filter_map(|s| s.first().copied()).min().unwrap_or(0);
+        let list: Vec<String> =
+            found.iter().map(|f| format!("{:?} in `{}`", f.2.tensor.shape, self.models[f.0].reference)).collect();
+        let message = format!("tensor `{output}` has shape {}", list.join(" but "));
+        let vocabulary = arch::is_vocabulary_indexed(output) && only_rows;
+        if vocabulary && self.options.truncate_embeddings {
+            for (_, _, input) in found.iter_mut() {
+                input.tensor.shape[0] = rows;
+                let bytes = input.tensor.elements() * input.tensor.dtype.bytes() as u64;
+                input.tensor.range.end = input.tensor.range.start + bytes;
+            }
+            self.truncated_to = Some(rows);
+            self.diagnostics.warning(None, format!("{message}; cut to {rows} rows, tokens after that are lost"), None);
+            return true;
+        }
+        let help = if vocabulary {
+            "the vocabularies differ: give the models the same tokenizer first, or pass --unsafe-truncate-embeddings \
+             to cut to the smallest"
+        } else {
+            "only models of one shape can be merged"
+        };
+        let span =
+            found.iter().find(|f| f.2.tensor.shape != found[0].2.tensor.shape).and_then(|f| self.source_span(f.0));
+        self.diagnostics.model_error(ErrorKind::Mismatch, span, message, help);
+        false
+    }
+
+    /// Integers can't be averaged: they must be the same everywhere.
+    fn identical(&mut self, output: &str, found: &[(usize, Option<&Source>, JobInput)]) -> bool {
+        let (_, _, first) = &found[0];
+        let reference = self.models[first.model].bytes(&first.tensor);
+        for (model, _, input) in &found[1..] {
+            let same =
+                input.tensor.dtype == first.tensor.dtype && self.models[*model].bytes(&input.tensor) == reference;
+            if !same {
+                let message = format!(
+                    "tensor `{output}` ({}) differs between `{}` and `{}`, and only floating-point tensors can be merged",
+                    first.tensor.dtype, self.models[first.model].reference, self.models[*model].reference
+                );
+                let span = self.source_span(*model);
+                self.diagnostics.model_error(ErrorKind::Mismatch, span, message, "");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn source_span(&self, model: usize) -> Option<Span> {
+        let reference = &self.models[model].reference;
+        let listed = self.recipe.sources().find(|s| s.model.value == *reference).map(|s| s.model.span);
+        listed.or_else(|| self.recipe.base_model.as_ref().filter(|b| b.value == *reference).map(|b| b.span))
+    }
+}
+
+/// A threshold for a whole task vector compares keys of all its tensors, so they must be of one
+/// working type.
+pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob], method: &dyn MergeMethod) {
+    let whole = |job: &TensorJob| {
+        matches!(method.statistics(&job.parameters), method::Statistics::Sparsify { rules, .. }
+            if rules.iter().any(|r| matches!(r, method::Sparsify::LargestOfModel { .. })))
+    };
+    if jobs.iter().any(|j| j.parameters.precision == Precision::F64) && jobs.iter().any(whole) {
+        for job in jobs {
+            job.parameters.precision = Precision::F64;
+        }
+    }
+}

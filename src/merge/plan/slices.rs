@@ -1,0 +1,154 @@
+//! Which layers of which model each slice of the output takes.
+
+use std::collections::BTreeSet;
+
+use super::models::ModelIndex;
+use crate::merge::method::{BaseRule, InputContract};
+use crate::merge::sources::Model;
+use crate::recipe::{Assembly, Diagnostics, OutputSlice, Recipe, Source};
+
+/// A slice with its models found and its range checked.
+pub(super) struct PlannedSlice<'a> {
+    pub(super) slice: Option<&'a OutputSlice>,
+    /// Model, its source (none for a base that is only named as such), first layer.
+    pub(super) inputs: Vec<(usize, Option<&'a Source>, u64)>,
+    pub(super) base: Option<usize>,
+    pub(super) layers: u64,
+    /// A source was refused, so that counting the inputs would mislead.
+    incomplete: bool,
+}
+
+pub(super) fn plan<'a>(
+    recipe: &'a Recipe,
+    models: &[Model],
+    index: &ModelIndex,
+    contract: InputContract,
+    diagnostics: &mut Diagnostics,
+) -> Option<Vec<PlannedSlice<'a>>> {
+    let base = recipe.base_model.as_ref();
+    let planned = match &recipe.assembly {
+        Assembly::Models(sources) => {
+            let mut inputs: Vec<_> = sources.iter().map(|s| (index[&s.model.value], Some(s), 0)).collect();
+            report_repeated(sources, diagnostics);
+            if let Some(base) = base {
+                let base = index[&base.value];
+                if !inputs.iter().any(|(model, ..)| *model == base) {
+                    inputs.push((base, None, 0));
+                }
+            }
+            let counts: BTreeSet<u64> = inputs.iter().map(|(m, ..)| models[*m].stack.count()).collect();
+            if counts.len() > 1 {
+                let list: Vec<String> = inputs
+                    .iter()
+                    .map(|(m, ..)| format!("`{}` has {}", models[*m].reference, models[*m].stack.count()))
+                    .collect();
+                diagnostics.error_help(
+                    recipe.method.span,
+                    format!("the models have different numbers of layers: {}", list.join(", ")),
+                    "use `slices:` to pick layers",
+                );
+            }
+            let layers = counts.last().copied().unwrap_or(0);
+            vec![PlannedSlice { slice: None, inputs, base: base.map(|b| index[&b.value]), layers, incomplete: false }]
+        }
+        Assembly::Slices(slices) => slices
+            .iter()
+            .map(|slice| {
+                report_repeated(&slice.sources, diagnostics);
+                let base = slice.base_model.as_ref().or(base).map(|b| index[&b.value]);
+                planned_slice(slice, models, index, base, diagnostics)
+            })
+            .collect(),
+    };
+    for slice in planned.iter().filter(|s| !s.incomplete) {
+        check_contract(recipe, slice, contract, models, diagnostics);
+    }
+    (!diagnostics.has_errors() || planned.iter().all(|s| !s.inputs.is_empty())).then_some(planned)
+}
+
+fn report_repeated(sources: &[Source], diagnostics: &mut Diagnostics) {
+    let mut seen = BTreeSet::new();
+    for source in sources {
+        if !seen.insert(&source.model.value) {
+            diagnostics.error_help(
+                source.model.span,
+                format!("model `{}` is listed twice", source.model.value),
+                "a model can take part once in a slice; add up its weights, or use two slices",
+            );
+        }
+    }
+}
+
+fn planned_slice<'a>(
+    slice: &'a OutputSlice,
+    models: &[Model],
+    index: &ModelIndex,
+    base: Option<usize>,
+    diagnostics: &mut Diagnostics,
+) -> PlannedSlice<'a> {
+    let mut lengths = BTreeSet::new();
+    let mut inputs = Vec::new();
+    for source in &slice.sources {
+        let model = index[&source.model.value];
+        let count = models[model].stack.count();
+        let Some(range) = &source.layer_range else { continue };
+        let (start, end) = range.value;
+        let valid = start >= 0 && end >= start && u64::try_from(end).is_ok_and(|end| end <= count);
+        if !valid {
+            diagnostics.error_help(
+                range.span,
+                format!("layer range [{start}, {end}] does not fit `{}`", source.model.value),
+                format!("the model has {count} layers: 0 <= start <= end <= {count}"),
+            );
+            continue;
+        }
+        lengths.insert((end - start).unsigned_abs());
+        inputs.push((model, Some(source), start.unsigned_abs()));
+    }
+    if lengths.len() > 1 {
+        diagnostics.error(slice.span, "the sources of a slice must span the same number of layers");
+    }
+    let incomplete = inputs.len() < slice.sources.len();
+    PlannedSlice { slice: Some(slice), inputs, base, layers: lengths.first().copied().unwrap_or(0), incomplete }
+}
+
+fn check_contract(
+    recipe: &Recipe,
+    slice: &PlannedSlice<'_>,
+    contract: InputContract,
+    models: &[Model],
+    diagnostics: &mut Diagnostics,
+) {
+    let span = slice.slice.map_or(recipe.method.span, |s| s.span);
+    let method = &recipe.method.value;
+    let present = slice.base.is_some_and(|base| slice.inputs.iter().any(|(model, ..)| *model == base));
+    if contract.base == BaseRule::Required && !present {
+        match slice.base {
+            None => diagnostics.error_help(
+                span,
+                format!("method `{method}` needs a `base_model`"),
+                "name the model that the others were fine-tuned from",
+            ),
+            Some(base) => diagnostics.error_help(
+                span,
+                format!("method `{method}` needs the base model among the sources of the slice"),
+                format!("add `{}` with its layer range", models[base].reference),
+            ),
+        }
+        return;
+    }
+    let counted = if contract.base == BaseRule::Ignored {
+        slice.inputs.len()
+    } else {
+        slice.inputs.iter().filter(|(model, ..)| Some(*model) != slice.base).count()
+    };
+    if counted < contract.least || counted > contract.most {
+        let what = if contract.base == BaseRule::Ignored { "" } else { " besides the base" };
+        let wanted = if contract.least == contract.most {
+            format!("exactly {} model{}{what}", contract.least, if contract.least == 1 { "" } else { "s" })
+        } else {
+            format!("at least {} model{}{what}", contract.least, if contract.least == 1 { "" } else { "s" })
+        };
+        diagnostics.error(span, format!("method `{method}` takes {wanted}; here are {counted}"));
+    }
+}
