@@ -5,7 +5,7 @@
 //! [`stream_key`]. Which word of which block belongs to an element is the caller's rule.
 
 const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-/// The fewest rounds that pass every test of BigCrush (same paper, table 2); masks need no margin
+/// The fewest rounds that pass every test of `BigCrush` (same paper, table 2); masks need no margin
 /// beyond that, and the rounds are most of what a mask costs.
 const ROUNDS: usize = 7;
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];

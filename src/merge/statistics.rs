@@ -210,6 +210,9 @@ pub trait Measurement: Send + Sync {
 ///
 /// `tuned` are the indices of the inputs that are not the base, `elements` the tensor's size and
 /// `whole_model` the thresholds of model-wide trimming, found beforehand.
+///
+/// # Errors
+/// What is wrong with the request, as [`Error`] says.
 pub fn begin(
     statistics: &Statistics,
     shape: &[u64],

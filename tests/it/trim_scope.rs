@@ -10,13 +10,16 @@ const DENSITY: f64 = 0.3;
 #[test]
 fn the_whole_task_vector_is_trimmed_at_one_threshold() {
     let names = ["base", "ft1", "ft2"];
-    let inputs: Vec<_> = names.iter().map(|n| checkpoint::read(&fixture(&format!("f32/{n}")))).collect();
+    let inputs: Vec<_> = names.iter().map(|n| checkpoint::read(&fixture(&format!("checkpoints/f32/{n}")))).collect();
     let recipe = format!(
         "merge_method: ties\nbase_model: {:?}\ntrim_scope: model\nmodels:\n{}",
-        fixture("f32/base").display().to_string(),
+        fixture("checkpoints/f32/base").display().to_string(),
         names[1..]
             .iter()
-            .map(|n| format!("- model: {:?}\n  parameters: {{weight: 0.7, density: {DENSITY}}}\n", fixture(&format!("f32/{n}")).display().to_string()))
+            .map(|n| format!(
+                "- model: {:?}\n  parameters: {{weight: 0.7, density: {DENSITY}}}\n",
+                fixture(&format!("checkpoints/f32/{n}")).display().to_string()
+            ))
             .collect::<String>()
     );
     let context = Context::new();
@@ -43,10 +46,8 @@ fn the_whole_task_vector_is_trimmed_at_one_threshold() {
     let mut per_tensor_would_differ = false;
     for (name, base) in &inputs[0] {
         let base = base.values();
-        let tuned: Vec<Tuned> = inputs[1..]
-            .iter()
-            .map(|t| Tuned { values: t[name].values(), weight: 0.7, density: DENSITY })
-            .collect();
+        let tuned: Vec<Tuned> =
+            inputs[1..].iter().map(|t| Tuned { values: t[name].values(), weight: 0.7, density: DENSITY }).collect();
         let keep: Vec<Vec<bool>> = tuned
             .iter()
             .zip(&thresholds)
