@@ -206,13 +206,13 @@ pub trait Measurement: Send + Sync {
     fn finish(&mut self) -> Measured;
 }
 
-/// Starts measuring; `None` when no data are needed and the result is already known.
+/// Starts measuring.
 ///
 /// `tuned` are the indices of the inputs that are not the base, `elements` the tensor's size and
 /// `whole_model` the thresholds of model-wide trimming, found beforehand.
 ///
 /// # Errors
-/// What is wrong with the request, as [`Error`] says.
+/// The result itself, when it is known without reading any data.
 pub fn begin(
     statistics: &Statistics,
     shape: &[u64],

@@ -254,6 +254,7 @@ impl<W: Float> Keep<W> for Drawn<'_> {
 
 /// Replaces the plain sums in `mix` by the sums over the elected sign.
 #[inline(always)]
+#[expect(clippy::neg_cmp_op_on_partial_ord, reason = "a NaN sum elects the negative side, as in the reference")]
 fn elect<W: Float>(job: &TaskVectors<'_>, start: usize, weighted: &[Aligned<W>], mix: &mut [W]) {
     let zero = W::default();
     let one = W::from_f64(1.0);

@@ -1,8 +1,8 @@
 //! Kernels on the CPU.
 //!
-//! [`kernels`] holds loop bodies that are generic over the working type and written so that the
+//! `kernels` holds loop bodies that are generic over the working type and written so that the
 //! compiler vectorises them; [`dispatch`] compiles each for several instruction sets and picks one
-//! at run time; [`float`] has what the bodies need of a working type;
+//! at run time; `float` has what the bodies need of a working type;
 //! [`scalar`] is the oracle.
 
 pub mod dispatch;
