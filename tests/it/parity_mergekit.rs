@@ -52,7 +52,6 @@ cases! {
     slices_gradients: Equal,
     task_arithmetic: Equal,
     task_arithmetic_gradient: Equal,
-    // mergekit adds up the weights in f32, billon in f64.
     task_arithmetic_normalize: Equal,
     tied: Equal,
     tied_and_untied: Equal,

@@ -10,10 +10,10 @@ use crate::event::{Reporter, Silent};
 
 /// The consumer for the situation.
 pub fn reporter(json: bool, quiet: bool) -> Box<dyn Reporter> {
-    if json {
-        Box::new(json::JsonLines::default())
-    } else if quiet {
+    if quiet {
         Box::new(Silent)
+    } else if json {
+        Box::new(json::JsonLines::default())
     } else if std::io::stderr().is_terminal() {
         Box::new(bars::Bars::default())
     } else {

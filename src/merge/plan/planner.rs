@@ -115,7 +115,11 @@ impl Planner<'_, '_> {
         let base_alone = parameters.base.is_some() && found.len() == 1;
         let verbatim = lone || base_alone || !floating;
         if !verbatim && let Err(message) = self.method.check(&parameters) {
-            self.diagnostics.error(self.recipe.method.span, format!("tensor `{output}`: {message}"));
+            // Parameters rarely differ between tensors: once is enough, with the first one named.
+            if !self.diagnostics.list().iter().any(|d| d.message.starts_with(&message)) {
+                let message = format!("{message} (first at tensor `{output}`)");
+                self.diagnostics.error(self.recipe.method.span, message);
+            }
         }
         let inputs: Vec<JobInput> =
             found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
