@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::executor::{ExecuteOptions, execute};
 use super::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
 use super::output::{CompanionOptions, FileRecord, copied_files, write_companions};
-use super::plan::{MergePlan, PlanOptions, plan};
+use super::plan::{MergePlan, PlanOptions, plan, plan_with};
 use super::report::{MergeReport, PlanReport};
 use super::sources::{Model, Resolver};
 use crate::backend::Backend;
@@ -290,8 +290,8 @@ impl StageRun<'_> {
             *model = Model::open(model.reference.clone(), directory)?;
         }
         let mut diagnostics = Diagnostics::new(file.source.clone(), self.options.plan.lenient);
-        let resolver = OpenedModels(planned.models);
-        let again = resolver.plan(recipe, &self.resolver, &self.options.plan, &mut diagnostics);
+        let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
+        let again = plan_with(recipe, &self.resolver, opened, &self.options.plan, &mut diagnostics);
         diagnostics.check()?;
         again.ok_or_else(|| Error::from(Cancelled))
     }
@@ -345,22 +345,6 @@ impl StageRun<'_> {
         let mut name = hidden.file_name().unwrap_or_default().to_os_string();
         name.push(".stages");
         hidden.with_file_name(name)
-    }
-}
-
-/// Models that are already open, for planning again.
-struct OpenedModels(Vec<Model>);
-
-impl OpenedModels {
-    fn plan(
-        self,
-        recipe: &Recipe,
-        resolver: &Resolver,
-        options: &PlanOptions,
-        diagnostics: &mut Diagnostics,
-    ) -> Option<MergePlan> {
-        let opened = self.0.into_iter().map(|m| (m.reference.clone(), m)).collect();
-        super::plan::plan_with(recipe, resolver, opened, options, diagnostics)
     }
 }
 
