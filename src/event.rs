@@ -47,6 +47,15 @@ pub enum Event {
     },
     /// All bytes are computed; files are being synced and hashed.
     Syncing,
+    /// Requests are about to be answered by a model (`cached` of them already were).
+    ScoringStarted {
+        /// Requests that need the model.
+        requests: usize,
+        /// Requests answered by an earlier run.
+        cached: usize,
+    },
+    /// Requests answered since the last event of this kind.
+    RequestsScored(usize),
     /// Something the user should know; the run goes on.
     Warning(String),
     /// The output is published.

@@ -13,14 +13,21 @@ pub mod rng;
 
 pub mod checkpoint;
 pub mod hub;
+pub mod yaml;
 
 pub mod arch;
 pub mod backend;
+pub mod tokenizer;
 
 pub mod recipe;
+pub mod task;
 
-pub mod inspect;
 pub mod merge;
+pub mod model;
+
+pub mod convert;
+pub mod eval;
+pub mod inspect;
 
 pub mod cli;
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostics, SourceText};
 use super::reference::ModelReference;
 use super::setting::{Parameters, Setting};
-use super::yaml::{self, Kind, Node, Span, Spanned};
 use crate::dtype::DType;
+use crate::yaml::diagnostic::{Diagnostics, SourceText};
+use crate::yaml::{self, Kind, Node, Span, Spanned};
 
 /// Keys of a document.
 const DOCUMENT_KEYS: &[&str] = &[
@@ -394,7 +394,7 @@ impl Reader<'_> {
                 "fp16" | "f16" | "half" => Some("float16"),
                 "fp32" | "f32" | "float" => Some("float32"),
                 "fp64" | "f64" | "double" => Some("float64"),
-                _ => super::diagnostic::nearest(&short, &DType::RECIPE_NAMES),
+                _ => crate::yaml::diagnostic::nearest(&short, &DType::RECIPE_NAMES),
             };
             let help = match meant {
                 Some(name) => format!("did you mean `{name}`?"),

@@ -4,8 +4,8 @@
 //! `t` in 0..=1; a list of `{filter, value}` takes the first whose filter is a substring of the
 //! tensor's name; an absent filter or `*` matches everything.
 
-use super::diagnostic::Diagnostics;
-use super::yaml::{self, Kind, Node, Span, Spanned};
+use crate::yaml::diagnostic::Diagnostics;
+use crate::yaml::{self, Kind, Node, Span, Spanned};
 
 /// The type a method expects of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,8 +230,8 @@ impl Parameters {
 
 #[cfg(test)]
 mod tests {
-    use super::super::diagnostic::SourceText;
     use super::*;
+    use crate::yaml::diagnostic::SourceText;
     use std::sync::Arc;
 
     fn setting(text: &str) -> (Setting, Diagnostics) {

@@ -13,6 +13,7 @@ pub struct Bars {
 }
 
 const TEMPLATE: &str = "{msg:.bold} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta}";
+const REQUESTS: &str = "scoring [{bar:30}] {pos}/{len} requests {per_sec} ETA {eta}";
 
 impl Reporter for Bars {
     fn event(&self, event: Event) {
@@ -43,6 +44,18 @@ impl Reporter for Bars {
                 line(bar.as_ref(), &format!("hashing {} of input", crate::cli::size::human_bytes(bytes)));
             }
             Event::Warning(message) => line(bar.as_ref(), &format!("warning: {message}")),
+            Event::ScoringStarted { requests, .. } => {
+                let new = ProgressBar::with_draw_target(Some(requests as u64), ProgressDrawTarget::stderr());
+                if let Ok(style) = ProgressStyle::with_template(REQUESTS) {
+                    new.set_style(style.progress_chars("=> "));
+                }
+                *bar = Some(new);
+            }
+            Event::RequestsScored(n) => {
+                if let Some(bar) = &*bar {
+                    bar.inc(n as u64);
+                }
+            }
             Event::TensorDone { .. } => {}
             Event::Finished => {
                 if let Some(bar) = bar.take() {

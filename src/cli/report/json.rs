@@ -52,6 +52,10 @@ impl Reporter for JsonLines {
                 "event": "plan_ready", "tensors": tensors, "bytes_read": bytes_read, "bytes_written": bytes_written,
             }),
             Event::TensorDone { name } => json!({"event": "tensor_done", "tensor": name}),
+            Event::ScoringStarted { requests, cached } => {
+                json!({"event": "scoring_started", "requests": requests, "cached": cached})
+            }
+            Event::RequestsScored(n) => json!({"event": "requests_scored", "requests": n}),
             Event::Warning(message) => json!({"event": "warning", "message": message}),
             Event::Finished => json!({"event": "finished"}),
         };

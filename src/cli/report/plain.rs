@@ -57,6 +57,25 @@ impl Reporter for Plain {
                     }
                 }
             }
+            Event::ScoringStarted { requests, cached } => {
+                let now = Instant::now();
+                *state = Some(State { started: now, last: now, done: 0, total: requests as u64 });
+                write_line(&format!("scoring {requests} requests ({cached} answered by an earlier run)"));
+            }
+            Event::RequestsScored(n) => {
+                if let Some(state) = &mut *state {
+                    state.done += n as u64;
+                    if state.last.elapsed() >= PAUSE {
+                        state.last = Instant::now();
+                        let rate = state.done as f64 / state.started.elapsed().as_secs_f64();
+                        let left = state.total.saturating_sub(state.done) as f64 / rate.max(1e-9);
+                        write_line(&format!(
+                            "{} of {} requests  {rate:.1} requests/s  {left:.0} s left",
+                            state.done, state.total
+                        ));
+                    }
+                }
+            }
             Event::Warning(message) => write_line(&format!("warning: {message}")),
             Event::TensorDone { .. } | Event::Syncing | Event::Finished => {}
         }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use super::yaml::Span;
+use super::tree::Span;
 use crate::error::{Diagnose, ErrorKind};
 
 /// A recipe's text and where it came from.

@@ -1,0 +1,1 @@
+//! Other weight formats into Hugging Face model directories.

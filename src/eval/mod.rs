@@ -1,0 +1,4 @@
+//! Scoring models on tasks, comparing the scores, and deciding whether something was forgotten.
+
+pub mod language_model;
+pub mod outcome;

@@ -1,0 +1,1 @@
+//! The causal decoder, for evaluation and for training.

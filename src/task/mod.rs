@@ -1,0 +1,3 @@
+//! Task files: what a document is, how it is asked, and what counts as right.
+
+pub mod spec;
