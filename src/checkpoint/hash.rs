@@ -105,19 +105,40 @@ pub struct HashCache {
     entries: Vec<(String, String)>,
 }
 
+/// Where billon remembers things between runs: `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`,
+/// else `~/.cache/billon`.
+#[must_use]
+pub fn cache_dir() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    var("BILLON_CACHE_DIR")
+        .or_else(|| var("XDG_CACHE_HOME").map(|d| d.join("billon")))
+        .or_else(|| var("HOME").map(|d| d.join(".cache/billon")))
+}
+
+/// SHA-256 of an input file: remembered, or computed and remembered. `Ok(None)` when cancelled.
+///
+/// # Errors
+/// What the operating system says.
+pub fn sha256_input(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> io::Result<Option<String>> {
+    if let Some(known) = cache.get(path) {
+        return Ok(Some(known.to_owned()));
+    }
+    let before = FileState::of(path);
+    let Some(hash) = sha256_file(path, cancel)? else { return Ok(None) };
+    if let Some(state) = before.filter(|state| FileState::of(path).as_ref() == Some(state)) {
+        cache.remember(&[(state, hash.clone())]);
+    }
+    Ok(Some(hash))
+}
+
 /// Entries kept when the file is trimmed.
 const MAX_ENTRIES: usize = 20_000;
 
 impl HashCache {
-    /// Opens the cache in `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`, else
-    /// `~/.cache/billon`; without any of them nothing is remembered.
+    /// Opens the cache in [`cache_dir`]; without one nothing is remembered.
     #[must_use]
     pub fn open_default() -> Self {
-        let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let dir = var("BILLON_CACHE_DIR")
-            .or_else(|| var("XDG_CACHE_HOME").map(|d| d.join("billon")))
-            .or_else(|| var("HOME").map(|d| d.join(".cache/billon")));
-        dir.map(|dir| Self::open(&dir)).unwrap_or_default()
+        cache_dir().map(|dir| Self::open(&dir)).unwrap_or_default()
     }
 
     /// Opens the cache of a directory.
