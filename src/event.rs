@@ -1,10 +1,13 @@
 //! What a run tells while it works.
 //!
 //! Work takes a [`Progress`] (a reporter and the cancel flag) and never prints. Consumers live in
-//! `cli::report`. The order of calls is: one [`Event::PlanReady`], then any number of
-//! [`Event::BytesRead`], [`Event::BytesWritten`], [`Event::TensorDone`] and [`Event::Warning`],
-//! then one [`Event::Finished`]. A multi-stage recipe wraps each stage's sequence in
-//! [`Event::StageStarted`]. Warnings found while planning come before `PlanReady`.
+//! `cli::report`. A merge calls in this order: warnings found while planning, at most one
+//! [`Event::HashingInputs`], one [`Event::PlanReady`], then any number of [`Event::BytesRead`],
+//! [`Event::BytesWritten`], [`Event::TensorDone`] and [`Event::Warning`], one [`Event::Syncing`],
+//! one [`Event::Finished`]. A multi-stage recipe begins each stage with [`Event::StageStarted`] and
+//! repeats the sequence from `PlanReady`; `Finished` comes once. An evaluation sends one
+//! [`Event::ScoringStarted`] for each kind of request, [`Event::RequestsScored`] until they are
+//! answered, and one `Finished`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

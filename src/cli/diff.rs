@@ -149,7 +149,8 @@ fn table(title: &str, groups: &[Group], models: usize) -> String {
 
 fn cosine(group: &Group, first: usize, second: usize) -> String {
     let pair = group.pairs.iter().find(|p| (p.first, p.second) == (first, second));
-    pair.and_then(|p| p.cosine).map_or_else(|| "–".to_owned(), |c| format!("{c:.4}"))
+    pair.and_then(|p| p.cosine)
+        .map_or_else(|| "–".to_owned(), |c| format!("{:.4}", if c.abs() < 5e-5 { 0.0 } else { c }))
 }
 
 /// Four digits.

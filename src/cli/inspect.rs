@@ -44,7 +44,8 @@ fn render(summary: &ModelSummary) -> String {
     }
     line("architecture", summary.architecture.as_deref().unwrap_or("unknown"));
     line("model type", summary.model_type.as_deref().unwrap_or("unknown"));
-    line("parameters", &format!("{} ({})", human_count(summary.parameters), summary.parameters));
+    let (short, exact) = (human_count(summary.parameters), summary.parameters.to_string());
+    line("parameters", &if short == exact { exact } else { format!("{short} ({exact})") });
     line("tensors", &format!("{}, {}", summary.tensor_count, human_bytes(summary.bytes)));
     let layers = &summary.layers;
     line(

@@ -18,7 +18,7 @@ use super::sources::{Model, Resolver};
 use crate::backend::Backend;
 use crate::checkpoint::hash::{FileState, HashCache, sha256_file};
 use crate::checkpoint::writer::{StagingDir, WriteError, check_target};
-use crate::error::{Cancelled, Error, Result};
+use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
@@ -226,7 +226,7 @@ pub fn merge(
         last = Some(plan);
     }
     let Some(plan) = last else {
-        return Err(Error::from(WriteError::NoName { target: target.into() }));
+        return Err(WriteError::NoName { target: target.into() }.into());
     };
     progress.cancel.check()?;
     staging.write(LOCK_FILE, lock.text().as_bytes())?;
@@ -293,7 +293,10 @@ impl StageRun<'_> {
         let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
         let again = plan_with(recipe, &self.resolver, opened, &self.options.plan, &mut diagnostics);
         diagnostics.check()?;
-        again.ok_or_else(|| Error::from(Cancelled))
+        // Every reason for having no plan was noted above; this is the one that was not.
+        again.ok_or_else(|| {
+            Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into()
+        })
     }
 
     /// Runs one stage; returns the records of its files.
@@ -360,6 +363,19 @@ fn refuse_inputs_as_target(target: &Path, planned: &PlannedRecipe) -> Result<(),
 }
 
 type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
+
+/// A document could not be planned against the results of earlier ones, for no noted reason.
+#[derive(Debug, thiserror::Error)]
+#[error("the document `{output}` cannot be planned against the results of earlier documents")]
+struct Unplanned {
+    output: String,
+}
+
+impl Diagnose for Unplanned {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Internal
+    }
+}
 
 /// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
 fn hash_inputs(planned: &PlannedRecipe, options: &MergeOptions, progress: Progress<'_>) -> Result<InputRecords> {
