@@ -277,3 +277,79 @@ impl<'a> Cursor<'a> {
         Ok(TensorInfo { name, ggml_type, shape, start: offset, end: bytes })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(text: &str) -> Vec<u8> {
+        let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(text.as_bytes());
+        bytes
+    }
+
+    /// A header with one tensor of the given dimensions (innermost first), type and offset.
+    fn one_tensor(dimensions: &[u64], number: u32, offset: u64, data: usize) -> Vec<u8> {
+        let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+        bytes.extend_from_slice(&1_u64.to_le_bytes());
+        bytes.extend_from_slice(&0_u64.to_le_bytes());
+        bytes.extend_from_slice(&text("w"));
+        bytes.extend_from_slice(&(dimensions.len() as u32).to_le_bytes());
+        dimensions.iter().for_each(|n| bytes.extend_from_slice(&n.to_le_bytes()));
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(&offset.to_le_bytes());
+        bytes.resize(bytes.len().next_multiple_of(32) + data, 0);
+        bytes
+    }
+
+    fn parse(bytes: &[u8]) -> Result<GgufHeader, GgufError> {
+        GgufHeader::parse("m.gguf".as_ref(), bytes, bytes.len() as u64)
+    }
+
+    #[test]
+    fn every_defect_has_its_own_error() {
+        assert!(parse(&one_tensor(&[32], 8, 0, 34)).is_ok());
+        assert!(matches!(parse(b"GGML"), Err(GgufError::NotGguf { .. })));
+        assert!(matches!(parse(b"GGUF\x01\0\0\0"), Err(GgufError::Version { version: 1, .. })));
+        assert!(matches!(parse(b"GGUF\0\0\0\x03"), Err(GgufError::BigEndian { .. })));
+        assert!(matches!(parse(b"GGUF\x03\0\0\0\x01"), Err(GgufError::Truncated { .. })));
+        let mut many = b"GGUF\x03\0\0\0".to_vec();
+        many.extend_from_slice(&u64::MAX.to_le_bytes());
+        assert!(matches!(parse(&many), Err(GgufError::TooMany { .. })));
+        assert!(matches!(parse(&one_tensor(&[32; 5], 0, 0, 0)), Err(GgufError::Dimensions { .. })));
+        assert!(matches!(parse(&one_tensor(&[], 0, 0, 0)), Err(GgufError::Shape { .. })));
+        assert!(matches!(parse(&one_tensor(&[32, 0], 0, 0, 0)), Err(GgufError::Shape { .. })));
+        assert!(matches!(parse(&one_tensor(&[1 << 32, 1 << 32], 0, 0, 0)), Err(GgufError::Shape { .. })));
+        assert!(matches!(parse(&one_tensor(&[33], 8, 0, 99)), Err(GgufError::PartialBlock { .. })));
+        let error = parse(&one_tensor(&[256], 16, 0, 99)).unwrap_err();
+        assert!(error.to_string().contains("IQ2_XXS"), "{error}");
+        assert!(matches!(parse(&one_tensor(&[8], 0, 4, 99)), Err(GgufError::Unaligned { .. })));
+        assert!(matches!(parse(&one_tensor(&[32], 8, 0, 33)), Err(GgufError::TensorBeyondFile { .. })));
+        assert!(matches!(parse(&one_tensor(&[32], 8, u64::MAX - 31, 34)), Err(GgufError::TensorBeyondFile { .. })));
+    }
+
+    proptest! {
+        /// Real files with random damage, cut anywhere: no panic, and what is accepted stays inside.
+        #[test]
+        fn damage_never_panics_and_never_reaches_outside(
+            damage in prop::collection::vec((0_usize..12_000, any::<u8>()), 0..5),
+            cut in prop::option::of(0_usize..40_000),
+        ) {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/gguf/llama-spm.gguf");
+            let mut bytes = std::fs::read(path).unwrap();
+            bytes.truncate(cut.unwrap_or(usize::MAX));
+            for (at, value) in damage {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            if let Ok(header) = parse(&bytes) {
+                for tensor in &header.tensors {
+                    prop_assert!(tensor.start < tensor.end && tensor.end <= bytes.len() as u64);
+                    prop_assert!(tensor.elements() > 0);
+                }
+            }
+        }
+    }
+}
