@@ -3,6 +3,7 @@
 //! stdout carries results, stderr progress and diagnostics. Exit codes: 0 done, 1 failed, 2 usage
 //! or invalid recipe, 130 interrupted (101 would be a panic, which is always a bug).
 
+mod convert;
 mod diff;
 mod inspect;
 mod merge;
@@ -41,6 +42,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Compare fine-tuned models with their base: task-vector statistics.
     Diff(diff::DiffArgs),
+    /// Write a GGUF model as a Hugging Face model directory.
+    Convert(convert::ConvertArgs),
     /// List the merge methods and their parameters.
     Methods(methods::MethodsArgs),
 }
@@ -96,6 +99,7 @@ impl Command {
             Self::Verify(args) => args.run(cancel),
             Self::Inspect(args) => args.run(),
             Self::Diff(args) => args.run(cancel),
+            Self::Convert(args) => args.run(cancel),
             Self::Methods(args) => args.run(),
         }
     }
@@ -107,6 +111,7 @@ impl Command {
             Self::Verify(args) => args.json(),
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json(),
+            Self::Convert(args) => args.json(),
             Self::Methods(args) => args.json,
         }
     }

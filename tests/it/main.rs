@@ -5,6 +5,7 @@
 mod architecture;
 mod checkpoint;
 mod context;
+mod convert;
 mod fixtures;
 mod formulas;
 mod inputs;
