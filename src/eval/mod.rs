@@ -1,6 +1,16 @@
 //! Scoring models on tasks, comparing the scores, and deciding whether something was forgotten.
+//!
+//! A [`language_model`] answers; what is then known about a document is an [`outcome`]. [`scoring`]
+//! reads it through [`filter`]s and a [`protocol`] into [`metric`]s with [`interval`]s.
 
 pub mod cache;
 pub mod identity;
+pub mod distribution;
+pub mod filter;
+pub mod interval;
 pub mod language_model;
+pub mod metric;
 pub mod outcome;
+pub mod protocol;
+pub mod resample;
+pub mod scoring;
