@@ -31,8 +31,14 @@ impl Sequence {
     /// A prompt of at least one token.
     #[must_use]
     pub fn new(prompt: &[u32], sampling: Sampling) -> Self {
-        let factors = RopeFactors::default();
-        Self { tokens: prompt.to_vec(), prompt: prompt.len(), past: Vec::new(), cached: 0, factors, sampling }
+        Self::behind(Vec::new(), RopeFactors::default(), prompt, sampling)
+    }
+
+    /// A prompt whose first tokens have been computed, under `factors`; at least one must be left.
+    #[must_use]
+    pub fn behind(past: Vec<Arc<KvBlock>>, factors: RopeFactors, prompt: &[u32], sampling: Sampling) -> Self {
+        let cached = past.iter().map(|block| block.tokens).sum();
+        Self { tokens: prompt.to_vec(), prompt: prompt.len(), past, cached, factors, sampling }
     }
 
     /// Tokens written so far.

@@ -84,10 +84,6 @@ impl<'a> WeightSource<'a> {
         self.used.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.model.tensors().contains_key(name)
-    }
-
     fn tensor(&self, name: &str, expected: &[u64]) -> Result<&'a Tensor, WeightsError> {
         let path = || self.model.root().to_owned();
         let Some(tensor) = self.model.tensors().get(name) else {

@@ -5,6 +5,7 @@
 mod architecture;
 mod checkpoint;
 mod context;
+mod decoder;
 mod fixtures;
 mod formulas;
 mod inputs;
