@@ -14,3 +14,7 @@ pub mod outcome;
 pub mod protocol;
 pub mod resample;
 pub mod scoring;
+pub mod local;
+mod local_generate;
+mod prefix;
+mod prefix_cache;

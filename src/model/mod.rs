@@ -1,1 +1,36 @@
 //! The causal decoder, for evaluation and for training.
+//!
+//! [`Decoder::open`] packs a checkpoint's weights (with adapters added) once; [`Decoder::forward`]
+//! runs a batch of [`Segment`]s laid end to end, each behind an immutable chain of shared keys and
+//! values. What a row computes never depends on the other rows of its batch, nor on how its past is
+//! cut into blocks, to the last bit: that is what lets evaluation share prefixes freely.
+//!
+//! Families differ only in data ([`DecoderConfig`]): there is one block for all of them. Activations
+//! are tensors and every fused step is a custom operation of [`ops`], so that a trainer adds the
+//! backward passes and wraps a [`Projection`] without touching the decoder.
+
+mod adapter;
+mod attention;
+mod block;
+mod cache;
+mod config;
+mod config_keys;
+mod decoder;
+mod generate;
+pub mod kernels;
+mod open;
+pub mod ops;
+mod projection;
+mod rope;
+mod rope_config;
+mod weights;
+
+pub use adapter::{Adapter, AdapterError, WeightedAdapter};
+pub use cache::{KvBlock, Segment};
+pub use config::{DecoderConfig, Family, LayerConfig};
+pub use config_keys::ConfigError;
+pub use decoder::{Decoder, DecoderError, DecoderOptions, Forward, Hidden};
+pub use generate::{Sampling, Sequence, step};
+pub use projection::{Linear, Projection, ProjectionName};
+pub use rope::RopeFactors;
+pub use weights::WeightsError;

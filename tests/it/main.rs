@@ -6,6 +6,7 @@ mod architecture;
 mod checkpoint;
 mod context;
 mod convert;
+mod decoder;
 mod fixtures;
 mod formulas;
 mod inputs;

@@ -1,0 +1,34 @@
+//! `x · Wᵀ + b` with a packed weight.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+
+use super::values;
+use crate::model::kernels::PackedMatrix;
+
+/// Maps rows `[m, k]` to `[m, n]`.
+#[derive(Debug, Clone)]
+pub struct PackedLinear {
+    /// `[n, k]`.
+    pub weight: Arc<PackedMatrix>,
+    /// `[n]`.
+    pub bias: Option<Arc<[f32]>>,
+}
+
+impl CustomOp1 for PackedLinear {
+    fn name(&self) -> &'static str {
+        "packed-linear"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(self.name(), storage, layout)?;
+        let (m, k) = layout.shape().dims2()?;
+        if k != self.weight.k() {
+            bail!("{}: input of {k} values, weight of {}", self.name(), self.weight.k());
+        }
+        let mut out = vec![0.0; m * self.weight.n()];
+        self.weight.matmul(x, self.bias.as_deref(), &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((m, self.weight.n()))))
+    }
+}

@@ -1,0 +1,34 @@
+//! Rotary position embedding, half-split layout (Su et al. 2021 as Llama lays it out).
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+
+use super::values;
+use crate::model::kernels;
+use crate::model::rope::Rotation;
+
+/// Rotates the heads of rows `[t, heads * head_dim]`.
+#[derive(Debug, Clone)]
+pub struct Rotary {
+    pub(in crate::model) heads: usize,
+    pub(in crate::model) head_dim: usize,
+    pub(in crate::model) rotation: Arc<Rotation>,
+}
+
+impl CustomOp1 for Rotary {
+    fn name(&self) -> &'static str {
+        "rotary"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let mut out = values(self.name(), storage, layout)?.to_vec();
+        let (t, width) = layout.shape().dims2()?;
+        let rotation = &*self.rotation;
+        if width != self.heads * self.head_dim || rotation.cos.len() != t * (rotation.rotary_dim / 2) {
+            bail!("{}: {t} rows of {width} values do not fit the tables", self.name());
+        }
+        kernels::rotate(&mut out, self.heads, self.head_dim, rotation.rotary_dim, &rotation.cos, &rotation.sin);
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+}

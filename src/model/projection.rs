@@ -1,0 +1,60 @@
+//! A linear map of the decoder, behind a trait so that a trainer can wrap it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::kernels::PackedMatrix;
+use super::ops::PackedLinear;
+
+/// Maps rows `[m, in]` to `[m, out]`.
+pub trait Projection: Debug + Send + Sync {
+    /// Applies the map.
+    ///
+    /// # Errors
+    /// What the tensor library says of inputs of another shape.
+    fn forward(&self, x: &Tensor) -> Result<Tensor>;
+
+    /// Width of the input.
+    fn in_features(&self) -> usize;
+
+    /// Width of the output.
+    fn out_features(&self) -> usize;
+}
+
+/// Where a projection sits: the module as the checkpoint names it, and which of its output rows
+/// (a part of them where a checkpoint fuses several).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectionName {
+    /// Such as `model.layers.0.self_attn.q_proj`.
+    pub module: String,
+    /// First output row in the module.
+    pub first_row: usize,
+}
+
+/// A frozen weight.
+#[derive(Debug, Clone)]
+pub struct Linear(PackedLinear);
+
+impl Linear {
+    /// From a packed weight and an optional bias of as many values as it has outputs.
+    #[must_use]
+    pub fn new(weight: Arc<PackedMatrix>, bias: Option<Arc<[f32]>>) -> Self {
+        Self(PackedLinear { weight, bias })
+    }
+}
+
+impl Projection for Linear {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.apply_op1(self.0.clone())
+    }
+
+    fn in_features(&self) -> usize {
+        self.0.weight.k()
+    }
+
+    fn out_features(&self) -> usize {
+        self.0.weight.n()
+    }
+}

@@ -1,0 +1,181 @@
+//! Weights of a decoder: tensors of a mapped checkpoint, checked, with adapters added, packed once.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adapter::WeightedAdapter;
+use super::kernels::{PackedMatrix, Precision};
+use crate::checkpoint::{ModelDir, Tensor};
+use crate::dtype::{DType, bf16_to_f32, f16_to_f32};
+use crate::error::{Diagnose, ErrorKind};
+
+/// Why a checkpoint's tensors do not make the decoder that its config describes.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum WeightsError {
+    #[error("{}: tensor `{tensor}` is missing", path.display())]
+    Missing { path: PathBuf, tensor: String },
+    #[error("{}: tensor `{tensor}` has shape {found:?}, the config makes it {expected:?}", path.display())]
+    Shape { path: PathBuf, tensor: String, expected: Vec<u64>, found: Vec<u64> },
+    #[error("{}: tensor `{tensor}` is {dtype}, which is no float", path.display())]
+    Dtype { path: PathBuf, tensor: String, dtype: DType },
+    #[error("{}: no tensor is named `...embed_tokens.weight`", path.display())]
+    NoEmbedding { path: PathBuf },
+    #[error("adapter {} changes `{module}`, {reason}", adapter.display())]
+    Adapter { adapter: PathBuf, module: String, reason: String },
+}
+
+impl Diagnose for WeightsError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing { .. } | Self::Dtype { .. } | Self::NoEmbedding { .. } => ErrorKind::Input,
+            Self::Shape { .. } | Self::Adapter { .. } => ErrorKind::Mismatch,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Missing { tensor, .. } if tensor.ends_with("lm_head.weight") => {
+                "config.json says that the head is not tied to the embedding: set tie_word_embeddings to true if it is"
+            }
+            Self::Missing { .. } | Self::Shape { .. } => {
+                "config.json and the weights do not belong together: compare `billon inspect` with the config"
+            }
+            Self::Dtype { .. } => "weights must be F32, F16, BF16 or F64",
+            Self::NoEmbedding { .. } => "give a causal language model in the layout that transformers writes",
+            Self::Adapter { .. } => "give the model that the adapter was trained on",
+        };
+        vec![hint.to_owned()]
+    }
+}
+
+/// Reads weights by module name.
+pub(super) struct WeightSource<'a> {
+    model: &'a ModelDir,
+    adapters: &'a [WeightedAdapter],
+    precision: Precision,
+    /// What stands before `layers.N` and `embed_tokens`.
+    pub(super) prefix: String,
+    used: Mutex<BTreeSet<String>>,
+}
+
+impl<'a> WeightSource<'a> {
+    pub(super) fn new(
+        model: &'a ModelDir,
+        adapters: &'a [WeightedAdapter],
+        precision: Precision,
+    ) -> Result<Self, WeightsError> {
+        let leaf = "embed_tokens.weight";
+        // Sorted order puts a multimodal model's other embeddings after these by rule, not luck.
+        let known = ["model.", "language_model.model.", "model.language_model.", ""];
+        let prefix = known.iter().find(|prefix| model.tensors().contains_key(&format!("{prefix}{leaf}")));
+        match prefix {
+            Some(prefix) => {
+                Ok(Self { model, adapters, precision, prefix: (*prefix).to_owned(), used: Mutex::default() })
+            }
+            None => Err(WeightsError::NoEmbedding { path: model.root().into() }),
+        }
+    }
+
+    /// Names of tensors read so far.
+    pub(super) fn into_used(self) -> BTreeSet<String> {
+        self.used.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tensor(&self, name: &str, expected: &[u64]) -> Result<&'a Tensor, WeightsError> {
+        let path = || self.model.root().to_owned();
+        let Some(tensor) = self.model.tensors().get(name) else {
+            return Err(WeightsError::Missing { path: path(), tensor: name.to_owned() });
+        };
+        if !tensor.dtype.is_float() {
+            return Err(WeightsError::Dtype { path: path(), tensor: name.to_owned(), dtype: tensor.dtype });
+        }
+        if tensor.shape != expected {
+            return Err(WeightsError::Shape {
+                path: path(),
+                tensor: name.to_owned(),
+                expected: expected.to_vec(),
+                found: tensor.shape.clone(),
+            });
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        Ok(tensor)
+    }
+
+    /// A part of a vector of `length` values.
+    pub(super) fn vector(&self, name: &str, length: usize, part: Range<usize>) -> Result<Arc<[f32]>, WeightsError> {
+        let tensor = self.tensor(name, &[length as u64])?;
+        let mut all = vec![0.0; length];
+        widen(tensor.dtype, self.model.bytes(tensor), &mut all);
+        Ok(all.get(part).unwrap_or_default().into())
+    }
+
+    /// Rows `part` of the `[rows, width]` weight of a module, adapters added.
+    pub(super) fn matrix(
+        &self,
+        module: &str,
+        [rows, width]: [usize; 2],
+        part: Range<usize>,
+    ) -> Result<PackedMatrix, WeightsError> {
+        let tensor = self.tensor(&format!("{module}.weight"), &[rows as u64, width as u64])?;
+        let mut changes = Vec::new();
+        for WeightedAdapter { adapter, weight } in self.adapters {
+            let Some(pair) = adapter.pair(module) else { continue };
+            if pair.outputs != rows || pair.inputs != width {
+                return Err(WeightsError::Adapter {
+                    adapter: adapter.path().into(),
+                    module: module.to_owned(),
+                    reason: format!("as {}x{}, but its weight is {rows}x{width}", pair.outputs, pair.inputs),
+                });
+            }
+            changes.push((pair, *weight));
+        }
+        let bytes = self.model.bytes(tensor);
+        let row_bytes = width * tensor.dtype.bytes();
+        let mut fill = |row: usize, out: &mut [f32]| {
+            let row = part.start + row;
+            // The header has been validated against the shape, so the row is always there.
+            let source = bytes.get(row * row_bytes..(row + 1) * row_bytes).unwrap_or_default();
+            widen(tensor.dtype, source, out);
+            for (pair, weight) in &changes {
+                pair.add_row(row, *weight, out);
+            }
+        };
+        let packed = PackedMatrix::pack(part.len(), width, self.precision, &mut fill);
+        if let Some(shard) = self.model.shards().get(tensor.shard) {
+            let start = tensor.range.start;
+            shard.release(start + (part.start * row_bytes) as u64..start + (part.end * row_bytes) as u64);
+        }
+        Ok(packed)
+    }
+}
+
+/// Little-endian floats to f32.
+pub(super) fn widen(dtype: DType, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        DType::F32 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = f32::from_le_bytes(*bytes);
+            }
+        }
+        DType::BF16 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = bf16_to_f32(u16::from_le_bytes(*bytes));
+            }
+        }
+        DType::F16 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = f16_to_f32(u16::from_le_bytes(*bytes));
+            }
+        }
+        DType::F64 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = f64::from_le_bytes(*bytes) as f32;
+            }
+        }
+        // Callers have refused other dtypes by name.
+        _ => out.fill(f32::NAN),
+    }
+}
