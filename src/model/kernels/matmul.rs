@@ -56,6 +56,7 @@ impl<E: Element> Task for Product<'_, E> {
         }
         let mut scratch = SCRATCH.take();
         scratch.rows.resize(BLOCK.min(m) * STRIDE, 0.0);
+        scratch.panel.resize(DEPTH, Line([0.0; PANEL]));
         // Stretches of even length, rather than a short last one.
         let stretch = k.div_ceil(k.div_ceil(DEPTH));
         for first in (0..m).step_by(BLOCK) {
@@ -72,9 +73,11 @@ impl<E: Element> Task for Product<'_, E> {
                     let lines = &lines[depth..depth + length];
                     let block = Block { rows: &scratch.rows, height, start, n, column: panel * PANEL };
                     if size_of::<E>() < 4 && height > S::ROWS {
-                        scratch.panel.clear();
-                        scratch.panel.extend(lines.iter().map(|line| widened(simd, line)));
-                        block.multiply(simd, &scratch.panel, out);
+                        let wide = &mut scratch.panel[..length];
+                        for (line, wide) in lines.iter().zip(wide.iter_mut()) {
+                            widen(simd, line, wide);
+                        }
+                        block.multiply(simd, wide, out);
                     } else {
                         block.multiply(simd, lines, out);
                     }
@@ -96,12 +99,10 @@ fn add_bias(bias: Option<&[f32]>, out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn widened<S: Simd, E: Element>(simd: S, line: &Line<E>) -> Line<f32> {
-    let mut wide = Line([0.0; PANEL]);
+fn widen<S: Simd, E: Element>(simd: S, line: &Line<E>, wide: &mut Line<f32>) {
     for (from, to) in line.0.as_chunks::<LANES>().0.iter().zip(wide.0.as_chunks_mut::<LANES>().0) {
         simd.store(E::widen(simd, from), to);
     }
-    wide
 }
 
 /// A block of rows against one stretch of one panel.

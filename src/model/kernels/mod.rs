@@ -28,3 +28,6 @@ pub use norm::rms_norm;
 pub use packed::{PackedMatrix, Precision};
 pub use rotary::rotate;
 pub use softmax::log_softmax_at;
+
+#[cfg(test)]
+mod contract_tests;

@@ -126,6 +126,9 @@ impl PackedMatrix {
     }
 }
 
+/// Depths that are packed at a time.
+const DEPTHS: usize = 16;
+
 /// Panels of rows that `fill` writes, elements stored by `narrow`.
 fn lines<E: Copy>(
     n: usize,
@@ -143,12 +146,17 @@ fn lines<E: Copy>(
                 fill(first + r, row);
             }
         }
-        for depth in 0..k {
-            let mut line = [zero; PANEL];
-            for (r, element) in line.iter_mut().take(height).enumerate() {
-                *element = narrow(rows[r * k + depth]);
+        // Sixteen depths at a time: a cache line of each row is read once.
+        for depth in (0..k).step_by(DEPTHS) {
+            let depths = DEPTHS.min(k - depth);
+            let mut block = [Line([zero; PANEL]); DEPTHS];
+            for r in 0..height {
+                let row = &rows[r * k + depth..][..depths];
+                for (line, value) in block.iter_mut().zip(row) {
+                    line.0[r] = narrow(*value);
+                }
             }
-            lines.push(Line(line));
+            lines.extend_from_slice(&block[..depths]);
         }
     }
     lines
