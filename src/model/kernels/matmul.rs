@@ -1,0 +1,155 @@
+//! Rows of inputs times a packed weight.
+//!
+//! Around the tile are three loops: blocks of rows that stay in the second-level cache, stretches of
+//! depth, panels of outputs. Rows are first copied to where a tile wants them. A panel of half
+//! precision that several tiles read is widened once.
+
+use std::cell::Cell;
+
+use super::packed::Line;
+use super::simd::{LANES, Simd, Task};
+use super::tile::{DEPTH, Element, Operands, PANEL, STRIDE, Start};
+
+/// Most rows of a block: a multiple of every level's tile, and 350 KiB.
+const BLOCK: usize = 168;
+
+/// Extents of `out[m, n] = x[m, k] w[n, k]^T`.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+}
+
+/// One product.
+pub(super) struct Product<'a, E> {
+    pub shape: Shape,
+    pub x: &'a [f32],
+    pub lines: &'a [Line<E>],
+    pub bias: Option<&'a [f32]>,
+    pub out: &'a mut [f32],
+}
+
+/// Memory that a thread keeps from product to product.
+#[derive(Default)]
+struct Scratch {
+    /// Rows of the left operand, [`STRIDE`] apart.
+    rows: Vec<f32>,
+    /// A widened panel.
+    panel: Vec<Line<f32>>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+impl<E: Element> Task for Product<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { shape: Shape { m, n, k }, x, lines, bias, out } = self;
+        if k == 0 {
+            out.fill(0.0);
+            add_bias(bias, out);
+            return;
+        }
+        let mut scratch = SCRATCH.take();
+        scratch.rows.resize(BLOCK.min(m) * STRIDE, 0.0);
+        scratch.panel.resize(DEPTH, Line([0.0; PANEL]));
+        // Stretches of even length, rather than a short last one.
+        let stretch = k.div_ceil(k.div_ceil(DEPTH));
+        for first in (0..m).step_by(BLOCK) {
+            let height = BLOCK.min(m - first);
+            let out = &mut out[first * n..(first + height) * n];
+            for depth in (0..k).step_by(stretch) {
+                let length = stretch.min(k - depth);
+                for (r, row) in scratch.rows.chunks_exact_mut(STRIDE).take(height).enumerate() {
+                    let from = (first + r) * k + depth;
+                    row[..length].copy_from_slice(&x[from..from + length]);
+                }
+                let start = if depth == 0 { Start::Zero } else { Start::Result };
+                for (panel, lines) in lines.chunks_exact(k).enumerate() {
+                    let lines = &lines[depth..depth + length];
+                    let block = Block { rows: &scratch.rows, height, start, n, column: panel * PANEL };
+                    if size_of::<E>() < 4 && height > S::ROWS {
+                        let wide = &mut scratch.panel[..length];
+                        for (line, wide) in lines.iter().zip(wide.iter_mut()) {
+                            widen(simd, line, wide);
+                        }
+                        block.multiply(simd, wide, out);
+                    } else {
+                        block.multiply(simd, lines, out);
+                    }
+                }
+            }
+            add_bias(bias, out);
+        }
+        SCRATCH.set(scratch);
+    }
+}
+
+#[inline(always)]
+fn add_bias(bias: Option<&[f32]>, out: &mut [f32]) {
+    if let Some(bias) = bias {
+        for row in out.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
+        }
+    }
+}
+
+#[inline(always)]
+fn widen<S: Simd, E: Element>(simd: S, line: &Line<E>, wide: &mut Line<f32>) {
+    for (from, to) in line.0.as_chunks::<LANES>().0.iter().zip(wide.0.as_chunks_mut::<LANES>().0) {
+        simd.store(E::widen(simd, from), to);
+    }
+}
+
+/// A block of rows against one stretch of one panel.
+struct Block<'a> {
+    /// [`STRIDE`] apart.
+    rows: &'a [f32],
+    height: usize,
+    start: Start,
+    /// Outputs of the whole matrix, and the first one of the panel.
+    n: usize,
+    column: usize,
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn multiply<S: Simd, E: Element>(&self, simd: S, lines: &[Line<E>], out: &mut [f32]) {
+        let Self { rows, height, start, n, column } = *self;
+        let width = PANEL.min(n - column);
+        assert!(lines.len() <= DEPTH && height * STRIDE <= rows.len() && height * n <= out.len());
+        let tiles = height.div_ceil(S::ROWS);
+        let mut first = 0;
+        for tile in 0..tiles {
+            // Heights as even as they come.
+            let end = height * (tile + 1) / tiles;
+            let height = end - first;
+            let left = rows[first * STRIDE..].as_ptr();
+            let (right, depth) = (lines.as_ptr().cast::<E>(), lines.len());
+            if width == PANEL {
+                let result = out[first * n + column..].as_mut_ptr();
+                // SAFETY: by the assertion above, rows and lines are there for the whole depth, and so
+                // are the panel's columns in each row of the result, which is borrowed for us alone.
+                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: n }) };
+            } else {
+                let mut edge = [[0.0; PANEL]; 16];
+                let row = |r: usize| (first + r) * n + column;
+                for (r, line) in edge.iter_mut().enumerate().take(height) {
+                    line[..width].copy_from_slice(&out[row(r)..row(r) + width]);
+                }
+                let result = edge.as_mut_ptr().cast();
+                // SAFETY: as above; the result is our own, and of as many rows as any level's tile.
+                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: PANEL }) };
+                for (r, line) in edge.iter().enumerate().take(height) {
+                    out[row(r)..row(r) + width].copy_from_slice(&line[..width]);
+                }
+            }
+            first = end;
+        }
+    }
+}
+

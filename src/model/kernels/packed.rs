@@ -1,0 +1,163 @@
+//! A weight in the order in which the products read it.
+
+use super::matmul;
+use super::simd::Level;
+use super::tile::{Bf16, F16, PANEL};
+use crate::dtype::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+
+/// What a packed weight is stored as; the arithmetic is f32 for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Four bytes an element.
+    F32,
+    /// Two bytes, eight bits of significand.
+    Bf16,
+    /// Two bytes, eleven bits of significand, at most 65504.
+    F16,
+}
+
+/// One depth of a panel: the elements of [`PANEL`] outputs.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line<E>(pub [E; PANEL]);
+
+/// The lines of all panels, panel by panel, each over the whole depth.
+pub(super) enum Panels {
+    F32(Vec<Line<f32>>),
+    Bf16(Vec<Line<Bf16>>),
+    F16(Vec<Line<F16>>),
+}
+
+/// The weight of a linear layer, `[n, k]` with `n` outputs, cut into panels of outputs.
+///
+/// A panel holds, for each input in turn, the elements of 32 outputs side by side, aligned to a cache line;
+/// the last panel is filled up with zeros.
+pub struct PackedMatrix {
+    n: usize,
+    k: usize,
+    panels: Panels,
+}
+
+impl PackedMatrix {
+    /// Packs a weight of `n` outputs and `k` inputs; `fill` writes the `k` elements of a row, and is
+    /// called once for each row in order. Elements are rounded to nearest, ties to even.
+    pub fn pack(n: usize, k: usize, precision: Precision, fill: &mut dyn FnMut(usize, &mut [f32])) -> Self {
+        let panels = match precision {
+            Precision::F32 => Panels::F32(lines(n, k, fill, |value| value)),
+            Precision::Bf16 => Panels::Bf16(lines(n, k, fill, |value| Bf16(f32_to_bf16(value)))),
+            Precision::F16 => Panels::F16(lines(n, k, fill, |value| F16(f32_to_f16(value)))),
+        };
+        Self { n, k, panels }
+    }
+
+    /// Outputs.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Inputs.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// What the elements are stored as.
+    pub fn precision(&self) -> Precision {
+        match self.panels {
+            Panels::F32(_) => Precision::F32,
+            Panels::Bf16(_) => Precision::Bf16,
+            Panels::F16(_) => Precision::F16,
+        }
+    }
+
+    /// Bytes that the panels occupy, their filling included.
+    pub fn bytes(&self) -> usize {
+        match &self.panels {
+            Panels::F32(lines) => size_of_val(lines.as_slice()),
+            Panels::Bf16(lines) => size_of_val(lines.as_slice()),
+            Panels::F16(lines) => size_of_val(lines.as_slice()),
+        }
+    }
+
+    /// One row as f32: the embedding of a token, where the head is tied to it.
+    ///
+    /// # Panics
+    /// When `row` is not below [`Self::n`] or `out` is not [`Self::k`] long.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.n, "row {row} of a matrix of {} rows", self.n);
+        assert_eq!(out.len(), self.k, "a row of the matrix");
+        let (panel, column) = (row / PANEL * self.k, row % PANEL);
+        let depths = panel..panel + self.k;
+        match &self.panels {
+            Panels::F32(lines) => out.iter_mut().zip(&lines[depths]).for_each(|(o, line)| *o = line.0[column]),
+            Panels::Bf16(lines) => {
+                out.iter_mut().zip(&lines[depths]).for_each(|(o, line)| *o = bf16_to_f32(line.0[column].0));
+            }
+            Panels::F16(lines) => {
+                out.iter_mut().zip(&lines[depths]).for_each(|(o, line)| *o = f16_to_f32(line.0[column].0));
+            }
+        }
+    }
+
+    /// `out = x W^T + bias`: `x` is `[m, k]`, `bias` `[n]`, `out` `[m, n]`, all row-major.
+    ///
+    /// Each element is one chain of fused multiply-adds over the inputs in order, from zero, and then
+    /// the bias: its bits depend on its row of `x` alone.
+    ///
+    /// # Panics
+    /// When the lengths do not fit together.
+    pub fn matmul(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+        self.matmul_at(Level::detected(), x, bias, out);
+    }
+
+    pub(super) fn matmul_at(&self, level: Level, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+        if self.n == 0 {
+            return;
+        }
+        let m = out.len() / self.n;
+        assert_eq!(out.len(), m * self.n, "rows of outputs");
+        assert_eq!(x.len(), m * self.k, "rows of inputs");
+        assert!(bias.is_none_or(|b| b.len() == self.n), "a bias for each output");
+        let shape = matmul::Shape { m, n: self.n, k: self.k };
+        match &self.panels {
+            Panels::F32(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
+            Panels::Bf16(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
+            Panels::F16(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
+        }
+    }
+}
+
+/// Depths that are packed at a time.
+const DEPTHS: usize = 16;
+
+/// Panels of rows that `fill` writes, elements stored by `narrow`.
+fn lines<E: Copy>(
+    n: usize,
+    k: usize,
+    fill: &mut dyn FnMut(usize, &mut [f32]),
+    narrow: impl Fn(f32) -> E,
+) -> Vec<Line<E>> {
+    let zero = narrow(0.0);
+    let mut lines = Vec::with_capacity(n.div_ceil(PANEL) * k);
+    let mut rows = vec![0.0; PANEL * k];
+    for first in (0..n).step_by(PANEL) {
+        let height = PANEL.min(n - first);
+        if k > 0 {
+            for (r, row) in rows.chunks_exact_mut(k).take(height).enumerate() {
+                fill(first + r, row);
+            }
+        }
+        // Sixteen depths at a time: a cache line of each row is read once.
+        for depth in (0..k).step_by(DEPTHS) {
+            let depths = DEPTHS.min(k - depth);
+            let mut block = [Line([zero; PANEL]); DEPTHS];
+            for r in 0..height {
+                let row = &rows[r * k + depth..][..depths];
+                for (line, value) in block.iter_mut().zip(row) {
+                    line.0[r] = narrow(*value);
+                }
+            }
+            lines.extend_from_slice(&block[..depths]);
+        }
+    }
+    lines
+}
