@@ -6,9 +6,10 @@ use super::tile::{Bf16, F16, PANEL};
 use crate::dtype::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
 /// What a packed weight is stored as; the arithmetic is f32 for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// Four bytes an element.
+    #[default]
     F32,
     /// Two bytes, eight bits of significand.
     Bf16,
@@ -36,6 +37,12 @@ pub struct PackedMatrix {
     n: usize,
     k: usize,
     panels: Panels,
+}
+
+impl std::fmt::Debug for PackedMatrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PackedMatrix").field("n", &self.n).field("k", &self.k).finish_non_exhaustive()
+    }
 }
 
 impl PackedMatrix {
