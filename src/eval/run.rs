@@ -1,0 +1,278 @@
+//! Evaluating tasks: prompts, requests, answers, scores.
+//!
+//! Everything a user can get wrong (metrics, filters, templates, data) is checked before the model
+//! is asked for the first time. All tasks are asked together, so that prompts that begin alike are
+//! read once.
+
+use std::sync::Mutex;
+
+use super::language_model::{LanguageModel, Score};
+use super::protocol::{PixiuRules, Protocol};
+use super::request::{Answers, Asking, NO_SCORE, Place, Requests};
+use super::results::{SampleRecord, TaskRecord, TaskRun};
+use super::scoring::Scorer;
+use crate::error::{Diagnose, ErrorKind, Result};
+use crate::event::{Event, Progress};
+use crate::task::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered, Task, TaskConfig};
+use crate::tokenizer::Tokenizer;
+
+/// How tasks are evaluated.
+#[derive(Debug, Clone)]
+pub struct EvalOptions<'a> {
+    /// How prompts are written.
+    pub prompts: PromptSettings<'a>,
+    /// Protocols instead of the tasks' first ones.
+    pub protocols: Vec<String>,
+    /// Seed of intervals.
+    pub seed: u64,
+}
+
+/// Tokens that a generation protocol lets the model write for a label, unless the task says
+/// otherwise (PIXIU's number).
+const LABEL_TOKENS: usize = 10;
+
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum EvalError {
+    #[error("unknown protocol `{name}`")]
+    Protocol { name: String },
+    #[error("task `{task}` cannot be read with protocol `{protocol}`: {reason}")]
+    NotForTask { task: String, protocol: String, reason: &'static str },
+    #[error("task `{task}` asks for {repeats} different answers to a prompt, and sampled repeats are not supported")]
+    Repeats { task: String, repeats: usize },
+    #[error("task `{task}` has no documents to evaluate")]
+    NoDocuments { task: String },
+}
+
+impl Diagnose for EvalError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Protocol { .. } => vec![format!("known protocols: {}", Protocol::NAMES.join(", "))],
+            Self::Repeats { .. } => vec!["set `repeats: 1`, or `do_sample: false` in `generation_kwargs`".to_owned()],
+            Self::NotForTask { .. } | Self::NoDocuments { .. } => Vec::new(),
+        }
+    }
+}
+
+/// One task as it will be asked.
+struct Plan<'a> {
+    task: &'a Task,
+    prompts: Prompts,
+    runs: Vec<RunPlan>,
+}
+
+/// One protocol of a task.
+struct RunPlan {
+    protocol: Option<Protocol>,
+    scorer: Scorer,
+    written_labels: Option<GenerationArguments>,
+    /// Where each document's answers are.
+    places: Vec<Place>,
+    truncated: usize,
+}
+
+/// Asks a model and scores its answers; one record a task, in their order.
+///
+/// # Errors
+/// Prompts that can't be rendered, metrics that don't exist or don't fit, what the model says.
+pub fn evaluate(
+    tasks: &[Task],
+    model: &dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    options: &EvalOptions<'_>,
+    progress: Progress<'_>,
+) -> Result<Vec<TaskRecord>> {
+    let mut plans = tasks.iter().map(|task| plan(task, options)).collect::<Result<Vec<_>>>()?;
+    let mut requests = Requests::default();
+    for plan in &mut plans {
+        for run in &mut plan.runs {
+            let asking = Asking {
+                tokenizer,
+                max_length: model.max_length(),
+                unconditional: run.scorer.needs_unconditional(),
+                written_labels: run.written_labels.as_ref(),
+            };
+            let before = requests.truncated;
+            run.places =
+                plan.prompts.rendered.iter().map(|r| requests.add(r, &asking)).collect::<Result<Vec<_>>>()?;
+            run.truncated = requests.truncated - before;
+        }
+    }
+    let answers = ask(model, &requests, progress)?;
+    let records = plans.into_iter().map(|plan| record(plan, &answers, options.seed)).collect::<Result<Vec<_>>>()?;
+    progress.event(Event::Finished);
+    Ok(records)
+}
+
+fn ask(model: &dyn LanguageModel, requests: &Requests, progress: Progress<'_>) -> Result<Answers> {
+    let scores = Mutex::new(vec![NO_SCORE; requests.score.len()]);
+    if !requests.score.is_empty() {
+        let done = |index: usize, score: Score| put(&scores, index, score);
+        model.score(&requests.score, &done, progress)?;
+    }
+    let texts = Mutex::new(vec![String::new(); requests.generate.len()]);
+    if !requests.generate.is_empty() {
+        model.generate(&requests.generate, &|index, answer| put(&texts, index, answer.text), progress)?;
+    }
+    let unlock = std::sync::PoisonError::into_inner;
+    Ok(Answers {
+        scores: scores.into_inner().unwrap_or_else(unlock),
+        texts: texts.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+    })
+}
+
+fn put<T>(list: &Mutex<Vec<T>>, index: usize, value: T) {
+    let mut list = list.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(place) = list.get_mut(index) {
+        *place = value;
+    }
+}
+
+fn plan<'a>(task: &'a Task, options: &EvalOptions<'_>) -> Result<Plan<'a>> {
+    let config = task.config();
+    let prompts = task.prompts(&options.prompts)?;
+    if prompts.rendered.is_empty() {
+        return Err(EvalError::NoDocuments { task: config.name.clone() }.into());
+    }
+    let sampled = |r: &Rendered| matches!(&r.ask, Ask::Generate { arguments, .. } if arguments.do_sample);
+    if config.repeats > 1 && prompts.rendered.iter().any(sampled) {
+        return Err(EvalError::Repeats { task: config.name.clone(), repeats: config.repeats }.into());
+    }
+    let runs = protocols(config, &prompts, &options.protocols)?
+        .into_iter()
+        .map(|protocol| {
+            let written = protocol.as_ref().is_some_and(Protocol::is_generative);
+            let scorer = Scorer::new(&config.metrics, &config.filters, protocol.clone())?;
+            Ok(RunPlan {
+                protocol,
+                scorer,
+                written_labels: written.then(|| GenerationArguments::for_labels(label_tokens(config))),
+                places: Vec::new(),
+                truncated: 0,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Plan { task, prompts, runs })
+}
+
+fn label_tokens(config: &TaskConfig) -> usize {
+    let own = config.metadata.get("label_tokens").and_then(serde_json::Value::as_u64);
+    own.map_or(LABEL_TOKENS, |tokens| tokens as usize)
+}
+
+/// The protocols of a task: those asked for, else its file's first; none for a plain task of the
+/// harness, whose results keep the harness's keys.
+fn protocols(config: &TaskConfig, prompts: &Prompts, wanted: &[String]) -> Result<Vec<Option<Protocol>>> {
+    let choices = prompts.rendered.iter().any(|r| matches!(r.ask, Ask::Choices { .. }));
+    let labels = prompts.rendered.iter().all(|r| match &r.ask {
+        Ask::Choices { choices, .. } | Ask::Generate { choices, .. } => !choices.is_empty(),
+        _ => false,
+    });
+    if !labels {
+        // Free answers: protocols read labels, and there are none.
+        return Ok(vec![None]);
+    }
+    let declared = config.metadata.contains_key("protocols");
+    let names: Vec<String> = if wanted.is_empty() {
+        let own = config.protocols.first().filter(|_| declared).map(|p| p.name().to_owned());
+        let Some(own) = own else { return Ok(vec![None]) };
+        vec![own]
+    } else {
+        wanted.to_vec()
+    };
+    names
+        .iter()
+        .map(|name| {
+            let protocol = Protocol::named(name).ok_or_else(|| EvalError::Protocol { name: name.clone() })?;
+            if !choices && !protocol.is_generative() {
+                let reason = "the task lets the model write, so there are no scored choices";
+                let (task, protocol) = (config.name.clone(), name.clone());
+                return Err(EvalError::NotForTask { task, protocol, reason }.into());
+            }
+            Ok(Some(match protocol {
+                Protocol::PixiuGen(rules) => Protocol::PixiuGen(pixiu_rules(config, rules)),
+                other => other,
+            }))
+        })
+        .collect()
+}
+
+/// `metadata.pixiu`: what PIXIU adds to its general rule for some tasks.
+fn pixiu_rules(config: &TaskConfig, mut rules: PixiuRules) -> PixiuRules {
+    let Some(own) = config.metadata.get("pixiu") else { return rules };
+    rules.exact_first = own.get("exact_first").and_then(serde_json::Value::as_bool).unwrap_or(rules.exact_first);
+    rules.default = own.get("default").and_then(|v| v.as_str()).map(str::to_owned).or(rules.default);
+    if let Some(synonyms) = own.get("synonyms").and_then(|v| serde_json::from_value(v.clone()).ok()) {
+        rules.synonyms = synonyms;
+    }
+    rules
+}
+
+fn record(plan: Plan<'_>, answers: &Answers, seed: u64) -> Result<TaskRecord> {
+    let config = plan.task.config();
+    let docs: Vec<serde_json::Value> = plan.prompts.rendered.iter().map(|r| r.doc.clone()).collect();
+    let mut warnings = std::collections::BTreeMap::new();
+    for text in plan.task.warnings().iter().chain(&plan.prompts.warnings) {
+        *warnings.entry(text.clone()).or_insert(0) += 1;
+    }
+    let mut truncated = 0;
+    let mut runs = Vec::with_capacity(plan.runs.len());
+    for run in &plan.runs {
+        let outcomes: Vec<_> = plan
+            .prompts
+            .rendered
+            .iter()
+            .zip(&run.places)
+            .map(|(rendered, place)| answers.outcome(rendered, place, config.repeats))
+            .collect();
+        let scores = run.scorer.score(&outcomes, &docs, seed)?;
+        let samples = plan
+            .prompts
+            .rendered
+            .iter()
+            .zip(outcomes)
+            .map(|(rendered, outcome)| SampleRecord {
+                doc_id: rendered.doc_id,
+                doc: rendered.doc.clone(),
+                target: rendered.target.clone().into(),
+                arguments: arguments(rendered, run.written_labels.as_ref()),
+                outcome,
+            })
+            .collect();
+        truncated = truncated.max(run.truncated);
+        runs.push(TaskRun { protocol: run.protocol.as_ref().map(|p| p.name().to_owned()), scores, samples });
+    }
+    Ok(TaskRecord {
+        name: config.name.clone(),
+        alias: config.alias.clone(),
+        version: config.version().cloned().unwrap_or_else(|| "Yaml".into()),
+        num_fewshot: plan.prompts.num_fewshot,
+        config: config.raw.clone(),
+        role: config.role.map(|role| role.name().to_owned()),
+        documents: plan.task.documents().len(),
+        truncated,
+        warnings,
+        runs,
+    })
+}
+
+/// Prompt and continuation of every request, as the samples file shows them.
+fn arguments(rendered: &Rendered, written: Option<&GenerationArguments>) -> Vec<(String, serde_json::Value)> {
+    let pair = |context: &str, continuation: &str| (context.to_owned(), continuation.into());
+    match (&rendered.ask, written) {
+        (Ask::Choices { .. }, Some(written)) => vec![(rendered.context.clone(), written.raw.clone().into())],
+        (Ask::Choices { contexts, continuations, .. }, None) => {
+            let shared = contexts.first().filter(|_| contexts.len() == 1);
+            let contexts: Vec<&String> =
+                shared.map_or_else(|| contexts.iter().collect(), |one| vec![one; continuations.len()]);
+            contexts.into_iter().zip(continuations).map(|(context, text)| pair(context, text)).collect()
+        }
+        (Ask::Continuation { continuation }, _) => vec![pair(&rendered.context, continuation)],
+        (Ask::Rolling { text }, _) => vec![(text.clone(), serde_json::Value::Null)],
+        (Ask::Generate { arguments, .. }, _) => vec![(rendered.context.clone(), arguments.raw.clone().into())],
+    }
+}
