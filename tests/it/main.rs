@@ -10,6 +10,7 @@ mod fixtures;
 mod formulas;
 mod inputs;
 mod interrupt;
+mod local_model;
 mod merge;
 mod methods_f64;
 mod parity_mergekit;
