@@ -11,9 +11,8 @@ use serde_json::Value;
 
 use crate::context::fixture;
 
-const FAMILIES: &[&str] = &[
-    "llama", "llama3", "llama_linear", "mistral", "phi3", "qwen2", "qwen2_yarn", "qwen3", "gemma2", "gemma3",
-];
+const FAMILIES: &[&str] =
+    &["llama", "llama3", "llama_linear", "mistral", "phi3", "qwen2", "qwen2_yarn", "qwen3", "gemma2", "gemma3"];
 const GREEDY: Sampling = Sampling { temperature: 0.0, key: 0 };
 
 fn open(path: &Path) -> Decoder {

@@ -150,7 +150,8 @@ fn a_layer_with_broken_weights_is_named() {
     let error = broken.score(&requests(), &|_, _| {}, Progress { reporter: &Silent, cancel: &QUIET }).unwrap_err();
     assert!(error.to_string().contains("layer 1"), "{error}");
     let mut asked = request(&[5, 6, 7], &[], 4);
-    let error = broken.generate(std::slice::from_ref(&asked), &|_, _| {}, Progress { reporter: &Silent, cancel: &QUIET });
+    let error =
+        broken.generate(std::slice::from_ref(&asked), &|_, _| {}, Progress { reporter: &Silent, cancel: &QUIET });
     assert!(error.unwrap_err().to_string().contains("layer 1"));
     asked.context = vec![67];
     let error = broken.generate(&[asked], &|_, _| {}, Progress { reporter: &Silent, cancel: &QUIET }).unwrap_err();

@@ -6,6 +6,7 @@ mod architecture;
 mod checkpoint;
 mod context;
 mod decoder;
+mod decoder_refusals;
 mod fixtures;
 mod formulas;
 mod inputs;

@@ -196,8 +196,7 @@ pub fn rms_norm(x: &[f32], weight: &[f32], offset: f32, eps: f32, out: &mut [f32
 /// are `[t, rotary_dim / 2]`.
 pub fn rotate(x: &mut [f32], heads: usize, head_dim: usize, rotary_dim: usize, cos: &[f32], sin: &[f32]) {
     let half = rotary_dim / 2;
-    for ((x, cos), sin) in
-        x.chunks_exact_mut(heads * head_dim).zip(cos.chunks_exact(half)).zip(sin.chunks_exact(half))
+    for ((x, cos), sin) in x.chunks_exact_mut(heads * head_dim).zip(cos.chunks_exact(half)).zip(sin.chunks_exact(half))
     {
         for head in x.chunks_exact_mut(head_dim) {
             for i in 0..half {
