@@ -51,7 +51,9 @@ pub(super) fn generate(
         let mut running: Vec<Running> = Vec::new();
         loop {
             progress.cancel.check()?;
-            while running.len() < in_flight && running.iter().map(|r| r.sequence.bytes()).sum::<usize>() < IN_FLIGHT_BYTES {
+            while running.len() < in_flight
+                && running.iter().map(|r| r.sequence.bytes()).sum::<usize>() < IN_FLIGHT_BYTES
+            {
                 let prompt = next.fetch_add(1, Ordering::Relaxed);
                 let Some(&(factors, context, request)) = order.get(prompt) else { break };
                 let (Some(asked), Some(key)) = (requests.get(request), keys.get(request)) else { break };

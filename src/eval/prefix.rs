@@ -36,7 +36,8 @@ pub(super) struct PrefixPlan {
 /// never part of a prefix, since its own row is what is asked for.
 pub(super) fn plan<K: PartialEq>(prompts: &[(K, &[u32])]) -> PrefixPlan {
     let mut plan = PrefixPlan { prefixes: Vec::new(), of_prompt: vec![None; prompts.len()] };
-    let common: Vec<usize> = (0..prompts.len()).map(|i| if i == 0 { 0 } else { shared(&prompts[i - 1], &prompts[i]) }).collect();
+    let common: Vec<usize> =
+        (0..prompts.len()).map(|i| if i == 0 { 0 } else { shared(&prompts[i - 1], &prompts[i]) }).collect();
     let mut open = vec![(0..prompts.len(), 0, None)];
     while let Some((range, mut depth, mut parent)) = open.pop() {
         if range.len() < 2 {

@@ -211,7 +211,10 @@ impl Settings {
             }
         }
         let positive = |key: &str, value: Option<&Value>| {
-            value.and_then(Value::as_f64).filter(|v| *v > 0.0 && v.is_finite()).ok_or_else(|| refuse(key, "it must be a number above 0"))
+            value
+                .and_then(Value::as_f64)
+                .filter(|v| *v > 0.0 && v.is_finite())
+                .ok_or_else(|| refuse(key, "it must be a number above 0"))
         };
         let patterns = |key: &str| {
             let Some(patterns) = get(key) else { return Ok(Vec::new()) };
@@ -250,11 +253,8 @@ fn pairs(
     header: &Header,
     settings: &Settings,
 ) -> Result<BTreeMap<String, LoraPair>, AdapterError> {
-    let fault = |tensor: &str, reason: String| AdapterError::Tensor {
-        file: file.into(),
-        tensor: tensor.to_owned(),
-        reason,
-    };
+    let fault =
+        |tensor: &str, reason: String| AdapterError::Tensor { file: file.into(), tensor: tensor.to_owned(), reason };
     let mut halves: BTreeMap<String, [Option<(usize, usize, Vec<f32>)>; 2]> = BTreeMap::new();
     for info in &header.tensors {
         let name = info.name.as_str();
@@ -283,7 +283,10 @@ fn pairs(
         };
         let (expected, scale) = settings.of(&module);
         if rank != b_rank || rank as f64 != expected || inputs == 0 {
-            return Err(fault(&module, format!("has ranks {rank} (A) and {b_rank} (B), the config makes it {expected}")));
+            return Err(fault(
+                &module,
+                format!("has ranks {rank} (A) and {b_rank} (B), the config makes it {expected}"),
+            ));
         }
         pairs.insert(module, LoraPair { inputs, outputs, rank, scale: scale as f32, a, b });
     }

@@ -40,8 +40,7 @@ impl SelfAttention {
         let rotations = &batch.rotations[self.rope];
         let (rotation, spans) =
             if wanted { (&rotations.wanted, &batch.wanted_spans) } else { (&rotations.all, &batch.spans) };
-        let rotary =
-            Rotary { heads: self.shape.heads, head_dim: self.shape.head_dim, rotation: Arc::clone(rotation) };
+        let rotary = Rotary { heads: self.shape.heads, head_dim: self.shape.head_dim, rotation: Arc::clone(rotation) };
         let q = q.apply_op1(rotary)?;
         let attention = Attention { shape: self.shape, layer: self.layer, spans: Arc::clone(spans) };
         self.o.forward(&q.apply_op3(k, v, attention)?)

@@ -150,10 +150,7 @@ impl DecoderConfig {
         let local = ropes.len() - 1;
         let layers = sliding
             .iter()
-            .map(|&sliding| LayerConfig {
-                window: window.filter(|_| sliding),
-                rope: if sliding { local } else { 0 },
-            })
+            .map(|&sliding| LayerConfig { window: window.filter(|_| sliding), rope: if sliding { local } else { 0 } })
             .collect();
         let eos = keys.tokens("eos_token_id")?;
         Ok(Self {
@@ -265,7 +262,8 @@ fn sliding_layers(keys: &Keys<'_>, family: Family, count: usize) -> Result<Vec<b
         });
         let sliding: Vec<bool> = sliding.collect::<Result<_, _>>()?;
         // The Qwen families look at a window only where they are told to.
-        let used = !matches!(family, Family::Qwen2 | Family::Qwen3) || keys.flag("use_sliding_window")?.unwrap_or(false);
+        let used =
+            !matches!(family, Family::Qwen2 | Family::Qwen3) || keys.flag("use_sliding_window")?.unwrap_or(false);
         return Ok(if used && (keys.get("sliding_window").is_some() || !keys.has("sliding_window")) {
             sliding
         } else {

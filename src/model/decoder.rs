@@ -1,5 +1,6 @@
 //! The decoder: opening a checkpoint, and running batches of segments.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl Diagnose for DecoderError {
 }
 
 /// How a checkpoint is opened.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DecoderOptions {
     /// Storage of the weights; arithmetic is f32.
     pub precision: Precision,
@@ -68,8 +69,13 @@ pub struct DecoderOptions {
     pub adapters: Vec<WeightedAdapter>,
 }
 
+impl Default for DecoderOptions {
+    fn default() -> Self {
+        Self { precision: Precision::F32, adapters: Vec::new() }
+    }
+}
+
 /// A causal language model. Weights are immutable and shared by every thread that runs it.
-#[derive(Debug)]
 pub struct Decoder {
     pub(super) config: DecoderConfig,
     pub(super) embedding: Arc<PackedMatrix>,
@@ -82,6 +88,12 @@ pub struct Decoder {
     pub(super) eos_token_ids: Vec<u32>,
     pub(super) weight_bytes: usize,
     pub(super) warnings: Vec<String>,
+}
+
+impl fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// Normed hidden states of wanted rows, `[rows, hidden_size]`.
@@ -225,12 +237,7 @@ impl Decoder {
     /// Runs a sequence again from its first token to say where its values stop being finite.
     #[must_use]
     pub fn locate_not_finite(&self, tokens: &[u32]) -> DecoderError {
-        let segment = Segment {
-            tokens,
-            past: Vec::new(),
-            factors: self.rope_factors(tokens.len()),
-            keep: false,
-        };
+        let segment = Segment { tokens, past: Vec::new(), factors: self.rope_factors(tokens.len()), keep: false };
         let rows: Vec<usize> = (0..tokens.len()).collect();
         let mut place = None;
         let ran = self.run(&[segment], &rows, Some(&mut place));

@@ -187,8 +187,10 @@ impl Builder<'_> {
     fn projection(&self, part: Part, bytes: &mut usize) -> Result<Box<dyn Projection>, WeightsError> {
         let weight = self.source.matrix(&part.module, [part.rows, part.inputs], part.range.clone())?;
         *bytes += weight.bytes();
-        let bias =
-            part.bias.then(|| self.source.vector(&format!("{}.bias", part.module), part.rows, part.range)).transpose()?;
+        let bias = part
+            .bias
+            .then(|| self.source.vector(&format!("{}.bias", part.module), part.rows, part.range))
+            .transpose()?;
         Ok(Box::new(Linear::new(Arc::new(weight), bias)))
     }
 

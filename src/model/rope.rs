@@ -59,8 +59,7 @@ impl Rope {
             &RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
                 let (original, factor) = (original as f64, factor as f32);
                 let (low, high) = (low_freq_factor as f32, high_freq_factor as f32);
-                let (longest, shortest) =
-                    ((original / low_freq_factor) as f32, (original / high_freq_factor) as f32);
+                let (longest, shortest) = ((original / low_freq_factor) as f32, (original / high_freq_factor) as f32);
                 let stretch = |frequency: &f32| {
                     let wavelength = 2.0 * PI / frequency;
                     if wavelength < shortest {

@@ -129,7 +129,12 @@ impl RopeConfig {
                 if high_freq_factor <= low_freq_factor {
                     return Err(keys.unsupported("high_freq_factor", "it must be above low_freq_factor"));
                 }
-                RopeScaling::Llama3 { factor: keys.positive("factor", None)?, low_freq_factor, high_freq_factor, original }
+                RopeScaling::Llama3 {
+                    factor: keys.positive("factor", None)?,
+                    low_freq_factor,
+                    high_freq_factor,
+                    original,
+                }
             }
             "yarn" => {
                 let factor = keys.positive("factor", Some(ratio))?;
@@ -152,12 +157,12 @@ impl RopeConfig {
             }
             "longrope" => {
                 let factor = keys.number("factor")?.unwrap_or(ratio);
-                let derived =
-                    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
+                let derived = if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() };
                 let list = |key: &str| {
                     let list = keys.numbers(key)?.ok_or_else(|| keys.wrong(key, "a list of numbers"))?;
                     if list.len() != rotary_dim / 2 || list.iter().any(|f| *f <= 0.0) {
-                        let reason = format!("it needs {} numbers above 0, half the rotated dimensions", rotary_dim / 2);
+                        let reason =
+                            format!("it needs {} numbers above 0, half the rotated dimensions", rotary_dim / 2);
                         return Err(keys.unsupported(key, reason));
                     }
                     Ok(list)
@@ -169,7 +174,9 @@ impl RopeConfig {
                     original,
                 }
             }
-            _ => return Err(keys.unsupported(kind_key, "known are default, linear, dynamic, llama3, yarn and longrope")),
+            _ => {
+                return Err(keys.unsupported(kind_key, "known are default, linear, dynamic, llama3, yarn and longrope"));
+            }
         };
         Ok(Self { theta, rotary_dim, scaling })
     }

@@ -1,5 +1,6 @@
 //! `x · Wᵀ + b` with a packed weight.
 
+use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
@@ -8,12 +9,18 @@ use super::values;
 use crate::model::kernels::PackedMatrix;
 
 /// Maps rows `[m, k]` to `[m, n]`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PackedLinear {
     /// `[n, k]`.
     pub weight: Arc<PackedMatrix>,
     /// `[n]`.
     pub bias: Option<Arc<[f32]>>,
+}
+
+impl fmt::Debug for PackedLinear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedLinear({} to {}, bias: {})", self.weight.k(), self.weight.n(), self.bias.is_some())
+    }
 }
 
 impl CustomOp1 for PackedLinear {
