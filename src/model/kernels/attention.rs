@@ -48,7 +48,7 @@ pub struct AttentionShape {
 ///
 /// `q` and `out` are `[t, heads * head_dim]`. A score is one chain of fused multiply-adds over the
 /// head's elements, the sum of a row's exponentials is interleaved by the key's position in the chain
-/// modulo 16, and an output is one chain over the visible keys in order, then divided by that sum.
+/// modulo 16, and an output is one chain over the visible keys in order, then multiplied by that sum's inverse.
 ///
 /// # Panics
 /// When the lengths do not fit together, or the chain is shorter than `q`.
@@ -243,8 +243,9 @@ impl Attention<'_> {
         let width = head_dim.div_ceil(PANEL) * PANEL;
         for ((result, row), sum) in scratch.results.chunks_exact(width).zip(rows).zip(sums) {
             let place = self.place(kv_head, row);
+            let inverse = 1.0 / sum;
             for (out, value) in self.out[place].iter_mut().zip(result) {
-                *out = value / sum;
+                *out = value * inverse;
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Rows of inputs times a packed weight.
 //!
 //! Around the tile are three loops: blocks of rows that stay in the second-level cache, stretches of
-//! depth, panels of outputs. Rows are first copied to where a tile wants them. A panel of half
-//! precision that several tiles read is widened once.
+//! depth, panels of outputs. Rows are first copied to where a tile wants them.
 
 use std::cell::Cell;
 
@@ -30,17 +29,9 @@ pub(super) struct Product<'a, E> {
     pub out: &'a mut [f32],
 }
 
-/// Memory that a thread keeps from product to product.
-#[derive(Default)]
-struct Scratch {
-    /// Rows of the left operand, [`STRIDE`] apart.
-    rows: Vec<f32>,
-    /// A widened panel.
-    panel: Vec<Line<f32>>,
-}
-
 thread_local! {
-    static SCRATCH: Cell<Scratch> = Cell::default();
+    /// Rows of the left operand, [`STRIDE`] apart; kept from product to product.
+    static ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 impl<E: Element> Task for Product<'_, E> {
@@ -54,9 +45,8 @@ impl<E: Element> Task for Product<'_, E> {
             add_bias(bias, out);
             return;
         }
-        let mut scratch = SCRATCH.take();
-        scratch.rows.resize(BLOCK.min(m) * STRIDE, 0.0);
-        scratch.panel.resize(DEPTH, Line([0.0; PANEL]));
+        let mut rows = ROWS.take();
+        rows.resize(BLOCK.min(m) * STRIDE, 0.0);
         // Stretches of even length, rather than a short last one.
         let stretch = k.div_ceil(k.div_ceil(DEPTH));
         for first in (0..m).step_by(BLOCK) {
@@ -64,28 +54,20 @@ impl<E: Element> Task for Product<'_, E> {
             let out = &mut out[first * n..(first + height) * n];
             for depth in (0..k).step_by(stretch) {
                 let length = stretch.min(k - depth);
-                for (r, row) in scratch.rows.chunks_exact_mut(STRIDE).take(height).enumerate() {
+                for (r, row) in rows.chunks_exact_mut(STRIDE).take(height).enumerate() {
                     let from = (first + r) * k + depth;
                     row[..length].copy_from_slice(&x[from..from + length]);
                 }
                 let start = if depth == 0 { Start::Zero } else { Start::Result };
                 for (panel, lines) in lines.chunks_exact(k).enumerate() {
                     let lines = &lines[depth..depth + length];
-                    let block = Block { rows: &scratch.rows, height, start, n, column: panel * PANEL };
-                    if size_of::<E>() < 4 && height > S::ROWS {
-                        let wide = &mut scratch.panel[..length];
-                        for (line, wide) in lines.iter().zip(wide.iter_mut()) {
-                            widen(simd, line, wide);
-                        }
-                        block.multiply(simd, wide, out);
-                    } else {
-                        block.multiply(simd, lines, out);
-                    }
+                    let block = Block { rows: &rows, height, start, n, column: panel * PANEL };
+                    block.multiply(simd, lines, out);
                 }
             }
             add_bias(bias, out);
         }
-        SCRATCH.set(scratch);
+        ROWS.set(rows);
     }
 }
 
@@ -95,13 +77,6 @@ fn add_bias(bias: Option<&[f32]>, out: &mut [f32]) {
         for row in out.chunks_exact_mut(bias.len()) {
             row.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
         }
-    }
-}
-
-#[inline(always)]
-fn widen<S: Simd, E: Element>(simd: S, line: &Line<E>, wide: &mut Line<f32>) {
-    for (from, to) in line.0.as_chunks::<LANES>().0.iter().zip(wide.0.as_chunks_mut::<LANES>().0) {
-        simd.store(E::widen(simd, from), to);
     }
 }
 
@@ -128,6 +103,12 @@ impl Block<'_> {
             // Heights as even as they come.
             let end = height * (tile + 1) / tiles;
             let height = end - first;
+            // The next tile's results, so that it need not wait for them.
+            for row in end..(end + height).min(self.height) {
+                let result = out.as_ptr().wrapping_add(row * n + column);
+                simd.prefetch(result);
+                simd.prefetch(result.wrapping_add(LANES));
+            }
             let left = rows[first * STRIDE..].as_ptr();
             let (right, depth) = (lines.as_ptr().cast::<E>(), lines.len());
             if width == PANEL {

@@ -83,7 +83,13 @@ pub trait Simd: Copy {
     fn greatest(self, v: Self::V) -> f32 {
         let mut group = [0.0; LANES];
         self.store(v, &mut group);
-        group.iter().fold(f32::NEG_INFINITY, |a, &b| if a > b { a } else { b })
+        for half in [8, 4, 2, 1] {
+            for lane in 0..half {
+                let (a, b) = (group[lane], group[lane + half]);
+                group[lane] = if a > b { a } else { b };
+            }
+        }
+        group[0]
     }
 }
 

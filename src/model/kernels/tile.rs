@@ -8,7 +8,7 @@ use super::simd::{LANES, Simd};
 /// Columns of a panel: what a tile is wide, and the distance of a panel's rows in elements.
 pub const PANEL: usize = 32;
 /// Longest stretch of `k` that one call of a tile covers.
-pub const DEPTH: usize = 512;
+pub const DEPTH: usize = 640;
 /// Distance of the left operand's rows. A constant, so that all rows are reached from one address
 /// register; an odd number of cache lines, so that they lie in different sets of the cache.
 pub const STRIDE: usize = DEPTH + 16;
@@ -136,4 +136,4 @@ impl<E: Element, const R: usize, const C: usize> Tile<E, R, C> {
 }
 
 /// Bytes of the panel that are asked for ahead of use.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 4096;
