@@ -11,4 +11,5 @@ pub mod metric;
 pub mod outcome;
 pub mod protocol;
 pub mod resample;
+pub mod results;
 pub mod scoring;
