@@ -3,6 +3,7 @@
 //! A [`language_model`] answers; what is then known about a document is an [`outcome`]. [`scoring`]
 //! reads it through [`filter`]s and a [`protocol`] into [`metric`]s with [`interval`]s.
 
+pub mod compare;
 pub mod distribution;
 pub mod filter;
 pub mod interval;
