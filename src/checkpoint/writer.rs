@@ -234,6 +234,29 @@ pub fn check_target(target: &Path, replace: bool) -> Result<PathBuf, WriteError>
     }
 }
 
+/// Publishes one file: written beside the target under a hidden name, synced, and renamed over it, so
+/// that a reader sees the old file or the whole new one. Directories are created.
+///
+/// # Errors
+/// What the operating system says; the target is then as it was.
+#[expect(clippy::disallowed_methods, reason = "publishing is this module's business")]
+pub fn publish_file(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let (parent, name) = split(target)?;
+    fs::create_dir_all(&parent).map_err(failed(&parent))?;
+    let staged = parent.join(format!(".{name}.billon-{}", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&staged)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&staged, target)
+    };
+    write().map_err(|error| {
+        let _ = fs::remove_file(&staged);
+        failed(target)(error)
+    })?;
+    sync_dir(&parent)
+}
+
 fn split(target: &Path) -> Result<(PathBuf, String), WriteError> {
     let absolute = std::path::absolute(target).map_err(failed(target))?;
     match (absolute.parent(), absolute.file_name()) {

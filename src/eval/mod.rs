@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod identity;
+pub mod compare;
 pub mod distribution;
 pub mod filter;
 pub mod interval;
@@ -13,6 +14,7 @@ pub mod metric;
 pub mod outcome;
 pub mod protocol;
 pub mod resample;
+pub mod results;
 pub mod scoring;
 pub mod local;
 mod local_generate;

@@ -1,0 +1,16 @@
+//! Comparing two runs document by document.
+//!
+//! [`pairing`] puts the documents of two results side by side and says what makes them incomparable;
+//! [`paired`] holds the statistics of such pairs; [`report`] is the comparison as data. Everything is
+//! paired: two models that answer the same documents differ far more surely than two unpaired
+//! scores can show.
+
+pub mod discordant;
+pub mod paired;
+pub mod pairing;
+pub mod report;
+
+pub use discordant::Discordant;
+pub use paired::PairedTally;
+pub use pairing::{CompareError, Pairing, pair};
+pub use report::{Comparison, compare};

@@ -1,0 +1,192 @@
+//! The comparison of two results as data: per task, per group and per role.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::paired::{DRAWS, bootstrap};
+use super::pairing::{CompareError, Flip, Pairing, pair};
+use crate::error::Result;
+use crate::eval::interval::LEVEL;
+use crate::eval::results::RunResults;
+
+/// Two results compared.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// The baseline's results file.
+    pub baseline: String,
+    /// The candidate's.
+    pub candidate: String,
+    /// Seed of the bootstrap.
+    pub seed: u64,
+    /// Resamples of every interval.
+    pub draws: usize,
+    /// Level of the intervals.
+    pub level: f64,
+    /// Tasks in the candidate's order.
+    pub tasks: Vec<TaskComparison>,
+    /// Groups of the files, then roles: plain means over their tasks.
+    pub groups: Vec<GroupComparison>,
+}
+
+/// One task compared.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskComparison {
+    /// Its name.
+    pub task: String,
+    /// `"<metric>,<slot>"`.
+    pub metric: String,
+    /// `seen`, `unseen` or `general`.
+    pub role: Option<String>,
+    /// Documents compared.
+    pub documents: u64,
+    /// The baseline's score on them.
+    pub baseline: f64,
+    /// The candidate's score on them.
+    pub candidate: f64,
+    /// Candidate less baseline.
+    pub difference: f64,
+    /// Its paired bootstrap interval (BCa).
+    pub interval: [f64; 2],
+    /// Exact two-sided McNemar p-value, for metrics that are right or wrong on each document.
+    pub mcnemar_p: Option<f64>,
+    /// Documents right in the baseline only.
+    pub lost: usize,
+    /// Documents right in the candidate only.
+    pub won: usize,
+    /// How the results differ in how they were made, where that was allowed.
+    pub mismatches: Vec<String>,
+    /// The flipped documents, the worst losses first.
+    pub flips: Vec<Flip>,
+}
+
+/// A mean over tasks compared.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupComparison {
+    /// The group's name, or `role:NAME`.
+    pub name: String,
+    /// Its tasks.
+    pub tasks: Vec<String>,
+    /// Mean of the baseline's scores.
+    pub baseline: f64,
+    /// Mean of the candidate's scores.
+    pub candidate: f64,
+    /// Candidate less baseline.
+    pub difference: f64,
+    /// Its paired bootstrap interval (BCa); tasks are resampled each by itself.
+    pub interval: [f64; 2],
+}
+
+/// Compares all tasks that both results hold, or the named ones.
+///
+/// # Errors
+/// Files that lack what is needed; with `strict`, results that were not asked the same way.
+pub fn compare(
+    baseline: &RunResults,
+    candidate: &RunResults,
+    only: &[String],
+    metric: Option<&str>,
+    strict: bool,
+    seed: u64,
+) -> Result<Comparison> {
+    let pairings = pair_all(baseline, candidate, only, metric, strict)?;
+    let groups = groups(candidate, &pairings);
+    Ok(Comparison {
+        baseline: baseline.path.display().to_string(),
+        candidate: candidate.path.display().to_string(),
+        seed,
+        draws: DRAWS,
+        level: LEVEL,
+        tasks: pairings.iter().map(|pairing| task(pairing, seed)).collect(),
+        groups: groups.into_iter().map(|(name, members)| group(name, &members, seed)).collect(),
+    })
+}
+
+fn pair_all(
+    baseline: &RunResults,
+    candidate: &RunResults,
+    only: &[String],
+    metric: Option<&str>,
+    strict: bool,
+) -> Result<Vec<Pairing>> {
+    let names: Vec<String> = if only.is_empty() {
+        let shared = |name: &String| baseline.tasks.iter().any(|task| task.name == *name);
+        candidate.tasks.iter().map(|task| task.name.clone()).filter(shared).collect()
+    } else {
+        only.to_vec()
+    };
+    if names.is_empty() {
+        let (baseline, candidate) = (baseline.path.clone(), candidate.path.clone());
+        return Err(CompareError::NoTask { baseline, candidate }.into());
+    }
+    names.iter().map(|name| pair(baseline, candidate, name, metric, strict)).collect()
+}
+
+/// Groups of the file and roles, each with the pairings below it; those of a single task say nothing new.
+fn groups<'a>(candidate: &RunResults, pairings: &'a [Pairing]) -> Vec<(String, Vec<&'a Pairing>)> {
+    let mut found: Vec<(String, Vec<&Pairing>)> = Vec::new();
+    for (name, tasks) in candidate.groups() {
+        found.push((name, pairings.iter().filter(|pairing| tasks.contains(&pairing.task)).collect()));
+    }
+    let mut roles: BTreeMap<&str, Vec<&Pairing>> = BTreeMap::new();
+    for pairing in pairings {
+        if let Some(role) = &pairing.role {
+            roles.entry(role).or_default().push(pairing);
+        }
+    }
+    found.extend(roles.into_iter().map(|(role, members)| (format!("role:{role}"), members)));
+    found.retain(|(_, members)| members.len() > 1);
+    found
+}
+
+fn task(pairing: &Pairing, seed: u64) -> TaskComparison {
+    let tally = &pairing.tally;
+    let (baseline, candidate) = tally.scores(tally.counts());
+    let difference = |counts: &[Vec<u64>]| {
+        let (baseline, candidate) = counts.first().map_or((0.0, 0.0), |counts| tally.scores(counts));
+        candidate - baseline
+    };
+    let resampled = bootstrap(&[tally], DRAWS, seed, &["compare", &pairing.task, &pairing.key], difference);
+    let tail = (1.0 - LEVEL) / 2.0;
+    TaskComparison {
+        task: pairing.task.clone(),
+        metric: pairing.key.clone(),
+        role: pairing.role.clone(),
+        documents: tally.documents(),
+        baseline,
+        candidate,
+        difference: candidate - baseline,
+        interval: [resampled.bound(tail), resampled.bound(1.0 - tail)],
+        mcnemar_p: tally.discordant().map(super::Discordant::mcnemar),
+        lost: pairing.flips.iter().filter(|flip| flip.lost).count(),
+        won: pairing.flips.iter().filter(|flip| !flip.lost).count(),
+        mismatches: pairing.mismatches.clone(),
+        flips: pairing.flips.clone(),
+    }
+}
+
+fn group(name: String, members: &[&Pairing], seed: u64) -> GroupComparison {
+    let tallies: Vec<_> = members.iter().map(|pairing| &pairing.tally).collect();
+    let means = |counts: &[Vec<u64>]| {
+        let sums = tallies.iter().zip(counts).fold((0.0, 0.0), |sums, (tally, counts)| {
+            let (baseline, candidate) = tally.scores(counts);
+            (sums.0 + baseline, sums.1 + candidate)
+        });
+        (sums.0 / tallies.len() as f64, sums.1 / tallies.len() as f64)
+    };
+    let whole: Vec<Vec<u64>> = tallies.iter().map(|tally| tally.counts().to_vec()).collect();
+    let (baseline, candidate) = means(&whole);
+    let resampled = bootstrap(&tallies, DRAWS, seed, &["compare", &name], |counts| {
+        let (baseline, candidate) = means(counts);
+        candidate - baseline
+    });
+    let tail = (1.0 - LEVEL) / 2.0;
+    GroupComparison {
+        name,
+        tasks: members.iter().map(|pairing| pairing.task.clone()).collect(),
+        baseline,
+        candidate,
+        difference: candidate - baseline,
+        interval: [resampled.bound(tail), resampled.bound(1.0 - tail)],
+    }
+}

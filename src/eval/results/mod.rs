@@ -1,0 +1,16 @@
+//! Results files in the harness's layout: `results_<time>.json` and `samples_<task>_<time>.jsonl`.
+//!
+//! [`record`] says what is written, [`write()`] publishes it so that the harness's own readers accept
+//! it, [`read`] loads such files whoever wrote them. What the harness has no place for stands under
+//! the key `billon`. [`python`] spells values as Python does, which the hashes rest on.
+
+pub mod error;
+pub mod python;
+pub mod read;
+pub mod record;
+pub mod write;
+
+pub use error::ResultsError;
+pub use read::{RunResults, Sample, TaskResults};
+pub use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord};
+pub use write::{Written, stamp, write};

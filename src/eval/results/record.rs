@@ -1,0 +1,117 @@
+//! What a run has to say for itself, before it becomes files.
+
+use serde_json::{Map, Value};
+
+use crate::eval::outcome::Outcome;
+use crate::eval::scoring::TaskScores;
+
+/// A whole run.
+#[derive(Debug, Clone, Default)]
+pub struct RunRecord {
+    /// The model's name: a directory or a repository. Names the folder of the files.
+    pub model_name: String,
+    /// `billon`, or the kind of server that was asked.
+    pub model_source: String,
+    /// What the model was opened with; the harness's `model_args`.
+    pub model_args: Map<String, Value>,
+    /// More keys of the harness's `config`: `model_num_parameters`, `model_dtype`, `batch_size`, `device`,
+    /// `limit`, `gen_kwargs`, ...
+    pub config: Map<String, Value>,
+    /// More keys of the top level: `tokenizer_pad_token` and its kin as `[text, id]`, `eot_token_id`,
+    /// `max_length`, ...
+    pub environment: Map<String, Value>,
+    /// SHA-256 of the weights, adapters included.
+    pub weights_hash: Option<String>,
+    /// SHA-256 of the tokenizer.
+    pub tokenizer_hash: Option<String>,
+    /// The chat template's text, where one was applied.
+    pub chat_template: Option<String>,
+    /// The system instruction.
+    pub system_instruction: Option<String>,
+    /// Whether shots were turns of the conversation; `None` without a template.
+    pub fewshot_as_multiturn: Option<bool>,
+    /// Seed of the few-shot sampler.
+    pub fewshot_seed: u64,
+    /// Seed of the bootstrap.
+    pub seed: u64,
+    /// Seconds since 1970 at the start.
+    pub started: f64,
+    /// Seconds the evaluation took.
+    pub elapsed: f64,
+    /// Tasks in the order of the table.
+    pub tasks: Vec<TaskRecord>,
+    /// Groups, inner ones before outer ones.
+    pub groups: Vec<GroupRecord>,
+}
+
+/// One task of a run.
+#[derive(Debug, Clone)]
+pub struct TaskRecord {
+    /// Its name.
+    pub name: String,
+    /// `task_alias`.
+    pub alias: Option<String>,
+    /// `metadata.version`.
+    pub version: Value,
+    /// Shots in every prompt.
+    pub num_fewshot: usize,
+    /// The task file's keys, with `output_type`.
+    pub config: Map<String, Value>,
+    /// `seen`, `unseen` or `general`.
+    pub role: Option<String>,
+    /// The protocol's name.
+    pub protocol: Option<String>,
+    /// Documents of the split before `--limit`.
+    pub documents: usize,
+    /// Prompts that were cut to the model's length.
+    pub truncated: usize,
+    /// Further warnings with their counts; those of the scores are added.
+    pub warnings: std::collections::BTreeMap<String, usize>,
+    /// The scores.
+    pub scores: TaskScores,
+    /// One entry a document, in the order of the scores.
+    pub samples: Vec<SampleRecord>,
+}
+
+/// One document of a task.
+#[derive(Debug, Clone)]
+pub struct SampleRecord {
+    /// Its place in the split.
+    pub doc_id: usize,
+    /// The document.
+    pub doc: Value,
+    /// What the task file's target rendered to: a text, an index or a list.
+    pub target: Value,
+    /// Prompt and continuation (or generation arguments) of every request, in order.
+    pub arguments: Vec<(String, Value)>,
+    /// The answer.
+    pub outcome: Outcome,
+}
+
+/// A group of tasks with a mean.
+#[derive(Debug, Clone)]
+pub struct GroupRecord {
+    /// Its name.
+    pub name: String,
+    /// `group_alias`.
+    pub alias: Option<String>,
+    /// `metadata.version`.
+    pub version: Value,
+    /// Names of its tasks and groups.
+    pub children: Vec<String>,
+    /// Names of all tasks below it.
+    pub tasks: Vec<String>,
+    /// `aggregate_metric_list`.
+    pub metrics: Vec<GroupMetric>,
+}
+
+/// One entry of `aggregate_metric_list`.
+#[derive(Debug, Clone)]
+pub struct GroupMetric {
+    /// Metric name.
+    pub metric: String,
+    /// Weighted by documents, or plain.
+    pub weight_by_size: bool,
+    /// Slots; `None` takes all that occur.
+    pub slots: Option<Vec<String>>,
+}

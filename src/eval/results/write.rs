@@ -1,0 +1,317 @@
+//! Writing results so that the harness's readers accept them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::python;
+use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord};
+use crate::checkpoint::writer::{WriteError, publish_file};
+use crate::eval::interval::{Estimate, Part, group};
+use crate::eval::outcome::Outcome;
+use crate::eval::scoring::{DocumentScores, SlotScores};
+
+/// The files of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// `results_<time>.json`.
+    pub results: PathBuf,
+    /// One samples file a task.
+    pub samples: Vec<PathBuf>,
+}
+
+/// The present time as the harness writes it into file names.
+#[must_use]
+pub fn stamp() -> String {
+    jiff::Zoned::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
+}
+
+/// Publishes a run below `out`: into a folder named after the model, or beside `out` when that ends in
+/// `.json`. Samples come first, so that a results file never lacks them.
+///
+/// # Errors
+/// What the operating system says; each file is there whole or not at all.
+pub fn write(out: &Path, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
+    let (folder, results) = if out.extension().is_some_and(|extension| extension == "json") {
+        let stem = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        (out.parent().map(Path::to_path_buf).unwrap_or_default(), format!("{stem}_{stamp}.json"))
+    } else {
+        (out.join(sanitise(&record.model_name)), format!("results_{stamp}.json"))
+    };
+    let mut samples = Vec::new();
+    for task in &record.tasks {
+        let path = folder.join(format!("samples_{}_{stamp}.jsonl", task.name));
+        let mut text = String::new();
+        for line in sample_lines(task) {
+            text.push_str(&line.to_string());
+            text.push('\n');
+        }
+        publish_file(&path, text.as_bytes())?;
+        samples.push(path);
+    }
+    let results = folder.join(results);
+    let mut text = serde_json::to_string_pretty(&results_json(record)).unwrap_or_default();
+    text.push('\n');
+    publish_file(&results, text.as_bytes())?;
+    Ok(Written { results, samples })
+}
+
+/// A model's name as a folder's: runs of path characters become two underscores.
+#[must_use]
+pub fn sanitise(name: &str) -> String {
+    let mut out = String::new();
+    let mut running = false;
+    for c in name.chars() {
+        let special = "\"<>:/|\\?*[]".contains(c);
+        if !special {
+            out.push(c);
+        } else if !running {
+            out.push_str("__");
+        }
+        running = special;
+    }
+    out
+}
+
+/// The results file.
+#[must_use]
+pub fn results_json(record: &RunRecord) -> Value {
+    let mut results = Map::new();
+    let mut own = Map::new();
+    for task in &record.tasks {
+        results.insert(task.name.clone(), task_json(task));
+        own.insert(task.name.clone(), own_json(task));
+    }
+    let mut groups = Map::new();
+    for record_group in &record.groups {
+        let value = group_json(record_group, record);
+        if !record_group.metrics.is_empty() {
+            groups.insert(record_group.name.clone(), value.clone());
+        }
+        results.insert(record_group.name.clone(), value);
+    }
+    let tasks = |value: &dyn Fn(&TaskRecord) -> Value| -> Map<String, Value> {
+        record.tasks.iter().map(|task| (task.name.clone(), value(task))).collect()
+    };
+    let mut top = Map::new();
+    top.insert("results".into(), results.into());
+    if !groups.is_empty() {
+        top.insert("groups".into(), groups.into());
+    }
+    let subtasks: Map<String, Value> =
+        record.groups.iter().map(|group| (group.name.clone(), json!(group.children))).collect();
+    top.insert("group_subtasks".into(), subtasks.into());
+    top.insert("configs".into(), tasks(&|task| task.config.clone().into()).into());
+    let mut versions = tasks(&|task| task.version.clone());
+    versions.extend(record.groups.iter().map(|group| (group.name.clone(), group.version.clone())));
+    top.insert("versions".into(), versions.into());
+    top.insert("n-shot".into(), tasks(&|task| task.num_fewshot.into()).into());
+    top.insert("higher_is_better".into(), higher_is_better(record).into());
+    let count = |task: &TaskRecord| json!({"original": task.documents, "effective": task.samples.len()});
+    top.insert("n-samples".into(), tasks(&count).into());
+    top.insert("config".into(), config_json(record).into());
+    top.insert("git_hash".into(), Value::Null);
+    top.insert("date".into(), json!(record.started));
+    for key in ["pretty_env_info", "transformers_version", "lm_eval_version", "upper_git_hash"] {
+        top.insert(key.into(), Value::Null);
+    }
+    top.extend(record.environment.clone());
+    top.insert("task_hashes".into(), tasks(&|task| task_hash(task).into()).into());
+    top.insert("model_source".into(), json!(record.model_source));
+    top.insert("model_name".into(), json!(record.model_name));
+    top.insert("model_name_sanitized".into(), json!(sanitise(&record.model_name)));
+    let sha = |text: &Option<String>| json!(text.as_deref().map(python::hash));
+    top.insert("system_instruction".into(), json!(record.system_instruction));
+    top.insert("system_instruction_sha".into(), sha(&record.system_instruction));
+    top.insert("fewshot_as_multiturn".into(), json!(record.fewshot_as_multiturn));
+    top.insert("chat_template".into(), json!(record.chat_template));
+    top.insert("chat_template_sha".into(), sha(&record.chat_template));
+    top.insert("total_evaluation_time_seconds".into(), json!(python::float(record.elapsed)));
+    let billon = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "seed": record.seed,
+        "weights_sha256": record.weights_hash,
+        "tokenizer_sha256": record.tokenizer_hash,
+        "tasks": own,
+    });
+    top.insert("billon".into(), billon);
+    top.into()
+}
+
+fn config_json(record: &RunRecord) -> Map<String, Value> {
+    let mut config = Map::new();
+    config.insert("model".into(), json!(record.model_source));
+    config.insert("model_args".into(), record.model_args.clone().into());
+    for key in ["batch_size", "device", "use_cache", "limit", "gen_kwargs"] {
+        config.insert(key.into(), Value::Null);
+    }
+    config.insert("batch_sizes".into(), json!([]));
+    config.extend(record.config.clone());
+    config.insert("fewshot_seed".into(), record.fewshot_seed.into());
+    config
+}
+
+fn higher_is_better(record: &RunRecord) -> Map<String, Value> {
+    let mut map = Map::new();
+    for task in &record.tasks {
+        let metrics: Map<String, Value> =
+            task.scores.metrics.iter().map(|m| (m.metric.clone(), m.higher_is_better.into())).collect();
+        map.insert(task.name.clone(), metrics.into());
+    }
+    for group in &record.groups {
+        let mut metrics: Map<String, Value> = Map::new();
+        for task in record.tasks.iter().filter(|task| group.tasks.contains(&task.name)) {
+            for metric in &task.scores.metrics {
+                let value = json!(metric.higher_is_better);
+                let entry = metrics.entry(metric.metric.clone()).or_insert_with(|| value.clone());
+                if *entry != value {
+                    *entry = Value::Null;
+                }
+            }
+        }
+        map.insert(group.name.clone(), metrics.into());
+    }
+    map
+}
+
+fn number(x: Option<f64>) -> Value {
+    // JSON has no NaN; the harness's own word for "no number" is this.
+    x.filter(|x| x.is_finite()).map_or_else(|| json!("N/A"), |x| json!(x))
+}
+
+fn task_json(task: &TaskRecord) -> Value {
+    let mut map = Map::new();
+    map.insert("name".into(), json!(task.name));
+    map.insert("alias".into(), json!(task.alias.as_ref().unwrap_or(&task.name)));
+    map.insert("sample_len".into(), json!(task.samples.len()));
+    for score in &task.scores.metrics {
+        map.insert(score.key(), number(Some(score.estimate.value)));
+        map.insert(format!("{}_stderr,{}", score.metric, score.slot), number(score.estimate.stderr));
+    }
+    map.into()
+}
+
+fn own_json(task: &TaskRecord) -> Value {
+    let mut warnings = task.warnings.clone();
+    for (text, count) in &task.scores.warnings {
+        *warnings.entry(text.clone()).or_insert(0) += count;
+    }
+    let intervals: Map<String, Value> =
+        task.scores.metrics.iter().map(|score| (score.key(), json!(score.estimate.interval))).collect();
+    json!({
+        "protocol": task.protocol,
+        "role": task.role,
+        "truncated": task.truncated,
+        "warnings": warnings,
+        "intervals": intervals,
+    })
+}
+
+fn group_json(record_group: &GroupRecord, record: &RunRecord) -> Value {
+    let tasks: Vec<&TaskRecord> = record.tasks.iter().filter(|task| record_group.tasks.contains(&task.name)).collect();
+    let mut map = Map::new();
+    map.insert("alias".into(), json!(record_group.alias.as_ref().unwrap_or(&record_group.name)));
+    map.insert("name".into(), json!(record_group.name));
+    if record_group.metrics.is_empty() {
+        return map.into();
+    }
+    let documents = |tasks: &[&TaskRecord]| tasks.iter().map(|task| task.samples.len()).sum::<usize>();
+    map.insert("sample_len".into(), json!(documents(&tasks)));
+    let mut counts = Map::new();
+    for GroupMetric { metric, weight_by_size, slots } in &record_group.metrics {
+        let found: BTreeSet<&str> = tasks
+            .iter()
+            .flat_map(|task| &task.scores.metrics)
+            .filter(|score| score.metric == *metric)
+            .map(|score| score.slot.as_str())
+            .collect();
+        let slots: Vec<String> = slots.clone().unwrap_or_else(|| found.iter().map(|s| (*s).to_owned()).collect());
+        for slot in slots {
+            let parts: Vec<Part> = tasks
+                .iter()
+                .filter_map(|task| {
+                    let score = task.scores.metrics.iter().find(|s| s.metric == *metric && s.slot == slot)?;
+                    let Estimate { value, stderr, .. } = score.estimate;
+                    Some(Part { value, stderr, documents: task.samples.len() as u64 })
+                })
+                .collect();
+            if let Some(mean) = group(&parts, *weight_by_size) {
+                map.insert(format!("{metric},{slot}"), number(Some(mean.value)));
+                map.insert(format!("{metric}_stderr,{slot}"), number(mean.stderr));
+                counts.insert(format!("{metric},{slot}"), json!(mean.documents));
+            }
+        }
+    }
+    map.insert("sample_count".into(), counts.into());
+    map.into()
+}
+
+/// The three hashes of a sample, as the harness makes them.
+#[must_use]
+pub fn sample_hashes(sample: &SampleRecord) -> [String; 3] {
+    let prompt = sample.arguments.first().map_or("", |(context, _)| context.as_str());
+    [python::document_hash(&sample.doc), python::hash(prompt), python::hash(&python::str(&sample.target))]
+}
+
+/// The hash of a task: of the hashes of all its samples, once a filter slot.
+#[must_use]
+pub fn task_hash(task: &TaskRecord) -> String {
+    let once: String = task.samples.iter().flat_map(sample_hashes).collect();
+    python::hash(&once.repeat(task.scores.slots.len().max(1)))
+}
+
+/// The lines of a task's samples file: every filter slot in turn, all documents of each.
+pub fn sample_lines(task: &TaskRecord) -> impl Iterator<Item = Value> + '_ {
+    task.scores.slots.iter().flat_map(move |slot| {
+        task.samples.iter().zip(&slot.documents).map(move |(sample, document)| sample_json(sample, slot, document))
+    })
+}
+
+fn sample_json(sample: &SampleRecord, slot: &SlotScores, document: &DocumentScores) -> Value {
+    let score = |score: &crate::eval::language_model::Score| {
+        json!([python::float(score.logprob), if score.is_greedy { "True" } else { "False" }])
+    };
+    let (responses, filtered): (Vec<Value>, Vec<Value>) = match &sample.outcome {
+        Outcome::Choice { scores, .. } => scores.iter().map(|s| (json!([score(s)]), score(s))).unzip(),
+        Outcome::Continuation { score: s } => (vec![json!([score(s)])], vec![score(s)]),
+        Outcome::Rolling { logprob, .. } => {
+            let text = python::float(*logprob);
+            (vec![json!([text])], vec![json!(text)])
+        }
+        Outcome::Text { responses, .. } => {
+            (vec![json!(responses)], vec![stringed(document.response.as_ref().unwrap_or(&Value::Null))])
+        }
+    };
+    let arguments: Map<String, Value> = sample
+        .arguments
+        .iter()
+        .enumerate()
+        .map(|(index, (first, second))| (format!("gen_args_{index}"), json!({"arg_0": first, "arg_1": second})))
+        .collect();
+    let [doc_hash, prompt_hash, target_hash] = sample_hashes(sample);
+    let mut line = Map::new();
+    line.insert("doc_id".into(), json!(sample.doc_id));
+    line.insert("doc".into(), sample.doc.clone());
+    line.insert("target".into(), json!(python::str(&sample.target)));
+    line.insert("arguments".into(), arguments.into());
+    line.insert("resps".into(), responses.into());
+    line.insert("filtered_resps".into(), filtered.into());
+    line.insert("filter".into(), json!(slot.slot));
+    line.insert("metrics".into(), document.values.iter().map(|(metric, _)| json!(metric)).collect());
+    line.insert("doc_hash".into(), json!(doc_hash));
+    line.insert("prompt_hash".into(), json!(prompt_hash));
+    line.insert("target_hash".into(), json!(target_hash));
+    for (metric, value) in &document.values {
+        line.insert(metric.clone(), value.to_json());
+    }
+    line.into()
+}
+
+/// Nested lists of texts, as the harness makes of anything it filters.
+fn stringed(value: &Value) -> Value {
+    match value {
+        Value::Array(list) => list.iter().map(stringed).collect(),
+        other => json!(python::str(other)),
+    }
+}
