@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use regex::Regex;
 
@@ -85,8 +85,15 @@ pub fn regex_replace(
     value: String,
     pattern: String,
     replacement: String,
-    count: Option<usize>,
+    further: Rest<Value>,
 ) -> Result<String, Error> {
+    let mut count = 0;
+    for argument in further.iter() {
+        count = match argument.as_usize() {
+            Some(count) => count,
+            None => Kwargs::try_from(argument.clone())?.get::<Option<usize>>("count")?.unwrap_or(0),
+        };
+    }
     let known = PATTERNS.lock().ok().and_then(|patterns| patterns.get(&pattern).cloned());
     let regex = match known {
         Some(regex) => regex,
@@ -99,7 +106,7 @@ pub fn regex_replace(
             regex
         }
     };
-    Ok(regex.replacen(&value, count.unwrap_or(0), expansion(&replacement)).into_owned())
+    Ok(regex.replacen(&value, count, expansion(&replacement)).into_owned())
 }
 
 /// Python's `\1` and `\g<name>` as the regex crate's `${1}` and `${name}`.
