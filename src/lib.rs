@@ -13,6 +13,7 @@ pub mod rng;
 
 pub mod checkpoint;
 pub mod hub;
+pub mod jinja;
 pub mod yaml;
 
 pub mod arch;

@@ -1,1 +1,16 @@
 //! A model's tokenizer and chat template.
+//!
+//! [`Tokenizer`] reads `tokenizer.json` and what stands beside it: special tokens and chat
+//! templates. [`pair`] splits a context and its continuation into tokens by the harness's rule,
+//! [`chat`] renders conversations byte for byte as transformers does.
+
+pub mod chat;
+mod encoder;
+mod error;
+pub mod pair;
+mod special_tokens;
+
+pub use chat::{ChatTemplate, Message};
+pub use encoder::Tokenizer;
+pub use error::TokenizerError;
+pub use special_tokens::SpecialTokens;

@@ -192,7 +192,15 @@ impl Builder {
                 }
                 return Some(node.clone());
             }
-            Event::Scalar(text, style, anchor, _) => {
+            Event::Scalar(text, style, anchor, tag) => {
+                if let Some(tag) = tag.filter(|tag| tag.handle == "!") {
+                    if tag.suffix == "function" {
+                        let help = "billon never runs Python: write a template, or prepare the data beforehand";
+                        diagnostics.error_help(span, format!("`!function {text}` names Python code"), help);
+                    } else {
+                        diagnostics.error(span, format!("unknown tag `!{}`", tag.suffix));
+                    }
+                }
                 let quoted = style != ScalarStyle::Plain;
                 let null = !quoted && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 (if null { Kind::Null } else { Kind::Scalar { text: text.into_owned(), quoted } }, anchor)

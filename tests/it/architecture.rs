@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// What may use what: a module may name those of lower rank.
 const RANKS: &[(u32, &[&str])] = &[
     (1, &["error", "event", "dtype", "rng"]),
-    (2, &["checkpoint", "hub", "yaml"]),
+    (2, &["checkpoint", "hub", "jinja", "yaml"]),
     (3, &["arch", "backend", "tokenizer"]),
     (4, &["recipe", "task"]),
     (5, &["merge", "model"]),

@@ -1,0 +1,178 @@
+//! A minijinja environment that behaves as Jinja2 does in Python.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use minijinja::value::{Kwargs, Rest, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+use regex::Regex;
+
+use super::python::{self, JsonLayout};
+
+/// An environment without templates: Python's printing and methods, `tojson` as `json.dumps`, no
+/// escaping. White space and undefined values are the caller's choice.
+#[must_use]
+pub fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_formatter(|out, _, value| out.write_str(&python::text(value)).map_err(Error::from));
+    environment.set_unknown_method_callback(method);
+    environment.add_filter("tojson", tojson);
+    environment.add_filter("string", |value: &Value| python::text(value));
+    environment
+}
+
+/// Python's methods: those of the contributed set, and the few it lacks.
+fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    match (name, value.kind(), arguments) {
+        ("index", ValueKind::Seq, [wanted]) => {
+            let place = value.try_iter()?.position(|item| item == *wanted);
+            place.map(Value::from).ok_or_else(|| invalid(format!("{} is not in the list", python::repr(wanted))))
+        }
+        ("index", ValueKind::String, [wanted]) => {
+            let (Some(text), Some(wanted)) = (value.as_str(), wanted.as_str()) else {
+                return Err(invalid("`index` of a string takes a string".to_owned()));
+            };
+            let place = text.find(wanted).map(|at| text.get(..at).map_or(0, |head| head.chars().count()));
+            place.map(Value::from).ok_or_else(|| invalid("substring not found".to_owned()))
+        }
+        ("removeprefix", ValueKind::String, [affix]) => {
+            Ok(strip_affix(value, affix, |text, affix| text.strip_prefix(affix)))
+        }
+        ("removesuffix", ValueKind::String, [affix]) => {
+            Ok(strip_affix(value, affix, |text, affix| text.strip_suffix(affix)))
+        }
+        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments),
+    }
+}
+
+fn strip_affix(value: &Value, affix: &Value, strip: for<'a> fn(&'a str, &str) -> Option<&'a str>) -> Value {
+    let (text, affix) = (value.as_str().unwrap_or_default(), affix.as_str().unwrap_or_default());
+    Value::from(strip(text, affix).unwrap_or(text))
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidOperation, message)
+}
+
+/// `json.dumps`, with the arguments that chat templates pass; nothing is escaped for HTML.
+fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
+    let indent: Option<Value> = options.get("indent")?;
+    let separators: Option<Vec<String>> = options.get("separators")?;
+    let layout = JsonLayout {
+        indent: indent.filter(|i| !i.is_none()).map(|i| match i.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(i.as_usize().unwrap_or(0).min(64)),
+        }),
+        separators: match separators.as_deref() {
+            Some([item, key]) => Some((item.clone(), key.clone())),
+            _ => None,
+        },
+        ensure_ascii: options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+    };
+    options.assert_all_used()?;
+    Ok(Value::from(python::json_dumps(value, &layout)))
+}
+
+static PATTERNS: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
+
+/// The harness's `regex_replace` filter: `re.sub(pattern, repl, value, count)`.
+///
+/// # Errors
+/// A pattern that the regex engine does not know: look-around and back-references, mostly.
+pub fn regex_replace(
+    value: String,
+    pattern: String,
+    replacement: String,
+    further: Rest<Value>,
+) -> Result<String, Error> {
+    let mut count = 0;
+    for argument in further.iter() {
+        count = match argument.as_usize() {
+            Some(count) => count,
+            None => Kwargs::try_from(argument.clone())?.get::<Option<usize>>("count")?.unwrap_or(0),
+        };
+    }
+    let known = PATTERNS.lock().ok().and_then(|patterns| patterns.get(&pattern).cloned());
+    let regex = match known {
+        Some(regex) => regex,
+        None => {
+            let regex = Regex::new(&pattern)
+                .map_err(|e| invalid(format!("regex_replace: pattern `{pattern}` is not supported: {e}")))?;
+            if let Ok(mut patterns) = PATTERNS.lock() {
+                patterns.insert(pattern, regex.clone());
+            }
+            regex
+        }
+    };
+    Ok(regex.replacen(&value, count, expansion(&replacement)).into_owned())
+}
+
+/// Python's `\1` and `\g<name>` as the regex crate's `${1}` and `${name}`.
+fn expansion(replacement: &str) -> String {
+    let mut out = String::new();
+    let mut chars = replacement.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek().copied()) {
+            ('$', _) => out.push_str("$$"),
+            ('\\', Some(digit)) if digit.is_ascii_digit() => {
+                let mut name = String::new();
+                while let Some(digit) = chars.next_if(char::is_ascii_digit) {
+                    name.push(digit);
+                }
+                out.push_str(&format!("${{{name}}}"));
+            }
+            ('\\', Some('g')) => {
+                chars.next();
+                let name: String = chars.by_ref().skip_while(|c| *c == '<').take_while(|c| *c != '>').collect();
+                out.push_str(&format!("${{{name}}}"));
+            }
+            ('\\', Some(next)) => {
+                chars.next();
+                match next {
+                    'n' => out.push('\n'),
+                    't' => out.push('\t'),
+                    'r' => out.push('\r'),
+                    '\\' => out.push('\\'),
+                    other => {
+                        out.push('\\');
+                        out.push(other);
+                    }
+                }
+            }
+            (c, _) => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minijinja::context;
+
+    #[test]
+    fn templates_print_and_call_as_in_python() {
+        let mut environment = environment();
+        environment.add_filter("regex_replace", regex_replace);
+        for (template, expected) in [
+            ("{{ x }}|{{ none }}|{{ y }}", "['a', True]|None|"),
+            ("{{ [3, 4].index(4) }}{{ 'élan'.index('an') }}", "12"),
+            ("{{ 'a-b'.split('-') }}{{ ' a '.strip() }}", "['a', 'b']a"),
+            ("{{ {'b': 1, 'a': '<é>'} | tojson }}", r#"{"b": 1, "a": "<é>"}"#),
+            ("{{ [1] | tojson(indent=2) }}", "[\n  1\n]"),
+            ("{{ 'aXbX' | regex_replace('([A-Z])', '<\\\\1$>') }}", "a<X$>b<X$>"),
+            ("{{ 'aaa' | regex_replace('a', 'b', count=1) }}", "baa"),
+            ("{{ 1.0 }} {{ 7 // 2 }} {{ 'x' * 3 }}", "1.0 3 xxx"),
+        ] {
+            assert_eq!(
+                environment.render_str(template, context! { x => vec![Value::from("a"), Value::from(true)] }).unwrap(),
+                expected,
+                "{template}"
+            );
+        }
+        assert!(environment.render_str("{{ [1].index(2) }}", ()).is_err());
+        assert!(environment.render_str("{{ 'a' | regex_replace('(?=a)', '') }}", ()).is_err());
+    }
+}

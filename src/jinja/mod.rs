@@ -1,0 +1,12 @@
+//! Jinja2 as Python programs use it.
+//!
+//! Chat templates and task files were written for Jinja2 inside Python, where `{{ true }}` prints
+//! `True` and a list prints as its `repr`. [`environment`] is a minijinja environment that prints so
+//! and knows the usual methods; [`python`] holds the printing, [`literal`] the way back
+//! (`ast.literal_eval`).
+
+mod environment;
+pub mod literal;
+pub mod python;
+
+pub use environment::{environment, regex_replace};

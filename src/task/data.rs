@@ -1,0 +1,249 @@
+//! A task with its documents.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::config::{DataFormat, TaskConfig};
+use super::csv;
+use super::error::TaskError;
+use super::template::Templates;
+
+/// A record of a data set.
+pub(super) type Doc = Map<String, Value>;
+
+/// The rows of a split, all with the same columns; what a row lacks is null.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Split {
+    pub columns: Vec<String>,
+    pub rows: Vec<Doc>,
+}
+
+/// A task whose documents have been read.
+#[derive(Debug)]
+pub struct Task {
+    config: TaskConfig,
+    pub(super) templates: Templates,
+    pub(super) evaluation: Split,
+    /// The few-shot pool, with its indices applied.
+    pub(super) pool: Vec<Doc>,
+    warnings: Vec<String>,
+}
+
+impl Task {
+    /// Reads the documents of a task: those to evaluate, and those to show as examples.
+    ///
+    /// Data files are looked up in `data_dir`, then beside the task file, then in the current
+    /// directory, unless they are absolute.
+    ///
+    /// # Errors
+    /// A missing or empty file, or a row that is no record, with its line.
+    pub fn open(config: TaskConfig, data_dir: Option<&Path>) -> Result<Self, TaskError> {
+        let templates = Templates::compile(&config)?;
+        let split = config.evaluation_split().map(str::to_owned).unwrap_or_default();
+        let evaluation = read_split(&config, &split, data_dir)?;
+        let mut warnings = Vec::new();
+        let repeats = repeated_ids(&evaluation.rows);
+        if repeats > 0 {
+            warnings.push(format!("task `{}`: {repeats} documents of split `{split}` repeat an id", config.name));
+        }
+        let pool = fewshot_pool(&config, &split, &evaluation, data_dir)?;
+        Ok(Self { config, templates, evaluation, pool, warnings })
+    }
+
+    /// What the task file says.
+    #[must_use]
+    pub fn config(&self) -> &TaskConfig {
+        &self.config
+    }
+
+    /// The documents to evaluate.
+    #[must_use]
+    pub fn documents(&self) -> &[Map<String, Value>] {
+        &self.evaluation.rows
+    }
+
+    /// Documents that can be shown as examples.
+    #[must_use]
+    pub fn fewshot_documents(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// Oddities of the data, counted.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+/// The few-shot split, else inline samples, else training, validation or test, as in the harness.
+///
+/// A pool that nobody named may be missing: then there is none, which only matters with shots.
+fn fewshot_pool(
+    config: &TaskConfig,
+    evaluated: &str,
+    evaluation: &Split,
+    data_dir: Option<&Path>,
+) -> Result<Vec<Doc>, TaskError> {
+    let wanted = config.num_fewshot.is_some_and(|n| n > 0);
+    let rows = if let (None, Some(samples)) = (&config.fewshot.split, &config.fewshot.samples) {
+        samples.clone()
+    } else {
+        let named = config.fewshot.split.as_deref();
+        let split = named.or(config.training_split.as_deref()).or(config.validation_split.as_deref());
+        let split = split.or(config.test_split.as_deref()).unwrap_or_default();
+        if split == evaluated {
+            evaluation.rows.clone()
+        } else {
+            match read_split(config, split, data_dir) {
+                Ok(split) => split.rows,
+                Err(TaskError::NoDataFile { .. } | TaskError::NoSplit { .. }) if !wanted => Vec::new(),
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let Some(indices) = &config.fewshot.indices else { return Ok(rows) };
+    let chosen: Option<Vec<Doc>> = indices.iter().map(|i| rows.get(*i).cloned()).collect();
+    chosen.ok_or_else(|| TaskError::Settings {
+        task: config.name.clone(),
+        message: format!("`fewshot_indices` go beyond the {} documents of the few-shot split", rows.len()),
+    })
+}
+
+fn repeated_ids(rows: &[Doc]) -> usize {
+    let mut seen = BTreeSet::new();
+    rows.iter().filter_map(|row| row.get("id")).filter(|id| !seen.insert(id.to_string())).count()
+}
+
+fn read_split(config: &TaskConfig, split: &str, data_dir: Option<&Path>) -> Result<Split, TaskError> {
+    let Some(files) = config.data_files.get(split) else {
+        return Err(TaskError::NoSplit {
+            task: config.name.clone(),
+            split: split.to_owned(),
+            known: config.data_files.keys().cloned().collect(),
+        });
+    };
+    let mut rows = Vec::new();
+    for file in files {
+        let path = locate(config, split, file, data_dir)?;
+        rows.extend(read_file(&path, config.format)?);
+    }
+    let mut columns: Vec<String> = Vec::new();
+    let mut known = BTreeSet::new();
+    for row in &rows {
+        for key in row.keys() {
+            if !known.contains(key) {
+                known.insert(key.clone());
+                columns.push(key.clone());
+            }
+        }
+    }
+    if rows.iter().any(|row| row.len() != columns.len()) {
+        for row in &mut rows {
+            let mut whole = Doc::new();
+            for column in &columns {
+                whole.insert(column.clone(), row.remove(column).unwrap_or(Value::Null));
+            }
+            *row = whole;
+        }
+    }
+    Ok(Split { columns, rows })
+}
+
+fn locate(config: &TaskConfig, split: &str, file: &str, data_dir: Option<&Path>) -> Result<PathBuf, TaskError> {
+    let path = Path::new(file);
+    let mut places = Vec::new();
+    if path.is_absolute() {
+        places.push(path.to_owned());
+    } else {
+        places.extend(data_dir.map(|dir| dir.join(path)));
+        places.extend(config.folder.as_ref().map(|dir| dir.join(path)));
+        places.push(path.to_owned());
+    }
+    match places.iter().find(|place| place.is_file()) {
+        Some(place) => Ok(place.clone()),
+        None => Err(TaskError::NoDataFile {
+            task: config.name.clone(),
+            split: split.to_owned(),
+            file: file.to_owned(),
+            places,
+            data_dir: data_dir.is_some(),
+        }),
+    }
+}
+
+/// The records of a data file.
+///
+/// # Errors
+/// A row that can't be read, with its line; a file without rows.
+fn read_file(path: &Path, format: DataFormat) -> Result<Vec<Doc>, TaskError> {
+    #[cfg(feature = "parquet")]
+    if format == DataFormat::Parquet {
+        let rows = super::parquet_rows::read(path)?;
+        return if rows.is_empty() { Err(TaskError::Empty { path: path.into() }) } else { Ok(rows) };
+    }
+    if format == DataFormat::Parquet {
+        return Err(TaskError::NoParquet { path: path.into() });
+    }
+    let bytes = std::fs::read(path).map_err(|source| TaskError::Io { path: path.into(), source })?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+        let message = "the row is not UTF-8 (convert the file, for example with iconv)".to_owned();
+        TaskError::Row { path: path.into(), line, message }
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let fault = |line: usize, message: String| TaskError::Row { path: path.into(), line, message };
+    let rows = match format {
+        DataFormat::Csv => {
+            let rows = csv::rows(text).map_err(|(line, message)| fault(line, message))?;
+            rows.into_iter().map(|(_, row)| row).collect()
+        }
+        _ if text.trim_start().starts_with('[') => {
+            let values: Vec<Value> = serde_json::from_str(text).map_err(|e| fault(e.line(), e.to_string()))?;
+            let record = |(i, value)| match value {
+                Value::Object(row) => Ok(row),
+                _ => Err(fault(1, format!("item {i} of the list is no object"))),
+            };
+            values.into_iter().enumerate().map(record).collect::<Result<Vec<Doc>, _>>()?
+        }
+        _ => {
+            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+            let record = |(i, line): (usize, &str)| match serde_json::from_str(line) {
+                Ok(Value::Object(row)) => Ok(row),
+                Ok(_) => Err(fault(i + 1, "the row is no JSON object".to_owned())),
+                Err(error) => Err(fault(i + 1, format!("the row is not valid JSON: {error}"))),
+            };
+            lines.map(record).collect::<Result<Vec<Doc>, _>>()?
+        }
+    };
+    if rows.is_empty() { Err(TaskError::Empty { path: path.into() }) } else { Ok(rows) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Result<Vec<Doc>, TaskError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.jsonl");
+        std::fs::write(&path, text).unwrap();
+        read_file(&path, DataFormat::Json)
+    }
+
+    #[test]
+    fn rows_are_read_or_refused_with_their_line() {
+        assert_eq!(read(b"{\"a\": 1}\n\n{\"a\": 2}\n").unwrap().len(), 2);
+        assert_eq!(read(b"[{\"a\": 1}, {\"a\": 2}]").unwrap().len(), 2);
+        for (text, line) in [
+            (&b"{\"a\": 1}\n{\"a\": \n"[..], 2),
+            (b"{\"a\": 1}\n\n7\n", 3),
+            (b"{\"a\": 1}\n{\"a\": \"\xff\"}\n", 2),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(&error, TaskError::Row { line: found, .. } if *found == line), "{error}");
+        }
+        assert!(matches!(read(b"\n"), Err(TaskError::Empty { .. })));
+    }
+}

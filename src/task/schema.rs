@@ -1,0 +1,560 @@
+//! From the keys of a task file to a [`TaskConfig`].
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use super::config::{DataFormat, Field, FewShotConfig, OutputType, Protocol, Role, Sampler, TaskConfig};
+use super::file::{Entries, Entry, Files, Origin};
+use super::pyyaml::json;
+use super::spec::{FilterPipeline, FilterStep, MetricSpec};
+use crate::yaml::{Kind, Node, Span};
+
+/// Keys of a task.
+pub(super) const TASK_KEYS: &[&str] = &[
+    "task",
+    "task_alias",
+    "tag",
+    "dataset_path",
+    "dataset_name",
+    "dataset_kwargs",
+    "training_split",
+    "validation_split",
+    "test_split",
+    "fewshot_split",
+    "doc_to_text",
+    "doc_to_target",
+    "doc_to_choice",
+    "description",
+    "target_delimiter",
+    "fewshot_delimiter",
+    "fewshot_config",
+    "num_fewshot",
+    "metric_list",
+    "output_type",
+    "generation_kwargs",
+    "repeats",
+    "filter_list",
+    "should_decontaminate",
+    "doc_to_decontamination_query",
+    "gen_prefix",
+    "metadata",
+    "include",
+    "unsafe_code",
+];
+
+/// Keys of the harness that run Python or need what billon lacks.
+const REFUSED: &[(&str, &str)] = &[
+    ("custom_dataset", "runs Python"),
+    ("process_docs", "runs Python"),
+    ("process_results", "runs Python"),
+    ("class", "runs Python"),
+    ("doc_to_image", "asks about images"),
+    ("doc_to_audio", "asks about sounds"),
+    ("use_prompt", "takes its prompt from another program"),
+    ("task_list", "is an old form of `group`"),
+];
+
+const FEWSHOT_KEYS: &[&str] = &[
+    "sampler",
+    "split",
+    "samples",
+    "fewshot_indices",
+    "doc_to_text",
+    "doc_to_target",
+    "doc_to_choice",
+    "gen_prefix",
+    "target_delimiter",
+    "fewshot_delimiter",
+];
+
+/// Notes keys that are unknown or refused.
+pub(super) fn check_keys(entries: &Entries, known: &[&str], files: &mut Files) {
+    for (name, entry) in entries {
+        if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| refused == name) {
+            let help = "prepare the data and the prompt beforehand, and remove the key";
+            files.error(entry, entry.key, format!("`{name}` is not supported: it {why}"), help);
+        } else if !known.contains(&name.as_str()) {
+            if let Some(diagnostics) = files.of(entry.file) {
+                diagnostics.unknown(entry.key, "key", name, known);
+            }
+        }
+    }
+}
+
+/// Reads typed values out of a task's keys, noting what does not fit.
+struct Reader<'a> {
+    entries: &'a Entries,
+    files: &'a mut Files,
+}
+
+/// The task that the keys describe; `None` after errors were noted.
+pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Option<TaskConfig> {
+    check_keys(entries, TASK_KEYS, files);
+    let mut reader = Reader { entries, files };
+    let output_type = reader.output_type();
+    let (format, data_files) = reader.dataset();
+    let target_delimiter = reader.text("target_delimiter").unwrap_or_else(|| " ".to_owned());
+    let fewshot_delimiter = reader.text("fewshot_delimiter").unwrap_or_else(|| "\n\n".to_owned());
+    let doc_to_text = reader.field("doc_to_text");
+    let doc_to_target = reader.field("doc_to_target");
+    let doc_to_choice = reader.field("doc_to_choice");
+    let rolling = output_type == Some(OutputType::LoglikelihoodRolling);
+    reader.required("task", true);
+    reader.required("doc_to_target", true);
+    reader.required("doc_to_text", !rolling);
+    reader.required("doc_to_choice", output_type == Some(OutputType::MultipleChoice));
+    let splits = ["training_split", "validation_split", "test_split"].map(|key| reader.split(key, &data_files));
+    let [training_split, validation_split, test_split] = splits;
+    if test_split.is_none() && validation_split.is_none() {
+        reader.at_top("a task needs a `test_split` or a `validation_split`");
+    }
+    let generation_kwargs = reader.generation(output_type, &fewshot_delimiter);
+    let fewshot = reader.fewshot(&data_files, &target_delimiter, &fewshot_delimiter);
+    let metadata = match reader.json("metadata") {
+        Some(Value::Object(map)) => map,
+        Some(Value::Null) | None => Map::new(),
+        Some(other) => Map::from_iter([("_metadata".to_owned(), other)]),
+    };
+    if reader.json("unsafe_code").is_some_and(|v| v == Value::Bool(true)) {
+        reader.refuse("unsafe_code", "billon never runs code that a model wrote");
+    }
+    let protocols = reader.protocols(&metadata, output_type);
+    let role = reader.role(&metadata);
+    let metrics = reader.metrics(output_type, &metadata);
+    let filters = reader.filters();
+    let config = TaskConfig {
+        name: reader.text("task").unwrap_or_default(),
+        alias: reader.text("task_alias"),
+        tags: tags(entries, reader.files),
+        file: origin.display(),
+        folder: origin.folder(),
+        output_type: output_type?,
+        format: format?,
+        data_files,
+        training_split,
+        validation_split,
+        test_split,
+        doc_to_text: doc_to_text.or_else(|| rolling.then(|| Field::Template(String::new())))?,
+        doc_to_target: doc_to_target?,
+        doc_to_choice,
+        description: reader.text("description").unwrap_or_default(),
+        target_delimiter,
+        fewshot_delimiter,
+        gen_prefix: reader.text("gen_prefix"),
+        num_fewshot: reader.count("num_fewshot"),
+        repeats: reader.count("repeats").unwrap_or(1).max(1),
+        fewshot,
+        generation_kwargs,
+        filters,
+        metrics,
+        metadata,
+        role,
+        protocols,
+        raw: raw(entries),
+    };
+    Some(config)
+}
+
+/// The tags of a task or group.
+pub(super) fn tags(entries: &Entries, files: &mut Files) -> Vec<String> {
+    let Some(entry) = entries.get("tag") else { return Vec::new() };
+    if entry.node.kind == Kind::Null {
+        return Vec::new();
+    }
+    files.names(entry).into_iter().map(|(name, _)| name).collect()
+}
+
+/// All keys as JSON.
+fn raw(entries: &Entries) -> Map<String, Value> {
+    entries.iter().map(|(key, entry)| (key.clone(), json(&entry.node))).collect()
+}
+
+fn mapping(node: &Node) -> Option<&[(crate::yaml::Spanned<String>, Node)]> {
+    match &node.kind {
+        Kind::Mapping(entries) => Some(entries),
+        _ => None,
+    }
+}
+
+impl Reader<'_> {
+    fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key).filter(|entry| entry.node.kind != Kind::Null)
+    }
+
+    fn json(&self, key: &str) -> Option<Value> {
+        self.get(key).map(|entry| json(&entry.node))
+    }
+
+    fn fault(&mut self, key: &str, span: Option<Span>, message: impl Into<String>, help: &str) {
+        if let Some(entry) = self.entries.get(key) {
+            self.files.error(entry, span.unwrap_or(entry.node.span), message, help);
+        }
+    }
+
+    fn refuse(&mut self, key: &str, help: &str) {
+        let span = self.entries.get(key).map(|entry| entry.key);
+        self.fault(key, span, format!("`{key}` is not supported with this value"), help);
+    }
+
+    /// A problem of the whole task, shown at its first key.
+    fn at_top(&mut self, message: &str) {
+        if let Some(entry) = self.entries.get("task").or_else(|| self.entries.values().next()) {
+            self.files.error(entry, entry.key, message, "");
+        }
+    }
+
+    fn required(&mut self, key: &str, when: bool) {
+        if when && self.get(key).is_none() {
+            self.at_top(&format!("key `{key}` is missing"));
+        }
+    }
+
+    /// A string; a number or boolean counts as its Python text.
+    fn text(&mut self, key: &str) -> Option<String> {
+        match self.json(key)? {
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            other => {
+                self.fault(key, None, format!("`{key}` must be a text"), quote_hint(&other));
+                None
+            }
+        }
+    }
+
+    fn count(&mut self, key: &str) -> Option<usize> {
+        let value = self.json(key)?;
+        let count = value.as_u64().map(|n| n as usize);
+        if count.is_none() {
+            self.fault(key, None, format!("`{key}` must be a whole number, 0 or more"), "");
+        }
+        count
+    }
+
+    fn output_type(&mut self) -> Option<OutputType> {
+        let Some(name) = self.text("output_type") else { return Some(OutputType::GenerateUntil) };
+        let all = [
+            OutputType::Loglikelihood,
+            OutputType::LoglikelihoodRolling,
+            OutputType::GenerateUntil,
+            OutputType::MultipleChoice,
+        ];
+        let found = all.into_iter().find(|kind| kind.name() == name);
+        if found.is_none() {
+            let names = all.map(OutputType::name).join(", ");
+            self.fault("output_type", None, format!("unknown output type `{name}`"), &format!("known: {names}"));
+        }
+        found
+    }
+
+    fn dataset(&mut self) -> (Option<DataFormat>, IndexMap<String, Vec<String>>) {
+        let format = match self.text("dataset_path").as_deref() {
+            Some("json") => Some(DataFormat::Json),
+            Some("csv") => Some(DataFormat::Csv),
+            Some("parquet") => Some(DataFormat::Parquet),
+            Some(other) => {
+                let help = "billon reads local files: `dataset_path: json`, csv or parquet, and \
+                    `dataset_kwargs: {data_files: {test: FILE}}`";
+                self.fault("dataset_path", None, format!("data set `{other}` would have to be downloaded"), help);
+                None
+            }
+            None => {
+                self.at_top("key `dataset_path` is missing");
+                None
+            }
+        };
+        let mut files = IndexMap::new();
+        let Some(entry) = self.get("dataset_kwargs").cloned() else {
+            if format.is_some() {
+                self.at_top("key `dataset_kwargs` with `data_files` is missing");
+            }
+            return (format, files);
+        };
+        let Some(keys) = mapping(&entry.node) else {
+            self.fault("dataset_kwargs", None, "`dataset_kwargs` must be a mapping with `data_files`", "");
+            return (format, files);
+        };
+        for (key, node) in keys {
+            match (key.value.as_str(), &node.kind) {
+                ("data_files", Kind::Mapping(splits)) => {
+                    for (split, node) in splits {
+                        files.insert(split.value.clone(), self.file_names(&entry, node));
+                    }
+                }
+                ("data_files", _) => {
+                    files.insert("train".to_owned(), self.file_names(&entry, node));
+                }
+                ("trust_remote_code", _) => {}
+                (other, _) => {
+                    let message = format!("`{other}` is not supported here");
+                    self.fault("dataset_kwargs", Some(key.span), message, "known: data_files");
+                }
+            }
+        }
+        if files.is_empty() {
+            self.fault("dataset_kwargs", None, "`data_files` names no file", "");
+        }
+        (format, files)
+    }
+
+    fn file_names(&mut self, entry: &Entry, node: &Node) -> Vec<String> {
+        let names = self.files.names(&Entry { node: node.clone(), ..*entry });
+        names.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// The name of a split, which must have a data file.
+    fn split(&mut self, key: &str, files: &IndexMap<String, Vec<String>>) -> Option<String> {
+        let split = self.text(key)?;
+        if !files.is_empty() && !files.contains_key(&split) {
+            let known = files.keys().cloned().collect::<Vec<_>>().join(", ");
+            self.fault(key, None, format!("split `{split}` has no data file"), &format!("data_files has: {known}"));
+        }
+        Some(split)
+    }
+
+    fn field(&mut self, key: &str) -> Option<Field> {
+        let value = self.json(key)?;
+        self.field_of(key, None, value)
+    }
+
+    fn field_of(&mut self, key: &str, span: Option<Span>, value: Value) -> Option<Field> {
+        match value {
+            Value::String(text) => {
+                if let Err(message) = super::template::check(&text) {
+                    self.fault(key, span, format!("not a valid template: {message}"), "");
+                }
+                Some(Field::Template(text))
+            }
+            Value::Number(number) if number.is_i64() => number.as_i64().map(Field::Integer),
+            Value::Array(items) => Some(Field::List(items)),
+            Value::Object(map) => Some(Field::List(map.into_iter().map(|(_, value)| value).collect())),
+            other => {
+                self.fault(key, span, format!("`{key}` must be a text or a list"), quote_hint(&other));
+                None
+            }
+        }
+        .filter(|field| {
+            let Field::List(items) = field else { return true };
+            let odd = items.iter().find(|item| matches!(item, Value::Bool(_) | Value::Null));
+            if let Some(odd) = odd {
+                self.fault(key, span, format!("`{key}` has an item that is no text"), quote_hint(odd));
+            }
+            odd.is_none()
+        })
+    }
+
+    /// The harness's defaults: greedy, 256 tokens, the few-shot delimiter as stop.
+    fn generation(&mut self, output_type: Option<OutputType>, delimiter: &str) -> Option<Map<String, Value>> {
+        let given = match self.json("generation_kwargs") {
+            Some(Value::Object(map)) => Some(map),
+            Some(_) => {
+                self.fault("generation_kwargs", None, "`generation_kwargs` must be a mapping", "");
+                None
+            }
+            None => None,
+        };
+        if output_type != Some(OutputType::GenerateUntil) {
+            return None;
+        }
+        let until = Value::from(vec![delimiter]);
+        let Some(mut map) = given else {
+            let defaults = [
+                ("temperature", Value::from(0.0)),
+                ("do_sample", Value::Bool(false)),
+                ("max_gen_toks", Value::from(256)),
+                ("until", until),
+            ];
+            return Some(defaults.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+        };
+        if let Some(temperature) = map.get("temperature") {
+            match temperature.as_f64().or_else(|| temperature.as_str().and_then(|text| text.parse().ok())) {
+                Some(number) => _ = map.insert("temperature".to_owned(), Value::from(number)),
+                None => self.fault("generation_kwargs", None, "`temperature` must be a number", ""),
+            }
+        }
+        if !map.contains_key("until") {
+            map.insert("until".to_owned(), until);
+        }
+        Some(map)
+    }
+
+    fn fewshot(&mut self, files: &IndexMap<String, Vec<String>>, target: &str, delimiter: &str) -> FewShotConfig {
+        let mut config = FewShotConfig {
+            sampler: Sampler::Default,
+            split: self.split("fewshot_split", files),
+            samples: None,
+            indices: None,
+            doc_to_text: None,
+            doc_to_target: None,
+            doc_to_choice: None,
+            gen_prefix: self.text("gen_prefix"),
+            target_delimiter: target.to_owned(),
+            fewshot_delimiter: delimiter.to_owned(),
+        };
+        let Some(entry) = self.get("fewshot_config").cloned() else { return config };
+        let Some(keys) = mapping(&entry.node) else {
+            self.fault("fewshot_config", None, "`fewshot_config` must be a mapping", "");
+            return config;
+        };
+        for (key, node) in keys.iter().filter(|(_, node)| node.kind != Kind::Null) {
+            let (name, value, span) = (key.value.as_str(), json(node), Some(node.span));
+            let text = || value.as_str().map(str::to_owned);
+            match name {
+                "sampler" => match value.as_str() {
+                    Some("default") => config.sampler = Sampler::Default,
+                    Some("first_n") => config.sampler = Sampler::FirstN,
+                    Some("balanced") => config.sampler = Sampler::Balanced,
+                    _ => self.fault(
+                        "fewshot_config",
+                        span,
+                        "unknown sampler",
+                        "known: default, first_n, and billon's own balanced",
+                    ),
+                },
+                "split" => config.split = text(),
+                "samples" => {
+                    let samples: Option<Vec<Map<String, Value>>> =
+                        value.as_array().map(|list| list.iter().filter_map(|item| item.as_object().cloned()).collect());
+                    if samples.as_ref().map(Vec::len) != value.as_array().map(Vec::len) || samples.is_none() {
+                        self.fault("fewshot_config", span, "`samples` must be a list of documents", "");
+                    }
+                    config.samples = samples;
+                }
+                "fewshot_indices" => {
+                    let list: Option<Vec<usize>> = value
+                        .as_array()
+                        .and_then(|list| list.iter().map(|item| item.as_u64().map(|n| n as usize)).collect());
+                    if list.is_none() {
+                        self.fault("fewshot_config", span, "`fewshot_indices` must be a list of places from 0", "");
+                    }
+                    config.indices = list.filter(|list| !list.is_empty());
+                }
+                "doc_to_text" => config.doc_to_text = self.field_of("fewshot_config", span, value),
+                "doc_to_target" => config.doc_to_target = self.field_of("fewshot_config", span, value),
+                "doc_to_choice" => config.doc_to_choice = self.field_of("fewshot_config", span, value),
+                "gen_prefix" => config.gen_prefix = text(),
+                "target_delimiter" => config.target_delimiter = text().unwrap_or_default(),
+                "fewshot_delimiter" => config.fewshot_delimiter = text().unwrap_or_default(),
+                "process_docs" => {
+                    self.fault("fewshot_config", Some(key.span), "`process_docs` is not supported: it runs Python", "");
+                }
+                _ => {
+                    if let Some(diagnostics) = self.files.of(entry.file) {
+                        diagnostics.unknown(key.span, "key of `fewshot_config`", name, FEWSHOT_KEYS);
+                    }
+                }
+            }
+        }
+        config
+    }
+
+    /// `metric_list`, then `metadata.metrics`: names that the harness does not know stand there, so
+    /// that it can still read the file.
+    fn metrics(&mut self, output_type: Option<OutputType>, metadata: &Map<String, Value>) -> Vec<MetricSpec> {
+        let mut metrics = match self.json("metric_list") {
+            Some(list) => self.metric_list("metric_list", &list),
+            None => {
+                let names = output_type.map_or(&[][..], OutputType::default_metrics);
+                let list = names.iter().map(|name| Value::from(*name)).collect();
+                self.metric_list("metric_list", &Value::Array(list))
+            }
+        };
+        if let Some(own) = metadata.get("metrics") {
+            metrics.extend(self.metric_list("metadata", own));
+        }
+        metrics
+    }
+
+    fn metric_list(&mut self, key: &str, list: &Value) -> Vec<MetricSpec> {
+        let mut metrics = Vec::new();
+        for item in list.as_array().cloned().unwrap_or_default() {
+            let mut map = match item {
+                Value::Object(map) => map,
+                Value::String(name) => Map::from_iter([("metric".to_owned(), Value::String(name))]),
+                _ => Map::new(),
+            };
+            let Some(Value::String(name)) = map.shift_remove("metric") else {
+                self.fault(key, None, "an entry of the list of metrics has no `metric`", "");
+                continue;
+            };
+            if map.shift_remove("hf_evaluate") == Some(Value::Bool(true)) {
+                let help = "billon has its own metrics and downloads none";
+                self.fault(key, None, format!("metric `{name}` with `hf_evaluate` is not supported"), help);
+            }
+            let aggregation = map.shift_remove("aggregation").and_then(|v| v.as_str().map(str::to_owned));
+            let higher_is_better = map.shift_remove("higher_is_better").and_then(|v| v.as_bool());
+            metrics.push(MetricSpec { name, aggregation, higher_is_better, arguments: map });
+        }
+        if metrics.is_empty() {
+            self.fault(key, None, "the list of metrics names none", "");
+        }
+        metrics
+    }
+
+    fn filters(&mut self) -> Vec<FilterPipeline> {
+        let Some(value) = self.json("filter_list") else { return Vec::new() };
+        let mut filters = Vec::new();
+        for item in value.as_array().cloned().unwrap_or_default() {
+            let name = item.get("name").and_then(Value::as_str).map(str::to_owned);
+            let steps: Option<Vec<FilterStep>> = item.get("filter").and_then(Value::as_array).and_then(|steps| {
+                let step = |step: &Value| {
+                    let mut map = step.as_object()?.clone();
+                    let function = map.shift_remove("function")?.as_str()?.to_owned();
+                    Some(FilterStep { function, arguments: map })
+                };
+                steps.iter().map(step).collect()
+            });
+            match (name, steps) {
+                (Some(name), Some(steps)) => filters.push(FilterPipeline { name, steps }),
+                _ => {
+                    let help = "`- name: NAME` and `filter: [{function: FUNCTION, ...}]`";
+                    self.fault("filter_list", None, "an entry of `filter_list` lacks its name or its steps", help);
+                }
+            }
+        }
+        if filters.is_empty() {
+            self.fault("filter_list", None, "`filter_list` must be a list of named pipelines", "");
+        }
+        filters
+    }
+
+    fn role(&mut self, metadata: &Map<String, Value>) -> Option<Role> {
+        let name = metadata.get("role")?;
+        let found = [Role::Seen, Role::Unseen, Role::General].into_iter().find(|r| name.as_str() == Some(r.name()));
+        if found.is_none() {
+            self.fault("metadata", None, format!("unknown role {name}"), "known: seen, unseen, general");
+        }
+        found
+    }
+
+    fn protocols(&mut self, metadata: &Map<String, Value>, output_type: Option<OutputType>) -> Vec<Protocol> {
+        let choice = output_type == Some(OutputType::MultipleChoice);
+        let Some(list) = metadata.get("protocols") else {
+            return if choice { vec![Protocol::ChoiceLl] } else { Vec::new() };
+        };
+        let mut protocols = Vec::new();
+        for name in list.as_array().cloned().unwrap_or_default() {
+            let all = [Protocol::ChoiceLl, Protocol::PixiuGen, Protocol::StrictGen];
+            match all.into_iter().find(|p| name.as_str() == Some(p.name())) {
+                Some(protocol) => protocols.push(protocol),
+                None => {
+                    let help = "known: choice-ll, pixiu-gen, strict-gen";
+                    self.fault("metadata", None, format!("unknown protocol {name}"), help);
+                }
+            }
+        }
+        if !choice {
+            self.fault("metadata", None, "`protocols` is for `output_type: multiple_choice`", "");
+        } else if protocols.is_empty() {
+            self.fault("metadata", None, "`protocols` must be a list of protocols", "");
+        }
+        protocols
+    }
+}
+
+fn quote_hint(value: &Value) -> &'static str {
+    match value {
+        Value::Bool(_) => "a bare yes, no, on, off, true or false is a boolean in YAML 1.1: put it in quotes",
+        Value::Null => "put it in quotes if a word is meant",
+        _ => "",
+    }
+}

@@ -1,0 +1,233 @@
+//! Text to tokens and back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::chat::ChatTemplate;
+use super::error::TokenizerError;
+use super::special_tokens::{SpecialTokens, read_json};
+use crate::checkpoint::hash::sha256_bytes;
+
+/// The tokenizer of a model directory. Cheap to share between threads.
+#[derive(Debug)]
+pub struct Tokenizer {
+    directory: PathBuf,
+    tokenizer: tokenizers::Tokenizer,
+    special: SpecialTokens,
+    bos: Option<(String, u32)>,
+    eos: Option<(String, u32)>,
+    pad: Option<(String, u32)>,
+    templates: BTreeMap<String, String>,
+    sha256: String,
+    model_max_length: Option<usize>,
+}
+
+impl Tokenizer {
+    /// Opens the tokenizer of a Hugging Face model directory: `tokenizer.json`, and beside it
+    /// `tokenizer_config.json`, `special_tokens_map.json` and the chat templates.
+    ///
+    /// Whether a BOS token is added is what the post-processor of `tokenizer.json` does. Truncation
+    /// and padding that the file may ask for are switched off.
+    ///
+    /// # Errors
+    /// A [`TokenizerError`] naming the file and the cure.
+    pub fn open(directory: &Path) -> Result<Self, TokenizerError> {
+        let path = directory.join("tokenizer.json");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let names = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
+                let sentencepiece = names.iter().any(|name| directory.join(name).is_file());
+                return Err(TokenizerError::Missing { directory: directory.into(), sentencepiece });
+            }
+            Err(source) => return Err(TokenizerError::Io { path, source }),
+        };
+        let damaged = |message: String| TokenizerError::Damaged { path: path.clone(), message };
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| damaged(e.to_string()))?;
+        tokenizer.with_truncation(None).map_err(|e| damaged(e.to_string()))?;
+        tokenizer.with_padding(None);
+        let config = read_json(&directory.join("tokenizer_config.json"))?.unwrap_or(Value::Null);
+        let special = SpecialTokens::read(directory, &config)?;
+        let token = |role: &str| {
+            let text = special.get(role)?;
+            tokenizer.token_to_id(text).map(|id| (text.to_owned(), id))
+        };
+        let (bos, eos, pad) = (token("bos_token"), token("eos_token"), token("pad_token"));
+        Ok(Self {
+            directory: directory.into(),
+            bos,
+            eos,
+            pad,
+            templates: chat_templates(directory, &config)?,
+            sha256: sha256_bytes(&bytes),
+            // Transformers writes 1e30 where there is no limit.
+            model_max_length: config
+                .get("model_max_length")
+                .and_then(Value::as_u64)
+                .filter(|n| *n < 1 << 40)
+                .map(|n| n as usize),
+            special,
+            tokenizer,
+        })
+    }
+
+    /// The token ids of a text; with `add_special`, framed as the post-processor says.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Refused`] when the tokenizer's model can't represent the text.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
+        match self.tokenizer.encode_fast(text, add_special) {
+            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
+            Err(error) => Err(self.refused("encode a text", error.to_string())),
+        }
+    }
+
+    /// The text of token ids.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Refused`] with the decoder's message.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
+        self.tokenizer.decode(ids, skip_special).map_err(|error| self.refused("decode tokens", error.to_string()))
+    }
+
+    /// The token of an id, as the vocabulary writes it.
+    #[must_use]
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
+    /// Begin of sequence: text and id.
+    #[must_use]
+    pub fn bos(&self) -> Option<(&str, u32)> {
+        self.bos.as_ref().map(|(text, id)| (text.as_str(), *id))
+    }
+
+    /// End of sequence: text and id.
+    #[must_use]
+    pub fn eos(&self) -> Option<(&str, u32)> {
+        self.eos.as_ref().map(|(text, id)| (text.as_str(), *id))
+    }
+
+    /// Padding: text and id.
+    #[must_use]
+    pub fn pad(&self) -> Option<(&str, u32)> {
+        self.pad.as_ref().map(|(text, id)| (text.as_str(), *id))
+    }
+
+    /// What stands before an empty context: BOS, or EOS where there is no BOS.
+    #[must_use]
+    pub fn prefix(&self) -> Option<(&str, u32)> {
+        self.bos().or_else(|| self.eos())
+    }
+
+    /// All special tokens by role.
+    #[must_use]
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.special
+    }
+
+    /// Number of tokens, added ones included.
+    #[must_use]
+    pub fn vocabulary_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// `model_max_length` of `tokenizer_config.json`, where it is a limit.
+    #[must_use]
+    pub fn model_max_length(&self) -> Option<usize> {
+        self.model_max_length
+    }
+
+    /// SHA-256 of `tokenizer.json`.
+    #[must_use]
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// The model directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Names of the chat templates.
+    pub fn chat_template_names(&self) -> impl Iterator<Item = &str> {
+        self.templates.keys().map(String::as_str)
+    }
+
+    /// The chat template of a name, or the default one.
+    ///
+    /// # Errors
+    /// No template, an unknown name, several without a default, or one that does not parse.
+    pub fn chat_template(&self, name: Option<&str>) -> Result<ChatTemplate, TokenizerError> {
+        let directory = || self.directory.clone();
+        let known = || self.templates.keys().cloned().collect();
+        if self.templates.is_empty() {
+            return Err(TokenizerError::NoChatTemplate { directory: directory() });
+        }
+        let source = self.templates.get(name.unwrap_or("default")).ok_or_else(|| match name {
+            Some(name) => {
+                TokenizerError::UnknownChatTemplate { directory: directory(), name: name.to_owned(), known: known() }
+            }
+            None => TokenizerError::NoDefaultChatTemplate { directory: directory(), known: known() },
+        })?;
+        ChatTemplate::new(source.clone(), &self.special, self.directory.display().to_string())
+    }
+
+    fn refused(&self, action: &'static str, message: String) -> TokenizerError {
+        TokenizerError::Refused { path: self.directory.clone(), action, message }
+    }
+}
+
+/// Templates by name. Files of their own win over `tokenizer_config.json`, as in transformers.
+fn chat_templates(directory: &Path, config: &Value) -> Result<BTreeMap<String, String>, TokenizerError> {
+    let mut templates = BTreeMap::new();
+    if let Some(file) = read_json(&directory.join("chat_template.json"))? {
+        insert(&mut templates, file.get("chat_template").unwrap_or(&Value::Null));
+    }
+    insert(&mut templates, config.get("chat_template").unwrap_or(&Value::Null));
+    if let Some(text) = read_text(&directory.join("chat_template.jinja"))? {
+        templates.insert("default".to_owned(), text);
+    }
+    let mut further: Vec<PathBuf> = std::fs::read_dir(directory.join("additional_chat_templates"))
+        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect())
+        .unwrap_or_default();
+    further.sort();
+    for path in further {
+        let name = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned);
+        if let (Some(name), true) = (name, path.extension().is_some_and(|e| e == "jinja")) {
+            if let Some(text) = read_text(&path)? {
+                templates.insert(name, text);
+            }
+        }
+    }
+    Ok(templates)
+}
+
+/// One template, or a list of named ones.
+fn insert(templates: &mut BTreeMap<String, String>, value: &Value) {
+    match value {
+        Value::String(text) => {
+            templates.insert("default".to_owned(), text.clone());
+        }
+        Value::Array(list) => {
+            for entry in list {
+                let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+                if let (Some(name), Some(template)) = (text("name"), text("template")) {
+                    templates.insert(name, template);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, TokenizerError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TokenizerError::Io { path: path.into(), source }),
+    }
+}
