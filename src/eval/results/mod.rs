@@ -12,5 +12,5 @@ pub mod write;
 
 pub use error::ResultsError;
 pub use read::{RunResults, Sample, TaskResults};
-pub use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord};
+pub use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
 pub use write::{Written, stamp, write};

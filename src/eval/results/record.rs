@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::eval::outcome::Outcome;
-use crate::eval::scoring::TaskScores;
+use crate::eval::scoring::{MetricScore, TaskScores};
 
 /// A whole run.
 #[derive(Debug, Clone, Default)]
@@ -59,18 +59,38 @@ pub struct TaskRecord {
     pub config: Map<String, Value>,
     /// `seen`, `unseen` or `general`.
     pub role: Option<String>,
-    /// The protocol's name.
-    pub protocol: Option<String>,
     /// Documents of the split before `--limit`.
     pub documents: usize,
     /// Prompts that were cut to the model's length.
     pub truncated: usize,
     /// Further warnings with their counts; those of the scores are added.
     pub warnings: std::collections::BTreeMap<String, usize>,
+    /// One entry a protocol; a task without labels has one, without a name.
+    pub runs: Vec<TaskRun>,
+}
+
+/// A task read with one protocol.
+#[derive(Debug, Clone)]
+pub struct TaskRun {
+    /// The protocol's name.
+    pub protocol: Option<String>,
     /// The scores.
     pub scores: TaskScores,
     /// One entry a document, in the order of the scores.
     pub samples: Vec<SampleRecord>,
+}
+
+impl TaskRecord {
+    /// The numbers of all protocols.
+    pub fn metrics(&self) -> impl Iterator<Item = &MetricScore> {
+        self.runs.iter().flat_map(|run| &run.scores.metrics)
+    }
+
+    /// Documents that were evaluated.
+    #[must_use]
+    pub fn evaluated(&self) -> usize {
+        self.runs.first().map_or(0, |run| run.samples.len())
+    }
 }
 
 /// One document of a task.

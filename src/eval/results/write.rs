@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::python;
-use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord};
+use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
 use crate::checkpoint::writer::{WriteError, publish_file};
 use crate::eval::interval::{Estimate, Part, group};
 use crate::eval::outcome::Outcome;
@@ -108,7 +108,7 @@ pub fn results_json(record: &RunRecord) -> Value {
     top.insert("versions".into(), versions.into());
     top.insert("n-shot".into(), tasks(&|task| task.num_fewshot.into()).into());
     top.insert("higher_is_better".into(), higher_is_better(record).into());
-    let count = |task: &TaskRecord| json!({"original": task.documents, "effective": task.samples.len()});
+    let count = |task: &TaskRecord| json!({"original": task.documents, "effective": task.evaluated()});
     top.insert("n-samples".into(), tasks(&count).into());
     top.insert("config".into(), config_json(record).into());
     top.insert("git_hash".into(), Value::Null);
@@ -156,13 +156,13 @@ fn higher_is_better(record: &RunRecord) -> Map<String, Value> {
     let mut map = Map::new();
     for task in &record.tasks {
         let metrics: Map<String, Value> =
-            task.scores.metrics.iter().map(|m| (m.metric.clone(), m.higher_is_better.into())).collect();
+            task.metrics().map(|m| (m.metric.clone(), m.higher_is_better.into())).collect();
         map.insert(task.name.clone(), metrics.into());
     }
     for group in &record.groups {
         let mut metrics: Map<String, Value> = Map::new();
         for task in record.tasks.iter().filter(|task| group.tasks.contains(&task.name)) {
-            for metric in &task.scores.metrics {
+            for metric in task.metrics() {
                 let value = json!(metric.higher_is_better);
                 let entry = metrics.entry(metric.metric.clone()).or_insert_with(|| value.clone());
                 if *entry != value {
@@ -184,8 +184,8 @@ fn task_json(task: &TaskRecord) -> Value {
     let mut map = Map::new();
     map.insert("name".into(), json!(task.name));
     map.insert("alias".into(), json!(task.alias.as_ref().unwrap_or(&task.name)));
-    map.insert("sample_len".into(), json!(task.samples.len()));
-    for score in &task.scores.metrics {
+    map.insert("sample_len".into(), json!(task.evaluated()));
+    for score in task.metrics() {
         map.insert(score.key(), number(Some(score.estimate.value)));
         map.insert(format!("{}_stderr,{}", score.metric, score.slot), number(score.estimate.stderr));
     }
@@ -194,13 +194,14 @@ fn task_json(task: &TaskRecord) -> Value {
 
 fn own_json(task: &TaskRecord) -> Value {
     let mut warnings = task.warnings.clone();
-    for (text, count) in &task.scores.warnings {
+    for (text, count) in task.runs.iter().flat_map(|run| &run.scores.warnings) {
         *warnings.entry(text.clone()).or_insert(0) += count;
     }
+    let protocols: Vec<&str> = task.runs.iter().filter_map(|run| run.protocol.as_deref()).collect();
     let intervals: Map<String, Value> =
-        task.scores.metrics.iter().map(|score| (score.key(), json!(score.estimate.interval))).collect();
+        task.metrics().map(|score| (score.key(), json!(score.estimate.interval))).collect();
     json!({
-        "protocol": task.protocol,
+        "protocol": Some(protocols.join(",")).filter(|names| !names.is_empty()),
         "role": task.role,
         "truncated": task.truncated,
         "warnings": warnings,
@@ -216,13 +217,13 @@ fn group_json(record_group: &GroupRecord, record: &RunRecord) -> Value {
     if record_group.metrics.is_empty() {
         return map.into();
     }
-    let documents = |tasks: &[&TaskRecord]| tasks.iter().map(|task| task.samples.len()).sum::<usize>();
+    let documents = |tasks: &[&TaskRecord]| tasks.iter().map(|task| task.evaluated()).sum::<usize>();
     map.insert("sample_len".into(), json!(documents(&tasks)));
     let mut counts = Map::new();
     for GroupMetric { metric, weight_by_size, slots } in &record_group.metrics {
         let found: BTreeSet<&str> = tasks
             .iter()
-            .flat_map(|task| &task.scores.metrics)
+            .flat_map(|task| task.metrics())
             .filter(|score| score.metric == *metric)
             .map(|score| score.slot.as_str())
             .collect();
@@ -231,9 +232,9 @@ fn group_json(record_group: &GroupRecord, record: &RunRecord) -> Value {
             let parts: Vec<Part> = tasks
                 .iter()
                 .filter_map(|task| {
-                    let score = task.scores.metrics.iter().find(|s| s.metric == *metric && s.slot == slot)?;
+                    let score = task.metrics().find(|s| s.metric == *metric && s.slot == slot)?;
                     let Estimate { value, stderr, .. } = score.estimate;
-                    Some(Part { value, stderr, documents: task.samples.len() as u64 })
+                    Some(Part { value, stderr, documents: task.evaluated() as u64 })
                 })
                 .collect();
             if let Some(mean) = group(&parts, *weight_by_size) {
@@ -257,14 +258,17 @@ pub fn sample_hashes(sample: &SampleRecord) -> [String; 3] {
 /// The hash of a task: of the hashes of all its samples, once a filter slot.
 #[must_use]
 pub fn task_hash(task: &TaskRecord) -> String {
-    let once: String = task.samples.iter().flat_map(sample_hashes).collect();
-    python::hash(&once.repeat(task.scores.slots.len().max(1)))
+    let each = |run: &TaskRun| {
+        let once: String = run.samples.iter().flat_map(sample_hashes).collect();
+        once.repeat(run.scores.slots.len().max(1))
+    };
+    python::hash(&task.runs.iter().map(each).collect::<String>())
 }
 
 /// The lines of a task's samples file: every filter slot in turn, all documents of each.
 pub fn sample_lines(task: &TaskRecord) -> impl Iterator<Item = Value> + '_ {
-    task.scores.slots.iter().flat_map(move |slot| {
-        task.samples.iter().zip(&slot.documents).map(move |(sample, document)| sample_json(sample, slot, document))
+    task.runs.iter().flat_map(|run| run.scores.slots.iter().map(move |slot| (run, slot))).flat_map(|(run, slot)| {
+        run.samples.iter().zip(&slot.documents).map(move |(sample, document)| sample_json(sample, slot, document))
     })
 }
 
