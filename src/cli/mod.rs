@@ -5,11 +5,13 @@
 
 mod convert;
 mod diff;
+mod eval;
 mod inspect;
 mod merge;
 mod methods;
 mod plan;
 mod report;
+mod scores;
 mod size;
 mod verify;
 
@@ -38,6 +40,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Check a merged checkpoint against its lock, and derive a sample of it again.
     Verify(verify::VerifyArgs),
+    /// Score a model on tasks.
+    Eval(eval::EvalArgs),
     /// Describe a model directory.
     Inspect(inspect::InspectArgs),
     /// Compare fine-tuned models with their base: task-vector statistics.
@@ -65,6 +69,23 @@ struct OutputArgs {
 impl OutputArgs {
     fn threads(&self) -> usize {
         self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    }
+}
+
+/// Worker threads of a command.
+fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|source| ThreadsError { source }.into())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the worker threads")]
+struct ThreadsError {
+    source: rayon::ThreadPoolBuildError,
+}
+
+impl crate::error::Diagnose for ThreadsError {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Io
     }
 }
 
@@ -97,6 +118,7 @@ impl Command {
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
+            Self::Eval(args) => args.run(cancel),
             Self::Inspect(args) => args.run(),
             Self::Diff(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
@@ -109,6 +131,7 @@ impl Command {
             Self::Merge(args) => args.json(),
             Self::Plan(args) => args.json,
             Self::Verify(args) => args.json(),
+            Self::Eval(args) => args.json(),
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json(),
             Self::Convert(args) => args.json(),

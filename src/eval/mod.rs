@@ -16,6 +16,7 @@ pub mod language_model;
 pub mod local;
 mod local_generate;
 pub mod metric;
+pub mod open;
 pub mod outcome;
 mod prefix;
 mod prefix_cache;

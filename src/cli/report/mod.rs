@@ -2,7 +2,7 @@
 
 mod bars;
 mod json;
-mod plain;
+pub mod plain;
 
 use std::io::IsTerminal;
 

@@ -1,0 +1,274 @@
+//! `billon eval`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::{OutputArgs, print, print_json, report};
+use crate::checkpoint::hash::cache_dir;
+use crate::error::Result;
+use crate::eval::cache::{CachedModel, ResponseCache};
+use crate::eval::local::LocalOptions;
+use crate::eval::open::{AdapterChoice, open_model};
+use crate::eval::results::{self, GroupMetric, GroupRecord, RunRecord};
+use crate::eval::run::{EvalOptions, evaluate};
+use crate::event::{CancelFlag, Progress};
+use crate::model::kernels::Precision;
+use crate::task::{self, PromptSettings, Sampler, Task, TaskSet};
+use crate::tokenizer::Tokenizer;
+
+/// Arguments of `billon eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Hugging Face model directory, or a repository of the local cache.
+    model: String,
+    /// Tasks, groups or tags of the built-in suite, task files, or folders of them.
+    #[arg(long, short, value_delimiter = ',', required = true, value_name = "NAMES_OR_FILES")]
+    tasks: Vec<String>,
+    /// Where the tasks' data files are.
+    #[arg(long, env = "BILLON_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where results and samples are written, in lm-evaluation-harness's layout.
+    #[arg(long, short, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// PEFT adapter to add to the weights, optionally with a weight; may be given several times.
+    #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = adapter)]
+    adapter: Vec<AdapterChoice>,
+    /// Storage of the weights in memory; arithmetic is f32.
+    #[arg(long, value_enum, default_value_t = Weights::F32)]
+    weights: Weights,
+    #[command(flatten)]
+    prompts: PromptArgs,
+    /// How answers are read: choice-ll, pixiu-gen, strict-gen (default: the task's first).
+    #[arg(long, value_delimiter = ',')]
+    protocol: Vec<String>,
+    /// Tokens that one thread runs at a time.
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    batch_tokens: usize,
+    /// Seed of confidence intervals.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where answers are remembered (default: in BILLON_CACHE_DIR).
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Don't remember answers, and don't use remembered ones.
+    #[arg(long, conflicts_with = "cache")]
+    no_cache: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// How prompts are written; shared with `billon tasks show`.
+#[derive(Debug, Args)]
+struct PromptArgs {
+    /// Only the first N documents of each task.
+    #[arg(long, short = 'L', value_name = "N")]
+    limit: Option<usize>,
+    /// Examples in each prompt (default: the task's own number).
+    #[arg(long, short = 'f', value_name = "K")]
+    num_fewshot: Option<usize>,
+    /// Seed of the few-shot sampler.
+    #[arg(long, default_value_t = 1234)]
+    fewshot_seed: u64,
+    /// How examples are picked instead of the task's way.
+    #[arg(long, value_enum)]
+    fewshot_sampler: Option<SamplerName>,
+    /// Render prompts with the model's chat template, or with that of a name.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
+    apply_chat_template: Option<String>,
+    /// Text before the task's description.
+    #[arg(long, value_name = "TEXT")]
+    system_instruction: Option<String>,
+    /// With a chat template, examples are turns of the conversation.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    fewshot_as_multiturn: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Weights {
+    F32,
+    Bf16,
+    F16,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum SamplerName {
+    Default,
+    FirstN,
+    Balanced,
+}
+
+fn adapter(text: &str) -> Result<AdapterChoice, String> {
+    let weighted = text.rsplit_once('=').and_then(|(path, weight)| Some((path, weight.parse::<f32>().ok()?)));
+    let (path, weight) = weighted.unwrap_or((text, 1.0));
+    if !weight.is_finite() {
+        return Err(format!("`{weight}` is no weight for an adapter"));
+    }
+    Ok(AdapterChoice { path: path.into(), weight })
+}
+
+impl From<Weights> for Precision {
+    fn from(weights: Weights) -> Self {
+        match weights {
+            Weights::F32 => Self::F32,
+            Weights::Bf16 => Self::Bf16,
+            Weights::F16 => Self::F16,
+        }
+    }
+}
+
+impl From<SamplerName> for Sampler {
+    fn from(name: SamplerName) -> Self {
+        match name {
+            SamplerName::Default => Self::Default,
+            SamplerName::FirstN => Self::FirstN,
+            SamplerName::Balanced => Self::Balanced,
+        }
+    }
+}
+
+impl EvalArgs {
+    pub(super) fn json(&self) -> bool {
+        self.output.json
+    }
+
+    pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+        let reporter = report::reporter(self.output.json, self.output.quiet);
+        let pool = super::thread_pool(self.output.threads())?;
+        let progress = Progress { reporter: &*reporter, cancel };
+        let (record, out) = pool.install(|| self.record(progress))?;
+        drop(reporter);
+        if self.output.json {
+            print_json(&results::write::results_json(&record))?;
+        } else {
+            print(&super::scores::table(&record))?;
+        }
+        let Some(out) = out else { return Ok(()) };
+        let written = results::write(&out, &record, &results::stamp())?;
+        if !self.output.quiet && !self.output.json {
+            report::plain::write_line(&format!("results in {}", written.results.display()));
+        }
+        Ok(())
+    }
+
+    fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<PathBuf>)> {
+        let started = jiff::Timestamp::now();
+        let clock = Instant::now();
+        let set = task::load(&self.tasks)?;
+        for warning in &set.warnings {
+            progress.warn(warning.clone());
+        }
+        let TaskSet { tasks: configs, groups, .. } = set;
+        let data = self.data.as_deref();
+        let tasks = configs.into_iter().map(|config| Task::open(config, data)).collect::<Result<Vec<_>, _>>()?;
+        let directory = crate::hub::resolve(&self.model, None, crate::hub::cache_dir().as_deref())?;
+        let local = LocalOptions { batch_tokens: self.batch_tokens.max(1), seed: self.seed };
+        let opened = open_model(&directory, &self.adapter, self.weights.into(), local, progress)?;
+        let prompts = &self.prompts;
+        let chat = match &prompts.apply_chat_template {
+            Some(name) => Some(opened.tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))?),
+            None => None,
+        };
+        let mut identity = opened.identity.clone();
+        identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
+        let place = self.cache.clone().or_else(|| Some(cache_dir()?.join("responses"))).filter(|_| !self.no_cache);
+        let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
+        let model = CachedModel { model: &opened.model, cache: cache.as_ref() };
+        let options = EvalOptions {
+            prompts: PromptSettings {
+                num_fewshot: prompts.num_fewshot,
+                fewshot_seed: prompts.fewshot_seed,
+                sampler: prompts.fewshot_sampler.map(Into::into),
+                limit: prompts.limit,
+                chat: chat.as_ref(),
+                system_instruction: prompts.system_instruction.as_deref(),
+                fewshot_as_multiturn: prompts.fewshot_as_multiturn,
+                generation_kwargs: None,
+            },
+            protocols: self.protocol.clone(),
+            seed: self.seed,
+        };
+        let records = evaluate(&tasks, &model, &opened.tokenizer, &options, progress)?;
+        for record in &records {
+            for (text, count) in
+                record.warnings.iter().chain(record.runs.iter().flat_map(|run| &run.scores.warnings))
+            {
+                let times = if *count > 1 { format!(" ({count} documents)") } else { String::new() };
+                progress.warn(format!("{}: {text}{times}", record.name));
+            }
+            if record.truncated > 0 {
+                progress.warn(format!("{}: {} prompts were cut to the model's length", record.name, record.truncated));
+            }
+        }
+        let record = RunRecord {
+            model_name: self.model.clone(),
+            model_source: "billon".to_owned(),
+            model_args: self.model_arguments(),
+            config: self.config(opened.parameters),
+            environment: environment(&opened.tokenizer, crate::eval::language_model::LanguageModel::max_length(&model)),
+            weights_hash: Some(identity.weights_digest()),
+            tokenizer_hash: identity.tokenizer.clone(),
+            chat_template: chat.as_ref().map(|template| template.source().to_owned()),
+            system_instruction: prompts.system_instruction.clone(),
+            fewshot_as_multiturn: chat.as_ref().map(|_| prompts.fewshot_as_multiturn),
+            fewshot_seed: prompts.fewshot_seed,
+            seed: self.seed,
+            started: started.as_millisecond() as f64 / 1e3,
+            elapsed: clock.elapsed().as_secs_f64(),
+            tasks: records,
+            groups: groups.into_iter().rev().map(group).collect(),
+        };
+        Ok((record, self.out.clone()))
+    }
+
+    fn model_arguments(&self) -> Map<String, Value> {
+        let mut arguments = Map::new();
+        arguments.insert("pretrained".into(), json!(self.model));
+        arguments.insert("dtype".into(), json!(format!("{:?}", self.weights).to_lowercase()));
+        if !self.adapter.is_empty() {
+            let adapters: Vec<Value> =
+                self.adapter.iter().map(|a| json!({"path": a.path, "weight": a.weight})).collect();
+            arguments.insert("peft".into(), adapters.into());
+        }
+        arguments
+    }
+
+    fn config(&self, parameters: u64) -> Map<String, Value> {
+        let mut config = Map::new();
+        config.insert("model_num_parameters".into(), parameters.into());
+        config.insert("model_dtype".into(), json!(format!("{:?}", self.weights).to_lowercase()));
+        config.insert("batch_size".into(), self.batch_tokens.into());
+        config.insert("device".into(), json!("cpu"));
+        config.insert("limit".into(), json!(self.prompts.limit));
+        config
+    }
+}
+
+fn environment(tokenizer: &Tokenizer, max_length: usize) -> Map<String, Value> {
+    let mut map = Map::new();
+    for (key, token) in [("pad", tokenizer.pad()), ("eos", tokenizer.eos()), ("bos", tokenizer.bos())] {
+        map.insert(format!("tokenizer_{key}_token"), json!(token.map(|(text, id)| (text, id.to_string()))));
+    }
+    map.insert("eot_token_id".into(), json!(tokenizer.eos().map(|(_, id)| id)));
+    map.insert("max_length".into(), max_length.into());
+    map
+}
+
+fn group(group: task::Group) -> GroupRecord {
+    let metric = |m: task::AggregateMetric| GroupMetric {
+        metric: m.metric,
+        weight_by_size: m.weight_by_size,
+        slots: m.filters,
+    };
+    GroupRecord {
+        version: group.metadata.get("version").cloned().unwrap_or(Value::Null),
+        name: group.name,
+        alias: group.alias,
+        children: group.members,
+        tasks: group.tasks,
+        metrics: group.aggregate.into_iter().map(metric).collect(),
+    }
+}

@@ -1,0 +1,94 @@
+//! A model directory, opened for evaluation: decoder, tokenizer, identity.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::identity::{ModelIdentity, file_hashes, is_model_file};
+use super::local::{LocalModel, LocalOptions};
+use crate::checkpoint::ModelDir;
+use crate::checkpoint::hash::HashCache;
+use crate::error::Result;
+use crate::event::Progress;
+use crate::model::kernels::Precision;
+use crate::model::{Adapter, Decoder, DecoderOptions, WeightedAdapter};
+use crate::tokenizer::Tokenizer;
+
+/// An adapter folder and its weight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterChoice {
+    /// The PEFT adapter's folder.
+    pub path: PathBuf,
+    /// What its update is multiplied with.
+    pub weight: f32,
+}
+
+/// A model ready to be asked.
+pub struct OpenedModel {
+    /// The model.
+    pub model: LocalModel,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// What its answers depend on; the chat template is the caller's to add.
+    pub identity: ModelIdentity,
+    /// Parameters of the decoder, those of adapters not counted.
+    pub parameters: u64,
+}
+
+/// Opens a Hugging Face model directory with adapters added to its weights.
+///
+/// # Errors
+/// What the checkpoint, the config, the tokenizer or an adapter has wrong; `Cancelled`.
+pub fn open_model(
+    directory: &Path,
+    adapters: &[AdapterChoice],
+    precision: Precision,
+    options: LocalOptions,
+    progress: Progress<'_>,
+) -> Result<OpenedModel> {
+    let files = ModelDir::open(directory)?;
+    for warning in files.warnings() {
+        progress.warn(warning.clone());
+    }
+    let tokenizer = Arc::new(Tokenizer::open(directory)?);
+    let mut opened = Vec::with_capacity(adapters.len());
+    for AdapterChoice { path, weight } in adapters {
+        opened.push(WeightedAdapter { adapter: Adapter::open(path)?, weight: *weight });
+    }
+    // Hashing and packing read the same pages; side by side they are read once.
+    let (identity, decoder) = rayon::join(
+        || identity(directory, adapters, precision, &tokenizer, progress),
+        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened }),
+    );
+    let (identity, decoder) = (identity?, decoder?);
+    for warning in decoder.warnings() {
+        progress.warn(warning.clone());
+    }
+    let parameters = files.tensors().values().map(crate::checkpoint::model_dir::Tensor::elements).sum();
+    let text = Arc::clone(&tokenizer);
+    let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
+    Ok(OpenedModel { model: LocalModel::new(decoder, detokenize, options), tokenizer, identity, parameters })
+}
+
+fn identity(
+    directory: &Path,
+    adapters: &[AdapterChoice],
+    precision: Precision,
+    tokenizer: &Tokenizer,
+    progress: Progress<'_>,
+) -> Result<ModelIdentity> {
+    let mut cache = HashCache::open_default();
+    let weights = file_hashes(directory, is_model_file, &mut cache, progress.cancel)?;
+    let mut added = Vec::new();
+    for AdapterChoice { path, weight } in adapters {
+        for (name, hash) in file_hashes(path, is_model_file, &mut cache, progress.cancel)? {
+            added.push((format!("{name} {hash}"), weight.to_string()));
+        }
+    }
+    Ok(ModelIdentity {
+        weights,
+        adapters: added,
+        tokenizer: Some(tokenizer.sha256().to_owned()),
+        chat_template: None,
+        precision: format!("{precision:?}").to_lowercase(),
+    })
+}
