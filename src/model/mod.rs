@@ -1,1 +1,3 @@
 //! The causal decoder, for evaluation and for training.
+
+pub mod kernels;
