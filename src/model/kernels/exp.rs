@@ -28,8 +28,8 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::V) -> S::V {
 /// Just above -126 ln 2.
 const LEAST: f32 = -87.336;
 
-const LN_2_HIGH: f32 = 0.693_359_375;
-const LN_2_LOW: f32 = -2.121_944_4e-4;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
+const LN_2_LOW: f32 = -0.000_212_194_44;
 
 /// Of e^r on |r| <= ln 2 / 2, highest power first; fitted for the least relative error.
 const SERIES: [f32; 7] = [0.001_381_461, 0.008_368_71, 0.041_668_39, 0.166_665_21, 0.499_999_94, 1.0, 1.0];
@@ -38,8 +38,15 @@ const SERIES: [f32; 7] = [0.001_381_461, 0.008_368_71, 0.041_668_39, 0.166_665_2
 const TANH_SERIES: [f32; 5] = [-0.005_603_905_3, 0.020_551_711, -0.053_714_104, 0.133_311_52, -0.333_332_72];
 
 /// Of erf x / x in x^2 below 1, highest power first.
-const ERF_SERIES: [f32; 7] =
-    [7.889_119e-5, -0.000_802_084_1, 0.005_189_535, -0.026_854_444, 0.112_836, -0.376_126_26, 1.128_379_1];
+const ERF_SERIES: [f32; 7] = [
+    7.889_119e-5,
+    -0.000_802_084_1,
+    0.005_189_535,
+    -0.026_854_444,
+    0.112_836,
+    -0.376_126_26,
+    std::f32::consts::FRAC_2_SQRT_PI,
+];
 
 /// Of ln erfc x from 1 to 4, highest power first.
 const ERFC_EXPONENT: [f32; 7] =
