@@ -59,7 +59,7 @@ impl Function for GeluTanh {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::V) -> S::V {
         // (1 + tanh u) / 2 is 1 / (1 + e^-2u).
-        const MINUS_TWICE: f32 = -1.595_769_1;
+        const MINUS_TWICE: f32 = -2.0 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
         const CUBIC: f32 = 0.044_715;
         let square = simd.mul(x, x);
         let inner = simd.fma(simd.mul(square, x), simd.splat(CUBIC), x);

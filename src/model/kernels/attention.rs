@@ -56,13 +56,7 @@ pub fn attention(shape: &AttentionShape, q: &[f32], chain: &[KeyValues<'_>], out
     attention_at(Level::detected(), shape, q, chain, out);
 }
 
-pub(super) fn attention_at(
-    level: Level,
-    shape: &AttentionShape,
-    q: &[f32],
-    chain: &[KeyValues<'_>],
-    out: &mut [f32],
-) {
+pub(super) fn attention_at(level: Level, shape: &AttentionShape, q: &[f32], chain: &[KeyValues<'_>], out: &mut [f32]) {
     let (width, kv_width) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
     if width == 0 || q.is_empty() {
         return;

@@ -1,6 +1,11 @@
 //! The sixteen lanes in one AVX-512 register.
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m512, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_scalef_ps, _mm512_set1_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+};
 
 use super::simd::{Group, LANES, Simd, Task};
 use super::tile::{Element, Operands, Tile};

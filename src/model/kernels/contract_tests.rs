@@ -70,9 +70,8 @@ fn an_element_is_one_chain_of_multiply_adds_whatever_surrounds_it() {
             });
             for row in 0..m {
                 for column in 0..n {
-                    let chain = (0..k).fold(0.0_f32, |sum, i| {
-                        x[row * k + i].mul_add(stored(w[column * k + i], precision), sum)
-                    });
+                    let chain = (0..k)
+                        .fold(0.0_f32, |sum, i| x[row * k + i].mul_add(stored(w[column * k + i], precision), sum));
                     assert_eq!(out[row * n + column].to_bits(), (chain + bias[column]).to_bits(), "{row}, {column}");
                 }
             }
@@ -279,6 +278,8 @@ fn elementary_functions_are_close_and_the_same_everywhere() {
         let expected = f64::from(*x).exp();
         if expected > f64::from(f32::MAX) {
             assert_eq!(y, f32::INFINITY, "{x}");
+        } else if *x < -87.336 {
+            assert_eq!(y, 0.0, "{x}");
         } else {
             worst[0] = worst[0].max(ulps(y, expected));
         }
@@ -292,7 +293,8 @@ fn elementary_functions_are_close_and_the_same_everywhere() {
     println!("worst: exp {:.2} ulp, tanh {:.2} ulp, erf {:.1e}", worst[0], worst[1], worst[2]);
     assert!(worst[0] < 2.0 && worst[1] < 3.0 && worst[2] < 1.5e-7, "{worst:?}");
     for level in Level::available() {
-        let y = level.run(Apply(Elementary::Exp, &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e30, -1e30]));
+        let y =
+            level.run(Apply(Elementary::Exp, &[f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1e30, -1e30]));
         assert!(y[0].is_nan());
         assert_eq!(y[1..], [f32::INFINITY, 0.0, 1.0, 1.0, f32::INFINITY, 0.0]);
         for f in [Elementary::Tanh, Elementary::Erf] {

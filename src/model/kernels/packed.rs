@@ -58,16 +58,19 @@ impl PackedMatrix {
     }
 
     /// Outputs.
+    #[must_use]
     pub fn n(&self) -> usize {
         self.n
     }
 
     /// Inputs.
+    #[must_use]
     pub fn k(&self) -> usize {
         self.k
     }
 
     /// What the elements are stored as.
+    #[must_use]
     pub fn precision(&self) -> Precision {
         match self.panels {
             Panels::F32(_) => Precision::F32,
@@ -77,6 +80,7 @@ impl PackedMatrix {
     }
 
     /// Bytes that the panels occupy, their filling included.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         match &self.panels {
             Panels::F32(lines) => size_of_val(lines.as_slice()),

@@ -8,6 +8,7 @@ use super::simd::{LANES, Level, Simd, Task};
 ///
 /// The exponentials are summed in f32 over short stretches and those in f64, so that the error does
 /// not grow with the vocabulary. NaN and false for a token outside the row or a row that holds a NaN.
+#[must_use]
 pub fn log_softmax_at(logits: &[f32], token: u32) -> (f64, bool) {
     log_softmax_at_level(Level::detected(), logits, token)
 }
