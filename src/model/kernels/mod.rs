@@ -176,7 +176,9 @@ pub fn attention(shape: &AttentionShape, q: &[f32], chain: &[KeyValues<'_>], out
                     *o += weight * v;
                 }
             }
-            out.iter_mut().for_each(|o| *o /= sum);
+            for o in out.iter_mut() {
+                *o /= sum;
+            }
         }
     }
 }
