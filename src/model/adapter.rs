@@ -246,6 +246,9 @@ impl Settings {
     }
 }
 
+/// Rows, columns and values of one factor.
+type Factor = (usize, usize, Vec<f32>);
+
 /// Brings A and B of each module together.
 fn pairs(
     file: &Path,
@@ -255,7 +258,7 @@ fn pairs(
 ) -> Result<BTreeMap<String, LoraPair>, AdapterError> {
     let fault =
         |tensor: &str, reason: String| AdapterError::Tensor { file: file.into(), tensor: tensor.to_owned(), reason };
-    let mut halves: BTreeMap<String, [Option<(usize, usize, Vec<f32>)>; 2]> = BTreeMap::new();
+    let mut halves: BTreeMap<String, [Option<Factor>; 2]> = BTreeMap::new();
     for info in &header.tensors {
         let name = info.name.as_str();
         let module = name.strip_prefix("base_model.model.").unwrap_or(name);

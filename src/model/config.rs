@@ -17,7 +17,7 @@ pub(super) const MODEL_TYPES: &[&str] =
 /// A family of decoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Llama 2 and 3, SmolLM and whatever else calls itself llama.
+    /// Llama 2 and 3, `SmolLM` and whatever else calls itself llama.
     Llama,
     /// Mistral 7B.
     Mistral,
@@ -142,10 +142,8 @@ impl DecoderConfig {
             return Err(keys.wrong("num_hidden_layers", "a number of layers below 100000"));
         }
         let sliding = sliding_layers(&keys, family, layer_count)?;
-        let window = match sliding.iter().any(|s| *s) {
-            true => Some(keys.size("sliding_window", Some(4096))?),
-            false => None,
-        };
+        let any_sliding = sliding.iter().any(|sliding| *sliding);
+        let window = if any_sliding { Some(keys.size("sliding_window", Some(4096))?) } else { None };
         let ropes = ropes(&keys, family, head_dim, max_position_embeddings)?;
         let local = ropes.len() - 1;
         let layers = sliding

@@ -301,7 +301,9 @@ impl Decoder {
         }
         let scale = self.config.embedding_scale;
         if scale != 1.0 {
-            values.iter_mut().for_each(|value| *value *= scale);
+            for value in &mut values {
+                *value *= scale;
+            }
         }
         Ok(Tensor::from_vec(values, (rows, width), &Device::Cpu)?)
     }

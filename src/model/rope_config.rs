@@ -118,10 +118,9 @@ impl RopeConfig {
         };
         let ratio = context.max_position_embeddings as f64 / original as f64;
         let scaling = match kind {
-            "default" => RopeScaling::Default,
             // Dynamic scaling changes nothing up to the trained length, which is the most that
             // the decoder takes.
-            "dynamic" => RopeScaling::Default,
+            "default" | "dynamic" => RopeScaling::Default,
             "linear" => RopeScaling::Linear { factor: keys.positive("factor", None)? },
             "llama3" => {
                 let low_freq_factor = keys.positive("low_freq_factor", None)?;
@@ -185,7 +184,7 @@ impl RopeConfig {
 fn rotary_dim(keys: &Keys<'_>, context: &RopeContext, partial: Option<f64>) -> Result<usize, ConfigError> {
     let partial = partial.or(context.partial_rotary_factor).unwrap_or(1.0);
     let dim = (context.head_dim as f64 * partial) as usize;
-    if dim == 0 || dim % 2 != 0 || dim > context.head_dim {
+    if dim == 0 || !dim.is_multiple_of(2) || dim > context.head_dim {
         let reason = format!("{dim} of {} values of a head would be rotated, which must be even", context.head_dim);
         return Err(keys.unsupported("partial_rotary_factor", reason));
     }

@@ -61,6 +61,7 @@ fn greedy(decoder: &Decoder, prompt: &[u32], new: usize) -> Vec<u32> {
 }
 
 /// A folder of the workplace's shared models, if it is there.
+#[allow(clippy::print_stdout, reason = "whoever reads the log must see what was not tested")]
 fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("BILLON_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);

@@ -131,6 +131,10 @@ fn adapters_that_would_be_half_applied_are_refused() {
     }
 }
 
+fn segment(tokens: &[u32], factors: RopeFactors) -> Segment<'_> {
+    Segment { tokens, past: Vec::new(), factors, keep: true }
+}
+
 #[test]
 fn batches_are_checked() {
     let decoder = |family: &str| {
@@ -138,7 +142,6 @@ fn batches_are_checked() {
         Decoder::open(&model, &DecoderOptions::default()).unwrap()
     };
     let llama = decoder("llama");
-    let segment = |tokens, factors| Segment { tokens, past: Vec::new(), factors, keep: true };
     let run = |decoder: &Decoder, tokens: &[u32], wanted: &[usize]| {
         decoder.forward(&[segment(tokens, RopeFactors::Short)], wanted).unwrap_err().to_string()
     };

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::context::fixture;
 
-const QUIET: CancelFlag = CancelFlag::new();
+static QUIET: CancelFlag = CancelFlag::new();
 
 fn model(folder: &Path, batch_tokens: usize) -> LocalModel {
     let decoder = Decoder::open(&ModelDir::open(folder).unwrap(), &DecoderOptions::default()).unwrap();
