@@ -10,6 +10,7 @@ mod methods;
 mod plan;
 mod report;
 mod size;
+mod tasks;
 mod verify;
 
 use std::io::{self, Write};
@@ -41,6 +42,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Compare fine-tuned models with their base: task-vector statistics.
     Diff(diff::DiffArgs),
+    /// List and check evaluation tasks, and show exactly what they ask.
+    Tasks(tasks::TasksArgs),
     /// List the merge methods and their parameters.
     Methods(methods::MethodsArgs),
 }
@@ -96,6 +99,7 @@ impl Command {
             Self::Verify(args) => args.run(cancel),
             Self::Inspect(args) => args.run(),
             Self::Diff(args) => args.run(cancel),
+            Self::Tasks(args) => args.run(),
             Self::Methods(args) => args.run(),
         }
     }
@@ -107,6 +111,7 @@ impl Command {
             Self::Verify(args) => args.json(),
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json(),
+            Self::Tasks(args) => args.json(),
             Self::Methods(args) => args.json,
         }
     }
