@@ -13,6 +13,7 @@ mod plan;
 mod report;
 mod scores;
 mod size;
+mod tasks;
 mod verify;
 
 use std::io::{self, Write};
@@ -48,6 +49,8 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Write a GGUF model as a Hugging Face model directory.
     Convert(convert::ConvertArgs),
+    /// List and check evaluation tasks, and show exactly what they ask.
+    Tasks(tasks::TasksArgs),
     /// List the merge methods and their parameters.
     Methods(methods::MethodsArgs),
 }
@@ -122,6 +125,7 @@ impl Command {
             Self::Inspect(args) => args.run(),
             Self::Diff(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
+            Self::Tasks(args) => args.run(),
             Self::Methods(args) => args.run(),
         }
     }
@@ -135,6 +139,7 @@ impl Command {
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json(),
             Self::Convert(args) => args.json(),
+            Self::Tasks(args) => args.json(),
             Self::Methods(args) => args.json,
         }
     }

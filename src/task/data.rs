@@ -236,11 +236,9 @@ mod tests {
     fn rows_are_read_or_refused_with_their_line() {
         assert_eq!(read(b"{\"a\": 1}\n\n{\"a\": 2}\n").unwrap().len(), 2);
         assert_eq!(read(b"[{\"a\": 1}, {\"a\": 2}]").unwrap().len(), 2);
-        for (text, line) in [
-            (&b"{\"a\": 1}\n{\"a\": \n"[..], 2),
-            (b"{\"a\": 1}\n\n7\n", 3),
-            (b"{\"a\": 1}\n{\"a\": \"\xff\"}\n", 2),
-        ] {
+        for (text, line) in
+            [(&b"{\"a\": 1}\n{\"a\": \n"[..], 2), (b"{\"a\": 1}\n\n7\n", 3), (b"{\"a\": 1}\n{\"a\": \"\xff\"}\n", 2)]
+        {
             let error = read(text).unwrap_err();
             assert!(matches!(&error, TaskError::Row { line: found, .. } if *found == line), "{error}");
         }

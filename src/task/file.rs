@@ -55,9 +55,11 @@ impl Origin {
 
     fn read(&self) -> Result<String, TaskError> {
         match self {
-            Self::BuiltIn(name) => suite::file(name)
-                .map(str::to_owned)
-                .ok_or_else(|| TaskError::Unknown { name: name.clone(), nearest: None, known: Vec::new() }),
+            Self::BuiltIn(name) => suite::file(name).map(str::to_owned).ok_or_else(|| TaskError::Unknown {
+                name: name.clone(),
+                nearest: None,
+                known: Vec::new(),
+            }),
             Self::Disk(path) => {
                 std::fs::read_to_string(path).map_err(|source| TaskError::Io { path: path.clone(), source })
             }

@@ -124,8 +124,7 @@ impl Loader {
 
     /// Adds all files of a folder and returns the names they define.
     fn index_folder(&mut self, folder: &Path) -> Result<Vec<String>, TaskError> {
-        let entries =
-            std::fs::read_dir(folder).map_err(|source| TaskError::Io { path: folder.to_owned(), source })?;
+        let entries = std::fs::read_dir(folder).map_err(|source| TaskError::Io { path: folder.to_owned(), source })?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
         paths.retain(|path| path.extension().is_some_and(|e| e == "yml" || e == "yaml"));
         paths.sort();
@@ -164,7 +163,11 @@ impl Loader {
         } else {
             let known: Vec<&str> = self.index.keys().map(String::as_str).collect();
             let nearest = nearest(name, &known).map(str::to_owned);
-            Err(TaskError::Unknown { name: name.to_owned(), nearest, known: known.into_iter().map(str::to_owned).collect() })
+            Err(TaskError::Unknown {
+                name: name.to_owned(),
+                nearest,
+                known: known.into_iter().map(str::to_owned).collect(),
+            })
         }
     }
 
@@ -242,8 +245,11 @@ impl Loader {
         let known: Vec<&str> = GROUP_KEYS.iter().chain(TASK_KEYS).copied().collect();
         schema::check_keys(entries, &known, &mut self.files);
         // Whatever is no key of the group itself is set for all its tasks; the caller's settings win.
-        let mut inherited: Entries =
-            entries.iter().filter(|(key, _)| !GROUP_KEYS.contains(&key.as_str())).map(|(k, e)| (k.clone(), e.clone())).collect();
+        let mut inherited: Entries = entries
+            .iter()
+            .filter(|(key, _)| !GROUP_KEYS.contains(&key.as_str()))
+            .map(|(k, e)| (k.clone(), e.clone()))
+            .collect();
         inherited.extend(overrides.cloned().unwrap_or_default());
         let place = self.set.groups.len();
         let aggregate = self.aggregate(entries);

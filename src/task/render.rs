@@ -61,8 +61,14 @@ impl Task {
         }
         let replaced_shots = fewshot.replaced;
         for (count, what) in [
-            (replaced_shots, "documents would have been shown themselves by lm-evaluation-harness; their examples differ"),
-            (counts.gold_out_of_range, "documents have a right answer that is none of the choices; they count as wrong"),
+            (
+                replaced_shots,
+                "documents would have been shown themselves by lm-evaluation-harness; their examples differ",
+            ),
+            (
+                counts.gold_out_of_range,
+                "documents have a right answer that is none of the choices; they count as wrong",
+            ),
             (counts.system_dropped, "prompts go without the system message, which the chat template refuses"),
             (counts.empty, "documents have an empty prompt"),
         ] {

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::config::{DataFormat, Field, FewShotConfig, OutputType, Protocol, Role, Sampler, TaskConfig};
+use super::config::{DataFormat, FewShotConfig, Field, OutputType, Protocol, Role, Sampler, TaskConfig};
 use super::file::{Entries, Entry, Files, Origin};
 use super::pyyaml::json;
 use super::spec::{FilterPipeline, FilterStep, MetricSpec};

@@ -75,8 +75,12 @@ impl Templates {
         template.render(doc.clone()).map_err(|error| {
             let missing = |name: &String| doc.get_attr(name).is_ok_and(|value| value.is_undefined());
             let known: BTreeSet<String> = self.environment.globals().map(|(name, _)| name.to_owned()).collect();
-            let mut names: Vec<String> =
-                template.undeclared_variables(false).into_iter().filter(missing).filter(|n| !known.contains(n)).collect();
+            let mut names: Vec<String> = template
+                .undeclared_variables(false)
+                .into_iter()
+                .filter(missing)
+                .filter(|n| !known.contains(n))
+                .collect();
             names.sort();
             (message(&error), names)
         })

@@ -109,3 +109,15 @@ pub fn files(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     }
     files
 }
+
+/// A folder of the shared models and data beside the checkout; says so when it is absent.
+pub fn shared(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("BILLON_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let folder = root.join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: {} is not there (set BILLON_SHARED)", folder.display());
+    None
+}

@@ -19,4 +19,7 @@ mod parity_mergekit;
 mod plan;
 mod recipe_errors;
 mod recipes;
+mod task_prompts;
+mod tasks;
+mod tokenizer;
 mod trim_scope;
