@@ -6,6 +6,7 @@
 pub mod compare;
 pub mod distribution;
 pub mod filter;
+pub mod gate;
 pub mod interval;
 pub mod language_model;
 pub mod metric;
