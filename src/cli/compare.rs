@@ -70,8 +70,18 @@ pub(super) fn write_file(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-const HEADER: [&str; 10] =
-    ["task", "role", "metric", "documents", "baseline", "candidate", "difference", "95 % interval", "McNemar p", "lost/won"];
+const HEADER: [&str; 10] = [
+    "task",
+    "role",
+    "metric",
+    "documents",
+    "baseline",
+    "candidate",
+    "difference",
+    "95 % interval",
+    "McNemar p",
+    "lost/won",
+];
 
 /// The rows of the table, shared by terminal and Markdown.
 fn rows(comparison: &Comparison) -> Vec<[String; 10]> {
@@ -114,7 +124,8 @@ fn render(comparison: &Comparison, flips: usize) -> String {
         table.row(row);
     }
     text.push_str(&table.render());
-    let _ = writeln!(text, "\nintervals: paired bootstrap (BCa), {} resamples, seed {}", comparison.draws, comparison.seed);
+    let _ =
+        writeln!(text, "\nintervals: paired bootstrap (BCa), {} resamples, seed {}", comparison.draws, comparison.seed);
     for task in &comparison.tasks {
         for mismatch in &task.mismatches {
             let _ = writeln!(text, "{}: {mismatch}", task.task);
@@ -145,7 +156,8 @@ fn markdown(comparison: &Comparison, flips: usize) -> String {
         for flip in task.flips.iter().take(flips) {
             let kind = if flip.lost { "lost" } else { "won" };
             let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-            let cells = [flip.doc_id.to_string(), kind.into(), cell(&flip.target), cell(&flip.baseline), cell(&flip.candidate)];
+            let cells =
+                [flip.doc_id.to_string(), kind.into(), cell(&flip.target), cell(&flip.baseline), cell(&flip.candidate)];
             text.push_str(&line(&cells));
         }
     }

@@ -7,6 +7,7 @@ mod checkpoint;
 mod context;
 mod fixtures;
 mod formulas;
+mod gate;
 mod inputs;
 mod interrupt;
 mod merge;
