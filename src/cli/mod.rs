@@ -1,11 +1,14 @@
 //! The command line: the only part that knows the terminal.
 //!
 //! stdout carries results, stderr progress and diagnostics. Exit codes: 0 done, 1 failed, 2 usage
-//! or invalid recipe, 130 interrupted (101 would be a panic, which is always a bug).
+//! or invalid recipe, 100 and 102 the gate's verdicts, 130 interrupted (101 would be a panic, which
+//! is always a bug).
 
 mod convert;
 mod diff;
 mod eval;
+mod compare;
+mod gate;
 mod inspect;
 mod merge;
 mod methods;
@@ -51,6 +54,10 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// List and check evaluation tasks, and show exactly what they ask.
     Tasks(tasks::TasksArgs),
+    /// Compare evaluation results document by document.
+    Compare(compare::CompareArgs),
+    /// Decide whether a candidate forgot anything: exit code 0 pass, 100 fail, 102 inconclusive.
+    Gate(gate::GateArgs),
     /// List the merge methods and their parameters.
     Methods(methods::MethodsArgs),
 }
@@ -106,7 +113,7 @@ pub fn main() -> ExitCode {
     watch_signals(&cancel);
     let json = cli.command.json();
     match cli.command.run(&cancel) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let text = if json { json_error(&error) } else { plain_error(&error) };
             let _ = io::stderr().write_all(text.as_bytes());
@@ -116,8 +123,10 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    fn run(self, cancel: &CancelFlag) -> Result<()> {
+    fn run(self, cancel: &CancelFlag) -> Result<ExitCode> {
         match self {
+            // The one command whose result is a verdict.
+            Self::Gate(args) => return args.run(),
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
@@ -126,8 +135,10 @@ impl Command {
             Self::Diff(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
+            Self::Compare(args) => args.run(),
             Self::Methods(args) => args.run(),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 
     fn json(&self) -> bool {
@@ -140,6 +151,8 @@ impl Command {
             Self::Diff(args) => args.json(),
             Self::Convert(args) => args.json(),
             Self::Tasks(args) => args.json(),
+            Self::Compare(args) => args.json,
+            Self::Gate(args) => args.json,
             Self::Methods(args) => args.json,
         }
     }

@@ -11,6 +11,7 @@ pub mod compare;
 pub mod distribution;
 pub mod filter;
 pub mod identity;
+pub mod gate;
 pub mod interval;
 pub mod language_model;
 pub mod local;

@@ -10,6 +10,7 @@ mod decoder;
 mod decoder_refusals;
 mod fixtures;
 mod formulas;
+mod gate;
 mod inputs;
 mod interrupt;
 mod local_model;

@@ -84,7 +84,15 @@ impl DocumentValue {
         let list = value.as_array().map_or(&[][..], Vec::as_slice);
         match (statistic, list) {
             (Statistic::Brier, [gold, probabilities]) => {
-                let probabilities = probabilities.as_array()?.iter().map(number).collect::<Option<_>>()?;
+                let probabilities = match probabilities {
+                    // The harness writes the text of an array, `"[0.9 0.1]"`.
+                    Value::String(text) => text
+                        .trim_matches(['[', ']'])
+                        .split_whitespace()
+                        .map(|word| word.parse().ok())
+                        .collect::<Option<_>>()?,
+                    list => list.as_array()?.iter().map(number).collect::<Option<_>>()?,
+                };
                 Some(Self::Probabilities { gold: label(gold)?, probabilities })
             }
             (Statistic::WeightedPerplexity | Statistic::BitsPerByte, [logprob, weight]) => {

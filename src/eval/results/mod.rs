@@ -10,6 +10,9 @@ pub mod read;
 pub mod record;
 pub mod write;
 
+#[cfg(test)]
+mod harness_tests;
+
 pub use error::ResultsError;
 pub use read::{RunResults, Sample, TaskResults};
 pub use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};

@@ -1,0 +1,165 @@
+//! `billon compare`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::inspect::Listing;
+use super::{print, print_json};
+use crate::checkpoint::writer::publish_file;
+use crate::error::Result;
+use crate::eval::compare::{Comparison, compare};
+use crate::eval::results::RunResults;
+
+/// Arguments of `billon compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Results of the baseline: a results file or its directory.
+    baseline: PathBuf,
+    /// Results of the candidates.
+    #[arg(required = true)]
+    candidates: Vec<PathBuf>,
+    /// Compare these tasks only.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    tasks: Vec<String>,
+    /// The metric, as `acc` or `acc,none` [default: each task's first].
+    #[arg(long)]
+    metric: Option<String>,
+    /// Compare the shared documents even where prompts, template, shots or seed differ.
+    #[arg(long)]
+    allow_mismatch: bool,
+    /// Flipped documents to list for each task.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    flips: usize,
+    /// Seed of the bootstrap.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Also write the comparison as Markdown.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Print as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl CompareArgs {
+    pub(super) fn run(self) -> Result<()> {
+        let baseline = RunResults::load(&self.baseline)?;
+        let mut comparisons = Vec::new();
+        for candidate in &self.candidates {
+            let candidate = RunResults::load(candidate)?;
+            let metric = self.metric.as_deref();
+            comparisons.push(compare(&baseline, &candidate, &self.tasks, metric, !self.allow_mismatch, self.seed)?);
+        }
+        if let Some(path) = &self.markdown {
+            let text: Vec<String> = comparisons.iter().map(|c| markdown(c, self.flips)).collect();
+            write_file(path, &text.join("\n"))?;
+        }
+        if self.json {
+            return if let [one] = comparisons.as_slice() { print_json(one) } else { print_json(&comparisons) };
+        }
+        let text: Vec<String> = comparisons.iter().map(|c| render(c, self.flips)).collect();
+        print(&text.join("\n"))
+    }
+}
+
+/// Writes a report that the user named, making its directory.
+pub(super) fn write_file(path: &Path, text: &str) -> Result<()> {
+    publish_file(path, text.as_bytes())?;
+    Ok(())
+}
+
+const HEADER: [&str; 10] = [
+    "task",
+    "role",
+    "metric",
+    "documents",
+    "baseline",
+    "candidate",
+    "difference",
+    "95 % interval",
+    "McNemar p",
+    "lost/won",
+];
+
+/// The rows of the table, shared by terminal and Markdown.
+fn rows(comparison: &Comparison) -> Vec<[String; 10]> {
+    let interval = |[low, high]: [f64; 2]| format!("{low:+.4} … {high:+.4}");
+    let tasks = comparison.tasks.iter().map(|task| {
+        [
+            task.task.clone(),
+            task.role.clone().unwrap_or_default(),
+            task.metric.clone(),
+            task.documents.to_string(),
+            format!("{:.4}", task.baseline),
+            format!("{:.4}", task.candidate),
+            format!("{:+.4}", task.difference),
+            interval(task.interval),
+            task.mcnemar_p.map(crate::eval::gate::run::p_text).unwrap_or_default(),
+            format!("{}/{}", task.lost, task.won),
+        ]
+    });
+    let groups = comparison.groups.iter().map(|group| {
+        [
+            group.name.clone(),
+            String::new(),
+            format!("mean of {}", group.tasks.len()),
+            String::new(),
+            format!("{:.4}", group.baseline),
+            format!("{:.4}", group.candidate),
+            format!("{:+.4}", group.difference),
+            interval(group.interval),
+            String::new(),
+            String::new(),
+        ]
+    });
+    tasks.chain(groups).collect()
+}
+
+fn render(comparison: &Comparison, flips: usize) -> String {
+    let mut text = format!("baseline   {}\ncandidate  {}\n\n", comparison.baseline, comparison.candidate);
+    let mut table = Listing::new(&HEADER, &[3, 4, 5, 6, 8, 9]);
+    for row in rows(comparison) {
+        table.row(row);
+    }
+    text.push_str(&table.render());
+    let _ =
+        writeln!(text, "\nintervals: paired bootstrap (BCa), {} resamples, seed {}", comparison.draws, comparison.seed);
+    for task in &comparison.tasks {
+        for mismatch in &task.mismatches {
+            let _ = writeln!(text, "{}: {mismatch}", task.task);
+        }
+        for flip in task.flips.iter().take(flips) {
+            let kind = if flip.lost { "lost" } else { "won" };
+            let _ = writeln!(
+                text,
+                "{} {kind} document {}: {} -> {} (right: {})",
+                task.task, flip.doc_id, flip.baseline, flip.candidate, flip.target
+            );
+        }
+    }
+    text
+}
+
+fn markdown(comparison: &Comparison, flips: usize) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text = format!("Baseline `{}`, candidate `{}`.\n\n", comparison.baseline, comparison.candidate);
+    text.push_str(&line(&HEADER.map(str::to_owned)));
+    text.push_str("| --- | --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |\n");
+    for row in rows(comparison) {
+        text.push_str(&line(&row.map(|cell| cell.replace('|', "\\|"))));
+    }
+    for task in comparison.tasks.iter().filter(|task| flips > 0 && !task.flips.is_empty()) {
+        let _ = write!(text, "\n### {}\n\n| document | | right answer | baseline | candidate |\n", task.task);
+        text.push_str("| ---: | --- | --- | --- | --- |\n");
+        for flip in task.flips.iter().take(flips) {
+            let kind = if flip.lost { "lost" } else { "won" };
+            let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+            let cells =
+                [flip.doc_id.to_string(), kind.into(), cell(&flip.target), cell(&flip.baseline), cell(&flip.candidate)];
+            text.push_str(&line(&cells));
+        }
+    }
+    text
+}

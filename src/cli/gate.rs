@@ -1,0 +1,169 @@
+//! `billon gate`: the one command whose exit code is a verdict.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::compare::write_file;
+use super::inspect::Listing;
+use super::{print, print_json, read_text};
+use crate::error::{Diagnose, ErrorKind, Result};
+use crate::eval::gate::{GateConfig, GateReport, Verdict, decide, junit, markdown};
+use crate::eval::results::RunResults;
+
+/// Exit codes of the two verdicts that are no success (101 is a panic's).
+const FAILED: u8 = 100;
+const INCONCLUSIVE: u8 = 102;
+
+/// Arguments of `billon gate`.
+#[derive(Debug, Args)]
+pub struct GateArgs {
+    /// Results of the baseline and of the candidate: results files or their directories. One alone is
+    /// the candidate's, when the gate file names the baseline.
+    #[arg(required = true, num_args = 1..=2, value_names = ["BASELINE", "CANDIDATE"])]
+    results: Vec<PathBuf>,
+    /// Gate file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Check these tasks only.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    tasks: Vec<String>,
+    /// The metric, as `acc` or `acc,none` [default: each task's first].
+    #[arg(long)]
+    metric: Option<String>,
+    /// Greatest drop that does not matter, in units of the metric; for all tasks without their own.
+    #[arg(long, value_name = "X", conflicts_with = "max_drop_rel", value_parser = not_negative)]
+    max_drop: Option<f64>,
+    /// The same as a share of the baseline's score.
+    #[arg(long, value_name = "X", value_parser = not_negative)]
+    max_drop_rel: Option<f64>,
+    /// Score that the candidate must reach; for all tasks without their own.
+    #[arg(long, value_name = "X")]
+    min: Option<f64>,
+    /// Level of the tests.
+    #[arg(long, value_name = "X", value_parser = level)]
+    alpha: Option<f64>,
+    /// Seed of the bootstrap.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// End with exit code 102 when nothing failed but something could not be decided.
+    #[arg(long)]
+    fail_on_inconclusive: bool,
+    /// Also write the report as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Also write the report as Markdown, with the worst lost documents.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    let x: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if x >= 0.0 && x.is_finite() { Ok(x) } else { Err("must be 0 or more".to_owned()) }
+}
+
+fn level(text: &str) -> Result<f64, String> {
+    let x: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.001..0.5).contains(&x) { Ok(x) } else { Err("must be from 0.001 to below 0.5".to_owned()) }
+}
+
+impl GateArgs {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let config = self.gate()?;
+        let (baseline, candidate) = match (self.results.as_slice(), &config.baseline) {
+            ([baseline, candidate], _) => (baseline.clone(), candidate),
+            ([candidate], Some(baseline)) => {
+                // A path in a gate file is relative to that file.
+                let folder = self.config.as_deref().and_then(std::path::Path::parent);
+                (folder.map_or_else(|| PathBuf::from(baseline), |folder| folder.join(baseline)), candidate)
+            }
+            _ => return Err(NoBaseline.into()),
+        };
+        let report = decide(&config, &RunResults::load(&baseline)?, &RunResults::load(candidate)?)?;
+        if let Some(path) = &self.junit {
+            write_file(path, &junit::render(&report, config.fail_on_inconclusive))?;
+        }
+        if let Some(path) = &self.markdown {
+            write_file(path, &markdown::render(&report))?;
+        }
+        if self.json {
+            print_json(&report)?;
+        } else {
+            print(&render(&report))?;
+        }
+        Ok(match report.verdict {
+            Verdict::Fail => ExitCode::from(FAILED),
+            Verdict::Inconclusive if config.fail_on_inconclusive => ExitCode::from(INCONCLUSIVE),
+            _ => ExitCode::SUCCESS,
+        })
+    }
+
+    /// The gate file with what the command line adds.
+    fn gate(&self) -> Result<GateConfig> {
+        let mut config = match &self.config {
+            Some(path) => GateConfig::parse(&path.display().to_string(), &read_text(path)?)?,
+            None => GateConfig::default(),
+        };
+        if !self.tasks.is_empty() {
+            config.only.clone_from(&self.tasks);
+        }
+        config.alpha = self.alpha.unwrap_or(config.alpha);
+        config.seed = self.seed.unwrap_or(config.seed);
+        config.fail_on_inconclusive |= self.fail_on_inconclusive;
+        if self.max_drop.is_some() || self.max_drop_rel.is_some() {
+            let roles = config.roles.iter_mut().map(|(_, rules)| rules);
+            for rules in roles.chain(std::iter::once(&mut config.default)) {
+                rules.max_drop = self.max_drop;
+                rules.max_drop_rel = self.max_drop_rel;
+            }
+        }
+        let default = &mut config.default;
+        default.metric = self.metric.clone().or(default.metric.take());
+        default.min = self.min.or(default.min);
+        Ok(config)
+    }
+}
+
+fn render(report: &GateReport) -> String {
+    let header = ["check", "role", "metric", "rule", "baseline", "candidate", "verdict", "why"];
+    let mut table = Listing::new(&header, &[4, 5]);
+    for check in &report.checks {
+        table.row([
+            check.name.clone(),
+            check.role.clone().unwrap_or_default(),
+            if check.group { "mean of tasks".to_owned() } else { check.metric.clone() },
+            format!("{} {}", check.rule, check.limit),
+            format!("{:.4}", check.baseline),
+            format!("{:.4}", check.candidate),
+            check.verdict.name().to_owned(),
+            check.reason.clone(),
+        ]);
+    }
+    let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
+    format!(
+        "{}\ngate: {} ({} passed, {} inconclusive, {} failed)\n",
+        table.render(),
+        report.verdict.name(),
+        count(Verdict::Pass),
+        count(Verdict::Inconclusive),
+        count(Verdict::Fail)
+    )
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the gate has no baseline")]
+struct NoBaseline;
+
+impl Diagnose for NoBaseline {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["name two results, or set `baseline` in the gate file".to_owned()]
+    }
+}
