@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord};
+use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
 use super::{ResultsError, RunResults, python, write};
 use crate::eval::compare::compare;
 use crate::eval::language_model::Score;
@@ -77,12 +77,14 @@ fn task(run: &RunResults, name: &str, metrics: &[&str], pipelines: &[FilterPipel
         num_fewshot: 0,
         config: run.top["configs"][name].as_object().unwrap().clone(),
         role: None,
-        protocol: None,
         documents: samples.len(),
         truncated: 1,
         warnings: std::collections::BTreeMap::new(),
-        scores: score_task(&metrics, pipelines, None, &outcomes, &docs, 1).unwrap(),
-        samples,
+        runs: vec![TaskRun {
+            protocol: None,
+            scores: score_task(&metrics, pipelines, None, &outcomes, &docs, 1).unwrap(),
+            samples,
+        }],
     }
 }
 
