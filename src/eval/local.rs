@@ -35,7 +35,8 @@ impl Default for LocalOptions {
     }
 }
 
-/// The decoder as a language model. It uses the threads of the `rayon` pool that it is called in.
+/// The decoder as a language model. It runs as many threads as the `rayon` pool
+/// has that it is called in.
 pub struct LocalModel {
     pub(super) decoder: Decoder,
     pub(super) detokenize: Detokenize,
@@ -109,10 +110,15 @@ pub(super) fn in_threads(count: usize, cancel: &CancelFlag, job: impl Fn(usize) 
             }
         }
     };
-    rayon::scope(|scope| {
-        for _ in 0..rayon::current_num_threads().min(count) {
-            scope.spawn(|_| work());
+    // Plain threads: a pool's worker that waits may take up another job, and with it a lock that it
+    // holds already. A thread that can't be had is done without.
+    std::thread::scope(|scope| {
+        for _ in 1..rayon::current_num_threads().min(count) {
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
+        work();
     });
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }

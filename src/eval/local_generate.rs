@@ -47,7 +47,7 @@ pub(super) fn generate(
     let next = AtomicUsize::new(0);
     let workers = rayon::current_num_threads();
     let in_flight = IN_FLIGHT.min(requests.len().div_ceil(workers.max(1)));
-    in_threads(workers, progress.cancel, |_| {
+    let work = || -> Result<()> {
         let mut running: Vec<Running> = Vec::new();
         loop {
             progress.cancel.check()?;
@@ -89,7 +89,9 @@ pub(super) fn generate(
             let mut sequences: Vec<&mut Sequence> = running.iter_mut().map(|one| &mut one.sequence).collect();
             step(model.decoder(), &mut sequences, chunk)?;
         }
-    })
+    };
+    // After a failure nobody starts another request.
+    in_threads(workers, progress.cancel, |_| work().inspect_err(|_| next.store(order.len(), Ordering::Relaxed)))
 }
 
 /// The text of a sequence that has come to its end; `None` while it goes on.

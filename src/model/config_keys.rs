@@ -65,10 +65,10 @@ impl<'a> Keys<'a> {
 
     pub(super) fn count(&self, key: &str) -> Result<Option<usize>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        // Written as a float by some converters, which is a count all the same.
+        // Below 2^31, so that products of two never overflow. Some converters write counts as floats.
         let whole =
             value.as_u64().or_else(|| value.as_f64().filter(|f| *f >= 0.0 && f.fract() == 0.0).map(|f| f as u64));
-        let count = whole.and_then(|count| usize::try_from(count).ok()).filter(|count| *count < 1 << 40);
+        let count = whole.and_then(|count| usize::try_from(count).ok()).filter(|count| *count < 1 << 31);
         count.map(Some).ok_or_else(|| self.wrong(key, "a whole number"))
     }
 

@@ -59,10 +59,10 @@ impl Sequence {
         self.tokens.is_empty()
     }
 
-    /// Bytes of its keys and values.
+    /// Bytes of the keys and values that nobody shares with it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.past.iter().map(|block| block.bytes()).sum()
+        self.past.iter().filter(|block| Arc::strong_count(block) == 1).map(|block| block.bytes()).sum()
     }
 
     /// A sequence that outgrows the pre-training's context is computed again from its start.

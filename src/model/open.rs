@@ -46,7 +46,8 @@ impl Decoder {
         let head = if config.tie_word_embeddings {
             Arc::clone(&embedding)
         } else {
-            let module = format!("{}lm_head", source.prefix.strip_suffix("model.").unwrap_or(&source.prefix));
+            let outside = if source.prefix == "language_model.model." { "language_model." } else { "" };
+            let module = format!("{outside}lm_head");
             let head = source.matrix(&module, [vocabulary, hidden], 0..vocabulary)?;
             weight_bytes += head.bytes();
             Arc::new(head)
