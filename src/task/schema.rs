@@ -73,10 +73,8 @@ pub(super) fn check_keys(entries: &Entries, known: &[&str], files: &mut Files) {
         if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| refused == name) {
             let help = "prepare the data and the prompt beforehand, and remove the key";
             files.error(entry, entry.key, format!("`{name}` is not supported: it {why}"), help);
-        } else if !known.contains(&name.as_str()) {
-            if let Some(diagnostics) = files.of(entry.file) {
-                diagnostics.unknown(entry.key, "key", name, known);
-            }
+        } else if let (false, Some(diagnostics)) = (known.contains(&name.as_str()), files.of(entry.file)) {
+            diagnostics.unknown(entry.key, "key", name, known);
         }
     }
 }
