@@ -96,6 +96,12 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
     let doc_to_text = reader.field("doc_to_text");
     let doc_to_target = reader.field("doc_to_target");
     let doc_to_choice = reader.field("doc_to_choice");
+    for key in ["description", "gen_prefix"] {
+        let fault = reader.text(key).and_then(|text| super::template::check(&text).err());
+        if let Some(message) = fault {
+            reader.fault(key, None, format!("not a valid template: {message}"), "");
+        }
+    }
     let rolling = output_type == Some(OutputType::LoglikelihoodRolling);
     reader.required("task", true);
     reader.required("doc_to_target", true);
