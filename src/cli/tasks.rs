@@ -10,7 +10,7 @@ use super::inspect::Listing;
 use super::{print, print_json};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::hub;
-use crate::task::{self, Ask, PromptSettings, Protocol, Rendered, Sampler, Task, TaskConfig, TaskSet};
+use crate::task::{self, Ask, PromptSettings, Protocol, Rendered, Role, Sampler, Task, TaskConfig, TaskSet};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Arguments of `billon tasks`.
@@ -22,7 +22,7 @@ pub struct TasksArgs {
     /// Tasks, groups, tags, task files or folders of them (default: the built-in suite).
     #[arg(value_name = "NAME|FILE")]
     names: Vec<String>,
-    /// Directory of the data files (default: BILLON_DATA); documents are checked when it is given.
+    /// Directory of the data files (default: `BILLON_DATA` in the environment); documents are checked when it is given.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print as JSON.
@@ -69,7 +69,7 @@ struct ShowArgs {
     /// Mark blanks, tabs and line ends.
     #[arg(long)]
     whitespace: bool,
-    /// Directory of the data files (default: BILLON_DATA).
+    /// Directory of the data files (default: `BILLON_DATA` in the environment).
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print as JSON.
@@ -118,7 +118,7 @@ fn row(config: &TaskConfig, data: Option<&Path>, read: bool) -> Result<Value> {
         "task": config.name,
         "alias": config.alias,
         "file": config.file,
-        "role": config.role.map(|role| role.name()),
+        "role": config.role.map(Role::name),
         "output_type": config.output_type.name(),
         "protocols": config.protocols.iter().map(|p| p.name()).collect::<Vec<_>>(),
         "split": config.evaluation_split(),

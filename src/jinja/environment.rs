@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use minijinja::value::{Kwargs, Rest, ValueKind};
+use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use regex::Regex;
 
@@ -85,15 +85,14 @@ pub fn regex_replace(
     value: String,
     pattern: String,
     replacement: String,
-    further: Rest<Value>,
+    count: Option<usize>,
+    options: Kwargs,
 ) -> Result<String, Error> {
-    let mut count = 0;
-    for argument in further.iter() {
-        count = match argument.as_usize() {
-            Some(count) => count,
-            None => Kwargs::try_from(argument.clone())?.get::<Option<usize>>("count")?.unwrap_or(0),
-        };
-    }
+    let count = match count {
+        Some(count) => count,
+        None => options.get::<Option<usize>>("count")?.unwrap_or(0),
+    };
+    options.assert_all_used()?;
     let known = PATTERNS.lock().ok().and_then(|patterns| patterns.get(&pattern).cloned());
     let regex = match known {
         Some(regex) => regex,

@@ -178,11 +178,9 @@ impl Reader {
                 self.escape(text)?;
             } else {
                 text.push(c);
-                if c == '\\' {
-                    if let Some(next) = self.peek() {
-                        text.push(next);
-                        self.at += 1;
-                    }
+                if let (true, Some(next)) = (c == '\\', self.peek()) {
+                    text.push(next);
+                    self.at += 1;
                 }
             }
         }

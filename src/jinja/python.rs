@@ -268,7 +268,7 @@ mod tests {
         value_of(&json)
     }
 
-    /// The right-hand sides are what CPython prints.
+    /// The right-hand sides are what Python prints.
     #[test]
     fn values_print_as_in_python() {
         for (x, expected) in [

@@ -17,28 +17,27 @@ struct Record {
     fields: Vec<String>,
 }
 
-/// Rows by header name, with the line each starts on.
+/// Rows by header name.
 ///
 /// # Errors
 /// Line and message of the first defect.
-pub fn rows(text: &str) -> Result<Vec<(usize, Map<String, Value>)>, (usize, String)> {
+pub fn rows(text: &str) -> Result<Vec<Map<String, Value>>, (usize, String)> {
     let mut records = records(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
     let Some(header) = records.next() else { return Ok(Vec::new()) };
-    let mut lines = Vec::new();
     let mut columns: Vec<Vec<String>> = vec![Vec::new(); header.fields.len()];
     for record in records {
         if record.fields.len() != header.fields.len() {
             let message = format!("{} fields where the header has {}", record.fields.len(), header.fields.len());
             return Err((record.line, message));
         }
-        lines.push(record.line);
         for (column, field) in columns.iter_mut().zip(record.fields) {
             column.push(field);
         }
     }
-    let mut rows: Vec<(usize, Map<String, Value>)> = lines.into_iter().map(|line| (line, Map::new())).collect();
+    let count = columns.first().map_or(0, Vec::len);
+    let mut rows: Vec<Map<String, Value>> = vec![Map::new(); count];
     for (name, column) in header.fields.iter().zip(&columns) {
-        for ((_, row), value) in rows.iter_mut().zip(typed(column)) {
+        for (row, value) in rows.iter_mut().zip(typed(column)) {
             row.insert(name.clone(), value);
         }
     }
@@ -129,9 +128,9 @@ mod tests {
     fn columns_are_typed_as_by_pandas() {
         let text = "a,b,c,d,e\n1,1.5,x,True,1\n-2,,\"y, \"\"z\"\"\n!\",False,\n\n";
         let rows = rows(text).unwrap();
-        assert_eq!(rows[0], (2, json!({"a": 1, "b": 1.5, "c": "x", "d": true, "e": 1.0}).as_object().unwrap().clone()));
+        assert_eq!(rows[0], *json!({"a": 1, "b": 1.5, "c": "x", "d": true, "e": 1.0}).as_object().unwrap());
         let second = json!({"a": -2, "b": null, "c": "y, \"z\"\n!", "d": false, "e": null});
-        assert_eq!(rows[1], (3, second.as_object().unwrap().clone()));
+        assert_eq!(rows[1], *second.as_object().unwrap());
         assert_eq!(super::rows("a,b\n1\n"), Err((2, "1 fields where the header has 2".to_owned())));
         assert!(super::rows("a\n\"x\n").is_err());
         assert!(super::rows("").unwrap().is_empty());

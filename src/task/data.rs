@@ -189,17 +189,14 @@ fn read_file(path: &Path, format: DataFormat) -> Result<Vec<Doc>, TaskError> {
     let bytes = std::fs::read(path).map_err(|source| TaskError::Io { path: path.into(), source })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+        let line = before.split(|b| *b == b'\n').count();
         let message = "the row is not UTF-8 (convert the file, for example with iconv)".to_owned();
         TaskError::Row { path: path.into(), line, message }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let fault = |line: usize, message: String| TaskError::Row { path: path.into(), line, message };
     let rows = match format {
-        DataFormat::Csv => {
-            let rows = csv::rows(text).map_err(|(line, message)| fault(line, message))?;
-            rows.into_iter().map(|(_, row)| row).collect()
-        }
+        DataFormat::Csv => csv::rows(text).map_err(|(line, message)| fault(line, message))?,
         _ if text.trim_start().starts_with('[') => {
             let values: Vec<Value> = serde_json::from_str(text).map_err(|e| fault(e.line(), e.to_string()))?;
             let record = |(i, value)| match value {

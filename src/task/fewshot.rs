@@ -77,9 +77,8 @@ impl<'a> FewShot<'a> {
     fn random(&mut self, n: usize, id: usize, doc: &Doc) -> Result<Vec<usize>, TaskError> {
         // One more than wanted where the document may be among them.
         let drawn = n + usize::from(self.excludes);
-        let mut chosen = match self.random.sample(self.pool.len(), drawn) {
-            Some(chosen) => chosen,
-            None => return Err(self.too_few(drawn, self.pool.len())),
+        let Some(mut chosen) = self.random.sample(self.pool.len(), drawn) else {
+            return Err(self.too_few(drawn, self.pool.len()));
         };
         let before = chosen.len();
         chosen.retain(|i| self.pool.get(*i) != Some(doc));

@@ -1,4 +1,4 @@
-//! CPython's `random.Random`: the Mersenne Twister and what is drawn from it.
+//! Python's `random.Random`: the Mersenne Twister and what is drawn from it.
 //!
 //! The harness picks few-shot examples with it, so equal prompts need equal numbers. Facts from
 //! Matsumoto and Nishimura 1998 (MT19937, `init_by_array`) and from the documented behaviour of
@@ -99,7 +99,7 @@ impl PythonRandom {
         if k > n {
             return None;
         }
-        // CPython's choice between a pool and a set of what was taken decides the numbers drawn.
+        // Python's choice between a pool and a set of what was taken decides the numbers drawn.
         let mut set_size = 21;
         if k > 5 {
             set_size += 4_usize.pow(((k as f64 * 3.0).ln() / 4_f64.ln()).ceil() as u32);
@@ -139,7 +139,7 @@ impl PythonRandom {
 mod tests {
     use super::*;
 
-    /// Numbers printed by CPython (`fixtures/tasks/make_python_random.py`).
+    /// Numbers printed by `CPython` (`fixtures/tasks/make_python_random.py`).
     #[test]
     fn numbers_are_those_of_cpython() {
         let text = include_str!("../../fixtures/tasks/python_random.json");

@@ -178,7 +178,7 @@ impl Task {
             for choice in &choices {
                 let mut turns = before.clone();
                 turns.extend(question(choice.clone(), None, prefix, "", ""));
-                prompts.push(self.prompt(&turns, prefix, settings, counts)?);
+                prompts.push(prompt(&turns, prefix, settings, counts)?);
             }
             let contexts: Vec<String> = prompts.iter().map(|p| p.text.clone()).collect();
             let continuation = [self.delimiter(settings), &target_text].concat();
@@ -191,7 +191,7 @@ impl Task {
         }
         let mut turns = before;
         turns.extend(question(json_text(&text), None, prefix, &config.target_delimiter, ""));
-        let prompt = self.prompt(&turns, prefix, settings, counts)?;
+        let prompt = prompt(&turns, prefix, settings, counts)?;
         counts.empty += usize::from(prompt.text.chars().all(is_space));
         let ask = match config.output_type {
             OutputType::MultipleChoice => {
@@ -232,21 +232,21 @@ impl Task {
             _ => &config.target_delimiter,
         }
     }
+}
 
-    fn prompt(
-        &self,
-        turns: &[Turn],
-        prefix: Option<&str>,
-        settings: &PromptSettings<'_>,
-        counts: &mut Counts,
-    ) -> Result<Prompt, TaskError> {
-        let Some(chat) = settings.chat else {
-            return Ok(Prompt { text: plain(turns), messages: messages(turns, settings.fewshot_as_multiturn) });
-        };
-        let messages = messages(turns, settings.fewshot_as_multiturn);
-        let continued = prefix.is_some_and(|prefix| !prefix.is_empty());
-        let rendered = chat.render_or_without_system(&messages, !continued, continued)?;
-        counts.system_dropped += usize::from(rendered.system_dropped);
-        Ok(Prompt { text: rendered.text, messages })
-    }
+/// The turns as text, or as the chat template renders them.
+fn prompt(
+    turns: &[Turn],
+    prefix: Option<&str>,
+    settings: &PromptSettings<'_>,
+    counts: &mut Counts,
+) -> Result<Prompt, TaskError> {
+    let Some(chat) = settings.chat else {
+        return Ok(Prompt { text: plain(turns), messages: messages(turns, settings.fewshot_as_multiturn) });
+    };
+    let messages = messages(turns, settings.fewshot_as_multiturn);
+    let continued = prefix.is_some_and(|prefix| !prefix.is_empty());
+    let rendered = chat.render_or_without_system(&messages, !continued, continued)?;
+    counts.system_dropped += usize::from(rendered.system_dropped);
+    Ok(Prompt { text: rendered.text, messages })
 }

@@ -73,10 +73,8 @@ pub(super) fn check_keys(entries: &Entries, known: &[&str], files: &mut Files) {
         if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| refused == name) {
             let help = "prepare the data and the prompt beforehand, and remove the key";
             files.error(entry, entry.key, format!("`{name}` is not supported: it {why}"), help);
-        } else if !known.contains(&name.as_str()) {
-            if let Some(diagnostics) = files.of(entry.file) {
-                diagnostics.unknown(entry.key, "key", name, known);
-            }
+        } else if let (false, Some(diagnostics)) = (known.contains(&name.as_str()), files.of(entry.file)) {
+            diagnostics.unknown(entry.key, "key", name, known);
         }
     }
 }
@@ -98,6 +96,12 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
     let doc_to_text = reader.field("doc_to_text");
     let doc_to_target = reader.field("doc_to_target");
     let doc_to_choice = reader.field("doc_to_choice");
+    for key in ["description", "gen_prefix"] {
+        let fault = reader.text(key).and_then(|text| super::template::check(&text).err());
+        if let Some(message) = fault {
+            reader.fault(key, None, format!("not a valid template: {message}"), "");
+        }
+    }
     let rolling = output_type == Some(OutputType::LoglikelihoodRolling);
     reader.required("task", true);
     reader.required("doc_to_target", true);

@@ -14,7 +14,7 @@ use crate::checkpoint::hash::sha256_bytes;
 #[derive(Debug)]
 pub struct Tokenizer {
     directory: PathBuf,
-    tokenizer: tokenizers::Tokenizer,
+    pipeline: tokenizers::Tokenizer,
     special: SpecialTokens,
     bos: Option<(String, u32)>,
     eos: Option<(String, u32)>,
@@ -69,7 +69,7 @@ impl Tokenizer {
                 .filter(|n| *n < 1 << 40)
                 .map(|n| n as usize),
             special,
-            tokenizer,
+            pipeline: tokenizer,
         })
     }
 
@@ -78,7 +78,7 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Refused`] when the tokenizer's model can't represent the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-        match self.tokenizer.encode_fast(text, add_special) {
+        match self.pipeline.encode_fast(text, add_special) {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(self.refused("encode a text", error.to_string())),
         }
@@ -89,13 +89,13 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Refused`] with the decoder's message.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        self.tokenizer.decode(ids, skip_special).map_err(|error| self.refused("decode tokens", error.to_string()))
+        self.pipeline.decode(ids, skip_special).map_err(|error| self.refused("decode tokens", error.to_string()))
     }
 
     /// The token of an id, as the vocabulary writes it.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
-        self.tokenizer.id_to_token(id)
+        self.pipeline.id_to_token(id)
     }
 
     /// Begin of sequence: text and id.
@@ -131,7 +131,7 @@ impl Tokenizer {
     /// Number of tokens, added ones included.
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        self.pipeline.get_vocab_size(true)
     }
 
     /// `model_max_length` of `tokenizer_config.json`, where it is a limit.
@@ -197,11 +197,8 @@ fn chat_templates(directory: &Path, config: &Value) -> Result<BTreeMap<String, S
     further.sort();
     for path in further {
         let name = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned);
-        if let (Some(name), true) = (name, path.extension().is_some_and(|e| e == "jinja")) {
-            if let Some(text) = read_text(&path)? {
-                templates.insert(name, text);
-            }
-        }
+        let (Some(name), true) = (name, path.extension().is_some_and(|e| e == "jinja")) else { continue };
+        templates.extend(read_text(&path)?.map(|text| (name, text)));
     }
     Ok(templates)
 }

@@ -111,6 +111,7 @@ pub fn files(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// A folder of the shared models and data beside the checkout; says so when it is absent.
+#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
 pub fn shared(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("BILLON_SHARED")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);

@@ -75,7 +75,8 @@ fn files_that_cannot_be_used_say_where_and_why() {
     let context = Context::new();
     context.write("d.jsonl", "{\"q\": \"1\", \"a\": \"x\"}\n");
     for (more, expected) in [
-        ("process_docs: !function utils.f\n", &["t.yml:9:1", "`process_docs` is not supported: it runs Python"][..]),
+        ("process_docs: !function utils.f\n", &["t.yml:9:15", "`!function utils.f` names Python code"][..]),
+        ("process_docs: utils.f\n", &["t.yml:9:1", "`process_docs` is not supported: it runs Python"]),
         ("metric_list: [{metric: !function m.f}]\n", &["t.yml:9:", "`!function m.f` names Python code"]),
         ("num_fewshots: 2\n", &["t.yml:9:1", "did you mean `num_fewshot`?"]),
         ("fewshot_config: {sampel: first_n}\n", &["t.yml:9:", "unknown key of `fewshot_config` `sampel`"]),
