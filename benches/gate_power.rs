@@ -73,9 +73,7 @@ fn families(simulations: u64) {
         let p: Vec<f64> = (0..10)
             .map(|task| {
                 let pairs = draw_pairs(&mut stream(&["family", &task.to_string()], index), 500, 0.02);
-                *known
-                    .entry((pairs.lost, pairs.won))
-                    .or_insert_with(|| Evidence::of_pairs(pairs, 0.02, ALPHA).p_broken)
+                *known.entry((pairs.lost, pairs.won)).or_insert_with(|| Evidence::of_pairs(pairs, 0.02, ALPHA).p_broken)
             })
             .collect();
         plain += u64::from(p.iter().any(|p| *p <= ALPHA));
@@ -94,7 +92,13 @@ fn shares(simulations: u64, mut p_values: impl FnMut(u64) -> (f64, f64)) -> [f64
     let mut counts = [0_u64; 3];
     for index in 0..simulations {
         let (broken, kept) = p_values(index);
-        let verdict = if broken <= ALPHA { 0 } else if kept <= ALPHA { 2 } else { 1 };
+        let verdict = if broken <= ALPHA {
+            0
+        } else if kept <= ALPHA {
+            2
+        } else {
+            1
+        };
         counts[verdict] += 1;
     }
     counts.map(|count| 100.0 * count as f64 / simulations as f64)

@@ -29,6 +29,8 @@ pub struct Scorer {
     metrics: Vec<(Metric, Option<ExactMatch>)>,
     pipelines: Vec<Pipeline>,
     protocol: Option<Protocol>,
+    /// Metrics of scored choices that a generative protocol leaves out.
+    skipped: Vec<String>,
 }
 
 /// The scores of a task.
@@ -103,14 +105,21 @@ pub fn score_task(
 }
 
 impl Scorer {
-    /// Checks what a task asks for. No pipelines mean the harness's default, the first response.
+    /// Checks what a task asks for. No pipelines mean the harness's default, the first response. Under a
+    /// protocol of written answers, metrics of log-probabilities (`acc_norm`, `brier_score`, ...) are left
+    /// out, which the scores' warnings say.
     ///
     /// # Errors
     /// Unknown metrics, functions and options, each with the nearest known one.
     pub fn new(metrics: &[MetricSpec], pipelines: &[FilterPipeline], protocol: Option<Protocol>) -> Result<Self> {
         let mut read: Vec<(Metric, Option<ExactMatch>)> = Vec::new();
+        let mut skipped = Vec::new();
         for spec in metrics {
             let mut metric = Metric::new(spec)?;
+            if protocol.as_ref().is_some_and(Protocol::is_generative) && metric.info.scored == [Scored::Choices] {
+                skipped.push(metric.name);
+                continue;
+            }
             if read.iter().any(|(other, _)| other.name == metric.name) {
                 return Err(MetricError::Twice { name: metric.name }.into());
             }
@@ -129,7 +138,7 @@ impl Scorer {
         if built.is_empty() {
             built.push(Pipeline::first());
         }
-        Ok(Self { metrics: read, pipelines: built, protocol })
+        Ok(Self { metrics: read, pipelines: built, protocol, skipped })
     }
 
     /// Whether a metric wants the choices' log-probabilities after an empty context.
@@ -171,6 +180,10 @@ impl Scorer {
             return Err(MetricError::Lengths { outcomes: outcomes.len(), docs: docs.len() }.into());
         }
         let mut scores = TaskScores { metrics: Vec::new(), slots: Vec::new(), warnings: BTreeMap::new() };
+        for name in &self.skipped {
+            let text = format!("metric `{name}` needs scored choices and is not computed from written answers");
+            scores.warnings.insert(text, outcomes.len());
+        }
         for (pipeline, slot) in self.pipelines.iter().zip(self.slots()) {
             let mut documents = Vec::with_capacity(outcomes.len());
             for (index, (outcome, doc)) in outcomes.iter().zip(docs).enumerate() {

@@ -6,10 +6,16 @@ use serde_json::{Value, json};
 
 use crate::context::{Context, Run};
 
+/// What a case changes in the candidate's results.
+type Change = fn(&mut Results);
+
+/// A task's name, role and whether each answer is right.
+type Task = (&'static str, Option<&'static str>, Vec<bool>);
+
 /// A run to be written: which documents of a task are right.
 struct Results {
     model: &'static str,
-    tasks: Vec<(&'static str, Option<&'static str>, Vec<bool>)>,
+    tasks: Vec<Task>,
     fewshot: u64,
     seed: u64,
     template: Option<&'static str>,
@@ -18,7 +24,7 @@ struct Results {
 }
 
 impl Results {
-    fn new(model: &'static str, tasks: Vec<(&'static str, Option<&'static str>, Vec<bool>)>) -> Self {
+    fn new(model: &'static str, tasks: Vec<Task>) -> Self {
         Self { model, tasks, fewshot: 0, seed: 1234, template: None, protocol: "choice-ll", prompt: "Is it?" }
     }
 
@@ -147,7 +153,7 @@ fn a_gate_file_sets_tasks_groups_and_the_baseline() {
 #[test]
 fn results_that_were_asked_differently_are_refused_by_name() {
     let tasks = || vec![("fpb", None, answers(100, 80, 0))];
-    let cases: [(&str, fn(&mut Results)); 6] = [
+    let cases: [(&str, Change); 6] = [
         ("few-shot count", |r| r.fewshot = 2),
         ("few-shot seed", |r| (r.fewshot, r.seed) = (3, 99)),
         ("chat template", |r| r.template = Some("abc")),

@@ -106,7 +106,7 @@ impl Discordant {
         let high =
             if discordant == n { 1.0 } else { solve(|p| 1.0 - binomial_at_most(discordant, n, p), 1.0 - MISSED / 2.0) };
         let (low, high) = (low.max(tolerance), high.max(tolerance));
-        let mut limits: Vec<Option<Option<u64>>> = vec![None; n as usize + 1];
+        let mut limits: Vec<Option<u64>> = vec![None; n as usize + 1];
         let mut greatest: f64 = 0.0;
         for step in 0..SHARES {
             let share = low + (high - low) * step as f64 / (SHARES - 1) as f64;
@@ -117,7 +117,7 @@ impl Discordant {
 
     /// Probability of outcomes at least as extreme as the observed one, when the drop is `tolerance`
     /// and `share` of the pairs are discordant.
-    fn tail(self, tolerance: f64, share: f64, observed: f64, tail: Tail, limits: &mut [Option<Option<u64>>]) -> f64 {
+    fn tail(self, tolerance: f64, share: f64, observed: f64, tail: Tail, limits: &mut [Option<u64>]) -> f64 {
         let n = self.documents;
         let (mean, deviation) = (n as f64 * share, (n as f64 * share * (1.0 - share)).sqrt());
         let first = (mean - 7.0 * deviation - 3.0).max(0.0) as u64;
@@ -130,23 +130,23 @@ impl Discordant {
             let Some(slot) = limits.get_mut(discordant as usize) else { continue };
             let limit = *slot.get_or_insert_with(|| self.limit(tolerance, observed, discordant, tail));
             sum += weight
-                * match (limit, tail) {
-                    (None, _) => 0.0,
-                    (Some(lost), Tail::Upper) => binomial_at_least(lost, discordant, lost_share),
-                    (Some(lost), Tail::Lower) => binomial_at_most(lost, discordant, lost_share),
+                * match (tail, limit.checked_sub(1)) {
+                    (Tail::Upper, _) => binomial_at_least(limit, discordant, lost_share),
+                    (Tail::Lower, None) => 0.0,
+                    (Tail::Lower, Some(most)) => binomial_at_most(most, discordant, lost_share),
                 };
         }
         // What lies outside of the summed range counts as extreme.
         sum + (1.0 - mass).max(0.0)
     }
 
-    /// The least (upper tail) or greatest (lower tail) number lost among `discordant` pairs that is at
-    /// least as extreme as the observed statistic; the statistic rises with the number lost.
-    fn limit(self, tolerance: f64, observed: f64, discordant: u64, tail: Tail) -> Option<u64> {
+    /// Among `discordant` pairs, the least number lost that is at least as extreme as the observed
+    /// statistic (upper tail), or one more than the greatest (lower tail); the statistic rises with
+    /// the number lost.
+    fn limit(self, tolerance: f64, observed: f64, discordant: u64, tail: Tail) -> u64 {
         let slack = 1e-9 * observed.abs().max(1.0);
         let at = |lost: u64| Self { lost, won: discordant - lost, documents: self.documents }.score(tolerance);
         let (mut low, mut high) = (0, discordant + 1);
-        // `low` counts those below the limit: lost < low fails the upper test, passes the lower one.
         while low < high {
             let middle = u64::midpoint(low, high);
             let below = match tail {
@@ -155,10 +155,7 @@ impl Discordant {
             };
             if below { low = middle + 1 } else { high = middle }
         }
-        match tail {
-            Tail::Upper => (low <= discordant).then_some(low),
-            Tail::Lower => low.checked_sub(1),
-        }
+        low
     }
 }
 

@@ -157,6 +157,38 @@ mod tests {
         }
     }
 
+    /// Two models that are equally good but differ on every fifth document: the bootstrap of their
+    /// weighted F1 may call a drop, or an improvement, in at most alpha of all samples.
+    #[test]
+    fn the_bootstrap_keeps_its_level_when_nothing_dropped() {
+        use crate::eval::compare::{PairedTally, paired::bootstrap};
+        use crate::eval::metric::{DocumentValue, Statistic};
+        use crate::eval::resample::Draws;
+        let (samples, alpha) = (400_u64, 0.1);
+        let (mut dropped, mut improved) = (0.0, 0.0);
+        for sample in 0..samples {
+            let mut draws = Draws::new(sample, &["level"]);
+            let mut answer = |gold: i32| if draws.uniform() < 0.8 { gold } else { (gold + 1) % 3 };
+            let labels = |gold, predicted| DocumentValue::Labels { gold, predicted };
+            let pairs: Vec<_> = (0..150)
+                .map(|index| {
+                    let gold = [0, 0, 0, 1, 2][index % 5];
+                    (labels(gold, answer(gold)), labels(gold, answer(gold)))
+                })
+                .collect();
+            let tally = PairedTally::new(Statistic::F1Weighted, true, &pairs);
+            let drop = tally.drop(tally.counts());
+            let resampled = bootstrap(&[&tally], 500, sample, &["level"], |counts| tally.drop(&counts[0]));
+            let evidence = Evidence::of_resamples((drop, drop), false, &resampled, 150, alpha);
+            dropped += f64::from(u8::from(evidence.p_broken <= alpha));
+            improved += f64::from(u8::from(evidence.p_kept <= alpha));
+        }
+        // Three standard errors of the count above its greatest expectation.
+        let most = alpha * samples as f64 + 3.0 * (alpha * (1.0 - alpha) * samples as f64).sqrt();
+        assert!(dropped <= most && improved <= most, "{dropped} and {improved} of {samples}");
+        assert!(dropped > 10.0 && improved > 10.0, "the test must not be idle: {dropped}, {improved}");
+    }
+
     #[test]
     fn the_number_of_documents_that_would_decide_decides() {
         let seen = Discordant { lost: 18, won: 12, documents: 200 };

@@ -32,7 +32,7 @@ impl Quantity {
         // Signs and currency stand in either order: -$5, $-5, - 5.
         let mut signs = 0;
         loop {
-            let Some(first) = rest.chars().next() else { return None };
+            let first = rest.chars().next()?;
             match first {
                 '-' | '\u{2212}' | '\u{2013}' if signs == 0 => {
                     negative = !negative;

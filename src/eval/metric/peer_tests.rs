@@ -180,11 +180,12 @@ fn a_task_of_written_answers_is_scored_by_protocol() {
         outcome("Neutral", "neutrally put"),
     ];
     let docs = vec![Value::Null; 4];
-    let metrics = ["acc", "missing_rate", "f1_weighted", "mcc"].map(spec);
+    let metrics = ["acc", "acc_norm", "missing_rate", "f1_weighted", "mcc"].map(spec);
     let pixiu = Protocol::named("pixiu-gen");
     let scores = score_task(&metrics, &[], pixiu, &outcomes, &docs, 0).unwrap();
     let keys: Vec<String> = scores.metrics.iter().map(crate::eval::scoring::MetricScore::key).collect();
     assert_eq!(keys, ["acc,pixiu-gen", "missing_rate,pixiu-gen", "f1_weighted,pixiu-gen", "mcc,pixiu-gen"]);
+    assert!(scores.warnings.keys().any(|text| text.contains("`acc_norm`")), "{:?}", scores.warnings);
     let value = |index: usize| scores.metrics[index].estimate.value;
     assert_eq!((value(0), value(1)), (0.75, 0.25));
     // positive 1, negative 1, neutral 2/3 at half the weight.

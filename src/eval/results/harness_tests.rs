@@ -134,7 +134,7 @@ fn the_same_answers_make_the_same_files() {
     let own = RunResults::load(&out).unwrap();
 
     assert_eq!(own.top["task_hashes"], run.top["task_hashes"]);
-    for key in ["group_subtasks", "n-samples", "versions", "configs"] {
+    for key in ["group_subtasks", "n-samples", "n-shot", "versions", "configs", "higher_is_better"] {
         assert_eq!(own.top[key], run.top[key], "{key}");
     }
     for key in run.top.keys() {

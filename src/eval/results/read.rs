@@ -214,7 +214,7 @@ fn locate(path: &Path) -> Result<PathBuf, ResultsError> {
     let newest = |list: Vec<PathBuf>| {
         let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let mut list: Vec<(String, PathBuf)> = list.into_iter().map(|path| (name(&path), path)).collect();
-        list.retain(|(name, _)| name.starts_with("results_") && name.ends_with(".json"));
+        list.retain(|(name, path)| name.starts_with("results_") && path.extension().is_some_and(|e| e == "json"));
         list.into_iter().max().map(|(_, path)| path)
     };
     let below =

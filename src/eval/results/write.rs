@@ -106,7 +106,16 @@ pub fn results_json(record: &RunRecord) -> Value {
     let mut versions = tasks(&|task| task.version.clone());
     versions.extend(record.groups.iter().map(|group| (group.name.clone(), group.version.clone())));
     top.insert("versions".into(), versions.into());
-    top.insert("n-shot".into(), tasks(&|task| task.num_fewshot.into()).into());
+    let mut shots = tasks(&|task| task.num_fewshot.into());
+    for group in &record.groups {
+        let own: BTreeSet<usize> =
+            record.tasks.iter().filter(|task| group.tasks.contains(&task.name)).map(|task| task.num_fewshot).collect();
+        // A group has a number of shots when all its tasks have the same.
+        if let (1, Some(number)) = (own.len(), own.first()) {
+            shots.insert(group.name.clone(), (*number).into());
+        }
+    }
+    top.insert("n-shot".into(), shots.into());
     top.insert("higher_is_better".into(), higher_is_better(record).into());
     let count = |task: &TaskRecord| json!({"original": task.documents, "effective": task.evaluated()});
     top.insert("n-samples".into(), tasks(&count).into());
