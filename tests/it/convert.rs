@@ -202,10 +202,8 @@ proptest! {
 /// The real model of the shared folder; the sums are of the gguf package's dequantisation.
 #[test]
 fn the_real_smollm2_has_the_expected_weights() {
-    let shared = std::env::var_os("BILLON_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
+    let shared = std::env::var_os("BILLON_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
     let folder = shared.join("models/smollm2-135m-instruct");
     let parts = [folder.join("model.q4_1.gguf.part0"), folder.join("model.q4_1.gguf.part1")];
     if !parts.iter().all(|part| part.is_file()) {
@@ -226,12 +224,15 @@ fn the_real_smollm2_has_the_expected_weights() {
     }
     let original = json(&folder.join("config.json"));
     let config = json(&out.join("config.json"));
-    for key in ["hidden_size", "num_key_value_heads", "rope_theta", "rms_norm_eps", "tie_word_embeddings", "eos_token_id"] {
+    for key in
+        ["hidden_size", "num_key_value_heads", "rope_theta", "rms_norm_eps", "tie_word_embeddings", "eos_token_id"]
+    {
         assert_eq!(config[key], original[key], "{key}");
     }
     let ours = tokenizers::Tokenizer::from_file(out.join("tokenizer.json")).unwrap();
     let theirs = tokenizers::Tokenizer::from_file(folder.join("tokenizer.json")).unwrap();
-    for text in ["Net profit rose 12.5% to €1,234 m.", "<|im_start|>user\nDon't  sell?<|im_end|>\n", "日本 \t\n\n x"] {
+    for text in ["Net profit rose 12.5% to €1,234 m.", "<|im_start|>user\nDon't  sell?<|im_end|>\n", "日本 \t\n\n x"]
+    {
         let ids = |t: &tokenizers::Tokenizer| t.encode(text, true).unwrap().get_ids().to_vec();
         assert_eq!(ids(&ours), ids(&theirs), "{text:?}");
     }

@@ -12,6 +12,7 @@ mod inputs;
 mod interrupt;
 mod merge;
 mod methods_f64;
+mod openai;
 mod parity_mergekit;
 mod plan;
 mod recipe_errors;
