@@ -106,7 +106,8 @@ fn serve(
 
 /// The log-probability that the scripted model gives token `token` at place `position`.
 fn logprob(token: u64, position: usize) -> f64 {
-    -((token * 7 + position as u64 * 3) % 11) as f64 / 8.0
+    let step = ((token * 7 + position as u64 * 3) % 11) as f64;
+    -step / 8.0
 }
 
 /// The answer of a good server.
@@ -227,9 +228,11 @@ fn a_server_that_stays_broken_ends_the_run_and_names_the_request() {
     assert_eq!(server.requests() - before, 3 + 4);
 }
 
+type Damage = fn(&mut Value);
+
 #[test]
 fn wrong_answers_are_errors_and_not_scores() {
-    let cases: [(&str, fn(&mut Value)); 4] = [
+    let cases: [(&str, Damage); 4] = [
         ("for a prompt of 4 tokens", |answer| {
             answer["choices"][0]["logprobs"]["token_logprobs"].as_array_mut().unwrap().truncate(3);
         }),
@@ -281,9 +284,9 @@ fn the_probe_says_what_the_server_cannot_do() {
     assert!(error.to_string().contains("log-probabilities") && error.hints()[0].contains("echo"), "{error}");
     let chat_only = start(|_| Reaction::Answer(404, json!({ "error": { "message": "no such route" } })));
     assert!(message(named(&chat_only)).to_string().contains("no such route"));
-    let text_only = start(|request| match request.body["prompt"].is_string() {
-        true => Reaction::Answer(200, json!({ "choices": [{}] })),
-        false => Reaction::Answer(422, json!({ "detail": "prompt: str type expected" })),
+    let text_only = start(|request| match request.body["prompt"] {
+        Value::String(_) => Reaction::Answer(200, json!({ "choices": [{}] })),
+        _ => Reaction::Answer(422, json!({ "detail": "prompt: str type expected" })),
     });
     let error = message(named(&text_only));
     assert!(error.to_string().contains("does not take token ids") && error.to_string().contains("str type"), "{error}");
@@ -464,4 +467,59 @@ fn the_judge_asks_again_once_keeps_verdicts_and_counts_the_cost() {
     let other = JudgeOptions { model: "other".to_owned(), prices: None, ..options() };
     let third = Judge::new(other).unwrap().judge(&questions[..1], progress).unwrap();
     assert_eq!((third.usage.requests, third.cost), (1, None));
+}
+
+/// A real server on the shared `SmolLM2` (started by hand, its URL in `BILLON_TEST_OPENAI_URL`): scores
+/// are those that `expected.json` has from PyTorch, within what quantised arithmetic costs.
+#[test]
+fn a_real_server_agrees_with_pytorch() {
+    let shared = std::env::var_os("BILLON_SHARED")
+        .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), std::path::PathBuf::from);
+    let expected = shared.join("models/smollm2-135m-instruct/expected.json");
+    let (Ok(url), true) = (std::env::var("BILLON_TEST_OPENAI_URL"), expected.is_file()) else {
+        eprintln!("SKIPPED: no BILLON_TEST_OPENAI_URL or no {}", expected.display());
+        return;
+    };
+    let expected: Value = serde_json::from_slice(&std::fs::read(expected).unwrap()).unwrap();
+    let tokenizer = shared.join("models/smollm2-135m-instruct/tokenizer.json");
+    let tokenizer = tokenizers::Tokenizer::from_file(tokenizer).unwrap();
+    let mut options = options(&url);
+    options.client.timeout = Duration::from_secs(60);
+    options.model = String::new();
+    options.concurrency = 2;
+    // llama-cpp-python takes text only, and leaves a leading special token out of its answer.
+    options.decode = Some(Box::new(move |ids| tokenizer.decode(ids, false).unwrap()));
+    let cancel = CancelFlag::new();
+    let progress = Progress { reporter: &Silent, cancel: &cancel };
+    let model = OpenAiServer::connect(options, Needs { score: true, generate: true }, &cancel).unwrap();
+    let mut requests = Vec::new();
+    // Sums of log-probabilities by PyTorch in f32: of all tokens but the first, and of those from the
+    // ninth on.
+    let truth = [[-37.4024, -19.47742], [-99.96431, -46.99383], [-61.96615, -34.16814], [-157.55758, -100.64375]];
+    for text in expected["perplexity"].as_array().unwrap() {
+        for kind in ["text", "shuffled"] {
+            let ids: Vec<u32> = serde_json::from_value(text[format!("{kind}_ids")].clone()).unwrap();
+            let ids = &ids[1..];
+            requests.push(ScoreRequest { context: ids[..1].to_vec(), continuation: ids[1..].to_vec() });
+            requests.push(ScoreRequest { context: ids[..8].to_vec(), continuation: ids[8..].to_vec() });
+        }
+    }
+    let scores: Vec<Score> = score(&model, &requests).unwrap().into_iter().map(Option::unwrap).collect();
+    for (two, truth) in scores.chunks(2).zip(truth) {
+        for (score, truth) in two.iter().zip(truth) {
+            eprintln!("server {:.5}, PyTorch {truth:.5}", score.logprob);
+            assert!((score.logprob - truth).abs() < 2e-3, "{score:?} {truth}");
+        }
+    }
+    let request = GenerateRequest {
+        context: vec![1],
+        text: String::new(),
+        messages: vec![("user".to_owned(), "What is the capital of France?".to_owned())],
+        until: vec!["\n".to_owned()],
+        max_tokens: 16,
+        temperature: 0.0,
+    };
+    let said = Mutex::new(String::new());
+    model.generate(&[request], &|_, generation| *said.lock().unwrap() = generation.text, progress).unwrap();
+    assert_eq!(said.into_inner().unwrap(), "The capital of France is Paris.");
 }

@@ -38,7 +38,10 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("base_url", &self.base_url).field("has_key", &self.key.is_some()).finish()
+        f.debug_struct("Client")
+            .field("base_url", &self.base_url)
+            .field("has_key", &self.key.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +105,22 @@ impl Client {
     /// # Errors
     /// A refusal, no usable answer in all attempts, or the cancelled run.
     pub fn post(&self, path: &str, body: &Value, request: &str, cancel: &CancelFlag) -> Result<Value, ServerError> {
-        self.call(request, cancel, || {
+        self.post_with(self.retry.attempts, path, body, request, cancel)
+    }
+
+    /// [`Client::post`] with at most `attempts` attempts.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub fn post_with(
+        &self,
+        attempts: u32,
+        path: &str,
+        body: &Value,
+        request: &str,
+        cancel: &CancelFlag,
+    ) -> Result<Value, ServerError> {
+        self.call(attempts.min(self.retry.attempts), request, cancel, || {
             let call = self.agent.post(format!("{}{path}", self.base_url));
             match &self.key {
                 Some(key) => call.header("authorization", format!("Bearer {key}")).send_json(body),
@@ -116,7 +134,7 @@ impl Client {
     /// # Errors
     /// As [`Client::post`].
     pub fn get(&self, path: &str, request: &str, cancel: &CancelFlag) -> Result<Value, ServerError> {
-        self.call(request, cancel, || {
+        self.call(self.retry.attempts, request, cancel, || {
             let call = self.agent.get(format!("{}{path}", self.base_url));
             match &self.key {
                 Some(key) => call.header("authorization", format!("Bearer {key}")).call(),
@@ -127,11 +145,12 @@ impl Client {
 
     fn call(
         &self,
+        attempts: u32,
         request: &str,
         cancel: &CancelFlag,
         send: impl Fn() -> Result<Response<Body>, ureq::Error>,
     ) -> Result<Value, ServerError> {
-        let attempts = self.retry.attempts.max(1);
+        let attempts = attempts.max(1);
         let mut last = String::new();
         for attempt in 0..attempts {
             cancel.check()?;

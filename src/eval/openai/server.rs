@@ -100,8 +100,9 @@ impl OpenAiServer {
             score::body(&server.model, prompt, server.options.score_max_tokens, server.options.seed)
         };
         let prompt = self.prompt(&request);
-        let answer = match self.client.post("/completions", &body(self, &prompt), name, cancel) {
-            Err(error) if error.is_refusal() => {
+        // Some servers answer ids with a 500: no long wait for that one.
+        let answer = match self.client.post_with(2, "/completions", &body(self, &prompt), name, cancel) {
+            Err(error @ (ServerError::Status { .. } | ServerError::Unreachable { .. })) => {
                 // Refused for the ids, or for echo and logprobs? A text prompt tells.
                 let text = Prompt::Text { text: "a b".to_owned(), context: 2 };
                 let message = error.to_string();
