@@ -78,7 +78,7 @@ impl Shapes {
         if let Some(value) = size("attention.value_length")?.filter(|value| *value != head_dim) {
             return Err(wrong("attention.value_length", value));
         }
-        if shapes.rotary_dim > head_dim || shapes.rotary_dim % 2 != 0 {
+        if shapes.rotary_dim > head_dim || !shapes.rotary_dim.is_multiple_of(2) {
             return Err(wrong("rope.dimension_count", shapes.rotary_dim));
         }
         if let Some(experts) = size("expert_count").ok().flatten() {
@@ -216,7 +216,7 @@ pub fn config(
     }
     if family != Family::Phi3 && family != Family::Qwen2 {
         config.insert("head_dim".to_owned(), shapes.head_dim.into());
-    } else if shapes.head_dim != shapes.hidden / shapes.heads || shapes.hidden % shapes.heads != 0 {
+    } else if shapes.head_dim != shapes.hidden / shapes.heads || !shapes.hidden.is_multiple_of(shapes.heads) {
         return Err(unsayable("a head size other than hidden size / heads"));
     }
     let window = metadata.count(&key("attention.sliding_window"))?.filter(|window| *window > 0);

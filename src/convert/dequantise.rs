@@ -33,7 +33,7 @@ const ALIGNMENT: usize = 16;
 pub fn dequantise(ggml_type: GgmlType, bytes: &[u8]) -> Result<Vec<f32>> {
     let dtype = candle_type(ggml_type);
     let (block, elements) = (dtype.type_size(), dtype.block_size());
-    if bytes.len() % block != 0 {
+    if !bytes.len().is_multiple_of(block) {
         bail!("{} bytes are no whole number of blocks of {block}", bytes.len());
     }
     let count = bytes.len() / block * elements;

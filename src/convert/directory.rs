@@ -291,7 +291,7 @@ impl Work<'_> {
         let failed = |source| ConvertError::Dequantise {
             file: self.file.metadata().file().into(),
             tensor: info.name.clone(),
-            source,
+            source: Box::new(source),
         };
         let head_rows = matches!(mapped.undo, Undo::QueryOrder | Undo::KeyOrder).then_some(self.shapes.head_dim);
         let vector = info.shape.len() == 1;
@@ -311,7 +311,9 @@ impl Work<'_> {
             values = (0..values.len()).map(from).collect();
         }
         if mapped.undo == Undo::PlusOne {
-            values.iter_mut().for_each(|value| *value -= 1.0);
+            for value in &mut values {
+                *value -= 1.0;
+            }
         }
         let (bytes, overflow) = stored(&values, self.dtype);
         progress.event(Event::BytesRead((rows.end - rows.start) * row_bytes(info)));

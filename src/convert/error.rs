@@ -29,7 +29,7 @@ pub enum ConvertError {
     #[error("{}: the tokenizer can't be rebuilt: {why}", file.display())]
     Tokenizer { file: PathBuf, why: String },
     #[error("{}: tensor `{tensor}` can't be dequantised", file.display())]
-    Dequantise { file: PathBuf, tensor: String, source: candle_core::Error },
+    Dequantise { file: PathBuf, tensor: String, source: Box<candle_core::Error> },
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} is not a valid model config", path.display())]

@@ -269,7 +269,7 @@ pub fn map_tensors<'a>(file: &'a GgufFile, family: Family, shapes: &Shapes) -> R
         return Err(ConvertError::UnknownTensor { file: path(), tensor, architecture: family.architecture() });
     }
     let has = |name: &str| mapped.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).is_ok();
-    for row in family.global_rows().iter().filter(|row| row.required && !has(row.hf)) {
+    if let Some(row) = family.global_rows().iter().find(|row| row.required && !has(row.hf)) {
         return Err(ConvertError::MissingTensor { file: path(), tensor: row.gguf.to_owned() });
     }
     for layer in 0..shapes.layers {

@@ -42,12 +42,12 @@ pub fn companions(directory: &Path, shapes: &Shapes, tied: bool, dtype: DType) -
     };
     for (key, expected) in sizes {
         // What the file leaves to the family's default can't be compared.
-        if let Some(found) = decoder.get(key).filter(|found| !found.is_null() && **found != Value::from(expected)) {
+        if let Some(found) = decoder.get(key).filter(|found| !found.is_null() && found.as_u64() != Some(expected)) {
             return Err(mismatch(key, found, expected.to_string()));
         }
     }
     let key = "tie_word_embeddings";
-    if let Some(found) = decoder.get(key).or_else(|| config.value().get(key)).filter(|f| **f != Value::from(tied)) {
+    if let Some(found) = decoder.get(key).or_else(|| config.value().get(key)).filter(|f| f.as_bool() != Some(tied)) {
         return Err(mismatch(key, found, tied.to_string()));
     }
     let edit = ConfigEdit { dtype: dtype.torch_name(), ..ConfigEdit::default() };

@@ -65,7 +65,7 @@ fn factors(file: &GgufFile, name: &str) -> Result<Option<Vec<f32>>, ConvertError
     let values = values.map_err(|source| ConvertError::Dequantise {
         file: file.metadata().file().into(),
         tensor: name.to_owned(),
-        source,
+        source: Box::new(source),
     })?;
     Ok(Some(values))
 }

@@ -18,6 +18,8 @@ pub mod local;
 mod local_generate;
 pub mod metric;
 pub mod open;
+pub mod judge;
+pub mod openai;
 pub mod outcome;
 mod prefix;
 mod prefix_cache;

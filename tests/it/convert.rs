@@ -76,7 +76,7 @@ fn configs_say_what_the_original_models_say() {
     }
 }
 
-/// Rebuilt tokenizers give the ids that tokenizers and SentencePiece gave.
+/// Rebuilt tokenizers give the ids that other libraries gave.
 #[test]
 fn tokenizers_give_the_original_ids() {
     let context = Context::new();
@@ -116,8 +116,6 @@ fn pieces_and_shards_hold_the_same_model() {
     assert!(weights(&once) == weights(&parts));
     let shards = converted(&context, "shards", &[whole], &["-q", "--max-shard-size", "20KB"]);
     let index = json(&shards.join("model.safetensors.index.json"));
-    let joined = SafeTensors::deserialize(&bytes).err();
-    assert!(joined.is_some(), "a GGUF file is no safetensors file");
     let once = weights(&once);
     let once = SafeTensors::deserialize(&once).unwrap();
     for (tensor, shard) in index["weight_map"].as_object().unwrap() {

@@ -16,6 +16,7 @@ mod interrupt;
 mod local_model;
 mod merge;
 mod methods_f64;
+mod openai;
 mod parity_mergekit;
 mod plan;
 mod recipe_errors;

@@ -71,7 +71,7 @@ impl GgufHeader {
             return Err(GgufError::NotGguf { file: file.into() });
         }
         let version = cursor.u32("the version")?;
-        if version & 0xffff == 0 && version != 0 {
+        if version != 0 && version.trailing_zeros() >= 16 {
             return Err(GgufError::BigEndian { file: file.into() });
         }
         if !(2..=3).contains(&version) {

@@ -1,0 +1,14 @@
+//! A language model as the judge of free answers: correct, incorrect or unclear.
+//!
+//! - [`prompt`]: how it is asked, and how its answer is read.
+//! - [`cache`]: verdicts on disk, so that no question is paid for twice.
+//! - [`panel`]: many questions at a time, with what they cost.
+//!
+//! Without a judge nothing is scored: [`accuracy`] of no verdicts is `None`, never 0.
+
+pub mod cache;
+pub mod panel;
+pub mod prompt;
+
+pub use panel::{Judge, JudgeOptions, Judgement, Prices, Usage};
+pub use prompt::{Question, Verdict, accuracy};

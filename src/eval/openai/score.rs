@@ -1,0 +1,105 @@
+//! Log-likelihoods from a completion that echoes its prompt.
+
+use serde_json::{Value, json};
+
+use super::error::ServerError;
+use crate::eval::language_model::{Score, ScoreRequest};
+
+/// The prompt as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Token ids: what is scored is what was asked.
+    Ids(Vec<u32>),
+    /// Text, with the number of characters of the context.
+    Text {
+        /// Context and continuation.
+        text: String,
+        /// Characters of the context.
+        context: usize,
+    },
+}
+
+/// The body of a request that scores a prompt.
+#[must_use]
+pub fn body(model: &str, prompt: &Prompt, max_tokens: u32, seed: u64) -> Value {
+    let prompt = match prompt {
+        Prompt::Ids(ids) => json!(ids),
+        Prompt::Text { text, .. } => json!(text),
+    };
+    json!({
+        "model": model,
+        "prompt": prompt,
+        "echo": true,
+        "logprobs": 1,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "seed": seed,
+    })
+}
+
+/// Reads the score of the continuation out of an answer. `url` and `name` are for errors.
+///
+/// # Errors
+/// Missing log-probabilities, or another number of them than the prompt has tokens (up to
+/// `max_tokens` generated ones may follow).
+pub fn read(
+    answer: &Value,
+    request: &ScoreRequest,
+    prompt: &Prompt,
+    max_tokens: u32,
+    url: &str,
+    name: &str,
+) -> Result<Score, ServerError> {
+    let (url, name) = (|| url.to_owned(), || name.to_owned());
+    let no_echo = |message: &str| ServerError::NoEcho { url: url(), message: message.to_owned() };
+    let logprobs = answer.pointer("/choices/0/logprobs").filter(|value| !value.is_null());
+    let logprobs = logprobs.ok_or_else(|| no_echo("`logprobs` of the answer is null"))?;
+    let list = |field: &str| logprobs.get(field).and_then(Value::as_array);
+    let tokens = list("token_logprobs").ok_or_else(|| no_echo("the answer has no `token_logprobs`"))?;
+    let top = list("top_logprobs").ok_or_else(|| no_echo("the answer has no `top_logprobs`"))?;
+    let range = match prompt {
+        Prompt::Ids(ids) => {
+            let generated = tokens.len().checked_sub(ids.len());
+            if generated.is_none_or(|generated| generated > max_tokens as usize) || top.len() != tokens.len() {
+                return Err(ServerError::WrongLength {
+                    url: url(),
+                    request: name(),
+                    expected: ids.len(),
+                    found: tokens.len().min(top.len()),
+                });
+            }
+            request.context.len()..ids.len()
+        }
+        Prompt::Text { text, context } => {
+            let offsets = list("text_offset").ok_or_else(|| no_echo("the answer has no `text_offset`"))?;
+            let offsets: Vec<usize> = offsets.iter().map(|o| o.as_u64().unwrap_or(u64::MAX) as usize).collect();
+            if offsets.len() != tokens.len() || top.len() != tokens.len() {
+                let (expected, found) = (offsets.len(), tokens.len().min(top.len()));
+                return Err(ServerError::WrongLength { url: url(), request: name(), expected, found });
+            }
+            let total = text.chars().count();
+            let start = offsets.iter().position(|offset| offset >= context);
+            // Generated text begins where the prompt ends.
+            let end = offsets.iter().position(|offset| *offset >= total).unwrap_or(offsets.len());
+            match start {
+                Some(start) if offsets.get(start) == Some(context) => start..end,
+                _ => return Err(ServerError::Boundary { url: url(), request: name() }),
+            }
+        }
+    };
+    let mut score = Score { logprob: 0.0, is_greedy: true };
+    for position in range {
+        let missing = || ServerError::MissingLogprob { url: url(), request: name(), position };
+        let logprob = tokens.get(position).and_then(Value::as_f64).ok_or_else(missing)?;
+        let best = top.get(position).and_then(best).ok_or_else(missing)?;
+        score.logprob += logprob;
+        score.is_greedy &= logprob >= best;
+    }
+    Ok(score)
+}
+
+/// The largest of the log-probabilities at one place.
+fn best(top: &Value) -> Option<f64> {
+    let values = top.as_object()?.values().filter_map(Value::as_f64);
+    values.reduce(f64::max)
+}
