@@ -1,17 +1,22 @@
 //! `billon eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use super::server::{BackendName, JudgeArgs, ServerArgs};
 use super::{OutputArgs, print, print_json, report};
 use crate::checkpoint::hash::cache_dir;
 use crate::error::Result;
 use crate::eval::cache::{CachedModel, ResponseCache};
+use crate::eval::identity::ModelIdentity;
+use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
-use crate::eval::open::{AdapterChoice, open_model};
+use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
+use crate::eval::openai::{Decode, Needs, OpenAiServer};
 use crate::eval::results::{self, GroupMetric, GroupRecord, RunRecord};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
@@ -50,6 +55,10 @@ pub struct EvalArgs {
     /// Seed of confidence intervals.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    judge: JudgeArgs,
     /// Where answers are remembered (default: in BILLON_CACHE_DIR).
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -58,6 +67,14 @@ pub struct EvalArgs {
     no_cache: bool,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// The model under test.
+struct Opened {
+    model: Box<dyn LanguageModel>,
+    tokenizer: Arc<Tokenizer>,
+    identity: ModelIdentity,
+    parameters: Option<u64>,
 }
 
 /// How prompts are written; shared with `billon tasks show`.
@@ -165,18 +182,17 @@ impl EvalArgs {
         let data = self.data.as_deref();
         let tasks = configs.into_iter().map(|config| Task::open(config, data)).collect::<Result<Vec<_>, _>>()?;
         let directory = crate::hub::resolve(&self.model, None, crate::hub::cache_dir().as_deref())?;
-        let local = LocalOptions { batch_tokens: self.batch_tokens.max(1), seed: self.seed };
-        let opened = open_model(&directory, &self.adapter, self.weights.into(), local, progress)?;
+        let judge = self.judge.judge(self.seed, self.server.request_timeout, !self.no_cache)?;
+        let Opened { model, tokenizer, mut identity, parameters } = self.open(&directory, &tasks, progress)?;
         let prompts = &self.prompts;
         let chat = match &prompts.apply_chat_template {
-            Some(name) => Some(opened.tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))?),
+            Some(name) => Some(tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))?),
             None => None,
         };
-        let mut identity = opened.identity.clone();
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = self.cache.clone().or_else(|| Some(cache_dir()?.join("responses"))).filter(|_| !self.no_cache);
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
-        let model = CachedModel { model: &opened.model, cache: cache.as_ref() };
+        let model = CachedModel { model: &*model, cache: cache.as_ref() };
         let options = EvalOptions {
             prompts: PromptSettings {
                 num_fewshot: prompts.num_fewshot,
@@ -191,11 +207,9 @@ impl EvalArgs {
             protocols: self.protocol.clone(),
             seed: self.seed,
         };
-        let records = evaluate(&tasks, &model, &opened.tokenizer, &options, progress)?;
+        let records = evaluate(&tasks, &model, &tokenizer, judge.as_ref(), &options, progress)?;
         for record in &records {
-            for (text, count) in
-                record.warnings.iter().chain(record.runs.iter().flat_map(|run| &run.scores.warnings))
-            {
+            for (text, count) in record.warnings.iter().chain(record.runs.iter().flat_map(|run| &run.scores.warnings)) {
                 let times = if *count > 1 { format!(" ({count} documents)") } else { String::new() };
                 progress.warn(format!("{}: {text}{times}", record.name));
             }
@@ -205,10 +219,10 @@ impl EvalArgs {
         }
         let record = RunRecord {
             model_name: self.model.clone(),
-            model_source: "billon".to_owned(),
+            model_source: if self.server.backend == BackendName::Local { "billon" } else { "openai" }.to_owned(),
             model_args: self.model_arguments(),
-            config: self.config(opened.parameters),
-            environment: environment(&opened.tokenizer, crate::eval::language_model::LanguageModel::max_length(&model)),
+            config: self.config(parameters),
+            environment: environment(&tokenizer, model.max_length()),
             weights_hash: Some(identity.weights_digest()),
             tokenizer_hash: identity.tokenizer.clone(),
             chat_template: chat.as_ref().map(|template| template.source().to_owned()),
@@ -224,6 +238,42 @@ impl EvalArgs {
         Ok((record, self.out.clone()))
     }
 
+    /// The model under test, on this machine or behind a server.
+    fn open(&self, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<Opened> {
+        if self.server.backend == BackendName::Local {
+            let local = LocalOptions { batch_tokens: self.batch_tokens.max(1), seed: self.seed };
+            let opened = open_model(directory, &self.adapter, self.weights.into(), local, progress)?;
+            let OpenedModel { model, tokenizer, identity, parameters } = opened;
+            return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });
+        }
+        let tokenizer = Arc::new(Tokenizer::open(directory)?);
+        let text = Arc::clone(&tokenizer);
+        let decode: Decode = Box::new(move |ids| text.decode(ids, false).unwrap_or_default());
+        let max_length = self.server.max_length.or_else(|| tokenizer.model_max_length()).unwrap_or(2048);
+        let written = |name: &String| name != "choice-ll";
+        let labels = |task: &Task| task.config().output_type == task::OutputType::MultipleChoice;
+        let scored = |task: &Task| {
+            let output = task.config().output_type;
+            output != task::OutputType::GenerateUntil
+                && (!labels(task) || self.protocol.is_empty() || !self.protocol.iter().all(written))
+        };
+        let needs = Needs {
+            score: tasks.iter().any(scored),
+            generate: self.protocol.iter().any(written)
+                || tasks.iter().any(|task| task.config().output_type == task::OutputType::GenerateUntil),
+        };
+        let server = OpenAiServer::connect(self.server.options(max_length, self.seed, decode), needs, progress.cancel)?;
+        let url = self.server.base_url.clone().unwrap_or_default();
+        let identity = ModelIdentity {
+            weights: vec![(url, server.model().to_owned())],
+            adapters: Vec::new(),
+            tokenizer: Some(tokenizer.sha256().to_owned()),
+            chat_template: None,
+            precision: "server".to_owned(),
+        };
+        Ok(Opened { model: Box::new(server), tokenizer, identity, parameters: None })
+    }
+
     fn model_arguments(&self) -> Map<String, Value> {
         let mut arguments = Map::new();
         arguments.insert("pretrained".into(), json!(self.model));
@@ -236,9 +286,9 @@ impl EvalArgs {
         arguments
     }
 
-    fn config(&self, parameters: u64) -> Map<String, Value> {
+    fn config(&self, parameters: Option<u64>) -> Map<String, Value> {
         let mut config = Map::new();
-        config.insert("model_num_parameters".into(), parameters.into());
+        config.insert("model_num_parameters".into(), json!(parameters));
         config.insert("model_dtype".into(), json!(format!("{:?}", self.weights).to_lowercase()));
         config.insert("batch_size".into(), self.batch_tokens.into());
         config.insert("device".into(), json!("cpu"));
@@ -258,11 +308,8 @@ fn environment(tokenizer: &Tokenizer, max_length: usize) -> Map<String, Value> {
 }
 
 fn group(group: task::Group) -> GroupRecord {
-    let metric = |m: task::AggregateMetric| GroupMetric {
-        metric: m.metric,
-        weight_by_size: m.weight_by_size,
-        slots: m.filters,
-    };
+    let metric =
+        |m: task::AggregateMetric| GroupMetric { metric: m.metric, weight_by_size: m.weight_by_size, slots: m.filters };
     GroupRecord {
         version: group.metadata.get("version").cloned().unwrap_or(Value::Null),
         name: group.name,

@@ -4,10 +4,10 @@
 //! or invalid recipe, 100 and 102 the gate's verdicts, 130 interrupted (101 would be a panic, which
 //! is always a bug).
 
+mod compare;
 mod convert;
 mod diff;
 mod eval;
-mod compare;
 mod gate;
 mod inspect;
 mod merge;
@@ -15,6 +15,7 @@ mod methods;
 mod plan;
 mod report;
 mod scores;
+mod server;
 mod size;
 mod tasks;
 mod verify;

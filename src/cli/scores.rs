@@ -7,7 +7,8 @@ use crate::eval::results::write::results_json;
 
 /// Tasks with their metrics and intervals, then groups.
 pub fn table(record: &RunRecord) -> String {
-    let mut rows = vec![["task", "role", "metric", "filter", "shots", "documents", "score", "95 % interval"].map(str::to_owned)];
+    let mut rows =
+        vec![["task", "role", "metric", "filter", "shots", "documents", "score", "95 % interval"].map(str::to_owned)];
     for task in &record.tasks {
         let mut first = true;
         for score in task.metrics() {
@@ -29,16 +30,24 @@ pub fn table(record: &RunRecord) -> String {
         }
     }
     let mut text = markdown(&rows, &[4, 5, 6]);
+    for task in &record.tasks {
+        for metric in &task.not_scored {
+            let _ = writeln!(text, "not scored: {} {metric}", task.name);
+        }
+    }
     let json = results_json(record);
     let mut groups = vec![["group", "metric", "documents", "score", "stderr"].map(str::to_owned)];
     for group in &record.groups {
-        let Some(results) = json.pointer(&format!("/groups/{}", group.name)).and_then(|g| g.as_object()) else { continue };
+        let Some(results) = json.pointer(&format!("/groups/{}", group.name)).and_then(|g| g.as_object()) else {
+            continue;
+        };
         for (key, value) in results.iter().filter(|(key, _)| key.contains(',') && !key.contains("_stderr,")) {
             let Some((metric, slot)) = key.split_once(',') else { continue };
             let number = |value: Option<&serde_json::Value>| {
                 value.and_then(serde_json::Value::as_f64).map_or_else(|| "–".to_owned(), |x| format!("{x:.4}"))
             };
-            let count = results.get("sample_count").and_then(|c| c.get(key)).map_or_else(String::new, ToString::to_string);
+            let count =
+                results.get("sample_count").and_then(|c| c.get(key)).map_or_else(String::new, ToString::to_string);
             groups.push([
                 group.alias.clone().unwrap_or_else(|| group.name.clone()),
                 key.clone(),

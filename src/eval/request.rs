@@ -241,11 +241,7 @@ mod tests {
         }
         let four = windows(&tokens, 0, 4);
         let shape: Vec<(Vec<u32>, Vec<u32>)> = four.into_iter().map(|w| (w.context, w.continuation)).collect();
-        let expected = [
-            (vec![0], vec![1, 2, 3, 4]),
-            (vec![4], vec![5, 6, 7, 8]),
-            (vec![6, 7, 8], vec![9, 10]),
-        ];
+        let expected = [(vec![0], vec![1, 2, 3, 4]), (vec![4], vec![5, 6, 7, 8]), (vec![6, 7, 8], vec![9, 10])];
         assert_eq!(shape, expected);
     }
 }

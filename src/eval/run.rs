@@ -6,13 +6,16 @@
 
 use std::sync::Mutex;
 
+use super::judge::{Judge, Question, Verdict};
 use super::language_model::{LanguageModel, Score};
+use super::outcome::Outcome;
 use super::protocol::{PixiuRules, Protocol};
 use super::request::{Answers, Asking, NO_SCORE, Place, Requests};
 use super::results::{SampleRecord, TaskRecord, TaskRun};
 use super::scoring::Scorer;
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
+use crate::task::spec::MetricSpec;
 use crate::task::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered, Task, TaskConfig};
 use crate::tokenizer::Tokenizer;
 
@@ -83,6 +86,7 @@ pub fn evaluate(
     tasks: &[Task],
     model: &dyn LanguageModel,
     tokenizer: &Tokenizer,
+    judge: Option<&Judge>,
     options: &EvalOptions<'_>,
     progress: Progress<'_>,
 ) -> Result<Vec<TaskRecord>> {
@@ -97,13 +101,20 @@ pub fn evaluate(
                 written_labels: run.written_labels.as_ref(),
             };
             let before = requests.truncated;
-            run.places =
-                plan.prompts.rendered.iter().map(|r| requests.add(r, &asking)).collect::<Result<Vec<_>>>()?;
+            run.places = plan.prompts.rendered.iter().map(|r| requests.add(r, &asking)).collect::<Result<Vec<_>>>()?;
             run.truncated = requests.truncated - before;
         }
     }
     let answers = ask(model, &requests, progress)?;
-    let records = plans.into_iter().map(|plan| record(plan, &answers, options.seed)).collect::<Result<Vec<_>>>()?;
+    let mut records = Vec::with_capacity(plans.len());
+    for plan in plans {
+        let asks_judge = wants_judge(plan.task.config());
+        let mut record = record(plan, &answers, options.seed)?;
+        if asks_judge {
+            judged(&mut record, judge, options.seed, progress)?;
+        }
+        records.push(record);
+    }
     progress.event(Event::Finished);
     Ok(records)
 }
@@ -146,7 +157,8 @@ fn plan<'a>(task: &'a Task, options: &EvalOptions<'_>) -> Result<Plan<'a>> {
         .into_iter()
         .map(|protocol| {
             let written = protocol.as_ref().is_some_and(Protocol::is_generative);
-            let scorer = Scorer::new(&config.metrics, &config.filters, protocol.clone())?;
+            let computed: Vec<MetricSpec> = config.metrics.iter().filter(|m| m.name != JUDGED).cloned().collect();
+            let scorer = Scorer::new(&computed, &config.filters, protocol.clone())?;
             Ok(RunPlan {
                 protocol,
                 scorer,
@@ -160,7 +172,7 @@ fn plan<'a>(task: &'a Task, options: &EvalOptions<'_>) -> Result<Plan<'a>> {
 }
 
 fn label_tokens(config: &TaskConfig) -> usize {
-    let own = config.metadata.get("label_tokens").and_then(serde_json::Value::as_u64);
+    let own = config.metadata.get("max_gen_toks").and_then(serde_json::Value::as_u64);
     own.map_or(LABEL_TOKENS, |tokens| tokens as usize)
 }
 
@@ -212,6 +224,50 @@ fn pixiu_rules(config: &TaskConfig, mut rules: PixiuRules) -> PixiuRules {
     rules
 }
 
+/// The metric that a judge scores; no arithmetic does.
+const JUDGED: &str = "llm_judge";
+
+fn wants_judge(config: &TaskConfig) -> bool {
+    config.metrics.iter().any(|metric| metric.name == JUDGED)
+}
+
+/// Adds a judge's verdicts to a task of free answers. Without a judge the metric is named as not
+/// scored, which is not zero.
+fn judged(record: &mut TaskRecord, judge: Option<&Judge>, seed: u64, progress: Progress<'_>) -> Result<()> {
+    let Some(judge) = judge else {
+        record.not_scored.push(format!("{JUDGED} (no --judge-url)"));
+        return Ok(());
+    };
+    for run in &mut record.runs {
+        let mut questions = Vec::with_capacity(run.samples.len());
+        for sample in &run.samples {
+            let Outcome::Text { references, responses, doc, .. } = &sample.outcome else {
+                let (task, reason) =
+                    (record.name.clone(), "a judge reads written answers, and these are scored choices");
+                return Err(EvalError::NotForTask { task, protocol: JUDGED.to_owned(), reason }.into());
+            };
+            let own = doc.get("question").and_then(serde_json::Value::as_str);
+            let prompt = sample.arguments.first().map(|(prompt, _)| prompt.as_str());
+            questions.push(Question {
+                question: own.or(prompt).unwrap_or_default().to_owned(),
+                reference: references.join("\n"),
+                answer: responses.first().cloned().unwrap_or_default(),
+            });
+        }
+        let judgement = judge.judge(&questions, progress)?;
+        let right = judgement.verdicts.iter().map(|verdict| f64::from(u8::from(*verdict == Verdict::Correct)));
+        run.scores.add_mean(JUDGED, &right.collect::<Vec<_>>(), seed);
+        let unclear = judgement.verdicts.iter().filter(|verdict| **verdict == Verdict::Unclear).count();
+        if unclear > 0 {
+            run.scores
+                .warnings
+                .insert("the judge's verdict is unclear, which counts as not correct".to_owned(), unclear);
+        }
+        record.judge = serde_json::to_value((&judgement.usage, judgement.cost)).ok();
+    }
+    Ok(())
+}
+
 fn record(plan: Plan<'_>, answers: &Answers, seed: u64) -> Result<TaskRecord> {
     let config = plan.task.config();
     let docs: Vec<serde_json::Value> = plan.prompts.rendered.iter().map(|r| r.doc.clone()).collect();
@@ -257,6 +313,8 @@ fn record(plan: Plan<'_>, answers: &Answers, seed: u64) -> Result<TaskRecord> {
         truncated,
         warnings,
         runs,
+        not_scored: Vec::new(),
+        judge: None,
     })
 }
 

@@ -44,6 +44,26 @@ pub struct TaskScores {
     pub warnings: BTreeMap<String, usize>,
 }
 
+impl TaskScores {
+    /// Adds a mean that is not computed from outcomes (a judge's) to the first slot; one value a
+    /// document.
+    pub fn add_mean(&mut self, metric: &str, values: &[f64], seed: u64) {
+        let Some(slot) = self.slots.first_mut() else { return };
+        let values: Vec<DocumentValue> = values.iter().map(|value| DocumentValue::Number(*value)).collect();
+        let tally = Tally::new(Statistic::Mean, &values);
+        self.metrics.push(MetricScore {
+            metric: metric.to_owned(),
+            slot: slot.slot.clone(),
+            estimate: estimate(&tally, seed, &[metric, &slot.slot]),
+            higher_is_better: true,
+            statistic: Statistic::Mean,
+        });
+        for (document, value) in slot.documents.iter_mut().zip(values) {
+            document.values.push((metric.to_owned(), value));
+        }
+    }
+}
+
 /// One number of the results.
 #[derive(Debug, Clone)]
 pub struct MetricScore {

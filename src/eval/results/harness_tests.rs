@@ -85,6 +85,8 @@ fn task(run: &RunResults, name: &str, metrics: &[&str], pipelines: &[FilterPipel
             scores: score_task(&metrics, pipelines, None, &outcomes, &docs, 1).unwrap(),
             samples,
         }],
+        not_scored: Vec::new(),
+        judge: None,
     }
 }
 

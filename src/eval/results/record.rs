@@ -67,6 +67,10 @@ pub struct TaskRecord {
     pub warnings: std::collections::BTreeMap<String, usize>,
     /// One entry a protocol; a task without labels has one, without a name.
     pub runs: Vec<TaskRun>,
+    /// Metrics that could not be scored, and why.
+    pub not_scored: Vec<String>,
+    /// What the judge used and cost, where one was asked.
+    pub judge: Option<Value>,
 }
 
 /// A task read with one protocol.

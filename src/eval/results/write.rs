@@ -213,6 +213,8 @@ fn own_json(task: &TaskRecord) -> Value {
         "protocol": Some(protocols.join(",")).filter(|names| !names.is_empty()),
         "role": task.role,
         "truncated": task.truncated,
+        "not_scored": task.not_scored,
+        "judge": task.judge,
         "warnings": warnings,
         "intervals": intervals,
     })
