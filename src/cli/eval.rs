@@ -32,6 +32,9 @@ pub struct EvalArgs {
     /// Tasks, groups or tags of the built-in suite, task files, or folders of them.
     #[arg(long, short, value_delimiter = ',', required = true, value_name = "NAMES_OR_FILES")]
     tasks: Vec<String>,
+    /// Folder of further task files, whose tasks, groups and tags can then be named.
+    #[arg(long, alias = "include_path", value_name = "DIR")]
+    include_path: Vec<PathBuf>,
     /// Where the tasks' data files are.
     #[arg(long, env = "BILLON_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
@@ -174,7 +177,7 @@ impl EvalArgs {
     fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<PathBuf>)> {
         let started = jiff::Timestamp::now();
         let clock = Instant::now();
-        let set = task::load(&self.tasks)?;
+        let set = task::load_from(&self.tasks, &self.include_path)?;
         for warning in &set.warnings {
             progress.warn(warning.clone());
         }

@@ -8,6 +8,7 @@ mod context;
 mod convert;
 mod decoder;
 mod decoder_refusals;
+mod eval;
 mod fixtures;
 mod formulas;
 mod gate;
