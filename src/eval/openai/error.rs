@@ -28,6 +28,8 @@ pub enum ServerError {
     MissingLogprob { url: String, request: String, position: usize },
     #[error("{url}: in {request} no token starts where the continuation does")]
     Boundary { url: String, request: String },
+    #[error("{url} gives a token {generated} when it writes it and {echoed} when it reads it")]
+    Misplaced { url: String, generated: f64, echoed: f64 },
     #[error("{url}: answer to {request} lacks `{field}`")]
     Malformed { url: String, request: String, field: &'static str },
     #[error("cannot read or write the judge's cache {path}")]
@@ -80,6 +82,10 @@ impl Diagnose for ServerError {
             }
             Self::TokenIdsRefused { .. } => {
                 "text prompts are possible where the model's tokenizer is known and the server returns `text_offset`"
+            }
+            Self::Misplaced { .. } => {
+                "its log-probabilities are not in their places, so its scores would be wrong (llama-cpp-python does \
+                 this with prompts that have no begin token)"
             }
             Self::WrongLength { .. } | Self::Boundary { .. } => {
                 "is it the same tokenizer, and does the server add or cut tokens?"

@@ -16,6 +16,9 @@ pub enum Prompt {
         text: String,
         /// Characters of the context.
         context: usize,
+        /// Bytes of the first token's text, which some servers leave out of their answer when it is
+        /// the begin token.
+        first: usize,
     },
 }
 
@@ -70,19 +73,28 @@ pub fn read(
             }
             request.context.len()..ids.len()
         }
-        Prompt::Text { text, context } => {
+        Prompt::Text { text, context, first } => {
             let offsets = list("text_offset").ok_or_else(|| no_echo("the answer has no `text_offset`"))?;
             let offsets: Vec<usize> = offsets.iter().map(|o| o.as_u64().unwrap_or(u64::MAX) as usize).collect();
             if offsets.len() != tokens.len() || top.len() != tokens.len() {
                 let (expected, found) = (offsets.len(), tokens.len().min(top.len()));
                 return Err(ServerError::WrongLength { url: url(), request: name(), expected, found });
             }
-            let total = text.chars().count();
-            let start = offsets.iter().position(|offset| offset >= context);
+            // Where the answer leaves out the begin token, offsets count from after it.
+            let written: String = list("tokens").into_iter().flatten().filter_map(Value::as_str).collect();
+            let without_first = text.get(*first..).unwrap_or_default();
+            let left_out = if !written.starts_with(text.as_str()) && written.starts_with(without_first) {
+                text.chars().count() - without_first.chars().count()
+            } else {
+                0
+            };
+            let total = text.chars().count() - left_out;
+            let wanted = context.saturating_sub(left_out);
+            let start = offsets.iter().position(|offset| *offset >= wanted);
             // Generated text begins where the prompt ends.
             let end = offsets.iter().position(|offset| *offset >= total).unwrap_or(offsets.len());
             match start {
-                Some(start) if offsets.get(start) == Some(context) => start..end,
+                Some(start) if offsets.get(start) == Some(&wanted) => start..end,
                 _ => return Err(ServerError::Boundary { url: url(), request: name() }),
             }
         }

@@ -32,6 +32,9 @@ pub struct ServerOptions {
     pub score_max_tokens: u32,
     /// Sent as `seed`.
     pub seed: u64,
+    /// Tokens of a short prompt as the tasks have them (with the begin token, if they have it): the
+    /// probe's question. At least two.
+    pub probe: Vec<u32>,
     /// Allows text prompts where token ids are refused.
     pub decode: Option<Decode>,
 }
@@ -68,7 +71,7 @@ impl OpenAiServer {
         }
         if needs.generate {
             let request = GenerateRequest {
-                context: PROBE.to_vec(),
+                context: server.options.probe.clone(),
                 text: "Hello".to_owned(),
                 messages: vec![("user".to_owned(), "Hello".to_owned())],
                 until: Vec::new(),
@@ -93,34 +96,75 @@ impl OpenAiServer {
     }
 
     fn probe_scoring(&mut self, cancel: &CancelFlag) -> Result<()> {
-        let (context, continuation) = PROBE.split_at(PROBE.len() - 1);
-        let request = ScoreRequest { context: context.to_vec(), continuation: continuation.to_vec() };
+        let (continuation, context) = self.options.probe.split_last().unwrap_or((&0, &[]));
+        let request = ScoreRequest { context: context.to_vec(), continuation: vec![*continuation] };
         let name = "the scoring probe";
         let body = |server: &Self, prompt: &Prompt| {
             score::body(&server.model, prompt, server.options.score_max_tokens, server.options.seed)
         };
         let prompt = self.prompt(&request);
         // Some servers answer ids with a 500: no long wait for that one.
-        let answer = match self.client.post_with(2, "/completions", &body(self, &prompt), name, cancel) {
+        match self.client.post_with(2, "/completions", &body(self, &prompt), name, cancel) {
+            Ok(answer) => {
+                score::read(&answer, &request, &prompt, self.options.score_max_tokens, self.client.url(), name)?;
+                Ok(())
+            }
             Err(error @ (ServerError::Status { .. } | ServerError::Unreachable { .. })) => {
-                // Refused for the ids, or for echo and logprobs? A text prompt tells.
-                let text = Prompt::Text { text: "a b".to_owned(), context: 2 };
-                let message = error.to_string();
-                let url = self.client.url().to_owned();
-                match self.client.post("/completions", &body(self, &text), name, cancel) {
-                    Err(error) if error.is_refusal() => return Err(ServerError::NoEcho { url, message }.into()),
-                    Err(error) => return Err(error.into()),
-                    Ok(_) => {}
-                }
-                if self.options.decode.is_none() {
-                    return Err(ServerError::TokenIdsRefused { url, message }.into());
-                }
                 self.ids = false;
-                return Ok(());
+                self.probe_text(error.to_string(), cancel)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ids were refused (with `message`): for being ids, or for echo and log-probabilities? A text
+    /// tells. Then the token that the server generates after it is scored as a continuation, which
+    /// must give what the server gave for it: some servers are one place off.
+    fn probe_text(&self, message: String, cancel: &CancelFlag) -> Result<()> {
+        let name = "the scoring probe";
+        let url = || self.client.url().to_owned();
+        let Some(decode) = &self.options.decode else {
+            let text = Prompt::Text { text: "a b".to_owned(), context: 2, first: 0 };
+            let body = score::body(&self.model, &text, 1, self.options.seed);
+            return Err(match self.client.post("/completions", &body, name, cancel) {
+                Err(error) if error.is_refusal() => ServerError::NoEcho { url: url(), message },
+                Err(error) => error,
+                Ok(_) => ServerError::TokenIdsRefused { url: url(), message },
+            }
+            .into());
+        };
+        let context = decode(&self.options.probe);
+        let first = decode(self.options.probe.get(..1).unwrap_or_default()).len();
+        let ask = |text: &str| {
+            let prompt = Prompt::Text { text: text.to_owned(), context: context.chars().count(), first };
+            let answer = self.client.post(
+                "/completions",
+                &score::body(&self.model, &prompt, 1, self.options.seed),
+                name,
+                cancel,
+            );
+            Ok::<_, ServerError>((prompt, answer?))
+        };
+        let (_, answer) = match ask(&context) {
+            Err(error) if error.is_refusal() => {
+                return Err(ServerError::NoEcho { url: url(), message: error.to_string() }.into());
             }
             answer => answer?,
         };
-        score::read(&answer, &request, &prompt, self.options.score_max_tokens, self.client.url(), name)?;
+        let last =
+            |field: &str| answer.pointer(&format!("/choices/0/logprobs/{field}")).and_then(Value::as_array)?.last();
+        let token = last("tokens").and_then(Value::as_str).unwrap_or_default();
+        let Some(generated) = last("token_logprobs").and_then(Value::as_f64) else {
+            let message = "the answer has no `token_logprobs`".to_owned();
+            return Err(ServerError::NoEcho { url: url(), message }.into());
+        };
+        let (prompt, answer) = ask(&format!("{context}{token}"))?;
+        let request = ScoreRequest { context: self.options.probe.clone(), continuation: vec![0] };
+        let echoed = score::read(&answer, &request, &prompt, 1, self.client.url(), name)?.logprob;
+        // Batch shapes and caches move the last digits only.
+        if (echoed - generated).abs() > 0.1 {
+            return Err(ServerError::Misplaced { url: url(), generated, echoed }.into());
+        }
         Ok(())
     }
 
@@ -129,7 +173,8 @@ impl OpenAiServer {
             (Some(decode), false) => {
                 let context = decode(&request.context);
                 let whole = [request.context.as_slice(), &request.continuation].concat();
-                Prompt::Text { text: decode(&whole), context: context.chars().count() }
+                let first = decode(request.context.get(..1).unwrap_or_default()).len();
+                Prompt::Text { text: decode(&whole), context: context.chars().count(), first }
             }
             _ => Prompt::Ids([request.context.as_slice(), &request.continuation].concat()),
         }
@@ -160,9 +205,6 @@ impl OpenAiServer {
         Ok(Generation { text: cut(&text, &request.until) })
     }
 }
-
-/// Small token ids, which every vocabulary has.
-const PROBE: [u32; 4] = [1, 4, 5, 6];
 
 /// The model's name, checked against `/models` where the server has that.
 fn find_model(client: &Client, wanted: &str, cancel: &CancelFlag) -> Result<String> {
