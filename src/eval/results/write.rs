@@ -196,7 +196,7 @@ fn task_json(task: &TaskRecord) -> Value {
     map.insert("sample_len".into(), json!(task.samples.len()));
     for score in &task.scores.metrics {
         map.insert(score.key(), number(Some(score.estimate.value)));
-        map.insert(format!("{}_stderr,{}", score.metric, score.slot), number(score.estimate.stderr));
+        map.insert(format!("{}_stderr,{}", score.metric, score.slot), number(score.estimate.standard_error));
     }
     map.into()
 }
@@ -241,13 +241,13 @@ fn group_json(record_group: &GroupRecord, record: &RunRecord) -> Value {
                 .iter()
                 .filter_map(|task| {
                     let score = task.scores.metrics.iter().find(|s| s.metric == *metric && s.slot == slot)?;
-                    let Estimate { value, stderr, .. } = score.estimate;
-                    Some(Part { value, stderr, documents: task.samples.len() as u64 })
+                    let Estimate { value, standard_error, .. } = score.estimate;
+                    Some(Part { value, standard_error, documents: task.samples.len() as u64 })
                 })
                 .collect();
             if let Some(mean) = group(&parts, *weight_by_size) {
                 map.insert(format!("{metric},{slot}"), number(Some(mean.value)));
-                map.insert(format!("{metric}_stderr,{slot}"), number(mean.stderr));
+                map.insert(format!("{metric}_stderr,{slot}"), number(mean.standard_error));
                 counts.insert(format!("{metric},{slot}"), json!(mean.documents));
             }
         }
