@@ -50,7 +50,7 @@ pub struct ServerArgs {
 
 impl ServerArgs {
     /// Options for the model's server.
-    pub fn options(&self, max_length: usize, seed: u64, decode: Decode) -> ServerOptions {
+    pub fn options(&self, max_length: usize, seed: u64, probe: Vec<u32>, decode: Decode) -> ServerOptions {
         ServerOptions {
             client: client(
                 self.base_url.as_deref().unwrap_or_default(),
@@ -64,6 +64,7 @@ impl ServerArgs {
             chat: self.chat_completions,
             score_max_tokens: 1,
             seed,
+            probe,
             decode: Some(decode),
         }
     }

@@ -36,7 +36,7 @@ pub struct Estimate {
     /// The score.
     pub value: f64,
     /// Its standard error; `None` for fewer than two documents.
-    pub stderr: Option<f64>,
+    pub standard_error: Option<f64>,
     /// Its interval; `None` for fewer than two documents.
     pub interval: Option<Interval>,
 }
@@ -47,18 +47,18 @@ pub struct Estimate {
 pub fn estimate(tally: &Tally, seed: u64, stream: &[&str]) -> Estimate {
     let value = tally.value();
     if tally.documents() < 2 || !value.is_finite() {
-        return Estimate { value, stderr: None, interval: None };
+        return Estimate { value, standard_error: None, interval: None };
     }
     if tally.statistic.is_mean() {
-        let stderr = mean_stderr(tally);
+        let standard_error = mean_stderr(tally);
         if let Some(interval) = wilson(tally) {
-            return Estimate { value, stderr: Some(stderr), interval: Some(interval) };
+            return Estimate { value, standard_error: Some(standard_error), interval: Some(interval) };
         }
         let (_, interval) = bootstrap(tally, seed, stream);
-        return Estimate { value, stderr: Some(stderr), interval: Some(interval) };
+        return Estimate { value, standard_error: Some(standard_error), interval: Some(interval) };
     }
-    let (stderr, interval) = bootstrap(tally, seed, stream);
-    Estimate { value, stderr: Some(stderr), interval: Some(interval) }
+    let (standard_error, interval) = bootstrap(tally, seed, stream);
+    Estimate { value, standard_error: Some(standard_error), interval: Some(interval) }
 }
 
 /// Sample standard deviation over the square root of the number of documents.
@@ -89,7 +89,7 @@ fn bootstrap(tally: &Tally, seed: u64, stream: &[&str]) -> (f64, Interval) {
     });
     let resampled = Resampled::new(tally.value(), values, jackknife(&[&tally.counts], |c| statistic(&c[0])));
     let (low, high) = (resampled.bound((1.0 - LEVEL) / 2.0), resampled.bound(f64::midpoint(1.0, LEVEL)));
-    (resampled.stderr(), Interval { low, high, level: LEVEL, method: "bca", draws: resampled.draws() })
+    (resampled.standard_error(), Interval { low, high, level: LEVEL, method: "bca", draws: resampled.draws() })
 }
 
 /// The acceleration of BCa: skewness of the scores with one document left out, from counts.
@@ -160,7 +160,7 @@ impl Resampled {
 
     /// Standard deviation of the values.
     #[must_use]
-    pub fn stderr(&self) -> f64 {
+    pub fn standard_error(&self) -> f64 {
         let n = self.values.len() as f64;
         if n < 2.0 {
             return 0.0;
@@ -200,7 +200,7 @@ pub struct Part {
     /// The task's score.
     pub value: f64,
     /// Its standard error.
-    pub stderr: Option<f64>,
+    pub standard_error: Option<f64>,
     /// Its number of documents.
     pub documents: u64,
 }
@@ -219,9 +219,11 @@ pub fn group(parts: &[Part], weight_by_size: bool) -> Option<Part> {
         if weight_by_size { part.documents as f64 / documents as f64 } else { 1.0 / parts.len() as f64 }
     };
     let value = parts.iter().map(|part| weight(part) * part.value).sum();
-    let squares: Option<Vec<f64>> =
-        parts.iter().map(|part| part.stderr.map(|stderr| (weight(part) * stderr).powi(2))).collect();
-    Some(Part { value, stderr: squares.map(|list| list.iter().sum::<f64>().sqrt()), documents })
+    let squares: Option<Vec<f64>> = parts
+        .iter()
+        .map(|part| part.standard_error.map(|standard_error| (weight(part) * standard_error).powi(2)))
+        .collect();
+    Some(Part { value, standard_error: squares.map(|list| list.iter().sum::<f64>().sqrt()), documents })
 }
 
 #[cfg(test)]
@@ -240,7 +242,7 @@ mod tests {
     fn means_have_the_closed_form_and_wilsons_interval() {
         let values: Vec<_> = (0..50).map(|i| DocumentValue::Number(f64::from(u8::from(i < 40)))).collect();
         let estimate = estimate(&Tally::new(Statistic::Mean, &values), 0, &[]);
-        assert!((estimate.stderr.unwrap() - (0.8_f64 * 0.2 / 49.0).sqrt()).abs() < 1e-12);
+        assert!((estimate.standard_error.unwrap() - (0.8_f64 * 0.2 / 49.0).sqrt()).abs() < 1e-12);
         let interval = estimate.interval.unwrap();
         // Wilson's interval of 40 of 50 by hand: (0.838415 -+ 0.117342) / 1.076829.
         assert!((interval.low - 0.669_629).abs() < 1e-5 && (interval.high - 0.887_562).abs() < 1e-5, "{interval:?}");
@@ -251,9 +253,9 @@ mod tests {
     fn resampled_counts_find_the_known_error_of_a_mean() {
         let values: Vec<_> = (0..400).map(|i| DocumentValue::Number(f64::from(i % 7))).collect();
         let tally = Tally::new(Statistic::Mean, &values);
-        let (stderr, interval) = bootstrap(&tally, 1, &["t"]);
+        let (standard_error, interval) = bootstrap(&tally, 1, &["t"]);
         let closed = mean_stderr(&tally);
-        assert!((stderr / closed - 1.0).abs() < 0.01, "{stderr} for {closed}");
+        assert!((standard_error / closed - 1.0).abs() < 0.01, "{standard_error} for {closed}");
         assert!((interval.low - (tally.value() - 1.96 * closed)).abs() < 0.05 * closed, "{interval:?}");
         assert_eq!(interval.draws, 100_000);
     }
@@ -266,19 +268,19 @@ mod tests {
         let estimate = estimate(&tally, 3, &["f1"]);
         assert!((estimate.value - 0.75).abs() < 1e-12);
         let expected = (0.75_f64 * 0.25 / 200.0).sqrt();
-        assert!((estimate.stderr.unwrap() / expected - 1.0).abs() < 0.02);
+        assert!((estimate.standard_error.unwrap() / expected - 1.0).abs() < 0.02);
         assert_eq!(estimate, super::estimate(&tally, 3, &["f1"]), "the same seed gives the same numbers");
     }
 
     #[test]
     fn group_errors_belong_to_the_mean_that_is_reported() {
-        let part = |value, stderr, documents| Part { value, stderr: Some(stderr), documents };
+        let part = |value, standard_error, documents| Part { value, standard_error: Some(standard_error), documents };
         let parts = [part(0.8, 0.03, 300), part(0.5, 0.05, 100)];
         let weighted = group(&parts, true).unwrap();
         assert!((weighted.value - 0.725).abs() < 1e-12);
-        assert!((weighted.stderr.unwrap() - (0.0225_f64.powi(2) + 0.0125_f64.powi(2)).sqrt()).abs() < 1e-12);
+        assert!((weighted.standard_error.unwrap() - (0.0225_f64.powi(2) + 0.0125_f64.powi(2)).sqrt()).abs() < 1e-12);
         let plain = group(&parts, false).unwrap();
         assert!((plain.value - 0.65).abs() < 1e-12);
-        assert!((plain.stderr.unwrap() - 0.5 * (0.03_f64.powi(2) + 0.05_f64.powi(2)).sqrt()).abs() < 1e-12);
+        assert!((plain.standard_error.unwrap() - 0.5 * (0.03_f64.powi(2) + 0.05_f64.powi(2)).sqrt()).abs() < 1e-12);
     }
 }

@@ -103,12 +103,12 @@ impl Evidence {
         alpha: f64,
     ) -> Self {
         let n = documents as f64;
-        let stderr = resampled.stderr() * (n / (n - 1.0)).sqrt();
+        let standard_error = resampled.standard_error() * (n / (n - 1.0)).sqrt();
         // The bounds of the excess on the quantity's own scale.
         let (low, high) = (resampled.bound(alpha) - excess, resampled.bound(1.0 - alpha) - excess);
         let bounds = if falls { [value - high, value - low] } else { [value + low, value + high] };
-        let (p_broken, p_kept) = if stderr > 0.0 && n > 1.0 {
-            let t = excess / stderr;
+        let (p_broken, p_kept) = if standard_error > 0.0 && n > 1.0 {
+            let t = excess / standard_error;
             let level = resampled.level_of(0.0);
             (level.max(student_at_least(t, n - 1.0)), (1.0 - level).max(student_at_least(-t, n - 1.0)))
         } else {
@@ -116,7 +116,16 @@ impl Evidence {
             let unseen = (1.0 - excess.abs().min(1.0) / 2.0).powf(n);
             if excess > 0.0 { (unseen, 1.0) } else { (1.0, unseen) }
         };
-        Self { value, bounds, p_broken, p_kept, excess, deviation: stderr * n.sqrt(), documents, test: "bootstrap" }
+        Self {
+            value,
+            bounds,
+            p_broken,
+            p_kept,
+            excess,
+            deviation: standard_error * n.sqrt(),
+            documents,
+            test: "bootstrap",
+        }
     }
 
     /// Documents that would decide with power [`POWER`] if this difference and this scatter are the

@@ -101,7 +101,7 @@ fn choice_metrics_are_the_harnesss() {
     }
     let acc = estimate(&Tally::new(Statistic::Mean, &values.0), 0, &[]);
     near(acc.value, &case["acc"], "acc");
-    near(acc.stderr.unwrap(), &case["acc_stderr"], "acc_stderr");
+    near(acc.standard_error.unwrap(), &case["acc_stderr"], "acc_stderr");
     near(Tally::new(Statistic::Brier, &values.1).value(), &case["brier_score"], "brier_score");
 }
 

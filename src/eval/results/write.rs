@@ -196,7 +196,7 @@ fn task_json(task: &TaskRecord) -> Value {
     map.insert("sample_len".into(), json!(task.evaluated()));
     for score in task.metrics() {
         map.insert(score.key(), number(Some(score.estimate.value)));
-        map.insert(format!("{}_stderr,{}", score.metric, score.slot), number(score.estimate.stderr));
+        map.insert(format!("{}_stderr,{}", score.metric, score.slot), number(score.estimate.standard_error));
     }
     map.into()
 }
@@ -243,14 +243,20 @@ fn group_json(record_group: &GroupRecord, record: &RunRecord) -> Value {
             let parts: Vec<Part> = tasks
                 .iter()
                 .filter_map(|task| {
+<<<<<<< HEAD
                     let score = task.metrics().find(|s| s.metric == *metric && s.slot == slot)?;
                     let Estimate { value, stderr, .. } = score.estimate;
                     Some(Part { value, stderr, documents: task.evaluated() as u64 })
+=======
+                    let score = task.scores.metrics.iter().find(|s| s.metric == *metric && s.slot == slot)?;
+                    let Estimate { value, standard_error, .. } = score.estimate;
+                    Some(Part { value, standard_error, documents: task.samples.len() as u64 })
+>>>>>>> score
                 })
                 .collect();
             if let Some(mean) = group(&parts, *weight_by_size) {
                 map.insert(format!("{metric},{slot}"), number(Some(mean.value)));
-                map.insert(format!("{metric}_stderr,{slot}"), number(mean.stderr));
+                map.insert(format!("{metric}_stderr,{slot}"), number(mean.standard_error));
                 counts.insert(format!("{metric},{slot}"), json!(mean.documents));
             }
         }
