@@ -104,7 +104,9 @@ impl Diagnose for CheckpointError {
             Self::Pickle { .. } => "billon does not execute pickles: load the model once in transformers and \
                  `save_pretrained(..., safe_serialization=True)`"
                 .to_owned(),
-            Self::Gguf { .. } => "convert the GGUF file to a Hugging Face directory first (`billon convert`)".to_owned(),
+            Self::Gguf { .. } => {
+                "convert the GGUF file to a Hugging Face directory first (`billon convert`)".to_owned()
+            }
             Self::Quantised { .. } => {
                 "merge the unquantised model (bf16, f16 or f32) and quantise the result afterwards".to_owned()
             }

@@ -266,7 +266,8 @@ impl EvalArgs {
                 || tasks.iter().any(|task| task.config().output_type == task::OutputType::GenerateUntil),
         };
         let probe = tokenizer.encode_prompt("Profit rose. The tone is positive")?;
-        let server = OpenAiServer::connect(self.server.options(max_length, self.seed, probe, decode), needs, progress.cancel)?;
+        let server =
+            OpenAiServer::connect(self.server.options(max_length, self.seed, probe, decode), needs, progress.cancel)?;
         let url = self.server.base_url.clone().unwrap_or_default();
         let identity = ModelIdentity {
             weights: vec![(url, server.model().to_owned())],

@@ -243,15 +243,9 @@ fn group_json(record_group: &GroupRecord, record: &RunRecord) -> Value {
             let parts: Vec<Part> = tasks
                 .iter()
                 .filter_map(|task| {
-<<<<<<< HEAD
                     let score = task.metrics().find(|s| s.metric == *metric && s.slot == slot)?;
-                    let Estimate { value, stderr, .. } = score.estimate;
-                    Some(Part { value, stderr, documents: task.evaluated() as u64 })
-=======
-                    let score = task.scores.metrics.iter().find(|s| s.metric == *metric && s.slot == slot)?;
                     let Estimate { value, standard_error, .. } = score.estimate;
-                    Some(Part { value, standard_error, documents: task.samples.len() as u64 })
->>>>>>> score
+                    Some(Part { value, standard_error, documents: task.evaluated() as u64 })
                 })
                 .collect();
             if let Some(mean) = group(&parts, *weight_by_size) {
