@@ -226,7 +226,8 @@ impl EvalArgs {
             model_args: self.model_arguments(),
             config: self.config(parameters),
             environment: environment(&tokenizer, model.max_length()),
-            weights_hash: Some(identity.weights_digest()),
+            // What a server computes with may change behind its name.
+            weights_hash: (self.server.backend == BackendName::Local).then(|| identity.weights_digest()),
             tokenizer_hash: identity.tokenizer.clone(),
             chat_template: chat.as_ref().map(|template| template.source().to_owned()),
             system_instruction: prompts.system_instruction.clone(),

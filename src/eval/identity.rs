@@ -51,10 +51,11 @@ impl ModelIdentity {
         sha256_bytes(format!("{ARITHMETIC} {self:?}").as_bytes())
     }
 
-    /// One hash of the weights alone.
+    /// One hash of what is computed with: weights, adapters with their weights, storage type. Equal
+    /// hashes stand for equal models, so it leaves out nothing but tokenizer and template.
     #[must_use]
     pub fn weights_digest(&self) -> String {
-        let mut text = String::new();
+        let mut text = format!("{} {:?}\n", self.precision, self.adapters);
         for (name, hash) in &self.weights {
             let _ = writeln!(text, "{hash}  {name}");
         }
