@@ -50,7 +50,7 @@ fn scores_and_texts_are_the_harnesses() {
     let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
     assert_eq!(cases.len(), 12);
     let context = Context::new();
-    let mut compared = 0;
+    let (mut compared, mut replaced) = (0, 0);
     for (index, case) in cases.iter().enumerate() {
         let task = case["task"].as_str().unwrap();
         let shots = case["num_fewshot"].as_u64().map(|n| n.to_string());
@@ -72,9 +72,15 @@ fn scores_and_texts_are_the_harnesses() {
         }
         let expected = case["samples"].as_array().unwrap();
         let ours = &samples[task];
+        // The harness shows some documents themselves as examples; billon never does, and says so.
+        let shown = run.stderr.contains("shown themselves");
         assert_eq!(ours.len(), expected.len(), "{task}");
         for (ours, expected) in ours.iter().zip(expected) {
             let what = format!("{task} {options:?} {}", expected["doc_id"]);
+            if shown && ours["prompt_hash"] != expected["prompt_hash"] {
+                replaced += 1;
+                continue;
+            }
             for key in ["doc_id", "filter", "doc_hash", "prompt_hash", "target_hash"] {
                 assert_eq!(ours[key], expected[key], "{what}: {key}");
             }
@@ -96,6 +102,7 @@ fn scores_and_texts_are_the_harnesses() {
             }
         }
     }
+    assert!(replaced <= 6, "{replaced} documents have other examples than the harness's");
     assert!(compared > 200, "only {compared} answers compared");
 }
 
