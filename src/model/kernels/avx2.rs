@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm256_set1_ps, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
 };
 
-use super::simd::{Group, LANES, Simd, Task};
+use super::simd::{Group, LANES, Simd, Task, intrinsics};
 use super::tile::{Element, Operands, Tile};
 
 /// AVX2 with FMA and F16C; a value proves that the CPU has them.
@@ -59,19 +59,6 @@ fn scaled(v: __m256, power: __m256) -> __m256 {
     let bias = _mm256_set1_epi32(127);
     let factor = |p| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(p, bias)));
     _mm256_mul_ps(_mm256_mul_ps(v, factor(first)), factor(_mm256_sub_epi32(whole, first)))
-}
-
-/// Methods that are one expression of intrinsics.
-macro_rules! intrinsics {
-    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {
-        $(
-            #[inline(always)]
-            fn $name(self, $($arg: $type),*) $(-> $result)? {
-                // SAFETY: a value of `Self` proves the features; references cover what is read or written.
-                unsafe { $body }
-            }
-        )*
-    };
 }
 
 impl Simd for Avx2 {

@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
-use super::simd::{Group, LANES, Simd, Task};
+use super::simd::{Group, LANES, Simd, Task, intrinsics};
 use super::tile::{Element, Operands, Tile};
 
 /// AVX-512 with its companions; a value proves that the CPU has them.
@@ -42,19 +42,6 @@ fn enabled<T: Task>(simd: Avx512, task: T) -> T::Output {
 unsafe fn tile<E: Element, const R: usize>(simd: Avx512, operands: Operands<E>) {
     // SAFETY: the caller keeps what `Operands` asks for.
     unsafe { Tile::<E, R, 2>::new(operands).run(simd) }
-}
-
-/// Methods that are one expression of intrinsics.
-macro_rules! intrinsics {
-    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {
-        $(
-            #[inline(always)]
-            fn $name(self, $($arg: $type),*) $(-> $result)? {
-                // SAFETY: a value of `Self` proves the features; references cover what is read or written.
-                unsafe { $body }
-            }
-        )*
-    };
 }
 
 impl Simd for Avx512 {

@@ -101,6 +101,23 @@ pub trait Task {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
+/// Methods that are one expression of intrinsics.
+#[cfg(target_arch = "x86_64")]
+macro_rules! intrinsics {
+    ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($arg: $type),*) $(-> $result)? {
+                // SAFETY: a value of `Self` proves the features; references cover what is read or written.
+                unsafe { $body }
+            }
+        )*
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use intrinsics;
+
 /// An instruction set that this CPU has.
 #[derive(Clone, Copy)]
 pub enum Level {
