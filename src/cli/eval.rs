@@ -62,7 +62,7 @@ pub struct EvalArgs {
     server: ServerArgs,
     #[command(flatten)]
     judge: JudgeArgs,
-    /// Where answers are remembered (default: in BILLON_CACHE_DIR).
+    /// Where answers are remembered (default: in `BILLON_CACHE_DIR`).
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// Don't remember answers, and don't use remembered ones.
@@ -214,10 +214,15 @@ impl EvalArgs {
         for record in &records {
             for (text, count) in record.warnings.iter().chain(record.runs.iter().flat_map(|run| &run.scores.warnings)) {
                 let times = if *count > 1 { format!(" ({count} documents)") } else { String::new() };
-                progress.warn(format!("{}: {text}{times}", record.name));
+                let named = text.starts_with("task `");
+                let name = if named { String::new() } else { format!("task `{}`: ", record.name) };
+                progress.warn(format!("{name}{text}{times}"));
             }
             if record.truncated > 0 {
-                progress.warn(format!("{}: {} prompts were cut to the model's length", record.name, record.truncated));
+                progress.warn(format!(
+                    "task `{}`: {} prompts were cut to the model's length",
+                    record.name, record.truncated
+                ));
             }
         }
         let record = RunRecord {

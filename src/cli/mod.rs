@@ -46,7 +46,7 @@ enum Command {
     /// Check a merged checkpoint against its lock, and derive a sample of it again.
     Verify(verify::VerifyArgs),
     /// Score a model on tasks.
-    Eval(eval::EvalArgs),
+    Eval(Box<eval::EvalArgs>),
     /// Describe a model directory.
     Inspect(inspect::InspectArgs),
     /// Compare fine-tuned models with their base: task-vector statistics.

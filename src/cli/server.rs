@@ -25,7 +25,7 @@ pub struct ServerArgs {
     /// Where the model runs. Behind a server, MODEL gives the tokenizer and the chat template.
     #[arg(long, value_enum, default_value_t = BackendName::Local)]
     pub backend: BackendName,
-    /// URL of the server up to and with the version, for example http://localhost:8000/v1.
+    /// URL of the server up to and with the version, for example <http://localhost:8000/v1>.
     #[arg(long, value_name = "URL", required_if_eq("backend", "openai"))]
     pub base_url: Option<String>,
     /// The model's name on the server (default: the only one there).
@@ -72,8 +72,9 @@ impl ServerArgs {
 
 /// The judge of free answers.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "each is a flag of the command line")]
 pub struct JudgeArgs {
-    /// URL of an OpenAI-compatible chat server whose model judges free answers (metric llm_judge).
+    /// URL of an OpenAI-compatible chat server whose model judges free answers (metric `llm_judge`).
     #[arg(long, value_name = "URL", requires = "judge_model")]
     judge_url: Option<String>,
     /// The judge's name on its server.

@@ -152,7 +152,7 @@ pub struct CachedModel<'a> {
 
 impl CachedModel<'_> {
     /// Answers what is known, asks the model for the rest, remembers its answers.
-    fn answer<R: Clone, T>(
+    fn answer<R, T>(
         &self,
         requests: &[R],
         done: Done<'_, T>,
@@ -162,7 +162,7 @@ impl CachedModel<'_> {
         ask: impl Fn(&[R], Done<'_, T>) -> Result<()>,
     ) -> Result<()>
     where
-        R: Sync,
+        R: Clone + Sync,
     {
         let mut open = Vec::new();
         for (index, request) in requests.iter().enumerate() {
@@ -200,7 +200,7 @@ impl LanguageModel for CachedModel<'_> {
                 _ => None,
             },
             |cache, request, score| {
-                cache.remember(score_key(request), Answer::Score(score.logprob.to_bits(), score.is_greedy))
+                cache.remember(score_key(request), Answer::Score(score.logprob.to_bits(), score.is_greedy));
             },
             |open, done| self.model.score(open, done, progress),
         )

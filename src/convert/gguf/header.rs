@@ -296,7 +296,9 @@ mod tests {
         bytes.extend_from_slice(&0_u64.to_le_bytes());
         bytes.extend_from_slice(&text("w"));
         bytes.extend_from_slice(&(dimensions.len() as u32).to_le_bytes());
-        dimensions.iter().for_each(|n| bytes.extend_from_slice(&n.to_le_bytes()));
+        for n in dimensions {
+            bytes.extend_from_slice(&n.to_le_bytes());
+        }
         bytes.extend_from_slice(&number.to_le_bytes());
         bytes.extend_from_slice(&offset.to_le_bytes());
         bytes.resize(bytes.len().next_multiple_of(32) + data, 0);
