@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// A forward pass allocates hundreds of tensors of a megabyte; the system's allocator would fetch
+/// and return their pages each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     billon::cli::main()
 }

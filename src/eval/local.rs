@@ -1,7 +1,7 @@
 //! A model on this machine: the decoder behind the [`LanguageModel`] trait.
 //!
 //! Requests with one context are one prompt. Prompts are sorted, so that what they have in common is
-//! computed once ([`prefix_cache`](super::prefix_cache)), and cut into batches by a token budget, which
+//! computed once (`prefix_cache`), and cut into batches by a token budget, which
 //! threads take in turn; each batch runs on one thread. A prompt is read once, and its continuations
 //! go on from its keys and values side by side. Logits exist only for rows that are scored, a few at
 //! a time. None of this shows in the scores: a row's arithmetic knows nothing of its batch.
