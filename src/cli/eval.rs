@@ -80,7 +80,7 @@ struct Opened {
     parameters: Option<u64>,
 }
 
-/// How prompts are written; shared with `billon tasks show`.
+/// How prompts are written.
 #[derive(Debug, Args)]
 struct PromptArgs {
     /// Only the first N documents of each task.

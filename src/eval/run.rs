@@ -30,10 +30,6 @@ pub struct EvalOptions<'a> {
     pub seed: u64,
 }
 
-/// Tokens that a generation protocol lets the model write for a label, unless the task says
-/// otherwise (PIXIU's number).
-const LABEL_TOKENS: usize = 10;
-
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum EvalError {
@@ -162,18 +158,13 @@ fn plan<'a>(task: &'a Task, options: &EvalOptions<'_>) -> Result<Plan<'a>> {
             Ok(RunPlan {
                 protocol,
                 scorer,
-                written_labels: written.then(|| GenerationArguments::for_labels(label_tokens(config))),
+                written_labels: written.then(|| task.label_arguments()),
                 places: Vec::new(),
                 truncated: 0,
             })
         })
         .collect::<Result<Vec<_>>>()?;
     Ok(Plan { task, prompts, runs })
-}
-
-fn label_tokens(config: &TaskConfig) -> usize {
-    let own = config.metadata.get("max_gen_toks").and_then(serde_json::Value::as_u64);
-    own.map_or(LABEL_TOKENS, |tokens| tokens as usize)
 }
 
 /// The protocols of a task: those asked for, else its file's first; none for a plain task of the

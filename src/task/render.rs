@@ -94,12 +94,19 @@ impl Task {
         if contexts.len() != 1 {
             return None;
         }
-        let max_tokens = self.config().metadata.get("max_gen_toks").and_then(Value::as_u64).unwrap_or(10);
         Some(Ask::Generate {
-            arguments: GenerationArguments::for_labels(max_tokens as usize),
+            arguments: self.label_arguments(),
             references: gold.iter().filter_map(|place| choices.get(*place).cloned()).collect(),
             choices: choices.clone(),
         })
+    }
+
+    /// How the model writes a label under the generation protocols: `metadata.max_gen_toks` new tokens,
+    /// else PIXIU's 10.
+    #[must_use]
+    pub fn label_arguments(&self) -> GenerationArguments {
+        let max_tokens = self.config().metadata.get("max_gen_toks").and_then(Value::as_u64).unwrap_or(10);
+        GenerationArguments::for_labels(max_tokens as usize)
     }
 
     /// Whether `doc_to_text` names a choice, so that every choice is a question of its own

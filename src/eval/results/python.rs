@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-
+use crate::checkpoint::hash::sha256_bytes;
 pub use crate::jinja::python::{float, json_text as str};
+use serde_json::Value;
 
 /// SHA-256 of a text in hexadecimal.
 #[must_use]
 pub fn hash(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_bytes(text.as_bytes())
 }
 
 /// The hash of a document: of its JSON, indented by two, with all characters as they are.
