@@ -19,6 +19,7 @@ pub mod yaml;
 pub mod arch;
 pub mod backend;
 pub mod tokenizer;
+pub mod train;
 
 pub mod recipe;
 pub mod task;

@@ -12,11 +12,13 @@ const RANKS: &[(u32, &[&str])] = &[
     (1, &["error", "event", "dtype", "rng"]),
     (2, &["checkpoint", "hub", "jinja", "yaml"]),
     (3, &["arch", "backend", "tokenizer"]),
-    (4, &["recipe", "task"]),
+    (4, &["lora", "recipe", "task"]),
     (5, &["merge", "model"]),
     (6, &["convert", "eval", "inspect"]),
-    (8, &["cli"]),
-    (9, &["main"]),
+    (7, &["train"]),
+    (8, &["experiment"]),
+    (9, &["cli"]),
+    (10, &["main"]),
 ];
 
 /// Modules of one rank that may name each other after all.
@@ -37,7 +39,8 @@ const OWNERS: &[(&str, &str)] = &[
     ("saphyr_parser", "yaml/tree.rs"),
     ("memmap2", "checkpoint/"),
     ("tokenizers", "tokenizer/"),
-    ("candle_core", "model/ convert/"),
+    ("candle_core", "model/ convert/ train/"),
+    ("plotters", "experiment/"),
 ];
 
 const MOST_LINES: usize = 600;

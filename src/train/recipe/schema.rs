@@ -1,0 +1,210 @@
+//! The settings of a training run, resolved: defaults filled in, aliases gone.
+
+use std::path::PathBuf;
+
+/// A training recipe.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainRecipe {
+    /// Model directory or cached repository id.
+    pub base_model: String,
+    /// What is trained.
+    pub adapter: AdapterRecipe,
+    /// Data sets of the mix.
+    pub datasets: Vec<DatasetRecipe>,
+    /// Exponent on the sizes of sets without a weight: 1 draws in proportion, 0 evenly.
+    pub mixing_temperature: f64,
+    /// Most tokens of a row.
+    pub sequence_len: usize,
+    /// What is done with longer ones.
+    pub excess_length: ExcessLength,
+    /// Whether several examples share a row (each attending to itself only).
+    pub sample_packing: bool,
+    /// Name of a chat template of the tokenizer, for models with several.
+    pub chat_template: Option<String>,
+    /// Whether task files are asked as chats: `None` follows the tokenizer having a template.
+    pub apply_chat_template: Option<bool>,
+    /// Loss on the prompt as well.
+    pub train_on_inputs: bool,
+    /// Share of each set's rows held out for `eval_loss`.
+    pub val_set_size: f64,
+    /// Rows of a micro-batch.
+    pub micro_batch_size: usize,
+    /// Micro-batches of an optimiser step.
+    pub gradient_accumulation_steps: usize,
+    /// Passes over the mix.
+    pub num_epochs: f64,
+    /// Optimiser steps, where they end the run earlier.
+    pub max_steps: Option<u64>,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Its course.
+    pub lr_scheduler: Scheduler,
+    /// Its rise.
+    pub warmup: Warmup,
+    /// AdamW's decoupled decay.
+    pub weight_decay: f64,
+    /// AdamW's first moment.
+    pub adam_beta1: f64,
+    /// AdamW's second moment.
+    pub adam_beta2: f64,
+    /// AdamW's epsilon.
+    pub adam_epsilon: f64,
+    /// Largest norm of a step's gradient; 0 is none.
+    pub max_grad_norm: f64,
+    /// Learning rate of `lora_B` over that of `lora_A` (LoRA+).
+    pub loraplus_lr_ratio: Option<f64>,
+    /// Whether activations of a layer are computed again in the backward pass; `None` decides by
+    /// the memory at hand.
+    pub gradient_checkpointing: Option<bool>,
+    /// Seed of starts, order and dropout.
+    pub seed: u64,
+    /// Steps between log lines.
+    pub logging_steps: u64,
+    /// Steps between checkpoints; `None` writes one at the end only.
+    pub save_steps: Option<u64>,
+    /// Most checkpoints kept.
+    pub save_total_limit: Option<usize>,
+    /// Evaluation during training.
+    pub evaluation: EvaluationRecipe,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AdapterRecipe {
+    /// LoRA factors (Hu et al. 2021).
+    Lora(LoraRecipe),
+    /// Every parameter.
+    Full,
+}
+
+/// LoRA's settings, in PEFT's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraRecipe {
+    /// Rank.
+    pub r: usize,
+    /// Numerator of the scale.
+    pub lora_alpha: f64,
+    /// Chance that an input of `lora_A` is dropped.
+    pub lora_dropout: f64,
+    /// Module names, one regular expression over the path, or `all-linear`.
+    pub target_modules: TargetModules,
+    /// Scale alpha / sqrt(r) (Kalajdzievski 2023).
+    pub use_rslora: bool,
+    /// Weight-decomposed (Liu et al. 2024).
+    pub use_dora: bool,
+    /// Ranks of modules by pattern, in order.
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Alphas of modules by pattern, in order.
+    pub alpha_pattern: Vec<(String, f64)>,
+    /// Modules trained whole.
+    pub modules_to_save: Vec<String>,
+    /// An adapter to go on from.
+    pub init_from: Option<PathBuf>,
+}
+
+/// Which linear layers get factors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetModules {
+    /// Every linear layer but the output head.
+    AllLinear,
+    /// Those whose path is or ends in one of these names.
+    Names(Vec<String>),
+    /// Those whose whole path matches.
+    Pattern(String),
+}
+
+/// One data set of the mix.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetRecipe {
+    /// What logs call it.
+    pub name: String,
+    /// A task's name, or a path.
+    pub path: String,
+    /// How rows are read.
+    pub format: DataFormat,
+    /// Split of a task.
+    pub split: Option<String>,
+    /// Times the set's rows are drawn in an epoch relative to plain concatenation; may be a fraction.
+    pub weight: Option<f64>,
+    /// Most rows used, drawn under the seed.
+    pub max_rows: Option<usize>,
+    /// Share of the whole mix this set fills (general instructions, maths).
+    pub share: Option<f64>,
+}
+
+/// How a data set's rows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataFormat {
+    /// By its keys.
+    Auto,
+    /// A task file: the prompt as the evaluation asks it, the right answer as completion.
+    Task,
+    /// `messages` of `role` and `content`.
+    Messages,
+    /// `prompt` and `completion`.
+    PromptCompletion,
+    /// `instruction`, `input`, `output`.
+    Alpaca,
+    /// `conversations` of `from` and `value`.
+    ShareGpt,
+    /// `text`, trained whole.
+    Text,
+}
+
+/// What is done with examples longer than a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExcessLength {
+    /// The prompt is shortened, the answer kept.
+    Shorten,
+    /// They are left out.
+    Drop,
+    /// They are an error.
+    Raise,
+}
+
+/// Course of the learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheduler {
+    /// Half a cosine, to zero.
+    Cosine,
+    /// A line, to zero.
+    Linear,
+    /// Level.
+    Constant,
+}
+
+/// Length of the linear rise of the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Warmup {
+    /// Optimiser steps.
+    Steps(u64),
+    /// Share of all steps.
+    Ratio(f64),
+}
+
+/// Evaluation during training.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EvaluationRecipe {
+    /// Steps between evaluations; `None` evaluates at the end of each epoch if there is anything to
+    /// evaluate.
+    pub eval_steps: Option<u64>,
+    /// Tasks asked through the evaluation engine, seen and unseen.
+    pub tasks: Vec<String>,
+    /// Most documents of a task.
+    pub limit: Option<usize>,
+    /// Few-shot examples.
+    pub num_fewshot: Option<usize>,
+    /// Which checkpoint is the best one.
+    pub best: Option<BestModel>,
+}
+
+/// What makes a checkpoint the best one, and when training stops for want of better ones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BestModel {
+    /// `eval_loss`, or `task/metric`.
+    pub metric: String,
+    /// Whether more is better.
+    pub greater_is_better: bool,
+    /// Evaluations without improvement that end the run.
+    pub early_stopping_patience: Option<u64>,
+}
