@@ -19,7 +19,6 @@ pub mod yaml;
 pub mod arch;
 pub mod backend;
 pub mod tokenizer;
-pub mod train;
 
 pub mod recipe;
 pub mod task;
@@ -30,6 +29,8 @@ pub mod model;
 pub mod convert;
 pub mod eval;
 pub mod inspect;
+
+pub mod train;
 
 pub mod cli;
 
