@@ -56,6 +56,8 @@ pub struct TrainRecipe {
     /// Whether activations of a layer are computed again in the backward pass; `None` decides by
     /// the memory at hand.
     pub gradient_checkpointing: Option<bool>,
+    /// Whether rows are shuffled; otherwise they are seen in the order of the files.
+    pub shuffle: bool,
     /// Seed of starts, order and dropout.
     pub seed: u64,
     /// Steps between log lines.
@@ -149,6 +151,8 @@ pub enum DataFormat {
     ShareGpt,
     /// `text`, trained whole.
     Text,
+    /// `input_ids` and `labels`, where -100 carries no loss.
+    Tokenised,
 }
 
 /// What is done with examples longer than a row.
