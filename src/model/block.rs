@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::attention::{SelfAttention, rows};
+use super::attention::{SelfAttention, normed, rows};
 use super::cache::KvBlock;
 use super::kernels::Activation;
-use super::ops::{Gated, RmsNorm, Span};
-use super::projection::Projection;
+use super::norm::Norm;
+use super::ops::{Gated, Span};
+use super::projection::{Pass, Projection};
 use super::rope::Rotation;
 
 /// Row bookkeeping of a batch of segments laid end to end.
@@ -46,23 +47,23 @@ pub(super) struct FeedForward {
 }
 
 impl FeedForward {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (gate, up) = (self.gate.forward(x)?, self.up.forward(x)?);
-        self.down.forward(&gate.apply_op2(&up, Gated { activation: self.activation })?)
+    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        let (gate, up) = (self.gate.forward(x, pass)?, self.up.forward(x, pass)?);
+        self.down.forward(&gate.apply_op2(&up, Gated { activation: self.activation })?, pass)
     }
 }
 
 /// One layer.
 #[derive(Debug)]
 pub(super) struct Block {
-    pub(super) input_norm: RmsNorm,
+    pub(super) input_norm: Norm,
     pub(super) attention: SelfAttention,
     /// Gemma's norm of the attention's output.
-    pub(super) attention_post_norm: Option<RmsNorm>,
-    pub(super) feed_forward_norm: RmsNorm,
+    pub(super) attention_post_norm: Option<Norm>,
+    pub(super) feed_forward_norm: Norm,
     pub(super) feed_forward: FeedForward,
     /// Gemma's norm of the feed-forward's output.
-    pub(super) feed_forward_post_norm: Option<RmsNorm>,
+    pub(super) feed_forward_post_norm: Option<Norm>,
 }
 
 impl Block {
@@ -72,11 +73,12 @@ impl Block {
         &self,
         x: &Tensor,
         batch: &Batch,
+        pass: Pass,
         last: bool,
         kept: &mut [Option<KvBlock>],
     ) -> Result<Option<Tensor>> {
-        let normed = x.apply_op1(self.input_norm.clone())?;
-        let (k, v) = self.attention.keys_values(&normed, batch)?;
+        let inputs = self.input_norm.forward(x, pass)?;
+        let (k, v) = self.attention.keys_values(&inputs, batch, pass)?;
         for ((range, _), kept) in batch.segments.iter().zip(kept) {
             if let Some(block) = kept {
                 block.layers.push((rows(&k, range)?, rows(&v, range)?));
@@ -85,20 +87,13 @@ impl Block {
         if last && batch.none_wanted {
             return Ok(None);
         }
-        let (x, normed) = match &batch.wanted {
-            Some(wanted) if last => (x.index_select(wanted, 0)?, normed.index_select(wanted, 0)?),
-            _ => (x.clone(), normed),
+        let (x, inputs) = match &batch.wanted {
+            Some(wanted) if last => (x.index_select(wanted, 0)?, inputs.index_select(wanted, 0)?),
+            _ => (x.clone(), inputs),
         };
-        let attended = self.attention.forward(&normed, &k, &v, batch, last)?;
-        let x = (x + post(self.attention_post_norm.as_ref(), attended)?)?;
-        let fed = self.feed_forward.forward(&x.apply_op1(self.feed_forward_norm.clone())?)?;
-        Ok(Some((x + post(self.feed_forward_post_norm.as_ref(), fed)?)?))
-    }
-}
-
-fn post(norm: Option<&RmsNorm>, x: Tensor) -> Result<Tensor> {
-    match norm {
-        Some(norm) => x.apply_op1(norm.clone()),
-        None => Ok(x),
+        let attended = self.attention.forward(&inputs, &k, &v, batch, last, pass)?;
+        let x = (x + normed(self.attention_post_norm.as_ref(), attended, pass)?)?;
+        let fed = self.feed_forward.forward(&self.feed_forward_norm.forward(&x, pass)?, pass)?;
+        Ok(Some((x + normed(self.feed_forward_post_norm.as_ref(), fed, pass)?)?))
     }
 }

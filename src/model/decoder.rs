@@ -11,8 +11,9 @@ use super::block::{Batch, Block, Rotations};
 use super::cache::{KvBlock, Segment};
 use super::config::DecoderConfig;
 use super::kernels::{self, PackedMatrix, Precision};
-use super::ops::{RmsNorm, Span};
-use super::projection::{Projection, ProjectionName};
+use super::norm::Norm;
+use super::ops::{EmbeddingRows, Span};
+use super::projection::{Pass, Projection, ProjectionName};
 use super::rope::{Rope, RopeFactors};
 use crate::error::{Diagnose, ErrorKind};
 
@@ -78,9 +79,9 @@ impl Default for DecoderOptions {
 /// A causal language model. Weights are immutable and shared by every thread that runs it.
 pub struct Decoder {
     pub(super) config: DecoderConfig,
-    pub(super) embedding: Arc<PackedMatrix>,
+    pub(super) embedding: Embedding,
     pub(super) blocks: Vec<Block>,
-    pub(super) norm: RmsNorm,
+    pub(super) norm: Norm,
     pub(super) head: Box<dyn Projection>,
     pub(super) ropes: Vec<Rope>,
     /// Names of the projections, in the order of [`Decoder::map_projections`].
@@ -94,6 +95,15 @@ impl fmt::Debug for Decoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Decoder").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// The table of token embeddings.
+#[derive(Debug)]
+pub(super) enum Embedding {
+    /// Frozen, and shared with a tied head.
+    Packed(Arc<PackedMatrix>),
+    /// `[vocab_size, hidden_size]`, taken over by a trainer.
+    Trained(Tensor),
 }
 
 /// Normed hidden states of wanted rows, `[rows, hidden_size]`.
@@ -154,31 +164,6 @@ impl Decoder {
         self.ropes.iter().map(|rope| rope.factors(positions)).max().unwrap_or_default()
     }
 
-    /// Wraps or replaces every projection of the layers, given its name: how a trainer adds LoRA.
-    pub fn map_projections(
-        &mut self,
-        mut map: impl FnMut(&ProjectionName, Box<dyn Projection>) -> Box<dyn Projection>,
-    ) {
-        let mut names = self.names.iter();
-        for block in &mut self.blocks {
-            let (attention, feed_forward) = (&mut block.attention, &mut block.feed_forward);
-            for slot in [
-                &mut attention.q,
-                &mut attention.k,
-                &mut attention.v,
-                &mut attention.o,
-                &mut feed_forward.gate,
-                &mut feed_forward.up,
-                &mut feed_forward.down,
-            ] {
-                if let Some(name) = names.next() {
-                    let old = std::mem::replace(slot, Box::new(Gone));
-                    *slot = map(name, old);
-                }
-            }
-        }
-    }
-
     /// Runs segments laid end to end. `wanted` are row numbers over the whole batch, ascending.
     ///
     /// # Errors
@@ -193,7 +178,7 @@ impl Decoder {
     /// A [`DecoderError`] for rows that are not there.
     pub fn logits(&self, hidden: &Hidden, rows: Range<usize>) -> Result<Vec<f32>, DecoderError> {
         let x = hidden.0.narrow(0, rows.start, rows.len())?;
-        let logits = self.head.forward(&x)?;
+        let logits = self.head.forward(&x, Pass::default())?;
         let mut logits: Vec<f32> = logits.flatten_all()?.to_vec1()?;
         if let Some(cap) = self.config.logit_soft_cap {
             for logit in &mut logits {
@@ -256,7 +241,8 @@ impl Decoder {
     ) -> Result<Forward, DecoderError> {
         let batch = self.batch(segments, wanted)?;
         let mut kept: Vec<Option<KvBlock>> = segments.iter().map(|segment| self.empty_block(segment)).collect();
-        let mut x = self.embed(segments)?;
+        let pass = Pass::default();
+        let mut x = self.embed(segments, pass)?;
         let mut look = |place: &dyn Fn() -> String, x: &Tensor| -> Result<(), DecoderError> {
             if let Some(found) = inspect.as_deref_mut()
                 && found.is_none()
@@ -269,11 +255,11 @@ impl Decoder {
         look(&|| "the embedding".to_owned(), &x)?;
         let last = self.blocks.len() - 1;
         for (layer, block) in self.blocks.iter().enumerate() {
-            let Some(next) = block.forward(&x, &batch, layer == last, &mut kept)? else { break };
+            let Some(next) = block.forward(&x, &batch, pass, layer == last, &mut kept)? else { break };
             x = next;
             look(&|| format!("layer {layer}"), &x)?;
         }
-        let hidden = if wanted.is_empty() { None } else { Some(Hidden(x.apply_op1(self.norm.clone())?)) };
+        let hidden = if wanted.is_empty() { None } else { Some(Hidden(self.norm.forward(&x, pass)?)) };
         if let Some(hidden) = &hidden {
             look(&|| "the final norm".to_owned(), &hidden.0)?;
         }
@@ -288,18 +274,25 @@ impl Decoder {
         })
     }
 
-    fn embed(&self, segments: &[Segment<'_>]) -> Result<Tensor, DecoderError> {
+    pub(super) fn embed(&self, segments: &[Segment<'_>], pass: Pass) -> Result<Tensor, DecoderError> {
         let (width, vocabulary) = (self.config.hidden_size, self.config.vocab_size);
         let rows = segments.iter().map(|segment| segment.tokens.len()).sum::<usize>();
-        let mut values = vec![0.0; rows * width];
         let tokens = segments.iter().flat_map(|segment| segment.tokens);
-        for (&token, out) in tokens.zip(values.chunks_exact_mut(width)) {
-            if token as usize >= vocabulary {
-                return Err(DecoderError::UnknownToken { token, vocabulary });
-            }
-            self.embedding.row(token as usize, out);
+        if let Some(&token) = tokens.clone().find(|token| **token as usize >= vocabulary) {
+            return Err(DecoderError::UnknownToken { token, vocabulary });
         }
         let scale = self.config.embedding_scale;
+        let table = match &self.embedding {
+            Embedding::Packed(table) => table,
+            Embedding::Trained(table) => {
+                let tokens = Arc::new(tokens.copied().collect());
+                return Ok(pass.variable(table).apply_op1(EmbeddingRows { tokens, scale })?);
+            }
+        };
+        let mut values = vec![0.0; rows * width];
+        for (&token, out) in tokens.zip(values.chunks_exact_mut(width)) {
+            table.row(token as usize, out);
+        }
         if scale != 1.0 {
             for value in &mut values {
                 *value *= scale;
@@ -309,7 +302,7 @@ impl Decoder {
     }
 
     /// Checks a batch and works out its rows.
-    fn batch(&self, segments: &[Segment<'_>], wanted: &[usize]) -> Result<Batch, DecoderError> {
+    pub(super) fn batch(&self, segments: &[Segment<'_>], wanted: &[usize]) -> Result<Batch, DecoderError> {
         let most = self.config.max_position_embeddings;
         let mut start = 0;
         let mut spans = Vec::with_capacity(segments.len());
@@ -369,23 +362,5 @@ impl Decoder {
         let wanted_spans = if some_wanted { Arc::new(wanted_spans) } else { Arc::clone(&spans) };
         let none_wanted = wanted.is_empty();
         Ok(Batch { spans, wanted_spans, wanted: wanted_rows, none_wanted, rotations, segments: ranges })
-    }
-}
-
-/// What a projection leaves behind for the moment that it is being replaced.
-#[derive(Debug)]
-struct Gone;
-
-impl Projection for Gone {
-    fn forward(&self, _x: &Tensor) -> candle_core::Result<Tensor> {
-        candle_core::bail!("a projection was taken away")
-    }
-
-    fn in_features(&self) -> usize {
-        0
-    }
-
-    fn out_features(&self) -> usize {
-        0
     }
 }

@@ -6,8 +6,8 @@
 //! cut into blocks, to the last bit: that is what lets evaluation share prefixes freely.
 //!
 //! Families differ only in data ([`DecoderConfig`]): there is one block for all of them. Activations
-//! are tensors and every fused step is a custom operation of [`ops`], so that a trainer adds the
-//! backward passes and wraps a [`Projection`] without touching the decoder.
+//! are tensors and every fused step is a custom operation of [`ops`] with its gradient, so that a
+//! trainer wraps a [`Projection`] and runs the layers as [`Stages`] without touching the decoder.
 
 mod adapter;
 mod attention;
@@ -18,11 +18,13 @@ mod config_keys;
 mod decoder;
 mod generate;
 pub mod kernels;
+mod norm;
 mod open;
 pub mod ops;
 mod projection;
 mod rope;
 mod rope_config;
+mod training;
 mod weights;
 
 pub use adapter::{Adapter, AdapterError, WeightedAdapter};
@@ -31,6 +33,7 @@ pub use config::{DecoderConfig, Family, LayerConfig};
 pub use config_keys::ConfigError;
 pub use decoder::{Decoder, DecoderError, DecoderOptions, Forward, Hidden};
 pub use generate::{Sampling, Sequence, step};
-pub use projection::{Linear, Projection, ProjectionName};
+pub use projection::{Linear, Pass, Projection, ProjectionName};
 pub use rope::RopeFactors;
+pub use training::Stages;
 pub use weights::WeightsError;

@@ -11,8 +11,9 @@ use super::attention::SelfAttention;
 use super::block::{Block, FeedForward};
 use super::config::{DecoderConfig, LayerConfig};
 use super::config_keys::{ConfigError, Keys};
-use super::decoder::{Decoder, DecoderOptions};
+use super::decoder::{Decoder, DecoderOptions, Embedding};
 use super::kernels::AttentionShape;
+use super::norm::Norm;
 use super::ops::RmsNorm;
 use super::projection::{Linear, Projection, ProjectionName};
 use super::rope::Rope;
@@ -62,7 +63,7 @@ impl Decoder {
         let eos_token_ids = eos_token_ids(model.root(), &config)?;
         let ropes = config.ropes.iter().map(Rope::new).collect();
         Ok(Self {
-            embedding,
+            embedding: Embedding::Packed(embedding),
             blocks,
             norm,
             head: Box::new(Linear::new(head, None)),
@@ -195,9 +196,11 @@ impl Builder<'_> {
         Ok(Box::new(Linear::new(Arc::new(weight), bias)))
     }
 
-    fn norm(&self, module: &str, width: usize) -> Result<RmsNorm, WeightsError> {
-        let weight = self.source.vector(&format!("{module}.weight"), width, 0..width)?;
-        Ok(RmsNorm { weight, offset: self.config.norm_offset, eps: self.config.rms_norm_eps })
+    fn norm(&self, module: &str, width: usize) -> Result<Norm, WeightsError> {
+        let name = format!("{module}.weight");
+        let weight = self.source.vector(&name, width, 0..width)?;
+        let frozen = RmsNorm { weight, offset: self.config.norm_offset, eps: self.config.rms_norm_eps };
+        Ok(Norm { name, frozen, trained: None })
     }
 }
 

@@ -8,13 +8,35 @@ use candle_core::{Result, Tensor};
 use super::kernels::PackedMatrix;
 use super::ops::PackedLinear;
 
+/// What a pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pass {
+    /// Whether what is trained is recorded for a backward pass.
+    pub record: bool,
+    /// Decides what dropout drops; nothing without it.
+    pub dropout: Option<u64>,
+}
+
+impl Pass {
+    /// A trained tensor as this pass wants it: followed by gradients or not.
+    #[must_use]
+    pub fn variable(self, tensor: &Tensor) -> Tensor {
+        if self.record { tensor.clone() } else { tensor.detach() }
+    }
+}
+
 /// Maps rows `[m, in]` to `[m, out]`.
 pub trait Projection: Debug + Send + Sync {
     /// Applies the map.
     ///
     /// # Errors
     /// What the tensor library says of inputs of another shape.
-    fn forward(&self, x: &Tensor) -> Result<Tensor>;
+    fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor>;
+
+    /// The frozen weight, if it is one: what a trainer wraps.
+    fn frozen(&self) -> Option<&PackedLinear> {
+        None
+    }
 
     /// Width of the input.
     fn in_features(&self) -> usize;
@@ -46,8 +68,12 @@ impl Linear {
 }
 
 impl Projection for Linear {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, _pass: Pass) -> Result<Tensor> {
         x.apply_op1(self.0.clone())
+    }
+
+    fn frozen(&self) -> Option<&PackedLinear> {
+        Some(&self.0)
     }
 
     fn in_features(&self) -> usize {

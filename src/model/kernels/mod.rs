@@ -12,6 +12,8 @@ mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod backward;
+mod dense;
 mod exp;
 mod matmul;
 mod norm;
@@ -24,6 +26,8 @@ mod tile;
 
 pub use activation::{Activation, gated, soft_cap};
 pub use attention::{AttentionShape, KeyValues, attention};
+pub use backward::{Attended, TokenLoss, attention_backward, cross_entropy, gated_backward, rms_norm_backward};
+pub use dense::{View, multiply};
 pub use norm::rms_norm;
 pub use packed::{PackedMatrix, Precision};
 pub use rotary::rotate;

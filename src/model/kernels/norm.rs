@@ -49,25 +49,31 @@ impl Task for Norm<'_> {
     }
 }
 
+/// In 64 interleaved chains, then by halves.
 #[inline(always)]
-fn sum_of_squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
+pub(super) fn sum_of_squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    dot(simd, x, x)
+}
+
+/// The sum of products of two rows of one length, in the same order.
+#[inline(always)]
+pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [simd.splat(0.0); CHAINS];
-    let (groups, tail) = x.as_chunks::<LANES>();
-    let (rounds, rest) = groups.as_chunks::<CHAINS>();
-    for round in rounds {
-        for (sum, group) in sums.iter_mut().zip(round) {
-            let v = simd.load(group);
-            *sum = simd.fma(v, v, *sum);
+    let (a_groups, a_tail) = a.as_chunks::<LANES>();
+    let (b_groups, b_tail) = b.as_chunks::<LANES>();
+    let (a_rounds, a_rest) = a_groups.as_chunks::<CHAINS>();
+    let (b_rounds, b_rest) = b_groups.as_chunks::<CHAINS>();
+    for (a, b) in a_rounds.iter().zip(b_rounds) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum = simd.fma(simd.load(a), simd.load(b), *sum);
         }
     }
-    for (sum, group) in sums.iter_mut().zip(rest) {
-        let v = simd.load(group);
-        *sum = simd.fma(v, v, *sum);
+    for ((sum, a), b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum = simd.fma(simd.load(a), simd.load(b), *sum);
     }
-    if !tail.is_empty() {
-        let v = simd.load_partial(tail, 0.0);
-        let sum = &mut sums[rest.len()];
-        *sum = simd.fma(v, v, *sum);
+    if !a_tail.is_empty() {
+        let sum = &mut sums[a_rest.len()];
+        *sum = simd.fma(simd.load_partial(a_tail, 0.0), simd.load_partial(b_tail, 0.0), *sum);
     }
     let [a, b, c, d] = sums;
     simd.sum(simd.add(simd.add(a, b), simd.add(c, d)))

@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::values;
+use super::{like, read, values};
 use crate::model::cache::KvBlock;
-use crate::model::kernels::{self, AttentionShape, KeyValues};
+use crate::model::kernels::{self, Attended, AttentionShape, KeyValues};
 
 /// Consecutive queries of one segment.
 #[derive(Debug, Clone)]
@@ -72,5 +72,48 @@ impl CustomOp3 for Attention {
             kernels::attention(&self.shape, q, &chain, out);
         }
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _res: &Tensor,
+        grad_res: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let mut dq = vec![0.0; q.elem_count()];
+        let (mut dk, mut dv) = (vec![0.0; k.elem_count()], vec![0.0; v.elem_count()]);
+        let name = self.name();
+        read(name, q, |q| {
+            read(name, k, |k| {
+                read(name, v, |v| {
+                    read(name, grad_res, |dout| self.gradients([q, k, v, dout], [&mut dq, &mut dk, &mut dv]))
+                })
+            })
+        })?;
+        Ok((Some(like(q, dq)?), Some(like(k, dk)?), Some(like(v, dv)?)))
+    }
+}
+
+impl Attention {
+    fn gradients(&self, [q, k, v, dout]: [&[f32]; 4], [dq, dk, dv]: [&mut [f32]; 3]) -> Result<()> {
+        let width = self.shape.heads * self.shape.head_dim;
+        let kv_width = self.shape.kv_heads * self.shape.head_dim;
+        for span in self.spans.iter() {
+            if !span.past.is_empty() {
+                bail!("{}: no gradient reaches keys and values of the past", self.name());
+            }
+            let queries = span.queries.start * width..span.queries.end * width;
+            let own = span.own.start * kv_width..span.own.end * kv_width;
+            let attended = Attended {
+                q: &q[queries.clone()],
+                k: &k[own.clone()],
+                v: &v[own.clone()],
+                dout: &dout[queries.clone()],
+            };
+            kernels::attention_backward(&self.shape, attended, &mut dq[queries], &mut dk[own.clone()], &mut dv[own]);
+        }
+        Ok(())
     }
 }

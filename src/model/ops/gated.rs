@@ -1,8 +1,8 @@
 //! `activation(gate) * up`.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::values;
+use super::{like, read, values};
 use crate::model::kernels::{self, Activation};
 
 /// The gate of the feed-forward.
@@ -31,5 +31,26 @@ impl CustomOp2 for Gated {
         let mut out = vec![0.0; gate.len()];
         kernels::gated(self.activation, gate, up, &mut out);
         Ok((CpuStorage::F32(out), gate_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _res: &Tensor,
+        grad_res: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let n = gate.elem_count();
+        let (mut dgate, mut dup) = (vec![0.0; n], vec![0.0; n]);
+        let name = self.name();
+        read(name, gate, |gate| {
+            read(name, up, |up| {
+                read(name, grad_res, |dout| {
+                    kernels::gated_backward(self.activation, gate, up, dout, &mut dgate, &mut dup);
+                    Ok(())
+                })
+            })
+        })?;
+        Ok((Some(like(gate, dgate)?), Some(like(up, dup)?)))
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::values;
-use crate::model::kernels::PackedMatrix;
+use super::{like, read, values};
+use crate::model::kernels::{PackedMatrix, View, multiply};
 
 /// Maps rows `[m, k]` to `[m, n]`.
 #[derive(Clone)]
@@ -37,5 +37,56 @@ impl CustomOp1 for PackedLinear {
         let mut out = vec![0.0; m * self.weight.n()];
         self.weight.matmul(x, self.bias.as_deref(), &mut out);
         Ok((CpuStorage::F32(out), Shape::from((m, self.weight.n()))))
+    }
+
+    fn bwd(&self, arg: &Tensor, _res: &Tensor, grad_res: &Tensor) -> Result<Option<Tensor>> {
+        let mut dx = vec![0.0; arg.elem_count()];
+        read(self.name(), grad_res, |dout| {
+            self.weight.matmul_transposed(dout, &mut dx);
+            Ok(())
+        })?;
+        like(arg, dx).map(Some)
+    }
+}
+
+/// `x · Wᵀ` with the weight `[n, k]` as second argument, and its packed form to multiply with.
+#[derive(Clone, Debug)]
+pub struct TrainedLinear {
+    /// The values of the second argument.
+    pub weight: Arc<PackedMatrix>,
+}
+
+impl CustomOp2 for TrainedLinear {
+    fn name(&self) -> &'static str {
+        "trained-linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        _weight: &CpuStorage,
+        _weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        PackedLinear { weight: Arc::clone(&self.weight), bias: None }.cpu_fwd(x, x_layout)
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _res: &Tensor,
+        grad_res: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (n, k) = (self.weight.n(), self.weight.k());
+        let (mut dx, mut dweight) = (vec![0.0; x.elem_count()], vec![0.0; weight.elem_count()]);
+        read(self.name(), x, |x| {
+            read(self.name(), grad_res, |dout| {
+                self.weight.matmul_transposed(dout, &mut dx);
+                multiply(View::rows(dout, n, n).t(), View::rows(x, k, k), 1.0, false, &mut dweight, k);
+                Ok(())
+            })
+        })?;
+        Ok((Some(like(x, dx)?), Some(like(weight, dweight)?)))
     }
 }

@@ -1,21 +1,26 @@
 //! Fused steps of the decoder as custom operations on tensors.
 //!
-//! Each wraps one slice kernel; inputs are contiguous f32 on the CPU. None has a backward pass yet,
-//! and asking for one is an error, never a gradient left out in silence.
+//! Each wraps one slice kernel and, for training, the one of its gradient; inputs are contiguous f32
+//! on the CPU. Frozen weights are part of an operation and get no gradient; what is trained is an
+//! argument.
 
 mod attention;
+mod embedding;
 mod gated;
 mod linear;
+mod lora;
 mod norm;
 mod rotary;
 
 pub use attention::{Attention, Span};
+pub use embedding::EmbeddingRows;
 pub use gated::Gated;
-pub use linear::PackedLinear;
-pub use norm::RmsNorm;
+pub use linear::{PackedLinear, TrainedLinear};
+pub use lora::{Dropout, LoraLinear, Magnitude};
+pub use norm::{RmsNorm, TrainedRmsNorm};
 pub use rotary::Rotary;
 
-use candle_core::{CpuStorage, Layout, Result, bail};
+use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 
 /// The values of a contiguous f32 tensor.
 fn values<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -24,4 +29,19 @@ fn values<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a 
         Some(values) => Ok(values),
         None => bail!("{op} needs a contiguous tensor, not {layout:?}"),
     }
+}
+
+/// The values of a tensor, made contiguous if it isn't.
+fn read<R>(op: &str, tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => f(values(op, storage, layout)?),
+        _ => bail!("{op} runs on the CPU only"),
+    }
+}
+
+/// A tensor of the shape of another.
+fn like(tensor: &Tensor, values: Vec<f32>) -> Result<Tensor> {
+    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
 }

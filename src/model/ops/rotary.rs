@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
-use super::values;
+use super::{like, read, values};
 use crate::model::kernels;
 use crate::model::rope::Rotation;
 
@@ -30,5 +30,14 @@ impl CustomOp1 for Rotary {
         }
         kernels::rotate(&mut out, self.heads, self.head_dim, rotation.rotary_dim, &rotation.cos, &rotation.sin);
         Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    /// A rotation's gradient is the rotation back; any factor on the tables stays.
+    fn bwd(&self, arg: &Tensor, _res: &Tensor, grad_res: &Tensor) -> Result<Option<Tensor>> {
+        let rotation = &*self.rotation;
+        let sin: Vec<f32> = rotation.sin.iter().map(|sin| -sin).collect();
+        let mut dx = read(self.name(), grad_res, |grad| Ok(grad.to_vec()))?;
+        kernels::rotate(&mut dx, self.heads, self.head_dim, rotation.rotary_dim, &rotation.cos, &sin);
+        like(arg, dx).map(Some)
     }
 }

@@ -1,0 +1,153 @@
+//! What a trainer needs of the decoder: to take weights over, and to run it layer by layer.
+
+use candle_core::Tensor;
+
+use super::block::{Batch, Block};
+use super::cache::Segment;
+use super::decoder::{Decoder, DecoderError, Embedding};
+use super::norm::Norm;
+use super::projection::{Pass, Projection, ProjectionName};
+
+impl Decoder {
+    /// Wraps or replaces every projection of the layers, given its name: how a trainer adds LoRA.
+    pub fn map_projections(
+        &mut self,
+        mut map: impl FnMut(&ProjectionName, Box<dyn Projection>) -> Box<dyn Projection>,
+    ) {
+        let mut names = self.names.iter();
+        for block in &mut self.blocks {
+            let (attention, feed_forward) = (&mut block.attention, &mut block.feed_forward);
+            for slot in [
+                &mut attention.q,
+                &mut attention.k,
+                &mut attention.v,
+                &mut attention.o,
+                &mut feed_forward.gate,
+                &mut feed_forward.up,
+                &mut feed_forward.down,
+            ] {
+                if let Some(name) = names.next() {
+                    let old = std::mem::replace(slot, Box::new(Gone));
+                    *slot = map(name, old);
+                }
+            }
+        }
+    }
+
+    /// Wraps or replaces the output head.
+    pub fn map_head(&mut self, map: impl FnOnce(Box<dyn Projection>) -> Box<dyn Projection>) {
+        let old = std::mem::replace(&mut self.head, Box::new(Gone));
+        self.head = map(old);
+    }
+
+    /// Names of the projections, in the order of [`Decoder::map_projections`].
+    pub fn projection_names(&self) -> impl Iterator<Item = &ProjectionName> {
+        self.names.iter()
+    }
+
+    /// Hands every norm's weight to `take`, by name; where it returns a variable, that is used from now on.
+    pub fn map_norms(&mut self, mut take: impl FnMut(&str, &[f32]) -> Option<Tensor>) {
+        let mut visit = |norm: &mut Norm| {
+            if let Some(variable) = take(&norm.name, &norm.frozen.weight) {
+                norm.trained = Some(variable);
+            }
+        };
+        for block in &mut self.blocks {
+            visit(&mut block.input_norm);
+            for norm in [&mut block.attention.q_norm, &mut block.attention.k_norm].into_iter().flatten() {
+                visit(norm);
+            }
+            if let Some(norm) = &mut block.attention_post_norm {
+                visit(norm);
+            }
+            visit(&mut block.feed_forward_norm);
+            if let Some(norm) = &mut block.feed_forward_post_norm {
+                visit(norm);
+            }
+        }
+        visit(&mut self.norm);
+    }
+
+    /// Uses a variable `[vocab_size, hidden_size]` for the embeddings from now on.
+    pub fn train_embedding(&mut self, variable: Tensor) {
+        self.embedding = Embedding::Trained(variable);
+    }
+
+    /// Prepares segments laid end to end for a pass layer by layer. `wanted` are row numbers over
+    /// the whole batch, ascending; at least one.
+    ///
+    /// # Errors
+    /// As [`Decoder::forward`].
+    pub fn stages<'a>(&'a self, segments: &'a [Segment<'a>], wanted: &[usize]) -> Result<Stages<'a>, DecoderError> {
+        if wanted.is_empty() || segments.iter().any(|segment| segment.keep || !segment.past.is_empty()) {
+            return Err(DecoderError::Rows);
+        }
+        Ok(Stages { decoder: self, segments, batch: self.batch(segments, wanted)? })
+    }
+
+    /// The output head.
+    #[must_use]
+    pub fn head(&self) -> &dyn Projection {
+        &*self.head
+    }
+}
+
+/// One batch on its way through the layers.
+#[derive(Debug)]
+pub struct Stages<'a> {
+    decoder: &'a Decoder,
+    segments: &'a [Segment<'a>],
+    batch: Batch,
+}
+
+impl Stages<'_> {
+    /// Layers.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        self.decoder.blocks.len()
+    }
+
+    /// The embeddings of all tokens, `[rows, hidden_size]`.
+    ///
+    /// # Errors
+    /// A token outside the vocabulary.
+    pub fn embed(&self, pass: Pass) -> Result<Tensor, DecoderError> {
+        self.decoder.embed(self.segments, pass)
+    }
+
+    /// One layer's output; of the wanted rows only for the last.
+    ///
+    /// # Errors
+    /// What the tensor library says.
+    pub fn layer(&self, index: usize, x: &Tensor, pass: Pass) -> Result<Tensor, DecoderError> {
+        let block: &Block = self.decoder.blocks.get(index).ok_or(DecoderError::Rows)?;
+        let out = block.forward(x, &self.batch, pass, index + 1 == self.layers(), &mut [])?;
+        out.ok_or(DecoderError::Rows)
+    }
+
+    /// The last layer's output normed, as the head takes it.
+    ///
+    /// # Errors
+    /// What the tensor library says.
+    pub fn norm(&self, x: &Tensor, pass: Pass) -> Result<Tensor, DecoderError> {
+        Ok(self.decoder.norm.forward(x, pass)?)
+    }
+}
+
+/// What a projection leaves behind for the moment that it is being replaced.
+#[derive(Debug)]
+struct Gone;
+
+impl Projection for Gone {
+    fn forward(&self, _x: &Tensor, _pass: Pass) -> candle_core::Result<Tensor> {
+        candle_core::bail!("a projection was taken away")
+    }
+
+    fn in_features(&self) -> usize {
+        0
+    }
+
+    fn out_features(&self) -> usize {
+        0
+    }
+}
