@@ -52,6 +52,16 @@ impl Task {
         Ok(Self { config, templates, evaluation, pool, warnings })
     }
 
+    /// [`open`](Self::open) with the documents of another split, such as the one to train on.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_split(mut config: TaskConfig, split: &str, data_dir: Option<&Path>) -> Result<Self, TaskError> {
+        // What is asked is the test split; a document is then not among its own examples either.
+        config.test_split = Some(split.to_owned());
+        Self::open(config, data_dir)
+    }
+
     /// What the task file says.
     #[must_use]
     pub fn config(&self) -> &TaskConfig {
@@ -171,6 +181,21 @@ fn locate(config: &TaskConfig, split: &str, file: &str, data_dir: Option<&Path>)
             data_dir: data_dir.is_some(),
         }),
     }
+}
+
+/// The records of a data file, whose ending says how it is written: `.csv`, `.parquet`, else JSON
+/// lines or one JSON array.
+///
+/// # Errors
+/// A row that can't be read, with its line; a file without rows.
+pub fn read_records(path: &Path) -> Result<Vec<Map<String, Value>>, TaskError> {
+    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    let format = match ending.as_deref() {
+        Some("csv") => DataFormat::Csv,
+        Some("parquet") => DataFormat::Parquet,
+        _ => DataFormat::Json,
+    };
+    read_file(path, format)
 }
 
 /// The records of a data file.

@@ -18,6 +18,7 @@
 //! ```
 
 mod answer;
+mod completion;
 pub mod config;
 mod csv;
 mod data;
@@ -37,8 +38,9 @@ pub mod suite;
 mod template;
 mod turns;
 
+pub use completion::Completion;
 pub use config::{OutputType, Protocol, Role, Sampler, TaskConfig};
-pub use data::Task;
+pub use data::{Task, read_records};
 pub use error::TaskError;
 pub use load::{AggregateMetric, Group, TaskSet, load, load_from};
 pub use prompt::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered};

@@ -230,7 +230,7 @@ impl Task {
 
     /// Between prompt and choice: under a chat template nothing, unless the answer is begun by a
     /// `gen_prefix` that does not end in white space.
-    fn delimiter(&self, settings: &PromptSettings<'_>) -> &str {
+    pub(super) fn delimiter(&self, settings: &PromptSettings<'_>) -> &str {
         let config = self.config();
         let begun = config.gen_prefix.as_deref().and_then(|prefix| prefix.chars().next_back());
         match (settings.chat, begun) {

@@ -1,6 +1,7 @@
 //! Text to tokens and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -82,6 +83,28 @@ impl Tokenizer {
             Ok(encoding) => Ok(encoding.get_ids().to_vec()),
             Err(error) => Err(self.refused("encode a text", error.to_string())),
         }
+    }
+
+    /// [`encode_prompt`](Self::encode_prompt) with the bytes of the text that each token stands for.
+    /// A token that is not of the text, such as an added BOS, has the empty range at 0.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        match self.pipeline.encode(text, self.adds_special(text)) {
+            Ok(encoding) => {
+                let ranges = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+                Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
+            }
+            Err(error) => Err(self.refused("encode a text", error.to_string())),
+        }
+    }
+
+    /// Ids of the special tokens.
+    #[must_use]
+    pub fn special_ids(&self) -> BTreeSet<u32> {
+        let added = self.pipeline.get_added_tokens_decoder();
+        added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect()
     }
 
     /// The text of token ids.

@@ -24,8 +24,12 @@ impl Tokenizer {
     /// # Errors
     /// What [`Tokenizer::encode`] says.
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let framed = self.prefix().is_some_and(|(prefix, _)| text.starts_with(prefix));
-        self.encode(text, !framed)
+        self.encode(text, self.adds_special(text))
+    }
+
+    /// Whether a prompt still needs its special tokens.
+    pub(super) fn adds_special(&self, text: &str) -> bool {
+        !self.prefix().is_some_and(|(prefix, _)| text.starts_with(prefix))
     }
 
     /// The tokens of a context and a continuation. White space at the end of the context belongs to

@@ -1,10 +1,12 @@
 //! The sixteen lanes in two AVX2 registers.
 
 use std::arch::x86_64::{
-    __m128i, __m256, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32,
-    _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps,
+    __m128i, __m256, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_blendv_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps128_ps256, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps,
+    _mm256_insertf128_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps, _mm256_mul_ps, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_storeu_ps, _mm256_sub_epi32,
+    _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
 
 use super::simd::{Group, LANES, Simd, Task, intrinsics};
@@ -59,6 +61,33 @@ fn scaled(v: __m256, power: __m256) -> __m256 {
     let bias = _mm256_set1_epi32(127);
     let factor = |p| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(p, bias)));
     _mm256_mul_ps(_mm256_mul_ps(v, factor(first)), factor(_mm256_sub_epi32(whole, first)))
+}
+
+/// Columns of a block, four at a time: each half of a register gathers its four rows straight from memory,
+/// and is turned over by itself.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn transposed(block: &[Group; LANES]) -> [Pair; LANES] {
+    let mut columns = [[_mm256_setzero_ps(); 2]; LANES];
+    for half in 0..2 {
+        for quad in (0..LANES).step_by(4) {
+            let rows = |first: usize| {
+                // SAFETY: four elements from a multiple of four below sixteen on.
+                let part = |row: usize| unsafe { _mm_loadu_ps(block[8 * half + row].as_ptr().add(quad)) };
+                _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(part(first)), part(first + 4))
+            };
+            let (a, b, c, d) = (rows(0), rows(1), rows(2), rows(3));
+            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (low_end, high_end) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let (low, high) = (_mm256_castps_pd(low), _mm256_castps_pd(high));
+            let (low_end, high_end) = (_mm256_castps_pd(low_end), _mm256_castps_pd(high_end));
+            columns[quad][half] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_end));
+            columns[quad + 1][half] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_end));
+            columns[quad + 2][half] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_end));
+            columns[quad + 3][half] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_end));
+        }
+    }
+    columns
 }
 
 impl Simd for Avx2 {
@@ -118,6 +147,7 @@ impl Simd for Avx2 {
             ]
         }
         fn scale_by_power(v: Pair, power: Pair) -> Pair { [scaled(v[0], power[0]), scaled(v[1], power[1])] }
+        fn transpose(block: &[Group; LANES]) -> [Pair; LANES] { transposed(block) }
     }
 
     #[inline(always)]

@@ -1,10 +1,12 @@
 //! The sixteen lanes in one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m512, _CMP_LT_OQ, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castsi512_ps,
-    _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_blend_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_scalef_ps, _mm512_set1_ps,
-    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castpd_ps,
+    _mm512_castps_pd, _mm512_castps128_ps512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_div_ps, _mm512_fmadd_ps, _mm512_insertf32x4, _mm512_loadu_ps, _mm512_mask_blend_ps,
+    _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps, _mm512_scalef_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_slli_epi32, _mm512_storeu_ps, _mm512_sub_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 
 use super::simd::{Group, LANES, Simd, Task, intrinsics};
@@ -42,6 +44,35 @@ fn enabled<T: Task>(simd: Avx512, task: T) -> T::Output {
 unsafe fn tile<E: Element, const R: usize>(simd: Avx512, operands: Operands<E>) {
     // SAFETY: the caller keeps what `Operands` asks for.
     unsafe { Tile::<E, R, 2>::new(operands).run(simd) }
+}
+
+/// Columns of a block, four at a time: each quarter of a register gathers its four rows straight from memory,
+/// and is turned over by itself.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn transposed(block: &[Group; LANES]) -> [__m512; LANES] {
+    let mut columns = [_mm512_setzero_ps(); LANES];
+    let (quads, _) = columns.as_chunks_mut::<4>();
+    for (quad, columns) in quads.iter_mut().enumerate() {
+        // SAFETY: four elements from a multiple of four below sixteen on.
+        let part = |row: usize| unsafe { _mm_loadu_ps(block[row].as_ptr().add(4 * quad)) };
+        let rows = |first: usize| {
+            let two = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(part(first)), part(first + 4));
+            _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(two, part(first + 8)), part(first + 12))
+        };
+        let (a, b, c, d) = (rows(0), rows(1), rows(2), rows(3));
+        let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (low_end, high_end) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        let (low, high) = (_mm512_castps_pd(low), _mm512_castps_pd(high));
+        let (low_end, high_end) = (_mm512_castps_pd(low_end), _mm512_castps_pd(high_end));
+        *columns = [
+            _mm512_castpd_ps(_mm512_unpacklo_pd(low, low_end)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(low, low_end)),
+            _mm512_castpd_ps(_mm512_unpacklo_pd(high, high_end)),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(high, high_end)),
+        ];
+    }
+    columns
 }
 
 impl Simd for Avx512 {
@@ -96,6 +127,7 @@ impl Simd for Avx512 {
             _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x)
         }
         fn scale_by_power(v: __m512, power: __m512) -> __m512 { _mm512_scalef_ps(v, power) }
+        fn transpose(block: &[Group; LANES]) -> [__m512; LANES] { transposed(block) }
     }
 
     #[inline(always)]

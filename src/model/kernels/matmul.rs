@@ -31,7 +31,7 @@ pub(super) struct Product<'a, E> {
 
 thread_local! {
     /// Rows of the left operand, [`STRIDE`] apart; kept from product to product.
-    static ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    pub(super) static ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 impl<E: Element> Task for Product<'_, E> {
@@ -81,19 +81,19 @@ fn add_bias(bias: Option<&[f32]>, out: &mut [f32]) {
 }
 
 /// A block of rows against one stretch of one panel.
-struct Block<'a> {
+pub(super) struct Block<'a> {
     /// [`STRIDE`] apart.
-    rows: &'a [f32],
-    height: usize,
-    start: Start,
+    pub rows: &'a [f32],
+    pub height: usize,
+    pub start: Start,
     /// Outputs of the whole matrix, and the first one of the panel.
-    n: usize,
-    column: usize,
+    pub n: usize,
+    pub column: usize,
 }
 
 impl Block<'_> {
     #[inline(always)]
-    fn multiply<S: Simd, E: Element>(&self, simd: S, lines: &[Line<E>], out: &mut [f32]) {
+    pub(super) fn multiply<S: Simd, E: Element>(&self, simd: S, lines: &[Line<E>], out: &mut [f32]) {
         let Self { rows, height, start, n, column } = *self;
         let width = PANEL.min(n - column);
         assert!(lines.len() <= DEPTH && height * STRIDE <= rows.len() && height * n <= out.len());

@@ -23,6 +23,7 @@ mod scalar;
 mod simd;
 mod softmax;
 mod tile;
+mod transposed;
 
 pub use activation::{Activation, gated, soft_cap};
 pub use attention::{AttentionShape, KeyValues, attention};

@@ -1,8 +1,8 @@
 //! A weight in the order in which the products read it.
 
-use super::matmul;
 use super::simd::Level;
 use super::tile::{Bf16, F16, PANEL};
+use super::{matmul, transposed};
 use crate::dtype::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
 /// What a packed weight is stored as; the arithmetic is f32 for all.
@@ -153,6 +153,33 @@ impl PackedMatrix {
             Panels::F32(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
             Panels::Bf16(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
             Panels::F16(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
+        }
+    }
+
+    /// `out = y W`: `y` is `[m, n]`, `out` `[m, k]`, both row-major. What [`Self::matmul`] maps forth, this maps
+    /// back: the gradient of its inputs from that of its outputs.
+    ///
+    /// Each element is one chain of fused multiply-adds over the outputs in order, from zero: its bits depend
+    /// on its row of `y` alone.
+    ///
+    /// # Panics
+    /// When the lengths do not fit together.
+    pub fn matmul_transposed(&self, y: &[f32], out: &mut [f32]) {
+        self.matmul_transposed_at(Level::detected(), y, out);
+    }
+
+    pub(super) fn matmul_transposed_at(&self, level: Level, y: &[f32], out: &mut [f32]) {
+        if self.k == 0 {
+            return;
+        }
+        let m = out.len() / self.k;
+        assert_eq!(out.len(), m * self.k, "rows of results");
+        assert_eq!(y.len(), m * self.n, "rows of what is mapped back");
+        let shape = matmul::Shape { m, n: self.n, k: self.k };
+        match &self.panels {
+            Panels::F32(lines) => level.run(transposed::Product { shape, y, lines, out }),
+            Panels::Bf16(lines) => level.run(transposed::Product { shape, y, lines, out }),
+            Panels::F16(lines) => level.run(transposed::Product { shape, y, lines, out }),
         }
     }
 }

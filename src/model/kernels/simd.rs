@@ -57,6 +57,12 @@ pub trait Simd: Copy {
     /// Asks for a line of memory soon to be read; any address will do.
     fn prefetch<T>(self, address: *const T);
 
+    /// Columns as rows: lane `j` of vector `i` is `block[j][i]`.
+    #[inline(always)]
+    fn transpose(self, block: &[Group; LANES]) -> [Self::V; LANES] {
+        std::array::from_fn(|i| self.load(&std::array::from_fn(|j| block[j][i])))
+    }
+
     /// Up to sixteen values, the other lanes `fill`.
     #[inline(always)]
     fn load_partial(self, from: &[f32], fill: f32) -> Self::V {

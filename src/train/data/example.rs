@@ -31,6 +31,12 @@ pub struct SetSummary {
     pub shortened: usize,
     /// Examples left out for their length.
     pub dropped: usize,
+    /// Rows left out because no token of theirs carries loss.
+    pub masked: usize,
+    /// Documents of a task left out because their answer is none of the choices.
+    pub unanswered: usize,
+    /// Texts cut into several examples.
+    pub split: usize,
     /// Tokens of its examples.
     pub tokens: usize,
     /// Tokens that carry loss.

@@ -1,0 +1,132 @@
+//! Why training data can't be used.
+
+use std::path::PathBuf;
+
+use crate::error::{Diagnose, ErrorKind};
+use crate::tokenizer::TokenizerError;
+
+/// Why training data can't be used. `origin` is a data file, or a task with its split; rows count
+/// from 1 without blank lines.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum DataError {
+    #[error("data set `{set}`: there is no file {path}; looked in {}", list(places))]
+    NoFile { set: String, path: String, places: Vec<PathBuf>, data_dir: bool },
+    #[error("data set `{set}`: format `{format}` reads a data file, but `{path}` is a task")]
+    TaskAsFile { set: String, path: String, format: &'static str },
+    #[error("data set `{set}`: `split` goes with a task, but {path} is a data file")]
+    SplitOfFile { set: String, path: String },
+    #[error("data set `{set}`: task `{task}` names no training split")]
+    NoTrainingSplit { set: String, task: String, known: Vec<String> },
+    #[error("{origin}: the keys of its first row, {}, are those of no known format", names(keys))]
+    UnknownFormat { origin: String, keys: Vec<String> },
+    #[error("{origin}: its rows have a `text` and a `{key}`: labelled texts, which ask nothing by themselves")]
+    Labelled { origin: String, key: String },
+    #[error("row {row} of {origin} lacks `{key}`; it has {}", names(found))]
+    MissingKey { origin: String, row: usize, key: String, found: Vec<String> },
+    #[error("row {row} of {origin}: `{key}` is {found}, where {wanted} is wanted")]
+    WrongType { origin: String, row: usize, key: String, found: &'static str, wanted: &'static str },
+    #[error("row {row} of {origin}: `{key}`: {message}")]
+    Value { origin: String, row: usize, key: String, message: String },
+    #[error("row {row} of {origin} is a conversation, but the tokenizer of {} has no chat template", directory.display())]
+    NoChatTemplate { origin: String, row: usize, directory: PathBuf },
+    #[error("row {row} of {origin}: turn {turn} is not shown as the chat template opens it")]
+    NotPrefix { origin: String, row: usize, turn: usize, opened: String, shown: String },
+    #[error("row {row} of {origin}")]
+    Encode { origin: String, row: usize, source: TokenizerError },
+    #[error("the tokenizer of {} has no EOS token, so answers could not be ended", directory.display())]
+    NoEos { directory: PathBuf },
+    #[error("row {row} of {origin} (data set `{set}`) has {tokens} tokens, more than `sequence_len: {most}`")]
+    TooLong { set: String, origin: String, row: usize, tokens: usize, most: usize },
+    #[error("data set `{set}` has no rows ({origin})")]
+    Empty { set: String, origin: String },
+    #[error(
+        "data set `{set}`: none of its {rows} rows is left: {dropped} too long for `sequence_len: {most}`, \
+             {masked} without a token that carries loss"
+    )]
+    NothingLeft { set: String, rows: usize, dropped: usize, masked: usize, most: usize },
+    #[error("data set `{set}`: all tokens of its {rows} rows are masked, so none would carry loss")]
+    AllMasked { set: String, rows: usize },
+    #[error("the recipe has no data sets")]
+    NoSets,
+    #[error("`val_set_size: {value}` is no share of the rows: 0 or more and below 1")]
+    HoldOut { value: f64 },
+    #[error("data set `{set}`: `{key}: {value}` is {message}")]
+    Mixing { set: String, key: &'static str, value: f64, message: &'static str },
+    #[error("`mixing_temperature: {value}` is not 0 or more")]
+    Temperature { value: f64 },
+    #[error("the shares of the mix come to {total}, which leaves nothing for the other data sets")]
+    Shares { total: f64 },
+    #[error("every data set that is in the mix has a `share`, so there is nothing they are shares beside")]
+    OnlyShares,
+    #[error("an epoch of the mix has no examples")]
+    EmptyMix,
+}
+
+fn list(places: &[PathBuf]) -> String {
+    places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn names(keys: &[String]) -> String {
+    match keys {
+        [] => "none".to_owned(),
+        keys => keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+impl Diagnose for DataError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::TaskAsFile { .. }
+            | Self::SplitOfFile { .. }
+            | Self::NoTrainingSplit { .. }
+            | Self::NoSets
+            | Self::HoldOut { .. }
+            | Self::Mixing { .. }
+            | Self::Temperature { .. }
+            | Self::Shares { .. }
+            | Self::OnlyShares
+            | Self::EmptyMix => ErrorKind::Usage,
+            _ => ErrorKind::Input,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::NoFile { data_dir: false, .. } => "say where the data are: --data DIR".to_owned(),
+            Self::TaskAsFile { .. } => "leave `format` out, or say `format: task`".to_owned(),
+            Self::NoTrainingSplit { known, .. } => {
+                format!("name the `split` to train on; the task's data_files have: {}", known.join(", "))
+            }
+            Self::UnknownFormat { .. } => "rows have `messages`, or `prompt` and `completion`, or `instruction` and \
+                 `output`, or `conversations`, or `text`, or `input_ids`; rename the columns, or describe the data \
+                 in a task file"
+                .to_owned(),
+            Self::Labelled { .. } => "name a task file that asks about them, or say `format: text` to train on the \
+                 bare texts"
+                .to_owned(),
+            Self::NoChatTemplate { .. } => "copy chat_template.jinja of an instruct model of the family beside the \
+                 tokenizer, or give the data as `prompt` and `completion`"
+                .to_owned(),
+            Self::NotPrefix { opened, shown, .. } => format!(
+                "the template begins the turn with {opened:?} where the whole conversation has {shown:?}; a \
+                 conversation begins with the system or the user, and some templates move or drop messages (system \
+                 messages above all): name another `chat_template`, or put the system text into the user's message"
+            ),
+            Self::Encode { source, .. } => return source.hints(),
+            Self::NoEos { .. } => "name `eos_token` in tokenizer_config.json".to_owned(),
+            Self::TooLong { .. } => "raise `sequence_len`, or say `excess_length: shorten` (or `drop`)".to_owned(),
+            Self::NothingLeft { .. } => "raise `sequence_len`".to_owned(),
+            Self::AllMasked { .. } => "see where the answers went with `--show-batch`; `labels` of -100 and \
+                 conversations without a turn of the assistant carry no loss; `train_on_inputs: true` trains on \
+                 every token"
+                .to_owned(),
+            Self::HoldOut { .. } => "0.05 holds a twentieth of each set out".to_owned(),
+            Self::Shares { .. } => "the shares of all sets together stay below 1".to_owned(),
+            Self::OnlyShares => "leave `share` out of one data set, or give weights instead".to_owned(),
+            Self::EmptyMix => "give at least one data set a weight above 0".to_owned(),
+            _ => return Vec::new(),
+        };
+        vec![hint]
+    }
+}

@@ -1,0 +1,74 @@
+//! `instruction`, `input`, `output`, and perhaps `system` and `history`.
+//!
+//! Asked as a chat, the instruction is the user's message, the input below it after a blank line.
+//! Without a chat template it is framed in headings, under our own words for the usual opening (or
+//! the row's `system`):
+//!
+//! ```text
+//! Below is a task. Write an answer that does what it asks.
+//!
+//! ### Instruction:
+//! {instruction}
+//!
+//! ### Input:
+//! {input}
+//!
+//! ### Response:
+//! {output}<EOS>
+//! ```
+//!
+//! The input's part is left out where there is no input. The pairs of `history` come before, as
+//! rounds that are read but not trained on.
+
+use serde_json::Value;
+
+use crate::tokenizer::Message;
+use crate::train::data::content::{Closing, Content};
+use crate::train::data::error::DataError;
+use crate::train::data::record::Record;
+
+const OPENING: &str = "Below is a task. Write an answer that does what it asks.";
+
+pub(super) fn read(record: Record<'_>, chat: bool) -> Result<Content, DataError> {
+    let (instruction, output) = (record.text("instruction")?, record.text("output")?);
+    let (input, system) = (record.text_or_empty("input")?, record.text_or_empty("system")?);
+    let history = history(record)?;
+    if !chat {
+        let mut prompt = format!("{}\n\n", if system.is_empty() { OPENING } else { system });
+        for (question, answer) in &history {
+            prompt.push_str(&framed(question, ""));
+            prompt.push_str(answer);
+            prompt.push_str("\n\n");
+        }
+        prompt.push_str(&framed(instruction, input));
+        return Ok(Content::Pair { prompt, completion: output.to_owned(), closing: Closing::Eos });
+    }
+    let mut messages = Vec::new();
+    if !system.is_empty() {
+        messages.push(Message::new("system", system));
+    }
+    for (question, answer) in history {
+        messages.extend([Message::new("user", question), Message::new("assistant", answer)]);
+    }
+    let trained_from = messages.len();
+    let asked = if input.is_empty() { instruction.to_owned() } else { format!("{instruction}\n\n{input}") };
+    messages.extend([Message::new("user", asked), Message::new("assistant", output)]);
+    Ok(Content::Chat { messages, trained_from })
+}
+
+fn framed(instruction: &str, input: &str) -> String {
+    let input = if input.is_empty() { String::new() } else { format!("### Input:\n{input}\n\n") };
+    format!("### Instruction:\n{instruction}\n\n{input}### Response:\n")
+}
+
+/// Pairs of question and answer.
+fn history(record: Record<'_>) -> Result<Vec<(String, String)>, DataError> {
+    if record.optional("history").is_none() {
+        return Ok(Vec::new());
+    }
+    let pair = |value: &Value| match value.as_array().map(Vec::as_slice) {
+        Some([Value::String(question), Value::String(answer)]) => Ok((question.clone(), answer.clone())),
+        _ => Err(record.wrong("history", value, "a list of pairs of question and answer")),
+    };
+    record.list("history")?.iter().map(pair).collect()
+}

@@ -1,0 +1,103 @@
+//! Where a data set's rows are, and what they say.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::content::Content;
+use super::encode::Encoder;
+use super::error::DataError;
+use super::format;
+use super::record::Record;
+use super::task_rows;
+use crate::error::Result;
+use crate::event::Progress;
+use crate::task;
+use crate::train::recipe::{DataFormat, DatasetRecipe};
+
+/// Endings of data files; anything else without a file is a task's name.
+const FILES: &[&str] = &["jsonl", "ndjson", "json", "csv", "parquet"];
+
+/// A row, ready to be encoded.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub origin: Arc<str>,
+    pub row: usize,
+    pub content: Content,
+}
+
+/// The rows of a set.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub items: Vec<Item>,
+    /// Documents of a task whose right answer is none of the choices.
+    pub unanswered: usize,
+}
+
+/// Reads the rows of a data set.
+///
+/// # Errors
+/// Missing files, rows that don't fit the format, with file, row and key.
+pub(super) fn read(
+    dataset: &DatasetRecipe,
+    data_dir: Option<&Path>,
+    encoder: &Encoder<'_>,
+    progress: Progress<'_>,
+) -> Result<Rows> {
+    match locate(dataset, data_dir)? {
+        None => {
+            let set = task::load(std::slice::from_ref(&dataset.path))?;
+            for warning in set.warnings {
+                progress.warn(warning);
+            }
+            let mut rows = Rows::default();
+            for config in set.tasks {
+                task_rows::read(config, dataset, data_dir, encoder, progress, &mut rows)?;
+            }
+            Ok(rows)
+        }
+        Some(path) => Ok(file(&path, dataset, encoder)?),
+    }
+}
+
+/// The data file that is meant; `None` for a task.
+fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
+    let path = Path::new(&dataset.path);
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let set = || dataset.name.clone();
+    let task_file = matches!(ending.as_str(), "yml" | "yaml");
+    if dataset.format == DataFormat::Task || (dataset.format == DataFormat::Auto && task_file) {
+        return Ok(None);
+    }
+    if task_file {
+        let format = format::name(dataset.format);
+        return Err(DataError::TaskAsFile { set: set(), path: dataset.path.clone(), format });
+    }
+    let mut places: Vec<PathBuf> =
+        data_dir.filter(|_| path.is_relative()).map(|dir| dir.join(path)).into_iter().collect();
+    places.push(path.to_owned());
+    let found = places.iter().find(|place| place.is_file()).cloned();
+    if found.is_none() && dataset.format == DataFormat::Auto && !FILES.contains(&ending.as_str()) {
+        return Ok(None);
+    }
+    if found.is_some() && dataset.split.is_some() {
+        return Err(DataError::SplitOfFile { set: set(), path: dataset.path.clone() });
+    }
+    let data_dir = data_dir.is_some();
+    found.map(Some).ok_or_else(|| DataError::NoFile { set: set(), path: dataset.path.clone(), places, data_dir })
+}
+
+fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<Rows> {
+    let records = task::read_records(path)?;
+    let origin: Arc<str> = path.display().to_string().into();
+    let record = |row, fields| Record { origin: &origin, row, fields };
+    let format = match (dataset.format, records.first()) {
+        (DataFormat::Auto, Some(first)) => format::detect(record(1, first))?,
+        (format, _) => format,
+    };
+    let mut items = Vec::with_capacity(records.len());
+    for (index, fields) in records.iter().enumerate() {
+        let content = format::read(format, record(index + 1, fields), encoder.asks_as_chat())?;
+        items.push(Item { origin: Arc::clone(&origin), row: index + 1, content });
+    }
+    Ok(Rows { items, unanswered: 0 })
+}
