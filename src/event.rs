@@ -59,6 +59,37 @@ pub enum Event {
     },
     /// Requests answered since the last event of this kind.
     RequestsScored(usize),
+    /// What a training run will need, before it starts.
+    TrainingPlanned {
+        /// Optimiser steps.
+        steps: u64,
+        /// Trained elements.
+        parameters: u64,
+        /// Estimated memory.
+        bytes: u64,
+        /// Whether activations are computed again in the backward pass.
+        recompute: bool,
+        /// Estimated seconds.
+        seconds: f64,
+    },
+    /// Training begins, or goes on.
+    TrainingStarted {
+        /// Optimiser steps in all.
+        steps: u64,
+        /// Those of earlier processes.
+        done: u64,
+    },
+    /// An optimiser step has been taken.
+    TrainingStep {
+        /// Its number, from 1.
+        step: u64,
+        /// Mean loss of its trained tokens.
+        loss: f64,
+        /// Tokens it saw.
+        tokens: u64,
+        /// Its learning rate.
+        learning_rate: f64,
+    },
     /// Something the user should know; the run goes on.
     Warning(String),
     /// The output is published.

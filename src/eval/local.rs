@@ -38,7 +38,7 @@ impl Default for LocalOptions {
 /// The decoder as a language model. It runs as many threads as the `rayon` pool
 /// has that it is called in.
 pub struct LocalModel {
-    pub(super) decoder: Decoder,
+    pub(super) decoder: Arc<Decoder>,
     pub(super) detokenize: Detokenize,
     pub(super) options: LocalOptions,
 }
@@ -58,8 +58,8 @@ impl Diagnose for EmptyContext {
 impl LocalModel {
     /// A model and what turns its tokens into text.
     #[must_use]
-    pub fn new(decoder: Decoder, detokenize: Detokenize, options: LocalOptions) -> Self {
-        Self { decoder, detokenize, options }
+    pub fn new(decoder: impl Into<Arc<Decoder>>, detokenize: Detokenize, options: LocalOptions) -> Self {
+        Self { decoder: decoder.into(), detokenize, options }
     }
 
     /// The decoder.

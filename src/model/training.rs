@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::block::{Batch, Block};
 use super::cache::Segment;
 use super::decoder::{Decoder, DecoderError, Embedding};
+use super::kernels::PackedMatrix;
 use super::norm::Norm;
 use super::projection::{Pass, Projection, ProjectionName};
 
@@ -66,6 +67,15 @@ impl Decoder {
             }
         }
         visit(&mut self.norm);
+    }
+
+    /// The table of embeddings, `[vocab_size, hidden_size]`, while it is frozen.
+    #[must_use]
+    pub fn frozen_embedding(&self) -> Option<&PackedMatrix> {
+        match &self.embedding {
+            Embedding::Packed(table) => Some(table),
+            Embedding::Trained(_) => None,
+        }
     }
 
     /// Uses a variable `[vocab_size, hidden_size]` for the embeddings from now on.

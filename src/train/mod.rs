@@ -1,7 +1,4 @@
-//! Training specialists: a recipe and data in, an adapter (or a model) out.
-//!
-//! [`recipe`] says what to train on what; [`data`] turns task files and JSONL into masked token
-//! sequences in a seeded order.
+//! Training specialists.
 
 pub mod data;
 pub mod recipe;

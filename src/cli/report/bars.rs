@@ -4,15 +4,18 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::training::{Meter, planned};
 use crate::event::{Event, Reporter};
 
 /// Draws on stderr; removed when dropped.
 #[derive(Default)]
 pub struct Bars {
     bar: Mutex<Option<ProgressBar>>,
+    training: Mutex<Option<Meter>>,
 }
 
 const TEMPLATE: &str = "{msg:.bold} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} ETA {eta}";
+const STEPS: &str = "training [{bar:30}] {pos}/{len} steps  {msg}";
 const REQUESTS: &str = "scoring [{bar:30}] {pos}/{len} requests {per_sec} ETA {eta}";
 
 impl Reporter for Bars {
@@ -54,6 +57,25 @@ impl Reporter for Bars {
             Event::RequestsScored(n) => {
                 if let Some(bar) = &*bar {
                     bar.inc(n as u64);
+                }
+            }
+            Event::TrainingPlanned { steps, parameters, bytes, recompute, seconds } => {
+                line(bar.as_ref(), &planned(steps, parameters, bytes, recompute, seconds));
+            }
+            Event::TrainingStarted { steps, done } => {
+                let new = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+                if let Ok(style) = ProgressStyle::with_template(STEPS) {
+                    new.set_style(style.progress_chars("=> "));
+                }
+                new.set_position(done);
+                *bar = Some(new);
+                *self.training.lock().unwrap_or_else(PoisonError::into_inner) = Some(Meter::new(steps, done));
+            }
+            Event::TrainingStep { step, loss, tokens, .. } => {
+                let mut training = self.training.lock().unwrap_or_else(PoisonError::into_inner);
+                if let (Some(bar), Some(meter)) = (&*bar, &mut *training) {
+                    bar.set_position(step);
+                    bar.set_message(meter.step(step, loss, tokens));
                 }
             }
             Event::TensorDone { .. } => {}

@@ -56,6 +56,16 @@ impl Reporter for JsonLines {
                 json!({"event": "scoring_started", "requests": requests, "cached": cached})
             }
             Event::RequestsScored(n) => json!({"event": "requests_scored", "requests": n}),
+            Event::TrainingPlanned { steps, parameters, bytes, recompute, seconds } => json!({
+                "event": "training_planned", "steps": steps, "parameters": parameters, "bytes": bytes,
+                "recompute": recompute, "seconds": seconds,
+            }),
+            Event::TrainingStarted { steps, done } => {
+                json!({"event": "training_started", "steps": steps, "done": done})
+            }
+            Event::TrainingStep { step, loss, tokens, learning_rate } => json!({
+                "event": "training_step", "step": step, "loss": loss, "tokens": tokens, "learning_rate": learning_rate,
+            }),
             Event::Warning(message) => json!({"event": "warning", "message": message}),
             Event::Finished => json!({"event": "finished"}),
         };

@@ -4,12 +4,19 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::training::{Meter, planned};
 use crate::cli::size::human_bytes;
 use crate::event::{Event, Reporter};
 
 /// Writes to stderr.
 #[derive(Default)]
-pub struct Plain(Mutex<Option<State>>);
+pub struct Plain(Mutex<Counters>);
+
+#[derive(Default)]
+struct Counters {
+    state: Option<State>,
+    training: Option<(Meter, Instant)>,
+}
 
 struct State {
     started: Instant,
@@ -23,7 +30,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 impl Reporter for Plain {
     fn event(&self, event: Event) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Counters { state, training } = &mut *counters;
         match event {
             Event::StageStarted { index, count, name } => {
                 write_line(&format!("stage {} of {count}: {}", index + 1, name.as_deref().unwrap_or("output")));
@@ -40,7 +48,7 @@ impl Reporter for Plain {
                 });
             }
             Event::BytesRead(n) | Event::BytesWritten(n) => {
-                if let Some(state) = &mut *state {
+                if let Some(state) = state {
                     state.done += n;
                     if state.last.elapsed() >= PAUSE {
                         state.last = Instant::now();
@@ -63,7 +71,7 @@ impl Reporter for Plain {
                 write_line(&format!("scoring {requests} requests ({cached} answered by an earlier run)"));
             }
             Event::RequestsScored(n) => {
-                if let Some(state) = &mut *state {
+                if let Some(state) = state {
                     state.done += n as u64;
                     if state.last.elapsed() >= PAUSE {
                         state.last = Instant::now();
@@ -73,6 +81,21 @@ impl Reporter for Plain {
                             "{} of {} requests  {rate:.1} requests/s  {left:.0} s left",
                             state.done, state.total
                         ));
+                    }
+                }
+            }
+            Event::TrainingPlanned { steps, parameters, bytes, recompute, seconds } => {
+                write_line(&planned(steps, parameters, bytes, recompute, seconds));
+            }
+            Event::TrainingStarted { steps, done } => {
+                *training = Some((Meter::new(steps, done), Instant::now()));
+            }
+            Event::TrainingStep { step, loss, tokens, .. } => {
+                if let Some((meter, last)) = training {
+                    let line = meter.step(step, loss, tokens);
+                    if last.elapsed() >= PAUSE || step == meter.total {
+                        *last = Instant::now();
+                        write_line(&format!("step {step} of {}  {line}", meter.total));
                     }
                 }
             }

@@ -120,26 +120,6 @@ impl PackedMatrix {
         self.matmul_at(Level::detected(), x, bias, out);
     }
 
-    /// `out = y W`: `y` is `[m, n]`, `out` `[m, k]`, both row-major.
-    ///
-    /// # Panics
-    /// When the lengths do not fit together.
-    pub fn matmul_transposed(&self, y: &[f32], out: &mut [f32]) {
-        if self.k == 0 {
-            return;
-        }
-        let m = out.len() / self.k;
-        assert!(out.len() == m * self.k && y.len() == m * self.n, "rows of inputs and outputs");
-        out.fill(0.0);
-        let mut row = vec![0.0; self.k];
-        for n in 0..self.n {
-            self.row(n, &mut row);
-            for (out, y) in out.chunks_exact_mut(self.k).zip(y.iter().skip(n).step_by(self.n)) {
-                out.iter_mut().zip(&row).for_each(|(out, w)| *out = y.mul_add(*w, *out));
-            }
-        }
-    }
-
     pub(super) fn matmul_at(&self, level: Level, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
         if self.n == 0 {
             return;

@@ -20,7 +20,7 @@ pub struct Dropout {
 
 impl Dropout {
     /// The inputs, dropped ones zero and the others scaled up.
-    fn apply(self, x: &[f32]) -> Vec<f32> {
+    pub(super) fn apply(self, x: &[f32]) -> Vec<f32> {
         let random = Philox::new(self.key);
         let keep = 1.0 / (1.0 - self.rate);
         // Uniform integers below this are dropped.

@@ -7,6 +7,8 @@
 mod attention;
 mod embedding;
 mod gated;
+#[cfg(test)]
+mod gradient_tests;
 mod linear;
 mod lora;
 mod norm;

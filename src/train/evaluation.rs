@@ -1,0 +1,118 @@
+//! Evaluation during training: loss of held-out rows, and tasks through the evaluation engine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::data::{Example, TrainingData};
+use super::gradient::validation_loss;
+use super::recipe::TrainRecipe;
+use crate::error::Result;
+use crate::eval::local::{LocalModel, LocalOptions};
+use crate::eval::run::{EvalOptions, evaluate};
+use crate::event::Progress;
+use crate::model::Decoder;
+use crate::task::{self, PromptSettings, Task};
+use crate::tokenizer::Tokenizer;
+
+/// What is evaluated, opened once.
+pub struct Evaluation<'a> {
+    tasks: Vec<Task>,
+    model: LocalModel,
+    tokenizer: Arc<Tokenizer>,
+    data: &'a TrainingData,
+    recipe: &'a TrainRecipe,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Opens the recipe's tasks. The decoder is the one that is trained.
+    ///
+    /// # Errors
+    /// What the task files or their data have wrong.
+    pub fn open(
+        recipe: &'a TrainRecipe,
+        data_dir: Option<&Path>,
+        data: &'a TrainingData,
+        decoder: Arc<Decoder>,
+        tokenizer: Arc<Tokenizer>,
+    ) -> Result<Self> {
+        let mut tasks = Vec::new();
+        if !recipe.evaluation.tasks.is_empty() {
+            for config in task::load(&recipe.evaluation.tasks)?.tasks {
+                tasks.push(Task::open(config, data_dir)?);
+            }
+        }
+        let text = Arc::clone(&tokenizer);
+        let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
+        let model = LocalModel::new(decoder, detokenize, LocalOptions::default());
+        Ok(Self { tasks, model, tokenizer, data, recipe })
+    }
+
+    /// Whether there is anything to evaluate.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.recipe.evaluation.disabled || (self.tasks.is_empty() && self.data.validation.is_empty())
+    }
+
+    /// All values, by name: `eval_loss`, `eval_<set>_loss` where there are several sets, and
+    /// `<task>/<metric>`.
+    ///
+    /// # Errors
+    /// What the model says; `Cancelled`.
+    pub fn run(&self, progress: Progress<'_>) -> Result<BTreeMap<String, f64>> {
+        let mut values = BTreeMap::new();
+        self.losses(&mut values, progress)?;
+        if self.tasks.is_empty() {
+            return Ok(values);
+        }
+        let template = match self.recipe.apply_chat_template {
+            Some(false) => None,
+            wanted => match self.tokenizer.chat_template(self.recipe.chat_template.as_deref()) {
+                Ok(template) => Some(template),
+                Err(error) if wanted == Some(true) => return Err(error.into()),
+                Err(_) => None,
+            },
+        };
+        let prompts = PromptSettings {
+            limit: self.recipe.evaluation.limit,
+            num_fewshot: self.recipe.evaluation.num_fewshot,
+            chat: template.as_ref(),
+            ..PromptSettings::default()
+        };
+        let options = EvalOptions { prompts, protocols: Vec::new(), seed: self.recipe.seed };
+        let quiet = Progress { reporter: &crate::event::Silent, ..progress };
+        for record in evaluate(&self.tasks, &self.model, &self.tokenizer, None, &options, quiet)? {
+            for metric in record.metrics() {
+                let mut key = format!("{}/{}", record.name, metric.metric);
+                if values.contains_key(&key) {
+                    key = format!("{}/{}", record.name, metric.key());
+                }
+                values.insert(key, metric.estimate.value);
+            }
+        }
+        Ok(values)
+    }
+
+    fn losses(&self, values: &mut BTreeMap<String, f64>, progress: Progress<'_>) -> Result<()> {
+        if self.data.validation.is_empty() {
+            return Ok(());
+        }
+        let decoder = self.model.decoder();
+        let mut by_set: BTreeMap<usize, Vec<Example>> = BTreeMap::new();
+        for example in &self.data.validation {
+            by_set.entry(example.set).or_default().push(example.clone());
+        }
+        let (mut sum, mut targets) = (0.0, 0);
+        let several = by_set.len() > 1;
+        for (set, examples) in by_set {
+            let loss = validation_loss(decoder, &examples, progress.cancel)?;
+            sum += loss.sum;
+            targets += loss.targets;
+            if several && let Some(summary) = self.data.sets.get(set) {
+                values.insert(format!("eval_{}_loss", summary.name), loss.mean());
+            }
+        }
+        values.insert("eval_loss".to_owned(), sum / targets as f64);
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! One unit's way through the decoder and back.
+
+use std::collections::HashMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var};
+
+use super::loss::head_loss;
+use super::step::StepLoss;
+use crate::model::{Decoder, DecoderError, Pass, Segment};
+use crate::train::data::Example;
+use crate::train::error::TrainError;
+use crate::train::parameter::{Gradients, Parameter};
+
+/// Tokens that go through the decoder at a time: enough for matrix products at full speed, few enough
+/// that their activations stay small.
+const UNIT_TOKENS: usize = 256;
+
+/// Examples that go through the decoder together.
+#[derive(Debug)]
+pub struct Unit<'a> {
+    examples: Vec<&'a Example>,
+    /// Number among the run's units: part of the dropout's key.
+    number: u64,
+}
+
+/// Cuts examples into units, in order. Examples without a trained token are left out.
+#[must_use]
+pub fn units<'a>(examples: impl IntoIterator<Item = &'a Example>, first: u64) -> Vec<Unit<'a>> {
+    let mut units: Vec<Unit<'a>> = Vec::new();
+    let mut tokens = 0;
+    for example in examples {
+        if !example.trained.iter().skip(1).any(|trained| *trained) {
+            continue;
+        }
+        match units.last_mut() {
+            Some(unit) if tokens + example.tokens.len() <= UNIT_TOKENS => unit.examples.push(example),
+            _ => {
+                units.push(Unit { examples: vec![example], number: first + units.len() as u64 });
+                tokens = 0;
+            }
+        }
+        tokens += example.tokens.len();
+    }
+    units
+}
+
+/// How a unit is run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting {
+    /// Factor on the sum of the token losses.
+    pub(super) scale: f32,
+    /// Whether layers are computed again in the backward pass.
+    pub(super) recompute: bool,
+    /// Seed of dropout.
+    pub(super) seed: u64,
+}
+
+impl Unit<'_> {
+    /// Tokens of all examples.
+    pub(super) fn tokens(&self) -> usize {
+        self.examples.iter().map(|example| example.tokens.len()).sum()
+    }
+
+    /// Trained tokens.
+    pub(super) fn targets(&self) -> usize {
+        self.examples.iter().map(|e| e.trained.iter().skip(1).filter(|trained| **trained).count()).sum()
+    }
+
+    /// Rows whose next token carries loss, over all examples laid end to end, and those tokens.
+    fn wanted(&self) -> (Vec<usize>, Vec<u32>) {
+        let (mut rows, mut targets, mut first) = (Vec::new(), Vec::new(), 0);
+        for example in &self.examples {
+            for (row, (token, trained)) in example.tokens.iter().zip(&example.trained).skip(1).enumerate() {
+                if *trained {
+                    rows.push(first + row);
+                    targets.push(*token);
+                }
+            }
+            first += example.tokens.len();
+        }
+        (rows, targets)
+    }
+
+    fn segments<'s>(&'s self, decoder: &Decoder) -> Vec<Segment<'s>> {
+        let segment = |example: &&'s Example| Segment {
+            tokens: &example.tokens,
+            past: Vec::new(),
+            factors: decoder.rope_factors(example.tokens.len()),
+            keep: false,
+        };
+        self.examples.iter().map(segment).collect()
+    }
+
+    /// Loss without gradients.
+    pub(super) fn loss(&self, decoder: &Decoder) -> Result<StepLoss, TrainError> {
+        let segments = self.segments(decoder);
+        let (rows, targets) = self.wanted();
+        let stages = decoder.stages(&segments, &rows)?;
+        let pass = Pass::default();
+        let mut x = stages.embed(pass)?;
+        for layer in 0..stages.layers() {
+            x = stages.layer(layer, &x, pass)?;
+        }
+        let hidden = stages.norm(&x, pass)?;
+        let mut loss = head_loss(decoder, &hidden, &targets, pass, 0.0, &mut |_| Ok(()))?.loss;
+        loss.tokens = self.tokens() as u64;
+        Ok(loss)
+    }
+
+    /// Loss and gradients, the latter added to `gradients`.
+    pub(super) fn gradient(
+        &self,
+        decoder: &Decoder,
+        index: &ParameterIndex,
+        setting: Setting,
+        gradients: &mut Gradients,
+    ) -> Result<StepLoss, TrainError> {
+        let segments = self.segments(decoder);
+        let (rows, targets) = self.wanted();
+        let stages = decoder.stages(&segments, &rows)?;
+        let dropout = Some(crate::rng::stream_key(setting.seed, &["dropout", &self.number.to_string()]));
+        let recorded = Pass { record: true, dropout };
+        let forward = Pass { record: !setting.recompute, dropout };
+        let embedded = stages.embed(recorded)?;
+        let mut x = embedded.detach();
+        // A layer's input, and its output with what leads to it unless that is computed again.
+        let mut trail = Vec::with_capacity(stages.layers());
+        for layer in 0..stages.layers() {
+            let input = Var::from_tensor(&x)?;
+            let output = if setting.recompute {
+                stages.layer(layer, &x, forward)?
+            } else {
+                stages.layer(layer, input.as_tensor(), forward)?
+            };
+            x = output.detach();
+            trail.push((input, (!setting.recompute).then_some(output)));
+        }
+        let input = Var::from_tensor(&x)?;
+        drop(x);
+        let hidden = stages.norm(input.as_tensor(), recorded)?;
+        let mut back = Backward { index, gradients };
+        let head = head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, &mut |store| {
+            back.collect(store)
+        })?;
+        let mut loss = head.loss;
+        loss.tokens = self.tokens() as u64;
+        let mut gradient = back.through(&hidden, head.gradient, &input)?;
+        drop(hidden);
+        while let Some((input, output)) = trail.pop() {
+            let layer = trail.len();
+            let output = match output {
+                Some(output) => output,
+                None => stages.layer(layer, input.as_tensor(), recorded)?,
+            };
+            gradient = back.through(&output, gradient, &input)?;
+        }
+        if embedded.track_op() {
+            let store = inject(&embedded, gradient)?.backward()?;
+            back.collect(&store)?;
+        }
+        Ok(loss)
+    }
+}
+
+/// Where each variable stands among the parameters.
+#[derive(Debug)]
+pub struct ParameterIndex(HashMap<TensorId, usize>);
+
+impl ParameterIndex {
+    /// Of these parameters.
+    #[must_use]
+    pub fn new(parameters: &[Parameter]) -> Self {
+        Self(parameters.iter().enumerate().map(|(index, p)| (p.variable.id(), index)).collect())
+    }
+}
+
+/// Collects gradients on the way back.
+struct Backward<'a> {
+    index: &'a ParameterIndex,
+    gradients: &'a mut Gradients,
+}
+
+impl Backward<'_> {
+    /// Takes the parameters' gradients out of a store.
+    fn collect(&mut self, store: &GradStore) -> Result<(), TrainError> {
+        for id in store.get_ids() {
+            if let (Some(gradient), Some(parameter)) = (store.get_id(*id), self.index.0.get(id)) {
+                let values: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+                self.gradients.add(*parameter, &values);
+            }
+        }
+        Ok(())
+    }
+
+    /// From the gradient of an output to that of the input, the parameters' collected.
+    fn through(&mut self, output: &Tensor, gradient: Tensor, input: &Var) -> Result<Tensor, TrainError> {
+        let mut store = inject(output, gradient)?.backward()?;
+        self.collect(&store)?;
+        store.remove(input.as_tensor()).ok_or_else(|| DecoderError::Rows.into())
+    }
+}
+
+/// A scalar whose backward pass gives `output` this gradient.
+pub(super) fn inject(output: &Tensor, gradient: Tensor) -> candle_core::Result<Tensor> {
+    output.apply_op1(Inject { gradient })
+}
+
+struct Inject {
+    gradient: Tensor,
+}
+
+impl CustomOp1 for Inject {
+    fn name(&self) -> &'static str {
+        "inject"
+    }
+
+    fn cpu_fwd(&self, _storage: &CpuStorage, _layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0]), Shape::from(())))
+    }
+
+    fn bwd(&self, _arg: &Tensor, _res: &Tensor, _grad_res: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        Ok(Some(self.gradient.clone()))
+    }
+}

@@ -1,0 +1,452 @@
+//! The training loop.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::attach::{Attached, attach};
+use super::checkpoint::{self, RunState, Window};
+use super::course::Course;
+use super::data::{Example, SetSummary, TrainingData};
+use super::error::TrainError;
+use super::estimate::{Estimate, estimate};
+use super::evaluation::Evaluation;
+use super::gradient::{StepLoss, StepSetting, step_gradient};
+use super::log::{LogLine, TrainLog, TrainerState};
+use super::optimiser::AdamW;
+use super::recipe::{AdapterRecipe, TrainRecipe};
+use super::save::{self, Base};
+use super::schedule::Schedule;
+use crate::checkpoint::ModelDir;
+use crate::checkpoint::writer::publish_file;
+use crate::error::{ErrorKind, Result};
+use crate::event::{Event, Progress};
+use crate::lora::Adapter;
+use crate::model::{Decoder, DecoderOptions};
+use crate::tokenizer::Tokenizer;
+
+/// Steps whose mean loss must stay below that of guessing.
+const WATCHED: usize = 20;
+
+/// Where a run reads and writes.
+#[derive(Debug, Clone)]
+pub struct TrainOptions {
+    /// Folder of the result, the logs and the checkpoints.
+    pub out: PathBuf,
+    /// Folder that relative data files of tasks are in.
+    pub data_dir: Option<PathBuf>,
+    /// Go on from the last checkpoint in `out`.
+    pub resume: bool,
+    /// Start over where `out` holds a run.
+    pub force: bool,
+}
+
+/// What came out of a run.
+#[derive(Debug, Clone)]
+pub struct TrainReport {
+    /// The result's folder.
+    pub out: PathBuf,
+    /// Optimiser steps taken, earlier processes included.
+    pub steps: u64,
+    /// Passes over the mix.
+    pub epochs: f64,
+    /// Trained elements.
+    pub parameters: u64,
+    /// Loss of the last log line.
+    pub loss: Option<f64>,
+    /// Step and value of the best evaluation, if one was asked for.
+    pub best: Option<(u64, f64)>,
+    /// Whether training stopped for want of better evaluations.
+    pub stopped_early: bool,
+    /// What became of the data.
+    pub sets: Vec<SetSummary>,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Seconds in all.
+    pub seconds: f64,
+}
+
+/// Trains as the recipe says. `model` is the base model's directory.
+///
+/// The same recipe, data and model give the same bytes whatever the number of threads, and also after
+/// any interruption and `resume`.
+///
+/// # Errors
+/// What recipe, data or model have wrong; a [`TrainError`] for a run that diverges; interruption,
+/// after which the run can be resumed.
+pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress: Progress<'_>) -> Result<TrainReport> {
+    let out = &options.out;
+    let found = checkpoint::list(out);
+    let latest = found.last().filter(|_| options.resume).map(|(_, path)| path.clone());
+    if options.resume && latest.is_none() {
+        return Err(TrainError::NothingToResume { out: out.clone() }.into());
+    }
+    if !options.resume && !options.force && (!found.is_empty() || out.join("train_log.jsonl").exists()) {
+        return Err(TrainError::OutExists { out: out.clone() }.into());
+    }
+    let tokenizer = Arc::new(Tokenizer::open(model)?);
+    let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
+    let files = ModelDir::open(model)?;
+    let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
+    let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(crate::dtype::DType::F32) };
+    let decoder = Decoder::open(&files, &DecoderOptions::default())?;
+    for warning in files.warnings().iter().chain(decoder.warnings()) {
+        progress.warn(warning.clone());
+    }
+    let start = match &recipe.adapter {
+        AdapterRecipe::Lora(lora) => lora.init_from.as_deref(),
+        AdapterRecipe::Full => None,
+    };
+    let start = latest.as_deref().filter(|_| recipe.adapter != AdapterRecipe::Full).or(start);
+    let start = start.map(Adapter::open).transpose()?;
+    let attached = attach(decoder, recipe, start.as_ref())?;
+    drop((start, files));
+    let course = Course::new(recipe, &data);
+    if course.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
+        return Err(TrainError::NothingTrained.into());
+    }
+    let fingerprint = fingerprint(recipe, &data, &attached);
+    let mut optimiser = AdamW {
+        beta1: recipe.adam_beta1,
+        beta2: recipe.adam_beta2,
+        epsilon: recipe.adam_epsilon,
+        weight_decay: recipe.weight_decay,
+        lora_b_ratio: recipe.loraplus_lr_ratio.unwrap_or(1.0),
+        steps: 0,
+        moments: Vec::new(),
+    };
+    optimiser.start(&attached.parameters);
+    let mut state = RunState { fingerprint: fingerprint.clone(), ..RunState::default() };
+    if let Some(folder) = &latest {
+        if attached.lora.is_none() {
+            restore_model(folder, &attached)?;
+        }
+        state = checkpoint::restore(folder, &attached.parameters, &mut optimiser, &fingerprint)?;
+    } else if options.force {
+        for (_, path) in found {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+    publish_file(&out.join("config.resolved.yaml"), recipe.to_yaml().as_bytes())?;
+    let evaluation = Evaluation::open(
+        recipe,
+        options.data_dir.as_deref(),
+        &data,
+        Arc::clone(&attached.decoder),
+        Arc::clone(&tokenizer),
+    )?;
+    let log = TrainLog::open(out, latest.is_some().then_some(state.step))?;
+    let schedule = Schedule::new(recipe, course.total);
+    let recompute = recomputes(recipe, &attached, &data, &course, progress);
+    let run = Run { recipe, out, data: &data, attached: &attached, evaluation, base, schedule, recompute, progress };
+    run.train(course, optimiser, state, log)
+}
+
+/// A run under way.
+struct Run<'a> {
+    recipe: &'a TrainRecipe,
+    out: &'a Path,
+    data: &'a TrainingData,
+    attached: &'a Attached,
+    evaluation: Evaluation<'a>,
+    base: Base<'a>,
+    schedule: Schedule,
+    recompute: bool,
+    progress: Progress<'a>,
+}
+
+impl Run<'_> {
+    fn train(
+        &self,
+        mut course: Course<'_>,
+        mut optimiser: AdamW,
+        mut state: RunState,
+        mut log: TrainLog,
+    ) -> Result<TrainReport> {
+        let recipe = self.recipe;
+        let (total, per_epoch) = (course.total, course.steps_per_epoch());
+        let save_every = recipe.save_interval(total, per_epoch);
+        let evaluate_every =
+            if self.evaluation.is_empty() { None } else { recipe.evaluation.interval(total, per_epoch) };
+        let began = Instant::now();
+        let earlier = state.seconds;
+        let mut last_line = (Instant::now(), state.tokens);
+        let mut last_loss = log.last_loss();
+        let mut stopped_early = false;
+        self.progress.event(Event::TrainingStarted { steps: total, done: state.step });
+        while (state.step < total || state.evaluation_due) && !stopped_early {
+            if !state.evaluation_due {
+            let examples: Vec<&Example> =
+                course.step(state.step).into_iter().filter_map(|index| self.data.examples.get(index)).collect();
+            let setting = StepSetting {
+                recompute: self.recompute,
+                seed: recipe.seed,
+                // Far more units than a step has.
+                first_unit: state.step << 24,
+            };
+            let attached = self.attached;
+            let computed =
+                step_gradient(&attached.decoder, &attached.parameters, &examples, setting, self.progress.cancel);
+            let (loss, mut gradients) = match computed {
+                Ok(computed) => computed,
+                Err(error) if error.kind() == ErrorKind::Cancelled => {
+                    self.interrupted(&course, &optimiser, &state, &mut log)?;
+                    return Err(TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into());
+                }
+                Err(error) => return Err(error),
+            };
+            let norm = gradients.norm();
+            let rate = self.schedule.learning_rate(state.step);
+            if loss.targets > 0 {
+                self.watch(&mut state, &loss, norm)?;
+                if recipe.max_grad_norm > 0.0 {
+                    // PyTorch's rule, its guard against division by zero included.
+                    gradients.scale((recipe.max_grad_norm / (norm + 1e-6)).min(1.0) as f32);
+                }
+                optimiser.step(&attached.parameters, &gradients, rate)?;
+                attached.refresh()?;
+            }
+            drop(gradients);
+            state.step += 1;
+            state.tokens += loss.tokens;
+            state.trained_tokens += loss.targets;
+            state.window.add(&loss);
+            state.seconds = earlier + began.elapsed().as_secs_f64();
+            self.progress.event(Event::TrainingStep {
+                step: state.step,
+                loss: loss.mean(),
+                tokens: loss.tokens,
+                learning_rate: rate,
+            });
+            let last = state.step == total;
+            if state.step % recipe.logging_steps.max(1) == 0 || last {
+                let window = std::mem::take(&mut state.window);
+                let seconds = last_line.0.elapsed().as_secs_f64();
+                let speed = (state.tokens - last_line.1) as f64 / seconds.max(1e-9);
+                last_line = (Instant::now(), state.tokens);
+                last_loss = Some(window.loss / window.steps.max(1) as f64);
+                log.line(&self.line(&course, &state, &window, norm, rate, speed))?;
+            }
+            state.evaluation_due = evaluate_every.is_some_and(|every| state.step % every == 0 || last);
+            }
+            if state.evaluation_due {
+                let values = match self.evaluation.run(self.progress) {
+                    Ok(values) => values,
+                    Err(error) if error.kind() == ErrorKind::Cancelled => {
+                        self.interrupted(&course, &optimiser, &state, &mut log)?;
+                        return Err(TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into());
+                    }
+                    Err(error) => return Err(error),
+                };
+                state.evaluation_due = false;
+                stopped_early = self.evaluated(&course, &optimiser, &mut state, &mut log, values)?;
+            }
+            if save_every.is_some_and(|every| state.step % every == 0) || state.step == total || stopped_early {
+                self.save(&course, &optimiser, &state, &mut log)?;
+            }
+        }
+        if let Some(best) = recipe.evaluation.best.as_ref().filter(|best| best.load_at_end)
+            && let Some((step, _)) = state.best
+            && step != state.step
+        {
+            self.load(&self.out.join(format!("checkpoint-{step}")), &best.metric)?;
+        }
+        save::result(self.out, self.attached, self.base)?;
+        publish_file(&self.out.join("trainer_state.json"), self.trainer_state(&course, &state, &log).as_bytes())?;
+        self.progress.event(Event::Finished);
+        Ok(TrainReport {
+            out: self.out.to_owned(),
+            steps: state.step,
+            epochs: course.epochs(state.step),
+            parameters: self.attached.elements(),
+            loss: last_loss,
+            best: state.best,
+            stopped_early,
+            sets: self.data.sets.clone(),
+            tokens: state.tokens,
+            seconds: state.seconds,
+        })
+    }
+
+    /// Stops a run that is going nowhere.
+    fn watch(&self, state: &mut RunState, loss: &StepLoss, norm: f64) -> Result<(), TrainError> {
+        let (step, mean) = (state.step + 1, loss.mean());
+        if !mean.is_finite() || !norm.is_finite() {
+            return Err(TrainError::NotFinite { step });
+        }
+        state.recent.push(mean);
+        if state.recent.len() > WATCHED {
+            state.recent.remove(0);
+        }
+        let uniform = (self.attached.decoder.config().vocab_size as f64).ln();
+        let recent = state.recent.iter().sum::<f64>() / state.recent.len() as f64;
+        if state.recent.len() == WATCHED && state.step >= self.schedule.warmup_steps() && recent > uniform {
+            return Err(TrainError::WorseThanGuessing { step, loss: recent, uniform });
+        }
+        Ok(())
+    }
+
+    fn line(
+        &self,
+        course: &Course<'_>,
+        state: &RunState,
+        window: &Window,
+        norm: f64,
+        rate: f64,
+        speed: f64,
+    ) -> LogLine {
+        let targets = window.targets.max(1) as f64;
+        LogLine::new(state.step, course.epochs(state.step))
+            .with("loss", window.loss / window.steps.max(1) as f64)
+            .with("grad_norm", norm)
+            .with("learning_rate", rate)
+            .with("num_tokens", state.tokens as f64)
+            .with("mean_token_accuracy", window.correct as f64 / targets)
+            .with("entropy", window.entropy / targets)
+            .with("tokens_per_second", speed)
+    }
+
+    /// Takes note of an evaluation; whether training has had enough.
+    fn evaluated(
+        &self,
+        course: &Course<'_>,
+        optimiser: &AdamW,
+        state: &mut RunState,
+        log: &mut TrainLog,
+        values: BTreeMap<String, f64>,
+    ) -> Result<bool> {
+        let mut line = LogLine::new(state.step, course.epochs(state.step));
+        for (name, value) in &values {
+            let key = if name.starts_with("eval_") { name.clone() } else { format!("eval_{name}") };
+            line = line.with(&key, *value);
+        }
+        log.line(&line)?;
+        let Some(best) = &self.recipe.evaluation.best else { return Ok(false) };
+        let Some(&value) = values.get(&best.metric) else {
+            let known = values.into_keys().collect();
+            return Err(TrainError::UnknownMetric { metric: best.metric.clone(), known }.into());
+        };
+        let better = |(_, old): (u64, f64)| if best.greater_is_better { value > old } else { value < old };
+        if state.best.is_none_or(better) {
+            state.best = Some((state.step, value));
+            state.evaluations_without_gain = 0;
+            self.save(course, optimiser, state, log)?;
+            return Ok(false);
+        }
+        state.evaluations_without_gain += 1;
+        Ok(best.early_stopping_patience.is_some_and(|patience| state.evaluations_without_gain >= patience))
+    }
+
+    fn interrupted(
+        &self,
+        course: &Course<'_>,
+        optimiser: &AdamW,
+        state: &RunState,
+        log: &mut TrainLog,
+    ) -> Result<()> {
+        if state.step > 0 { self.save(course, optimiser, state, log) } else { Ok(()) }
+    }
+
+    fn save(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Result<()> {
+        let folder = self.out.join(format!("checkpoint-{}", state.step));
+        let trainer_state = self.trainer_state(course, state, log);
+        save::checkpoint(&folder, self.attached, optimiser, state, &trainer_state, self.base)?;
+        if let Some(limit) = self.recipe.save_total_limit {
+            checkpoint::prune(self.out, limit, state.best.map(|(step, _)| step));
+        }
+        Ok(())
+    }
+
+    /// Brings the parameters of a checkpoint back.
+    fn load(&self, folder: &Path, metric: &str) -> Result<()> {
+        if self.attached.lora.is_none() {
+            return restore_model(folder, self.attached);
+        }
+        self.progress.warn(format!("the result is {}, the best by {metric}", folder.display()));
+        let adapter = Adapter::open(folder)?;
+        self.attached.load(&adapter)
+    }
+
+    fn trainer_state(&self, course: &Course<'_>, state: &RunState, log: &TrainLog) -> String {
+        TrainerState {
+            step: state.step,
+            epoch: course.epochs(state.step),
+            max_steps: course.total,
+            best: state.best,
+            recipe: self.recipe,
+        }
+        .render(log.history())
+    }
+}
+
+impl Window {
+    fn add(&mut self, loss: &StepLoss) {
+        if loss.targets > 0 {
+            self.loss += loss.mean();
+            self.steps += 1;
+        }
+        self.targets += loss.targets;
+        self.correct += loss.correct;
+        self.entropy += loss.entropy;
+    }
+}
+
+/// Brings the weights of a checkpoint of a whole model back.
+fn restore_model(folder: &Path, attached: &Attached) -> Result<()> {
+    let wanted: Vec<(String, usize)> = attached.parameters.iter().map(|p| (p.name.clone(), p.elements())).collect();
+    let tensors = checkpoint::read_tensors(&folder.join("model.safetensors"), &wanted)?;
+    for (parameter, values) in attached.parameters.iter().zip(tensors) {
+        parameter.set(values)?;
+    }
+    Ok(attached.refresh()?)
+}
+
+/// What must be the same for a run to go on: settings that decide the parameters, data, start.
+fn fingerprint(recipe: &TrainRecipe, data: &TrainingData, attached: &Attached) -> String {
+    let mut sha = Sha256::new();
+    // How often is logged and kept does not matter.
+    let settings =
+        TrainRecipe { logging_steps: 1, save_steps: None, save_total_limit: None, ..recipe.clone() };
+    sha.update(settings.to_yaml());
+    for example in data.examples.iter().chain(&data.validation) {
+        sha.update((example.tokens.len() as u64).to_le_bytes());
+        for (token, trained) in example.tokens.iter().zip(&example.trained) {
+            sha.update(token.to_le_bytes());
+            sha.update([u8::from(*trained)]);
+        }
+    }
+    for parameter in &attached.parameters {
+        sha.update(&parameter.name);
+    }
+    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Decides whether activations are kept, and says what the run will need.
+fn recomputes(
+    recipe: &TrainRecipe,
+    attached: &Attached,
+    data: &TrainingData,
+    course: &Course<'_>,
+    progress: Progress<'_>,
+) -> bool {
+    let longest = data.examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0) as u64;
+    let Estimate { bytes, recomputed_bytes, seconds_per_token } =
+        estimate(attached, rayon::current_num_threads(), longest);
+    let available = super::estimate::available_bytes();
+    let recompute = recipe.gradient_checkpointing.unwrap_or(available.is_some_and(|most| bytes > most / 4 * 3));
+    let tokens: u64 = data.sets.iter().map(|set| set.tokens as u64).sum();
+    let per_epoch = tokens as f64 * data.sets.iter().map(|set| set.per_epoch).sum::<usize>() as f64
+        / data.examples.len().max(1) as f64;
+    let tokens = per_epoch * course.epochs(course.total);
+    progress.event(Event::TrainingPlanned {
+        steps: course.total,
+        parameters: attached.elements(),
+        bytes: if recompute { recomputed_bytes } else { bytes },
+        recompute,
+        seconds: tokens * seconds_per_token * if recompute { 1.4 } else { 1.0 },
+    });
+    recompute
+}

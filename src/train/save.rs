@@ -1,0 +1,148 @@
+//! Writing what was trained: an adapter, or a model directory.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::attach::Attached;
+use super::checkpoint::{OPTIMIZER, RunState, STATE, moments_file};
+use super::error::TrainError;
+use super::optimiser::AdamW;
+use crate::checkpoint::header::Header;
+use crate::checkpoint::writer::{StagingDir, publish_file};
+use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
+use crate::error::Result;
+
+/// Files of a model directory that go with its weights.
+const COMPANIONS: &[&str] = &[
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+];
+
+/// Where the model came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Base<'a> {
+    /// Its directory.
+    pub directory: &'a Path,
+    /// What the recipe calls it.
+    pub name: &'a str,
+    /// Element type of its weights.
+    pub dtype: DType,
+}
+
+/// Writes a checkpoint; it appears by one rename.
+///
+/// # Errors
+/// What the operating system says.
+pub fn checkpoint(
+    folder: &Path,
+    attached: &Attached,
+    optimiser: &AdamW,
+    state: &RunState,
+    trainer_state: &str,
+    base: Base<'_>,
+) -> Result<()> {
+    let staging = StagingDir::create(folder, true)?;
+    match attached.adapter()? {
+        Some(adapter) => adapter.write_into(&staging, base.name)?,
+        None => {
+            // Weights that training goes on from keep their full precision.
+            staging.write("model.safetensors", &weights(attached, DType::F32)?)?;
+            for (name, bytes) in companions(base, DType::F32)? {
+                staging.write(name, &bytes)?;
+            }
+        }
+    }
+    staging.write(OPTIMIZER, &moments_file(&attached.parameters, optimiser))?;
+    staging.write("trainer_state.json", trainer_state.as_bytes())?;
+    let mut text = serde_json::to_vec_pretty(&json!(state)).unwrap_or_default();
+    text.push(b'\n');
+    staging.write(STATE, &text)?;
+    staging.publish()?;
+    Ok(())
+}
+
+/// Writes the result beside the logs. The weights come last, each file whole or not at all.
+///
+/// # Errors
+/// What the operating system says.
+pub fn result(out: &Path, attached: &Attached, base: Base<'_>) -> Result<()> {
+    match attached.adapter()? {
+        Some(adapter) => {
+            for (name, bytes) in adapter.files(base.name) {
+                publish_file(&out.join(name), &bytes)?;
+            }
+        }
+        None => {
+            for (name, bytes) in companions(base, base.dtype)? {
+                publish_file(&out.join(name), &bytes)?;
+            }
+            publish_file(&out.join("model.safetensors"), &weights(attached, base.dtype)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// All parameters as one safetensors file, rounded once.
+fn weights(attached: &Attached, dtype: DType) -> Result<Vec<u8>, TrainError> {
+    let mut order: Vec<&super::parameter::Parameter> = attached.parameters.iter().collect();
+    order.sort_by(|a, b| a.name.cmp(&b.name));
+    let shapes: Vec<Vec<u64>> =
+        order.iter().map(|p| p.variable.dims().iter().map(|dim| *dim as u64).collect()).collect();
+    let entries: Vec<(&str, DType, &[u64])> =
+        order.iter().zip(&shapes).map(|(p, shape)| (p.name.as_str(), dtype, shape.as_slice())).collect();
+    let mut bytes = Header::build(&entries);
+    for parameter in order {
+        let values = parameter.values()?;
+        match dtype {
+            DType::BF16 => bytes.extend(values.iter().flat_map(|value| f32_to_bf16(*value).to_le_bytes())),
+            DType::F16 => bytes.extend(values.iter().flat_map(|value| f32_to_f16(*value).to_le_bytes())),
+            _ => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Config and tokenizer of the base, the config with the dtype that is written.
+fn companions(base: Base<'_>, dtype: DType) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for &name in COMPANIONS {
+        let path = base.directory.join(name);
+        let mut bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(TrainError::Checkpoint { path, reason: error.to_string() }.into()),
+        };
+        if name == "config.json" && dtype != base.dtype {
+            bytes = with_dtype(&bytes, dtype);
+        }
+        files.push((name, bytes));
+    }
+    Ok(files)
+}
+
+/// The config with another dtype, its other keys in their order.
+fn with_dtype(config: &[u8], dtype: DType) -> Vec<u8> {
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(config) else { return config.to_vec() };
+    let name = match dtype {
+        DType::BF16 => "bfloat16",
+        DType::F16 => "float16",
+        _ => "float32",
+    };
+    if let Some(object) = value.as_object_mut() {
+        for key in ["torch_dtype", "dtype"] {
+            if let Some(entry) = object.get_mut(key) {
+                *entry = name.into();
+            }
+        }
+    }
+    serde_json::to_vec_pretty(&value).unwrap_or_else(|_| config.to_vec())
+}
