@@ -233,6 +233,33 @@ pub fn f64_to_f32_odd(value: f64) -> f32 {
     f32::from_bits(if away { bits - 1 } else { bits + 1 })
 }
 
+/// Little-endian floats to f32; other dtypes, which callers refuse by name, to NaN. F64 is rounded.
+pub fn widen(dtype: DType, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        DType::F32 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = f32::from_le_bytes(*bytes);
+            }
+        }
+        DType::BF16 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = bf16_to_f32(u16::from_le_bytes(*bytes));
+            }
+        }
+        DType::F16 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = f16_to_f32(u16::from_le_bytes(*bytes));
+            }
+        }
+        DType::F64 => {
+            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
+                *out = f64::from_le_bytes(*bytes) as f32;
+            }
+        }
+        _ => out.fill(f32::NAN),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,7 @@ pub mod arch;
 pub mod backend;
 pub mod tokenizer;
 
+pub mod lora;
 pub mod recipe;
 pub mod task;
 

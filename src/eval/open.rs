@@ -9,8 +9,9 @@ use crate::checkpoint::ModelDir;
 use crate::checkpoint::hash::HashCache;
 use crate::error::Result;
 use crate::event::Progress;
+use crate::lora::Adapter;
 use crate::model::kernels::Precision;
-use crate::model::{Adapter, Decoder, DecoderOptions, WeightedAdapter};
+use crate::model::{Decoder, DecoderOptions, WeightedAdapter};
 use crate::tokenizer::Tokenizer;
 
 /// An adapter folder and its weight.

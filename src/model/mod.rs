@@ -27,7 +27,7 @@ mod rope_config;
 mod training;
 mod weights;
 
-pub use adapter::{Adapter, AdapterError, WeightedAdapter};
+pub use adapter::WeightedAdapter;
 pub use cache::{KvBlock, Segment};
 pub use config::{DecoderConfig, Family, LayerConfig};
 pub use config_keys::ConfigError;

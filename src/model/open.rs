@@ -34,8 +34,8 @@ impl Decoder {
         let source = WeightSource::new(model, &options.adapters, options.precision)?;
         let build = Builder { config: &config, source: &source };
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
-        let embedding =
-            Arc::new(source.matrix(&format!("{}embed_tokens", source.prefix), [vocabulary, hidden], 0..vocabulary)?);
+        let embedding_module = format!("{}embed_tokens", source.prefix);
+        let embedding = Arc::new(source.matrix(&embedding_module, [vocabulary, hidden], 0..vocabulary)?);
         let layers: Vec<Layer> = config
             .layers
             .par_iter()
@@ -44,12 +44,15 @@ impl Decoder {
             .collect::<Result<_, WeightsError>>()?;
         let norm = build.norm(&format!("{}norm", source.prefix), hidden)?;
         let mut weight_bytes = embedding.bytes();
-        let head = if config.tie_word_embeddings {
+        let outside = if source.prefix == "language_model.model." { "language_model." } else { "" };
+        let head_module = format!("{outside}lm_head");
+        let tied = config.tie_word_embeddings;
+        let head = if tied && !source.changes(&head_module) && !source.changes(&embedding_module) {
             Arc::clone(&embedding)
         } else {
-            let outside = if source.prefix == "language_model.model." { "language_model." } else { "" };
-            let module = format!("{outside}lm_head");
-            let head = source.matrix(&module, [vocabulary, hidden], 0..vocabulary)?;
+            // An adapter of one of two tied matrices parts them, as it does in PEFT.
+            let stored = if tied { &embedding_module } else { &head_module };
+            let head = source.matrix_as(stored, &head_module, [vocabulary, hidden], 0..vocabulary)?;
             weight_bytes += head.bytes();
             Arc::new(head)
         };
@@ -213,14 +216,14 @@ fn unused(
 ) -> Result<Vec<String>, WeightsError> {
     let used = source.into_used();
     for adapter in options.adapters.iter().map(|weighted| &weighted.adapter) {
-        for module in adapter.modules() {
-            if !used.contains(&format!("{module}.weight")) {
-                return Err(WeightsError::Adapter {
-                    adapter: adapter.path().into(),
-                    module: module.to_owned(),
-                    reason: "which is no linear layer of this model".to_owned(),
-                });
-            }
+        let factors = adapter.modules().map(|module| (format!("{module}.weight"), module, "linear layer"));
+        let saved = adapter.saved().keys().map(|name| (name.clone(), name.as_str(), "tensor"));
+        if let Some((_, module, what)) = factors.chain(saved).find(|(name, ..)| !used.contains(name)) {
+            return Err(WeightsError::Adapter {
+                adapter: adapter.path().into(),
+                module: module.to_owned(),
+                reason: format!("which is no {what} of this model"),
+            });
         }
     }
     let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || (tied && name.ends_with("lm_head.weight"));

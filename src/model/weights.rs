@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::adapter::WeightedAdapter;
+use super::adapter::{Change, WeightedAdapter, change_row};
 use super::kernels::{PackedMatrix, Precision};
 use crate::checkpoint::{ModelDir, Tensor};
-use crate::dtype::{DType, bf16_to_f32, f16_to_f32};
+use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
 
 /// Why a checkpoint's tensors do not make the decoder that its config describes.
@@ -104,11 +104,44 @@ impl<'a> WeightSource<'a> {
         Ok(tensor)
     }
 
-    /// A part of a vector of `length` values.
+    /// Whether an adapter changes a module's weight.
+    pub(super) fn changes(&self, module: &str) -> bool {
+        let weight = format!("{module}.weight");
+        let changes = |a: &WeightedAdapter| {
+            a.adapter.factors().contains_key(module) || a.adapter.saved().contains_key(&weight)
+        };
+        self.adapters.iter().any(changes)
+    }
+
+    /// What adapters do to a tensor of `rows` times `width` elements.
+    fn changes_of(&self, name: &str, [rows, width]: [usize; 2]) -> Result<Vec<Change<'a>>, WeightsError> {
+        let mut found = Vec::new();
+        for WeightedAdapter { adapter, weight } in self.adapters {
+            let factors = name.strip_suffix(".weight").and_then(|module| adapter.factors().get(module));
+            let factors = factors.map(|factors| Change::Factors(factors, *weight));
+            let saved = adapter.saved().get(name).map(|tensor| Change::Saved(tensor, *weight));
+            for change in factors.into_iter().chain(saved) {
+                let shape = change.shape();
+                if shape != [rows, width] {
+                    return Err(WeightsError::Adapter {
+                        adapter: adapter.path().into(),
+                        module: name.strip_suffix(".weight").unwrap_or(name).to_owned(),
+                        reason: format!("as {}x{}, but its weight is {rows}x{width}", shape[0], shape[1]),
+                    });
+                }
+                found.push(change);
+            }
+        }
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        Ok(found)
+    }
+
+    /// A part of a vector of `length` values, adapters added.
     pub(super) fn vector(&self, name: &str, length: usize, part: Range<usize>) -> Result<Arc<[f32]>, WeightsError> {
         let tensor = self.tensor(name, &[length as u64])?;
         let mut all = vec![0.0; length];
         widen(tensor.dtype, self.model.bytes(tensor), &mut all);
+        change_row(&self.changes_of(name, [1, length])?, 0, &mut all);
         Ok(all.get(part).unwrap_or_default().into())
     }
 
@@ -116,22 +149,22 @@ impl<'a> WeightSource<'a> {
     pub(super) fn matrix(
         &self,
         module: &str,
+        shape: [usize; 2],
+        part: Range<usize>,
+    ) -> Result<PackedMatrix, WeightsError> {
+        self.matrix_as(module, module, shape, part)
+    }
+
+    /// Rows `part` of the weight of one module with what adapters do to another one, which shares it.
+    pub(super) fn matrix_as(
+        &self,
+        module: &str,
+        changed_as: &str,
         [rows, width]: [usize; 2],
         part: Range<usize>,
     ) -> Result<PackedMatrix, WeightsError> {
         let tensor = self.tensor(&format!("{module}.weight"), &[rows as u64, width as u64])?;
-        let mut changes = Vec::new();
-        for WeightedAdapter { adapter, weight } in self.adapters {
-            let Some(pair) = adapter.pair(module) else { continue };
-            if pair.outputs != rows || pair.inputs != width {
-                return Err(WeightsError::Adapter {
-                    adapter: adapter.path().into(),
-                    module: module.to_owned(),
-                    reason: format!("as {}x{}, but its weight is {rows}x{width}", pair.outputs, pair.inputs),
-                });
-            }
-            changes.push((pair, *weight));
-        }
+        let changes = self.changes_of(&format!("{changed_as}.weight"), [rows, width])?;
         let bytes = self.model.bytes(tensor);
         let row_bytes = width * tensor.dtype.bytes();
         let mut fill = |row: usize, out: &mut [f32]| {
@@ -139,9 +172,7 @@ impl<'a> WeightSource<'a> {
             // The header has been validated against the shape, so the row is always there.
             let source = bytes.get(row * row_bytes..(row + 1) * row_bytes).unwrap_or_default();
             widen(tensor.dtype, source, out);
-            for (pair, weight) in &changes {
-                pair.add_row(row, *weight, out);
-            }
+            change_row(&changes, row, out);
         };
         let packed = PackedMatrix::pack(part.len(), width, self.precision, &mut fill);
         if let Some(shard) = self.model.shards().get(tensor.shard) {
@@ -149,33 +180,5 @@ impl<'a> WeightSource<'a> {
             shard.release(start + (part.start * row_bytes) as u64..start + (part.end * row_bytes) as u64);
         }
         Ok(packed)
-    }
-}
-
-/// Little-endian floats to f32.
-pub(super) fn widen(dtype: DType, bytes: &[u8], out: &mut [f32]) {
-    match dtype {
-        DType::F32 => {
-            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
-                *out = f32::from_le_bytes(*bytes);
-            }
-        }
-        DType::BF16 => {
-            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
-                *out = bf16_to_f32(u16::from_le_bytes(*bytes));
-            }
-        }
-        DType::F16 => {
-            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
-                *out = f16_to_f32(u16::from_le_bytes(*bytes));
-            }
-        }
-        DType::F64 => {
-            for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {
-                *out = f64::from_le_bytes(*bytes) as f32;
-            }
-        }
-        // Callers have refused other dtypes by name.
-        _ => out.fill(f32::NAN),
     }
 }

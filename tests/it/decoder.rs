@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use billon::checkpoint::ModelDir;
+use billon::lora::Adapter;
 use billon::model::{
-    Adapter, Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightedAdapter, kernels::Precision, step,
+    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightedAdapter, kernels::Precision, step,
 };
 use serde_json::Value;
 
@@ -106,7 +107,7 @@ fn old_config_keys_mean_the_same() {
 #[test]
 fn adapters_give_the_logits_of_peft() {
     let adapter = |name: &str| Adapter::open(&fixture("models/adapters").join(name)).unwrap();
-    for name in ["llama-rslora", "llama-plain", "phi3-fused"] {
+    for name in ["llama-rslora", "llama-plain", "phi3-fused", "llama-dora", "llama-saved", "qwen3-head"] {
         let expected = json(&fixture("models/adapters").join(name).join("expected.json"));
         let base = fixture("models").join(expected["base"].as_str().unwrap());
         let ids = tokens(&expected["ids"]);

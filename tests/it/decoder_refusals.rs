@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use billon::checkpoint::ModelDir;
-use billon::model::{Adapter, Decoder, DecoderOptions, RopeFactors, Segment, WeightedAdapter};
+use billon::lora::Adapter;
+use billon::model::{Decoder, DecoderOptions, RopeFactors, Segment, WeightedAdapter};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -101,9 +102,10 @@ fn edited_adapter(edits: &Value) -> TempDir {
 #[test]
 fn adapters_that_would_be_half_applied_are_refused() {
     for (edits, expected) in [
-        (json!({"use_dora": true}), "`use_dora` is true"),
+        (json!({"use_dora": true}), "has no magnitude, but `use_dora` is true"),
         (json!({"peft_type": "IA3"}), "`peft_type` is \"IA3\""),
-        (json!({"modules_to_save": ["lm_head"]}), "`modules_to_save`"),
+        (json!({"modules_to_save": ["lm_head"]}), "`lm_head` is missing, though `modules_to_save`"),
+        (json!({"ensure_weight_tying": true}), "`ensure_weight_tying`"),
         (json!({"bias": "all"}), "`bias` is \"all\""),
         (json!({"fan_in_fan_out": true}), "`fan_in_fan_out`"),
         (json!({"lora_bias": true}), "`lora_bias`"),

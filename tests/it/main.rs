@@ -15,6 +15,7 @@ mod gate;
 mod inputs;
 mod interrupt;
 mod local_model;
+mod lora;
 mod merge;
 mod methods_f64;
 mod openai;

@@ -1,0 +1,33 @@
+//! LoRA adapters as PEFT keeps them: a folder with `adapter_config.json` and
+//! `adapter_model.safetensors`.
+//!
+//! - [`LoraConfig`]: PEFT's settings. What the arithmetic here does not know is refused by key: an
+//!   adapter half applied is worse than none.
+//! - [`targets`]: which modules of a model an adapter changes.
+//! - [`Adapter`]: the factors of every module, and the tensors trained whole, in memory. It is opened
+//!   from a folder or made from parts by a trainer, and saved as a folder that PEFT loads.
+//! - [`LoraFactors`]: one module's change, `s · B A`, by rows and parts of rows.
+//!
+//! ```no_run
+//! use billon::lora::Adapter;
+//! let adapter = Adapter::open("specialists/fpb".as_ref())?;
+//! for (module, factors) in adapter.factors() {
+//!     println!("{module}: rank {} times {}", factors.rank(), factors.scale());
+//! }
+//! # Ok::<(), billon::Error>(())
+//! ```
+
+mod adapter;
+mod config;
+mod error;
+mod pattern;
+mod save;
+mod target;
+mod update;
+
+pub use adapter::{Adapter, Factors, SavedTensor};
+pub use config::{InitLoraWeights, LoraConfig};
+pub use error::AdapterError;
+pub use pattern::ModulePattern;
+pub use target::{TargetModules, is_saved_whole, targets};
+pub use update::LoraFactors;

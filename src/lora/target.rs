@@ -1,0 +1,180 @@
+//! Which modules an adapter changes: PEFT's matching rules.
+
+use regex::Regex;
+
+use super::config::LoraConfig;
+use super::error::AdapterError;
+use super::pattern::ModulePattern;
+use crate::yaml::diagnostic::nearest;
+
+/// Which linear layers get factors (or, as `exclude_modules`, which do not).
+#[derive(Debug, Clone, PartialEq)]
+pub enum TargetModules {
+    /// Every linear layer but the output head.
+    AllLinear,
+    /// Those whose path is one of these names or ends in a dot and one of them.
+    Names(Vec<String>),
+    /// Those whose whole path matches.
+    Pattern(ModulePattern),
+}
+
+impl TargetModules {
+    /// Whether the rule names a module.
+    #[must_use]
+    pub fn matches(&self, module: &str) -> bool {
+        match self {
+            Self::AllLinear => !is_named(module, "lm_head"),
+            Self::Names(names) => names.iter().any(|name| is_named(module, name)),
+            Self::Pattern(pattern) => pattern.matches(module),
+        }
+    }
+}
+
+/// Whether a path is a name or ends in a dot and it.
+fn is_named(module: &str, name: &str) -> bool {
+    module.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+}
+
+/// Whether `modules_to_save` has a module trained whole, itself or with one that holds it. PEFT looks at
+/// the ends of paths as plain text here: `norm` means every `input_layernorm` as well.
+#[must_use]
+pub fn is_saved_whole(config: &LoraConfig, module: &str) -> bool {
+    paths_above(module).any(|path| config.modules_to_save.iter().any(|name| path.ends_with(name.as_str())))
+}
+
+/// Whether `modules_to_save` keeps a module from getting factors: here names are whole parts of paths.
+fn is_kept_free(config: &LoraConfig, module: &str) -> bool {
+    paths_above(module).any(|path| config.modules_to_save.iter().any(|name| is_named(path, name)))
+}
+
+/// A path, and those of all modules that hold it.
+fn paths_above(module: &str) -> impl Iterator<Item = &str> {
+    module.match_indices('.').map(|(at, _)| at).chain([module.len()]).filter_map(|end| module.get(..end))
+}
+
+/// The modules, of the linear layers that a model has, which a config gives factors, in the order
+/// given.
+///
+/// PEFT's rules: a list names paths or their ends, a string is one regular expression over the whole
+/// path, `all-linear` takes all but the output head; `exclude_modules` and modules saved whole are
+/// left out; `layers_to_transform` keeps the layers with those numbers (of names that are not whole
+/// paths), the number being the first in the path or the one after `layers_pattern`.
+///
+/// # Errors
+/// [`AdapterError::UnknownTarget`] for a listed name that no layer has, where PEFT would train fewer
+/// layers than meant without a word; [`AdapterError::NoTarget`] when nothing is left.
+pub fn targets<'a>(
+    config: &LoraConfig,
+    modules: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<String>, AdapterError> {
+    let modules: Vec<&str> = modules.into_iter().collect();
+    if let TargetModules::Names(names) = &config.target_modules {
+        for name in names.iter().filter(|name| !modules.iter().any(|module| is_named(module, name))) {
+            let ends: Vec<&str> = modules.iter().filter_map(|module| module.rsplit('.').next()).collect();
+            let nearest = nearest(name, &ends).map(str::to_owned);
+            return Err(AdapterError::UnknownTarget { name: name.clone(), nearest });
+        }
+    }
+    let numbers = LayerNumbers::new(config)?;
+    let wanted = |module: &str| {
+        let excluded = config.exclude_modules.as_ref().is_some_and(|rule| rule.matches(module));
+        !excluded && !is_kept_free(config, module) && config.target_modules.matches(module) && numbers.allow(module)
+    };
+    let found: Vec<String> = modules.iter().filter(|module| wanted(module)).map(|&module| module.to_owned()).collect();
+    if found.is_empty() { Err(AdapterError::NoTarget) } else { Ok(found) }
+}
+
+/// `layers_to_transform` and `layers_pattern`.
+struct LayerNumbers<'a> {
+    config: &'a LoraConfig,
+    patterns: Vec<Regex>,
+}
+
+impl<'a> LayerNumbers<'a> {
+    fn new(config: &'a LoraConfig) -> Result<Self, AdapterError> {
+        let names: Vec<&str> = if config.layers_pattern.is_empty() {
+            vec![r"[^.]*"]
+        } else {
+            config.layers_pattern.iter().map(String::as_str).collect()
+        };
+        // Without a pattern PEFT wants something before the container's name.
+        let before = if config.layers_pattern.is_empty() { r"^.*?\." } else { r"^(?:|.*?\.)" };
+        let compile = |name: &&str| {
+            Regex::new(&format!(r"{before}(?:{name})\.(\d+)\.")).map_err(|source| AdapterError::Pattern {
+                file: super::config::CONFIG.into(),
+                key: "layers_pattern".to_owned(),
+                source: source.into(),
+            })
+        };
+        Ok(Self { config, patterns: names.iter().map(compile).collect::<Result<_, _>>()? })
+    }
+
+    fn allow(&self, module: &str) -> bool {
+        let TargetModules::Names(names) = &self.config.target_modules else { return true };
+        if self.config.layers_to_transform.is_empty() || names.iter().any(|name| name == module) {
+            return true;
+        }
+        let number = self.patterns.iter().find_map(|pattern| pattern.captures(module)?.get(1));
+        number
+            .and_then(|number| number.as_str().parse().ok())
+            .is_some_and(|number: u64| self.config.layers_to_transform.contains(&number))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODULES: &[&str] = &[
+        "lm_head",
+        "model.layers.0.self_attn.q_proj",
+        "model.layers.0.mlp.experts.1.up_proj",
+        "model.layers.1.self_attn.q_proj",
+        "model.layers.1.mlp.experts.0.up_proj",
+        "model.layers.10.self_attn.q_proj",
+        "vision.blocks.1.q_proj",
+    ];
+
+    fn picked(change: impl FnOnce(&mut LoraConfig)) -> Result<Vec<usize>, String> {
+        let mut config = LoraConfig::new("base", 8, 16.0, TargetModules::AllLinear);
+        change(&mut config);
+        let found = targets(&config, MODULES.iter().copied()).map_err(|error| error.to_string())?;
+        Ok(found.iter().map(|name| MODULES.iter().position(|module| module == name).unwrap()).collect())
+    }
+
+    fn names(names: &[&str]) -> TargetModules {
+        TargetModules::Names(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    /// The answers are those of PEFT 0.21.2's `check_target_module_exists` for the same settings.
+    #[test]
+    fn modules_are_picked_as_peft_picks_them() {
+        let pattern = |text| TargetModules::Pattern(ModulePattern::whole(text).unwrap());
+        assert_eq!(picked(|_| ()).unwrap(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(picked(|c| c.target_modules = names(&["q_proj"])).unwrap(), [1, 3, 5, 6]);
+        assert_eq!(picked(|c| c.target_modules = names(&["lm_head", "0.up_proj"])).unwrap(), [0, 4]);
+        assert_eq!(picked(|c| c.target_modules = pattern(r".*layers\.1\..*")).unwrap(), [3, 4]);
+        assert!(picked(|c| c.target_modules = pattern("q_proj")).is_err(), "the whole path must match");
+        assert_eq!(picked(|c| c.exclude_modules = Some(names(&["q_proj"]))).unwrap(), [2, 4]);
+        assert_eq!(picked(|c| c.exclude_modules = Some(pattern(r"model\..*"))).unwrap(), [6]);
+        assert_eq!(picked(|c| c.modules_to_save = vec!["self_attn".into(), "up_proj".into()]).unwrap(), [6]);
+        let layer = |number, pattern: &[&str]| {
+            picked(|c| {
+                c.target_modules = names(&["q_proj", "up_proj"]);
+                c.layers_to_transform = vec![number];
+                c.layers_pattern = pattern.iter().map(|p| (*p).to_owned()).collect();
+            })
+            .unwrap()
+        };
+        assert_eq!(layer(1, &[]), [3, 4, 6], "the first number counts, not an expert's");
+        assert_eq!(layer(1, &["layers"]), [3, 4]);
+        assert_eq!(layer(10, &["blocks", "layers"]), [5]);
+        let whole = picked(|c| {
+            c.target_modules = names(&["q_proj", "model.layers.10.self_attn.q_proj"]);
+            c.layers_to_transform = vec![0];
+        });
+        assert_eq!(whole.unwrap(), [1, 5], "a whole path is not filtered by number");
+        let error = picked(|c| c.target_modules = names(&["q_proj", "k_proj"])).unwrap_err();
+        assert!(error.contains("`k_proj`"), "{error}");
+    }
+}
