@@ -1,4 +1,6 @@
 //! The settings of a training run, resolved: defaults filled in, aliases gone.
+//!
+//! `TrainRecipe::default` has everything but a model and data.
 
 use std::path::PathBuf;
 
@@ -31,7 +33,7 @@ pub struct TrainRecipe {
     pub micro_batch_size: usize,
     /// Micro-batches of an optimiser step.
     pub gradient_accumulation_steps: usize,
-    /// Passes over the mix.
+    /// Passes over the mix; infinite where only `max_steps` ends the run.
     pub num_epochs: f64,
     /// Optimiser steps, where they end the run earlier.
     pub max_steps: Option<u64>,
@@ -62,8 +64,13 @@ pub struct TrainRecipe {
     pub seed: u64,
     /// Steps between log lines.
     pub logging_steps: u64,
-    /// Steps between checkpoints; `None` writes one at the end only.
+    /// Steps between checkpoints. Without this and the two below, one is written at the end only;
+    /// [`TrainRecipe::save_interval`] looks at all three.
     pub save_steps: Option<u64>,
+    /// The same as a share of all steps.
+    pub save_share: Option<f64>,
+    /// Checkpoints of an epoch, evenly apart.
+    pub saves_per_epoch: Option<u64>,
     /// Most checkpoints kept.
     pub save_total_limit: Option<usize>,
     /// Evaluation during training.
@@ -189,9 +196,15 @@ pub enum Warmup {
 /// Evaluation during training.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EvaluationRecipe {
-    /// Steps between evaluations; `None` evaluates at the end of each epoch if there is anything to
-    /// evaluate.
+    /// Nothing is evaluated during training, whatever there is.
+    pub disabled: bool,
+    /// Steps between evaluations. Without this and the two below, the end of each epoch is evaluated if
+    /// there is anything to evaluate; [`EvaluationRecipe::interval`] looks at all three.
     pub eval_steps: Option<u64>,
+    /// The same as a share of all steps.
+    pub eval_share: Option<f64>,
+    /// Evaluations of an epoch, evenly apart.
+    pub evals_per_epoch: Option<u64>,
     /// Tasks asked through the evaluation engine, seen and unseen.
     pub tasks: Vec<String>,
     /// Most documents of a task.
@@ -211,4 +224,114 @@ pub struct BestModel {
     pub greater_is_better: bool,
     /// Evaluations without improvement that end the run.
     pub early_stopping_patience: Option<u64>,
+    /// Whether the run ends with the best checkpoint's weights instead of the last ones.
+    pub load_at_end: bool,
+}
+
+impl Default for TrainRecipe {
+    fn default() -> Self {
+        Self {
+            base_model: String::new(),
+            adapter: AdapterRecipe::Lora(LoraRecipe::default()),
+            datasets: Vec::new(),
+            mixing_temperature: 1.0,
+            sequence_len: 2048,
+            excess_length: ExcessLength::Shorten,
+            sample_packing: false,
+            chat_template: None,
+            apply_chat_template: None,
+            train_on_inputs: false,
+            val_set_size: 0.0,
+            micro_batch_size: 8,
+            gradient_accumulation_steps: 1,
+            num_epochs: 3.0,
+            max_steps: None,
+            learning_rate: AdapterRecipe::Lora(LoraRecipe::default()).learning_rate(),
+            lr_scheduler: Scheduler::Cosine,
+            warmup: Warmup::Ratio(0.03),
+            weight_decay: 0.0,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            loraplus_lr_ratio: None,
+            gradient_checkpointing: None,
+            shuffle: true,
+            seed: 42,
+            logging_steps: 10,
+            save_steps: None,
+            save_share: None,
+            saves_per_epoch: None,
+            save_total_limit: None,
+            evaluation: EvaluationRecipe::default(),
+        }
+    }
+}
+
+impl Default for LoraRecipe {
+    fn default() -> Self {
+        Self {
+            r: 16,
+            lora_alpha: 32.0,
+            lora_dropout: 0.0,
+            target_modules: TargetModules::AllLinear,
+            use_rslora: false,
+            use_dora: false,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            modules_to_save: Vec::new(),
+            init_from: None,
+        }
+    }
+}
+
+impl AdapterRecipe {
+    /// The learning rate of a recipe that names none: factors start at zero and bear ten times what
+    /// whole weights do.
+    #[must_use]
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Lora(_) => 2e-4,
+            Self::Full => 2e-5,
+        }
+    }
+}
+
+impl TrainRecipe {
+    /// Optimiser steps of the run, where an epoch has `per_epoch` of them: `num_epochs` passes (a part
+    /// of a step counts as one), or `max_steps` where that is less.
+    #[must_use]
+    pub fn total_steps(&self, per_epoch: u64) -> u64 {
+        // A cast of infinity is the largest number.
+        let steps = (self.num_epochs * per_epoch as f64).ceil() as u64;
+        steps.min(self.max_steps.unwrap_or(u64::MAX)).max(1)
+    }
+
+    /// Steps between checkpoints of a run of `total` steps; `None` where only the end has one.
+    #[must_use]
+    pub fn save_interval(&self, total: u64, per_epoch: u64) -> Option<u64> {
+        interval(self.save_steps, self.save_share, self.saves_per_epoch, total, per_epoch)
+    }
+}
+
+impl EvaluationRecipe {
+    /// Steps between evaluations of a run of `total` steps; `None` where nothing is evaluated.
+    #[must_use]
+    pub fn interval(&self, total: u64, per_epoch: u64) -> Option<u64> {
+        let found = interval(self.eval_steps, self.eval_share, self.evals_per_epoch, total, per_epoch);
+        (!self.disabled).then(|| found.unwrap_or(per_epoch.max(1)))
+    }
+}
+
+/// A share is rounded up, as transformers does it.
+fn interval(
+    steps: Option<u64>,
+    share: Option<f64>,
+    per_epoch: Option<u64>,
+    total: u64,
+    steps_per_epoch: u64,
+) -> Option<u64> {
+    let of_share = || share.map(|share| (total as f64 * share).ceil() as u64);
+    let of_epoch = || per_epoch.map(|times| steps_per_epoch / times.max(1));
+    steps.or_else(of_share).or_else(of_epoch).map(|steps| steps.max(1))
 }

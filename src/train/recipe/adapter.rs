@@ -1,0 +1,174 @@
+//! What is trained: LoRA's settings, or everything.
+
+use std::path::PathBuf;
+
+use super::fields::{self, Field, Fields, Notes, Range};
+use super::parse::entries;
+use super::schema::{AdapterRecipe, LoraRecipe, TargetModules};
+use crate::yaml::{self, Kind};
+
+/// Keys that speak of factors.
+const LORA_KEYS: &[&str] = &[
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "lora_target_linear",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+];
+
+pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> AdapterRecipe {
+    let full = fields.read("adapter", notes, kind).unwrap_or(false);
+    if full {
+        for field in LORA_KEYS.iter().flat_map(|key| fields.all(key)) {
+            notes.warning(field.key.span, format!("`{}` has no effect: no adapter is trained", field.key.value));
+        }
+        if let Some(field) = fields.first("init_from") {
+            let message = format!("`{}` names an adapter, but none is trained", field.key.value);
+            notes.error_help(field.key.span, message, "merge the adapter into the base model first");
+        }
+        return AdapterRecipe::Full;
+    }
+    let mut lora = LoraRecipe::default();
+    if let Some(r) = fields.whole("lora_r", 1, notes) {
+        lora.r = r as usize;
+    }
+    // Twice the rank is what most recipes write.
+    lora.lora_alpha = fields.number("lora_alpha", Range::Positive, notes).unwrap_or(2.0 * lora.r as f64);
+    lora.lora_dropout = fields.number("lora_dropout", Range::Share, notes).unwrap_or(0.0);
+    lora.target_modules = targets(fields, notes);
+    lora.use_rslora = fields.boolean("use_rslora", notes).unwrap_or(false);
+    lora.use_dora = fields.boolean("use_dora", notes).unwrap_or(false);
+    let ranks = |field: &Field, notes: &mut Notes| {
+        pattern(field, notes, |node, key, notes| fields::whole(node, key, 1, notes).map(|n| n as usize))
+    };
+    lora.rank_pattern = fields.read("rank_pattern", notes, ranks).unwrap_or_default();
+    let alphas = |field: &Field, notes: &mut Notes| {
+        pattern(field, notes, |node, key, notes| Range::Positive.number(node, key, notes))
+    };
+    lora.alpha_pattern = fields.read("alpha_pattern", notes, alphas).unwrap_or_default();
+    let names = |field: &Field, notes: &mut Notes| fields::list(&field.node, &field.key.value, notes);
+    lora.modules_to_save = fields.read("modules_to_save", notes, names).unwrap_or_default();
+    let path = |field: &Field, notes: &mut Notes| {
+        // LLaMA-Factory takes several adapters here, merging all but the last.
+        let paths = fields::list(&field.node, &field.key.value, notes)?;
+        match paths.as_slice() {
+            [path] => Some(PathBuf::from(path)),
+            _ => {
+                let message = format!("`{}` must name one adapter", field.key.value);
+                notes.error_help(field.node.span, message, "merge the others into the base model first");
+                None
+            }
+        }
+    };
+    lora.init_from = fields.read("init_from", notes, path);
+    AdapterRecipe::Lora(lora)
+}
+
+/// Whether everything is trained.
+fn kind(field: &Field, notes: &mut Notes) -> Option<bool> {
+    let key = field.key.value.as_str();
+    if key == "use_peft" {
+        return fields::boolean(&field.node, key, notes).map(|peft| !peft);
+    }
+    let word = fields::text(&field.node, key, notes)?;
+    match word.to_lowercase().as_str() {
+        "lora" => Some(false),
+        "full" => Some(true),
+        "qlora" => {
+            let help = "the base model's weights stay in f32: write `lora`";
+            notes.error_help(field.node.span, "`qlora` trains on quantised weights, which is not supported", help);
+            None
+        }
+        _ => {
+            let message = format!("`{key}: {word}` is not supported");
+            notes.error_help(field.node.span, message, "write `lora`, or `full` to train every parameter");
+            None
+        }
+    }
+}
+
+/// Characters that make a text a pattern rather than names.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '^', '$', '\\'])
+}
+
+fn targets(fields: &Fields, notes: &mut Notes) -> TargetModules {
+    let named = fields.read("target_modules", notes, target_modules);
+    let linear = fields.boolean("lora_target_linear", notes).unwrap_or(false);
+    let Some(named) = named else { return TargetModules::AllLinear };
+    if let (true, Some(field)) = (linear, fields.first("target_modules"))
+        && named != TargetModules::AllLinear
+    {
+        let others = ["embed", "wte", "lm_head", "norm"];
+        let beyond =
+            |names: &[String]| names.iter().any(|name| others.iter().any(|other| name.to_lowercase().contains(other)));
+        match &named {
+            TargetModules::Names(names) if !beyond(names) => notes.warning(
+                field.key.span,
+                format!("`lora_target_linear` covers all linear layers, those of `{}` among them", field.key.value),
+            ),
+            _ => notes.error_help(
+                field.key.span,
+                format!("`lora_target_linear` and `{}` choose different modules", field.key.value),
+                "keep one of them",
+            ),
+        }
+        return TargetModules::AllLinear;
+    }
+    named
+}
+
+fn target_modules(field: &Field, notes: &mut Notes) -> Option<TargetModules> {
+    let key = &field.key.value;
+    if let Some(text) = field.node.text()
+        && is_pattern(text)
+    {
+        if let Err(error) = regex::Regex::new(text) {
+            // The last line of the error is the reason, after a drawing of the pattern.
+            let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            notes.error(field.node.span, format!("`{key}` is no regular expression: {reason}"));
+            return None;
+        }
+        return Some(TargetModules::Pattern(text.to_owned()));
+    }
+    let names = fields::list(&field.node, key, notes)?;
+    match names.as_slice() {
+        [] => {
+            notes.error(field.node.span, format!("`{key}` names no module"));
+            None
+        }
+        [all] if matches!(all.as_str(), "all" | "all-linear" | "all_linear") => Some(TargetModules::AllLinear),
+        _ => {
+            if let Some(odd) = names.iter().find(|name| is_pattern(name)) {
+                let message = format!("`{odd}` is a pattern, and a list holds names");
+                notes.error_help(field.node.span, message, format!("write one pattern as a text: `{key}: '...'`"));
+            }
+            Some(TargetModules::Names(names))
+        }
+    }
+}
+
+/// Values by pattern, in order.
+fn pattern<T>(
+    field: &Field,
+    notes: &mut Notes,
+    value: impl Fn(&yaml::Node, &str, &mut Notes) -> Option<T>,
+) -> Option<Vec<(String, T)>> {
+    let mut found = Vec::new();
+    for (name, node) in entries(&field.node, &field.key.value, notes) {
+        if regex::Regex::new(&name.value).is_err() {
+            notes.error(name.span, format!("`{}` is no regular expression", name.value));
+        }
+        if node.kind == Kind::Null {
+            notes.error(node.span, format!("`{}` has no value", name.value));
+        } else if let Some(value) = value(node, &name.value, notes) {
+            found.push((name.value.clone(), value));
+        }
+    }
+    Some(found)
+}

@@ -1,0 +1,203 @@
+//! The data sets of a mix.
+
+use std::path::Path;
+
+use super::fields::{self, Field, Fields, Notes, Range};
+use super::schema::{DataFormat, DatasetRecipe};
+use crate::yaml::{Kind, Node};
+
+/// Keys of an entry.
+const KEYS: &[&str] =
+    &["name", "path", "format", "type", "formatting", "split", "weight", "max_rows", "num_samples", "share"];
+
+/// Names of the formats: our own first.
+pub(super) const FORMATS: &[(&str, DataFormat)] = &[
+    ("auto", DataFormat::Auto),
+    ("task", DataFormat::Task),
+    ("messages", DataFormat::Messages),
+    ("prompt_completion", DataFormat::PromptCompletion),
+    ("alpaca", DataFormat::Alpaca),
+    ("sharegpt", DataFormat::ShareGpt),
+    ("text", DataFormat::Text),
+    ("tokenised", DataFormat::Tokenised),
+    ("tokenized", DataFormat::Tokenised),
+    ("chat_template", DataFormat::Messages),
+    ("chat", DataFormat::Messages),
+    ("openai", DataFormat::Messages),
+    ("completion", DataFormat::Text),
+    ("pretrain", DataFormat::Text),
+];
+
+/// Keys of other trainers' entries with the values that say what is done here anyway.
+const AGREED: &[(&str, &[&str])] = &[
+    ("ds_type", &["json", "jsonl"]),
+    ("field", &["text"]),
+    ("field_messages", &["messages", "conversations"]),
+    ("roles_to_train", &["assistant", "gpt"]),
+    ("train_on_eos", &["turn"]),
+    ("train_on_split", &["train"]),
+    ("chat_template", &["tokenizer_default"]),
+    ("message_field_role", &["role", "from"]),
+    ("message_field_content", &["content", "value"]),
+    ("trust_remote_code", &["false"]),
+    ("conversation", &["chatml"]),
+];
+
+pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> Vec<DatasetRecipe> {
+    let most = fields.whole("max_samples", 1, notes).map(|rows| rows as usize);
+    let Some(field) = fields.first("datasets") else {
+        let help = "list tasks or JSONL files under `datasets:`";
+        notes.diagnostics.error_help(None, "`datasets` is missing", help);
+        return Vec::new();
+    };
+    if let Some(second) = fields.all("datasets").nth(1) {
+        let message = format!("`{}` and `{}` both list data sets", field.key.value, second.key.value);
+        notes.error_help(second.key.span, message, "keep one of them");
+    }
+    let mut sets = match &field.node.kind {
+        Kind::Sequence(items) => items.iter().flat_map(|item| entry(item, notes)).collect(),
+        Kind::Mapping(_) => entry(&field.node, notes),
+        _ => {
+            let paths = fields::list(&field.node, &field.key.value, notes).unwrap_or_default();
+            paths.into_iter().map(plain).collect()
+        }
+    };
+    if sets.is_empty() {
+        notes.error(field.key.span, format!("`{}` lists no data set", field.key.value));
+    }
+    for set in &mut sets {
+        set.max_rows = set.max_rows.or(most);
+    }
+    name(&mut sets, field, notes);
+    shares(&sets, field, notes);
+    sets
+}
+
+fn plain(path: String) -> DatasetRecipe {
+    DatasetRecipe {
+        name: String::new(),
+        path,
+        format: DataFormat::Auto,
+        split: None,
+        weight: None,
+        max_rows: None,
+        share: None,
+    }
+}
+
+/// One entry, which is several data sets where it lists several files.
+fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
+    let entries = match &node.kind {
+        Kind::Mapping(entries) => entries,
+        Kind::Scalar { text, .. } if !text.is_empty() => return vec![plain(text.clone())],
+        _ => {
+            notes.error(node.span, format!("a data set is a path or a mapping, not {}", node.describe()));
+            return Vec::new();
+        }
+    };
+    let mut set = plain(String::new());
+    let mut files = Vec::new();
+    let mut conversations = false;
+    for (key, value) in entries {
+        if value.kind == Kind::Null {
+            continue;
+        }
+        let name = key.value.as_str();
+        match name {
+            "path" => set.path = fields::text(value, name, notes).unwrap_or_default(),
+            "name" => set.name = fields::text(value, name, notes).unwrap_or_default(),
+            "format" | "type" | "formatting" => {
+                let format = match &value.kind {
+                    Kind::Mapping(_) => {
+                        let message = format!("`{name}` with fields of its own is not supported");
+                        notes.error_help(value.span, message, "rename the columns to those of a known format");
+                        None
+                    }
+                    _ => fields::choice(value, name, FORMATS, notes),
+                };
+                set.format = format.unwrap_or(set.format);
+            }
+            "split" => set.split = fields::text(value, name, notes),
+            "weight" => set.weight = Range::Positive.number(value, name, notes),
+            "max_rows" | "num_samples" => {
+                set.max_rows = fields::whole(value, name, 1, notes).map(|rows| rows as usize);
+            }
+            "share" => set.share = Range::ProperShare.number(value, name, notes),
+            "data_files" => files = fields::list(value, name, notes).unwrap_or_default(),
+            _ => match AGREED.iter().find(|(known, _)| *known == name) {
+                Some((_, agreed)) => {
+                    let found = fields::list(value, name, notes).unwrap_or_default();
+                    conversations |= name == "field_messages" && found == ["conversations"];
+                    if !found.iter().all(|word| agreed.contains(&word.to_lowercase().as_str())) {
+                        let message = format!("`{name}` of a data set may only say {}", agreed.join(" or "));
+                        notes.error_help(value.span, message, "prepare the rows in one of the known formats");
+                    }
+                }
+                None => notes.unknown(key.span, "key of a data set:", name, KEYS),
+            },
+        }
+    }
+    if conversations && set.format == DataFormat::Messages {
+        set.format = DataFormat::ShareGpt;
+    }
+    if set.weight.is_some() && set.share.is_some() {
+        notes.error_help(node.span, "a data set has either a `weight` or a `share`", "keep one of them");
+    }
+    // The loaders of other trainers are named by file type, the files apart.
+    if matches!(set.path.as_str(), "json" | "jsonl") && !files.is_empty() {
+        let numbered = files.len() > 1 && !set.name.is_empty();
+        let with_path = |(index, path): (usize, String)| {
+            let name = if numbered { format!("{}_{}", set.name, index + 1) } else { set.name.clone() };
+            DatasetRecipe { path, name, ..set.clone() }
+        };
+        return files.into_iter().enumerate().map(with_path).map(whole_file).collect();
+    }
+    if !files.is_empty() {
+        notes.error_help(node.span, "`data_files` goes with `path: json`", "name the file as `path`");
+    }
+    if set.path.is_empty() {
+        notes.error(node.span, "a data set needs a `path`");
+    }
+    vec![whole_file(set)]
+}
+
+/// A data file has no splits; `split: train`, which other trainers want for it, means the whole of it.
+fn whole_file(mut set: DatasetRecipe) -> DatasetRecipe {
+    if Path::new(&set.path).extension().is_some_and(|end| end == "json" || end == "jsonl") {
+        set.split = set.split.filter(|split| split != "train");
+    }
+    set
+}
+
+/// Names what has no name after its path, and sees to it that no two share one.
+fn name(sets: &mut [DatasetRecipe], field: &Field, notes: &mut Notes) {
+    let mut taken: Vec<String> = Vec::new();
+    for set in sets.iter().filter(|set| !set.name.is_empty()) {
+        if taken.contains(&set.name) {
+            notes.error(field.key.span, format!("two data sets are called `{}`", set.name));
+        }
+        taken.push(set.name.clone());
+    }
+    for set in sets.iter_mut().filter(|set| set.name.is_empty()) {
+        let path = Path::new(&set.path);
+        let is_file = path.extension().is_some_and(|end| ["json", "jsonl", "yml", "yaml"].iter().any(|e| end == *e));
+        let stem = path.file_stem().filter(|_| is_file).map(|stem| stem.to_string_lossy().into_owned());
+        let stem = stem.unwrap_or_else(|| set.path.clone());
+        let numbered = (2..).map(|n| format!("{stem}_{n}"));
+        let mut free = std::iter::once(stem.clone()).chain(numbered).filter(|name| !taken.contains(name));
+        set.name = free.next().unwrap_or_default();
+        taken.push(set.name.clone());
+    }
+}
+
+/// Shares are parts of a whole that the other sets fill.
+fn shares(sets: &[DatasetRecipe], field: &Field, notes: &mut Notes) {
+    let total: f64 = sets.iter().filter_map(|set| set.share).sum();
+    if total > 0.0 && sets.iter().all(|set| set.share.is_some()) {
+        let help = "leave `share` out for at least one: its rows are what the shares are measured against";
+        notes.error_help(field.key.span, "every data set has a `share`", help);
+    } else if total >= 1.0 {
+        let message = format!("the shares add up to {total}, which leaves no room for the other data sets");
+        notes.error(field.key.span, message);
+    }
+}

@@ -1,0 +1,117 @@
+//! The learning rate of every optimiser step, as transformers' schedules compute it.
+//!
+//! The factor on the peak rate rises in a line from 0 over the warm-up and then follows the scheduler
+//! (`get_{cosine,linear,constant}_schedule_with_warmup`). Steps are counted from 0, so that a run with
+//! a warm-up takes its first step with a rate of 0.
+
+use super::recipe::{Scheduler, TrainRecipe, Warmup};
+
+/// The course of the learning rate over a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Schedule {
+    /// Peak learning rate.
+    pub peak: f64,
+    /// Its course after the warm-up.
+    pub scheduler: Scheduler,
+    /// Optimiser steps of the rise.
+    pub warmup_steps: u64,
+    /// Optimiser steps of the run.
+    pub total_steps: u64,
+}
+
+impl Warmup {
+    /// Optimiser steps of the rise in a run of `total`; a share is rounded up.
+    #[must_use]
+    pub fn steps(self, total: u64) -> u64 {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::Ratio(ratio) => (total as f64 * ratio).ceil() as u64,
+        }
+    }
+}
+
+impl Schedule {
+    /// The recipe's schedule over a run of `total_steps`.
+    #[must_use]
+    pub fn new(recipe: &TrainRecipe, total_steps: u64) -> Self {
+        Self {
+            peak: recipe.learning_rate,
+            scheduler: recipe.lr_scheduler,
+            warmup_steps: recipe.warmup.steps(total_steps),
+            total_steps,
+        }
+    }
+
+    /// The learning rate of step `step`, from 0.
+    #[must_use]
+    pub fn learning_rate(&self, step: u64) -> f64 {
+        self.peak * self.factor(step)
+    }
+
+    /// What the peak rate is multiplied with at step `step`, from 0.
+    #[must_use]
+    pub fn factor(&self, step: u64) -> f64 {
+        if step < self.warmup_steps {
+            return step as f64 / self.warmup_steps as f64;
+        }
+        let decay = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
+        match self.scheduler {
+            Scheduler::Constant => 1.0,
+            Scheduler::Linear => self.total_steps.saturating_sub(step) as f64 / decay,
+            Scheduler::Cosine => {
+                let progress = (step - self.warmup_steps) as f64 / decay;
+                (0.5 * (1.0 + (std::f64::consts::PI * progress).cos())).max(0.0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of transformers 5.23.0, `optimization.py`: step, cosine, linear and constant factor with
+    /// a warm-up of 10 of 100 steps.
+    const FACTORS: &[(u64, f64, f64, f64)] = &[
+        (0, 0.0, 0.0, 0.0),
+        (1, 0.1, 0.1, 0.1),
+        (3, 0.3, 0.3, 0.3),
+        (9, 0.9, 0.9, 0.9),
+        (10, 1.0, 1.0, 1.0),
+        (11, 0.999_695_413_509_547_9, 0.988_888_888_888_888_9, 1.0),
+        (37, 0.793_892_626_146_236_6, 0.7, 1.0),
+        (55, 0.5, 0.5, 1.0),
+        (99, 0.000_304_586_490_452_118_94, 0.011_111_111_111_111_112, 1.0),
+        (100, 0.0, 0.0, 1.0),
+        (120, 0.116_977_778_440_511, 0.0, 1.0),
+    ];
+
+    #[test]
+    fn factors_are_those_of_transformers() {
+        let schedule = |scheduler| Schedule { peak: 1.0, scheduler, warmup_steps: 10, total_steps: 100 };
+        for &(step, cosine, linear, constant) in FACTORS {
+            for (scheduler, expected) in
+                [(Scheduler::Cosine, cosine), (Scheduler::Linear, linear), (Scheduler::Constant, constant)]
+            {
+                let found = schedule(scheduler).factor(step);
+                assert!((found - expected).abs() < 1e-15, "{scheduler:?} {step}: {found} {expected}");
+            }
+        }
+        let short = Schedule { warmup_steps: 0, total_steps: 7, ..schedule(Scheduler::Cosine) };
+        assert!((short.factor(2) - 0.811_744_900_929_366_8).abs() < 1e-15);
+        assert_eq!(Schedule { peak: 2e-4, ..short }.learning_rate(0), 2e-4);
+        let all = Schedule { warmup_steps: 9, total_steps: 5, ..short };
+        assert!((0..9).all(|step| all.factor(step) == step as f64 / 9.0), "a warm-up beyond the end");
+    }
+
+    /// Python's `math.ceil(total * ratio)` for the same pairs.
+    #[test]
+    fn a_share_of_warm_up_is_rounded_up() {
+        for (total, ratio, steps) in
+            [(1000, 0.03, 30), (33, 0.03, 1), (7, 0.1, 1), (100, 0.07, 8), (0, 0.1, 0), (300, 0.01, 3)]
+        {
+            assert_eq!(Warmup::Ratio(ratio).steps(total), steps, "{total} {ratio}");
+        }
+        assert_eq!(Warmup::Steps(12).steps(5), 12);
+    }
+}
