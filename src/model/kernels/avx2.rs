@@ -9,6 +9,7 @@ use std::arch::x86_64::{
     _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
 
+use super::packed::Line;
 use super::simd::{Group, LANES, Simd, Task, intrinsics};
 use super::tile::{Element, Operands, Tile};
 
@@ -63,28 +64,29 @@ fn scaled(v: __m256, power: __m256) -> __m256 {
     _mm256_mul_ps(_mm256_mul_ps(v, factor(first)), factor(_mm256_sub_epi32(whole, first)))
 }
 
-/// Columns of a block, four at a time: each half of a register gathers its four rows straight from memory,
-/// and is turned over by itself.
+/// Columns of a half of sixteen lines, four at a time: each half of a register gathers its four lines straight
+/// from memory and is turned over by itself.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn transposed(block: &[Group; LANES]) -> [Pair; LANES] {
+fn transposed(lines: &[Line<f32>; LANES], half: usize) -> [Pair; LANES] {
     let mut columns = [[_mm256_setzero_ps(); 2]; LANES];
-    for half in 0..2 {
+    for end in 0..2 {
         for quad in (0..LANES).step_by(4) {
-            let rows = |first: usize| {
-                // SAFETY: four elements from a multiple of four below sixteen on.
-                let part = |row: usize| unsafe { _mm_loadu_ps(block[8 * half + row].as_ptr().add(quad)) };
+            let four = |first: usize| {
+                // SAFETY: checked to be one of the halves, of which these are four elements.
+                let part =
+                    |row: usize| unsafe { _mm_loadu_ps(lines[8 * end + row].0.as_ptr().add(LANES * half + quad)) };
                 _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(part(first)), part(first + 4))
             };
-            let (a, b, c, d) = (rows(0), rows(1), rows(2), rows(3));
+            let (a, b, c, d) = (four(0), four(1), four(2), four(3));
             let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             let (low_end, high_end) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
             let (low, high) = (_mm256_castps_pd(low), _mm256_castps_pd(high));
             let (low_end, high_end) = (_mm256_castps_pd(low_end), _mm256_castps_pd(high_end));
-            columns[quad][half] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_end));
-            columns[quad + 1][half] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_end));
-            columns[quad + 2][half] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_end));
-            columns[quad + 3][half] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_end));
+            columns[quad][end] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, low_end));
+            columns[quad + 1][end] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, low_end));
+            columns[quad + 2][end] = _mm256_castpd_ps(_mm256_unpacklo_pd(high, high_end));
+            columns[quad + 3][end] = _mm256_castpd_ps(_mm256_unpackhi_pd(high, high_end));
         }
     }
     columns
@@ -147,7 +149,7 @@ impl Simd for Avx2 {
             ]
         }
         fn scale_by_power(v: Pair, power: Pair) -> Pair { [scaled(v[0], power[0]), scaled(v[1], power[1])] }
-        fn transpose(block: &[Group; LANES]) -> [Pair; LANES] { transposed(block) }
+        fn transpose(lines: &[Line<f32>; LANES], half: usize) -> [Pair; LANES] { transposed(lines, half) }
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ use std::arch::x86_64::{
     _mm512_unpacklo_ps,
 };
 
+use super::packed::Line;
 use super::simd::{Group, LANES, Simd, Task, intrinsics};
 use super::tile::{Element, Operands, Tile};
 
@@ -46,21 +47,22 @@ unsafe fn tile<E: Element, const R: usize>(simd: Avx512, operands: Operands<E>) 
     unsafe { Tile::<E, R, 2>::new(operands).run(simd) }
 }
 
-/// Columns of a block, four at a time: each quarter of a register gathers its four rows straight from memory,
-/// and is turned over by itself.
+/// Columns of a half of sixteen lines, four at a time: each quarter of a register gathers its four lines straight
+/// from memory and is turned over by itself.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn transposed(block: &[Group; LANES]) -> [__m512; LANES] {
+fn transposed(lines: &[Line<f32>; LANES], half: usize) -> [__m512; LANES] {
+    assert!(half < 2, "a line has two halves");
     let mut columns = [_mm512_setzero_ps(); LANES];
     let (quads, _) = columns.as_chunks_mut::<4>();
     for (quad, columns) in quads.iter_mut().enumerate() {
-        // SAFETY: four elements from a multiple of four below sixteen on.
-        let part = |row: usize| unsafe { _mm_loadu_ps(block[row].as_ptr().add(4 * quad)) };
-        let rows = |first: usize| {
+        // SAFETY: checked to be one of the halves, of which these are four elements.
+        let part = |row: usize| unsafe { _mm_loadu_ps(lines[row].0.as_ptr().add(LANES * half + 4 * quad)) };
+        let four = |first: usize| {
             let two = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(part(first)), part(first + 4));
             _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(two, part(first + 8)), part(first + 12))
         };
-        let (a, b, c, d) = (rows(0), rows(1), rows(2), rows(3));
+        let (a, b, c, d) = (four(0), four(1), four(2), four(3));
         let (low, high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
         let (low_end, high_end) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
         let (low, high) = (_mm512_castps_pd(low), _mm512_castps_pd(high));
@@ -127,7 +129,7 @@ impl Simd for Avx512 {
             _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x)
         }
         fn scale_by_power(v: __m512, power: __m512) -> __m512 { _mm512_scalef_ps(v, power) }
-        fn transpose(block: &[Group; LANES]) -> [__m512; LANES] { transposed(block) }
+        fn transpose(lines: &[Line<f32>; LANES], half: usize) -> [__m512; LANES] { transposed(lines, half) }
     }
 
     #[inline(always)]

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
+use super::packed::Line;
 use super::scalar::Scalar;
 use super::tile::{Element, Operands};
 
@@ -57,10 +58,18 @@ pub trait Simd: Copy {
     /// Asks for a line of memory soon to be read; any address will do.
     fn prefetch<T>(self, address: *const T);
 
-    /// Columns as rows: lane `j` of vector `i` is `block[j][i]`.
+    /// The columns of a half of sixteen lines: lane `j` of vector `i` is `lines[j].0[16 * half + i]`.
     #[inline(always)]
-    fn transpose(self, block: &[Group; LANES]) -> [Self::V; LANES] {
-        std::array::from_fn(|i| self.load(&std::array::from_fn(|j| block[j][i])))
+    fn transpose(self, lines: &[Line<f32>; LANES], half: usize) -> [Self::V; LANES] {
+        let mut columns = [self.splat(0.0); LANES];
+        for (i, column) in columns.iter_mut().enumerate() {
+            let mut group = [0.0; LANES];
+            for (element, line) in group.iter_mut().zip(lines) {
+                *element = line.0[half * LANES + i];
+            }
+            *column = self.load(&group);
+        }
+        columns
     }
 
     /// Up to sixteen values, the other lanes `fill`.

@@ -3,6 +3,7 @@
 //! A few rows times 32 columns, each element one chain of fused multiply-adds over `k` ascending:
 //! nothing about the tile's height, the blocking around it or the instruction set reaches the bits.
 
+use super::packed::Line;
 use super::simd::{LANES, Simd};
 
 /// Columns of a panel: what a tile is wide, and the distance of a panel's rows in elements.
@@ -17,6 +18,20 @@ pub const STRIDE: usize = DEPTH + 16;
 pub trait Element: Copy {
     /// Sixteen of them as f32.
     fn widen<S: Simd>(simd: S, from: &[Self; LANES]) -> S::V;
+    /// Lines as f32 in memory: in `room`, unless they are f32 as they lie.
+    #[inline(always)]
+    fn widened<'a, S: Simd>(
+        simd: S,
+        lines: &'a [Line<Self>; LANES],
+        room: &'a mut [Line<f32>; LANES],
+    ) -> &'a [Line<f32>; LANES] {
+        for (line, wide) in lines.iter().zip(&mut *room) {
+            for (from, to) in line.0.as_chunks().0.iter().zip(wide.0.as_chunks_mut().0) {
+                simd.store(Self::widen(simd, from), to);
+            }
+        }
+        room
+    }
 }
 
 /// The high half of an f32.
@@ -33,6 +48,14 @@ impl Element for f32 {
     #[inline(always)]
     fn widen<S: Simd>(simd: S, from: &[Self; LANES]) -> S::V {
         simd.load(from)
+    }
+    #[inline(always)]
+    fn widened<'a, S: Simd>(
+        _: S,
+        lines: &'a [Line<Self>; LANES],
+        _: &'a mut [Line<f32>; LANES],
+    ) -> &'a [Line<f32>; LANES] {
+        lines
     }
 }
 

@@ -58,9 +58,15 @@ impl<E: Element> Task for Product<'_, E> {
                 // The panels of the stretch, each over all inputs.
                 let lines = &lines[output / PANEL * k..(output + length).div_ceil(PANEL) * k];
                 for column in (0..k).step_by(PANEL) {
-                    let width = PANEL.min(k - column);
                     for (panel, turned) in lines.chunks_exact(k).zip(turned.as_chunks_mut().0) {
-                        turn(simd, &panel[column..column + width], turned);
+                        if let Some(lines) = panel[column..].first_chunk() {
+                            turn(simd, lines, k, turned);
+                        } else {
+                            // Fewer inputs than a panel is wide: what fills it up enters no result.
+                            let mut lines = [panel[column]; PANEL];
+                            lines[..k - column].copy_from_slice(&panel[column..]);
+                            turn(simd, &lines, k, turned);
+                        }
                     }
                     let block = Block { rows: &rows, height, start, n: k, column };
                     block.multiply(simd, &turned[..length], out);
@@ -72,21 +78,21 @@ impl<E: Element> Task for Product<'_, E> {
     }
 }
 
-/// Turns up to 32 lines, that is inputs, of one panel into 32 lines of as many inputs.
+/// Turns 32 lines of a panel, one for each input, into one for each output, and asks for those `ahead` of them.
 #[inline(always)]
-fn turn<S: Simd, E: Element>(simd: S, from: &[Line<E>], to: &mut [Line<f32>; PANEL]) {
-    for first in (0..PANEL).step_by(LANES) {
-        for half in (0..PANEL).step_by(LANES) {
-            let mut block = [[0.0; LANES]; LANES];
-            for (row, line) in block.iter_mut().zip(from.iter().skip(first)) {
-                if let Some(elements) = line.0[half..].first_chunk() {
-                    simd.store(E::widen(simd, elements), row);
-                }
+fn turn<S: Simd, E: Element>(simd: S, from: &[Line<E>; PANEL], ahead: usize, to: &mut [Line<f32>; PANEL]) {
+    let mut room = [Line([0.0; PANEL]); LANES];
+    for (at, lines) in from.as_chunks().0.iter().enumerate() {
+        for line in lines {
+            simd.prefetch(std::ptr::from_ref(line).wrapping_add(ahead));
+            if size_of::<E>() == 4 {
+                simd.prefetch(std::ptr::from_ref(line).cast::<f32>().wrapping_add(ahead * PANEL + LANES));
             }
-            for (line, vector) in to[half..].iter_mut().zip(simd.transpose(&block)) {
-                if let Some(elements) = line.0[first..].first_chunk_mut() {
-                    simd.store(vector, elements);
-                }
+        }
+        let lines = E::widened(simd, lines, &mut room);
+        for (half, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            for (line, vector) in to.iter_mut().zip(simd.transpose(lines, half)) {
+                simd.store(vector, &mut line.0.as_chunks_mut().0[at]);
             }
         }
     }
