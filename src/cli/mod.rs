@@ -18,6 +18,7 @@ mod scores;
 mod server;
 mod size;
 mod tasks;
+mod train;
 mod verify;
 
 use std::io::{self, Write};
@@ -45,6 +46,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Check a merged checkpoint against its lock, and derive a sample of it again.
     Verify(verify::VerifyArgs),
+    /// Train a specialist: LoRA factors, or all weights of a small model.
+    Train(train::TrainArgs),
     /// Score a model on tasks.
     Eval(Box<eval::EvalArgs>),
     /// Describe a model directory.
@@ -131,6 +134,7 @@ impl Command {
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
+            Self::Train(args) => args.run(cancel),
             Self::Eval(args) => args.run(cancel),
             Self::Inspect(args) => args.run(),
             Self::Diff(args) => args.run(cancel),
@@ -147,6 +151,7 @@ impl Command {
             Self::Merge(args) => args.json(),
             Self::Plan(args) => args.json,
             Self::Verify(args) => args.json(),
+            Self::Train(args) => args.json(),
             Self::Eval(args) => args.json(),
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json(),

@@ -29,14 +29,22 @@ impl Adapter {
     /// # Errors
     /// A [`WriteError`].
     pub fn write_into(&self, staging: &StagingDir, base_model: &str) -> Result<(), WriteError> {
+        for (name, bytes) in self.files(base_model) {
+            staging.write(name, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// The folder's files by name, the weights last.
+    #[must_use]
+    pub fn files(&self, base_model: &str) -> [(&'static str, Vec<u8>); 3] {
         let mut config = self.config().clone();
         config.base_model = Some(base_model.to_owned());
         if config.target_modules == TargetModules::AllLinear {
             config.target_modules = TargetModules::Names(self.modules().map(str::to_owned).collect());
         }
-        staging.write(CONFIG, config.text().as_bytes())?;
-        staging.write(WEIGHTS, &self.safetensors())?;
-        staging.write("README.md", self.card(base_model).as_bytes())
+        let (config, card) = (config.text().into_bytes(), self.card(base_model).into_bytes());
+        [(CONFIG, config), ("README.md", card), (WEIGHTS, self.safetensors())]
     }
 
     /// The weights file, byte for byte what the safetensors library writes for these tensors: wider

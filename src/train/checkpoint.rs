@@ -111,12 +111,7 @@ pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f
 ///
 /// # Errors
 /// A [`TrainError::Checkpoint`] for files that do not fit this run.
-pub fn restore(
-    folder: &Path,
-    parameters: &[Parameter],
-    optimiser: &mut AdamW,
-    fingerprint: &str,
-) -> Result<RunState> {
+pub fn restore(folder: &Path, parameters: &[Parameter], optimiser: &mut AdamW, fingerprint: &str) -> Result<RunState> {
     let path = folder.join(STATE);
     let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
     let text = std::fs::read(&path).map_err(|error| fault(error.to_string()))?;

@@ -61,7 +61,9 @@ impl Diagnose for TrainError {
             Self::NothingTrained => "look at the first example with --show-batch",
             Self::OutExists { .. } => "go on with --resume, start over with --force, or choose another --out",
             Self::NothingToResume { .. } => "start without --resume",
-            Self::Checkpoint { .. } => "resume with the recipe and data that the run began with, or start over with --force",
+            Self::Checkpoint { .. } => {
+                "resume with the recipe and data that the run began with, or start over with --force"
+            }
             Self::Interrupted { .. } => "go on with --resume",
             Self::UnknownMetric { known, .. } => return vec![format!("known: {}", known.join(", "))],
             Self::Tensor(_) | Self::Unsupported { .. } => return Vec::new(),

@@ -1,4 +1,25 @@
-//! Training specialists.
+//! Training specialists: a recipe and data in, an adapter (or a model) out.
+//!
+//! [`recipe`] says what to train on what; [`data`] turns task files and JSONL into masked token
+//! sequences in a seeded order. [`run`] puts the parameters into the decoder ([`attach`]), and step by
+//! step computes the [`gradient`] of a batch, moves the parameters ([`optimiser`], [`schedule`]),
+//! writes [`log`] lines and checkpoints, and asks the evaluation engine how it goes.
 
+mod attach;
+mod checkpoint;
+mod course;
 pub mod data;
+mod error;
+mod estimate;
+mod evaluation;
+mod gradient;
+pub mod log;
+mod optimiser;
+mod parameter;
 pub mod recipe;
+mod run;
+mod save;
+pub mod schedule;
+
+pub use error::TrainError;
+pub use run::{TrainOptions, TrainReport, run};

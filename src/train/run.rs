@@ -15,7 +15,7 @@ use super::error::TrainError;
 use super::estimate::{Estimate, estimate};
 use super::evaluation::Evaluation;
 use super::gradient::{StepLoss, StepSetting, step_gradient};
-use super::log::{LogLine, TrainLog, TrainerState};
+use super::log::{LOG_FILE, LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
 use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::save::{self, Base};
@@ -84,7 +84,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     if options.resume && latest.is_none() {
         return Err(TrainError::NothingToResume { out: out.clone() }.into());
     }
-    if !options.resume && !options.force && (!found.is_empty() || out.join("train_log.jsonl").exists()) {
+    if !options.resume && !options.force && (!found.is_empty() || out.join(LOG_FILE).exists()) {
         return Err(TrainError::OutExists { out: out.clone() }.into());
     }
     let tokenizer = Arc::new(Tokenizer::open(model)?);
@@ -169,68 +169,67 @@ impl Run<'_> {
         let recipe = self.recipe;
         let (total, per_epoch) = (course.total, course.steps_per_epoch());
         let save_every = recipe.save_interval(total, per_epoch);
-        let evaluate_every =
-            if self.evaluation.is_empty() { None } else { recipe.evaluation.interval(total, per_epoch) };
+        let evaluate_every = self.evaluation_interval(&course);
         let began = Instant::now();
         let earlier = state.seconds;
         let mut last_line = (Instant::now(), state.tokens);
-        let mut last_loss = log.last_loss();
+        let mut last_loss = None;
         let mut stopped_early = false;
         self.progress.event(Event::TrainingStarted { steps: total, done: state.step });
         while (state.step < total || state.evaluation_due) && !stopped_early {
             if !state.evaluation_due {
-            let examples: Vec<&Example> =
-                course.step(state.step).into_iter().filter_map(|index| self.data.examples.get(index)).collect();
-            let setting = StepSetting {
-                recompute: self.recompute,
-                seed: recipe.seed,
-                // Far more units than a step has.
-                first_unit: state.step << 24,
-            };
-            let attached = self.attached;
-            let computed =
-                step_gradient(&attached.decoder, &attached.parameters, &examples, setting, self.progress.cancel);
-            let (loss, mut gradients) = match computed {
-                Ok(computed) => computed,
-                Err(error) if error.kind() == ErrorKind::Cancelled => {
-                    self.interrupted(&course, &optimiser, &state, &mut log)?;
-                    return Err(TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into());
+                let examples: Vec<&Example> =
+                    course.step(state.step).into_iter().filter_map(|index| self.data.examples.get(index)).collect();
+                let setting = StepSetting {
+                    recompute: self.recompute,
+                    seed: recipe.seed,
+                    // Far more units than a step has.
+                    first_unit: state.step << 24,
+                };
+                let attached = self.attached;
+                let computed =
+                    step_gradient(&attached.decoder, &attached.parameters, &examples, setting, self.progress.cancel);
+                let (loss, mut gradients) = match computed {
+                    Ok(computed) => computed,
+                    Err(error) if error.kind() == ErrorKind::Cancelled => {
+                        self.interrupted(&course, &optimiser, &state, &mut log)?;
+                        return Err(TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into());
+                    }
+                    Err(error) => return Err(error),
+                };
+                let norm = gradients.norm();
+                let rate = self.schedule.learning_rate(state.step);
+                if loss.targets > 0 {
+                    self.watch(&mut state, &loss, norm)?;
+                    if recipe.max_grad_norm > 0.0 {
+                        // PyTorch's rule, its guard against division by zero included.
+                        gradients.scale((recipe.max_grad_norm / (norm + 1e-6)).min(1.0) as f32);
+                    }
+                    optimiser.step(&attached.parameters, &gradients, rate)?;
+                    attached.refresh()?;
                 }
-                Err(error) => return Err(error),
-            };
-            let norm = gradients.norm();
-            let rate = self.schedule.learning_rate(state.step);
-            if loss.targets > 0 {
-                self.watch(&mut state, &loss, norm)?;
-                if recipe.max_grad_norm > 0.0 {
-                    // PyTorch's rule, its guard against division by zero included.
-                    gradients.scale((recipe.max_grad_norm / (norm + 1e-6)).min(1.0) as f32);
+                drop(gradients);
+                state.step += 1;
+                state.tokens += loss.tokens;
+                state.trained_tokens += loss.targets;
+                state.window.add(&loss);
+                state.seconds = earlier + began.elapsed().as_secs_f64();
+                self.progress.event(Event::TrainingStep {
+                    step: state.step,
+                    loss: loss.mean(),
+                    tokens: loss.tokens,
+                    learning_rate: rate,
+                });
+                let last = state.step == total;
+                if state.step % recipe.logging_steps.max(1) == 0 || last {
+                    let window = std::mem::take(&mut state.window);
+                    let seconds = last_line.0.elapsed().as_secs_f64();
+                    let speed = (state.tokens - last_line.1) as f64 / seconds.max(1e-9);
+                    last_line = (Instant::now(), state.tokens);
+                    last_loss = Some(window.loss / window.steps.max(1) as f64);
+                    log.line(&self.line(&course, &state, &window, norm, rate, speed))?;
                 }
-                optimiser.step(&attached.parameters, &gradients, rate)?;
-                attached.refresh()?;
-            }
-            drop(gradients);
-            state.step += 1;
-            state.tokens += loss.tokens;
-            state.trained_tokens += loss.targets;
-            state.window.add(&loss);
-            state.seconds = earlier + began.elapsed().as_secs_f64();
-            self.progress.event(Event::TrainingStep {
-                step: state.step,
-                loss: loss.mean(),
-                tokens: loss.tokens,
-                learning_rate: rate,
-            });
-            let last = state.step == total;
-            if state.step % recipe.logging_steps.max(1) == 0 || last {
-                let window = std::mem::take(&mut state.window);
-                let seconds = last_line.0.elapsed().as_secs_f64();
-                let speed = (state.tokens - last_line.1) as f64 / seconds.max(1e-9);
-                last_line = (Instant::now(), state.tokens);
-                last_loss = Some(window.loss / window.steps.max(1) as f64);
-                log.line(&self.line(&course, &state, &window, norm, rate, speed))?;
-            }
-            state.evaluation_due = evaluate_every.is_some_and(|every| state.step % every == 0 || last);
+                state.evaluation_due = evaluate_every.is_some_and(|every| state.step % every == 0 || last);
             }
             if state.evaluation_due {
                 let values = match self.evaluation.run(self.progress) {
@@ -283,7 +282,7 @@ impl Run<'_> {
         }
         let uniform = (self.attached.decoder.config().vocab_size as f64).ln();
         let recent = state.recent.iter().sum::<f64>() / state.recent.len() as f64;
-        if state.recent.len() == WATCHED && state.step >= self.schedule.warmup_steps() && recent > uniform {
+        if state.recent.len() == WATCHED && state.step >= self.schedule.warmup_steps && recent > uniform {
             return Err(TrainError::WorseThanGuessing { step, loss: recent, uniform });
         }
         Ok(())
@@ -299,14 +298,16 @@ impl Run<'_> {
         speed: f64,
     ) -> LogLine {
         let targets = window.targets.max(1) as f64;
-        LogLine::new(state.step, course.epochs(state.step))
-            .with("loss", window.loss / window.steps.max(1) as f64)
-            .with("grad_norm", norm)
-            .with("learning_rate", rate)
-            .with("num_tokens", state.tokens as f64)
-            .with("mean_token_accuracy", window.correct as f64 / targets)
-            .with("entropy", window.entropy / targets)
-            .with("tokens_per_second", speed)
+        LogLine {
+            loss: Some(window.loss / window.steps.max(1) as f64),
+            grad_norm: Some(norm),
+            learning_rate: Some(rate),
+            num_tokens: Some(state.tokens),
+            mean_token_accuracy: Some(window.correct as f64 / targets),
+            entropy: Some(window.entropy / targets),
+            tokens_per_second: Some(speed),
+            ..LogLine::new(state.step, course.epochs(state.step))
+        }
     }
 
     /// Takes note of an evaluation; whether training has had enough.
@@ -321,7 +322,7 @@ impl Run<'_> {
         let mut line = LogLine::new(state.step, course.epochs(state.step));
         for (name, value) in &values {
             let key = if name.starts_with("eval_") { name.clone() } else { format!("eval_{name}") };
-            line = line.with(&key, *value);
+            line.insert(key, *value);
         }
         log.line(&line)?;
         let Some(best) = &self.recipe.evaluation.best else { return Ok(false) };
@@ -340,17 +341,13 @@ impl Run<'_> {
         Ok(best.early_stopping_patience.is_some_and(|patience| state.evaluations_without_gain >= patience))
     }
 
-    fn interrupted(
-        &self,
-        course: &Course<'_>,
-        optimiser: &AdamW,
-        state: &RunState,
-        log: &mut TrainLog,
-    ) -> Result<()> {
+    fn interrupted(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Result<()> {
         if state.step > 0 { self.save(course, optimiser, state, log) } else { Ok(()) }
     }
 
     fn save(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Result<()> {
+        // A checkpoint counts on the lines up to its step.
+        log.sync()?;
         let folder = self.out.join(format!("checkpoint-{}", state.step));
         let trainer_state = self.trainer_state(course, state, log);
         save::checkpoint(&folder, self.attached, optimiser, state, &trainer_state, self.base)?;
@@ -371,14 +368,29 @@ impl Run<'_> {
     }
 
     fn trainer_state(&self, course: &Course<'_>, state: &RunState, log: &TrainLog) -> String {
+        let best = state.best.map(|(step, _)| step);
         TrainerState {
-            step: state.step,
             epoch: course.epochs(state.step),
+            global_step: state.step,
             max_steps: course.total,
-            best: state.best,
-            recipe: self.recipe,
+            num_train_epochs: course.epochs(course.total).ceil() as u64,
+            logging_steps: self.recipe.logging_steps,
+            eval_steps: self.evaluation_interval(course),
+            save_steps: self.recipe.save_interval(course.total, course.steps_per_epoch()),
+            train_batch_size: self.recipe.micro_batch_size,
+            num_input_tokens_seen: state.tokens,
+            total_flos: 0.0,
+            best_metric: state.best.map(|(_, value)| value),
+            best_global_step: best,
+            best_model_checkpoint: best.map(|step| format!("checkpoint-{step}")),
+            log_history: log.history().to_vec(),
         }
-        .render(log.history())
+        .to_json()
+    }
+
+    fn evaluation_interval(&self, course: &Course<'_>) -> Option<u64> {
+        let evaluation = &self.recipe.evaluation;
+        if self.evaluation.is_empty() { None } else { evaluation.interval(course.total, course.steps_per_epoch()) }
     }
 }
 
@@ -408,8 +420,7 @@ fn restore_model(folder: &Path, attached: &Attached) -> Result<()> {
 fn fingerprint(recipe: &TrainRecipe, data: &TrainingData, attached: &Attached) -> String {
     let mut sha = Sha256::new();
     // How often is logged and kept does not matter.
-    let settings =
-        TrainRecipe { logging_steps: 1, save_steps: None, save_total_limit: None, ..recipe.clone() };
+    let settings = TrainRecipe { logging_steps: 1, save_steps: None, save_total_limit: None, ..recipe.clone() };
     sha.update(settings.to_yaml());
     for example in data.examples.iter().chain(&data.validation) {
         sha.update((example.tokens.len() as u64).to_le_bytes());

@@ -3,6 +3,7 @@
 mod bars;
 mod json;
 pub mod plain;
+mod training;
 
 use std::io::IsTerminal;
 

@@ -69,10 +69,10 @@ impl LoraProjection {
 impl Projection for Arc<LoraProjection> {
     fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
         let (a, b) = (pass.variable(&self.a), self.part(&pass.variable(&self.b))?);
-        let dropout = pass.dropout.filter(|_| self.dropout > 0.0).map(|key| Dropout {
-            rate: self.dropout,
-            key: stream_key(key, &[&self.module]),
-        });
+        let dropout = pass
+            .dropout
+            .filter(|_| self.dropout > 0.0)
+            .map(|key| Dropout { rate: self.dropout, key: stream_key(key, &[&self.module]) });
         let mut base = self.base.clone();
         let Some(dora) = &self.dora else {
             return x.apply_op3(&a, &b, LoraLinear { base, scale: self.scale, dropout });

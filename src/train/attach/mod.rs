@@ -1,5 +1,6 @@
 //! Putting what is trained into a decoder, and taking it out again as an adapter or a model.
 
+mod config;
 mod full;
 mod lora;
 mod parameters;

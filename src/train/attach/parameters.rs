@@ -54,7 +54,7 @@ pub fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter
         AdapterRecipe::Lora(settings) => {
             let config = match start {
                 Some(start) => start.config().clone(),
-                None => settings.config(&recipe.base_model)?,
+                None => super::config::config(settings, &recipe.base_model)?,
             };
             if config.use_dora && config.dropout > 0.0 {
                 let reason = "DoRA drops nothing here: set lora_dropout to 0".to_owned();
@@ -158,8 +158,7 @@ impl Build {
             None
         };
         for (first_row, base) in &module.parts {
-            let dora =
-                magnitude.as_ref().map(|m| Dora { magnitude: m.clone(), norm: RwLock::new(Vec::new().into()) });
+            let dora = magnitude.as_ref().map(|m| Dora { magnitude: m.clone(), norm: RwLock::new(Vec::new().into()) });
             let projection = Arc::new(projection(*first_row, base, dora));
             if config.use_dora {
                 self.refresh.push(Arc::clone(&projection) as Arc<dyn Refresh>);
@@ -322,28 +321,20 @@ impl Attached {
     /// What the tensor library says.
     pub fn adapter(&self) -> Result<Option<Adapter>> {
         let Some(config) = &self.lora else { return Ok(None) };
+        let empty = || Factors { inputs: 0, outputs: 0, a: Vec::new(), b: Vec::new(), magnitude: None };
         let (mut factors, mut saved) = (BTreeMap::<String, Factors>::new(), BTreeMap::new());
         for parameter in &self.parameters {
             let values = parameter.values()?;
             let dims = parameter.variable.dims().to_vec();
             let name = parameter.name.as_str();
-            let mut entry = |module: &str| -> &mut Factors {
-                factors.entry(module.to_owned()).or_insert_with(|| Factors {
-                    inputs: 0,
-                    outputs: 0,
-                    a: Vec::new(),
-                    b: Vec::new(),
-                    magnitude: None,
-                })
-            };
             if let Some(module) = name.strip_suffix(".lora_A.weight") {
-                let entry = entry(module);
+                let entry = factors.entry(module.to_owned()).or_insert_with(empty);
                 (entry.inputs, entry.a) = (dims.get(1).copied().unwrap_or(0), values);
             } else if let Some(module) = name.strip_suffix(".lora_B.weight") {
-                let entry = entry(module);
+                let entry = factors.entry(module.to_owned()).or_insert_with(empty);
                 (entry.outputs, entry.b) = (dims.first().copied().unwrap_or(0), values);
             } else if let Some(module) = name.strip_suffix(".lora_magnitude_vector") {
-                entry(module).magnitude = Some(values);
+                factors.entry(module.to_owned()).or_insert_with(empty).magnitude = Some(values);
             } else {
                 let shape: Vec<u64> = dims.iter().map(|dim| *dim as u64).collect();
                 saved.insert(name.to_owned(), SavedTensor::of(&shape, &values));

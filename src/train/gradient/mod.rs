@@ -9,5 +9,4 @@ mod loss;
 mod step;
 mod unit;
 
-pub use step::{StepLoss, step_gradient, validation_loss};
-pub use unit::{Unit, units};
+pub use step::{StepLoss, StepSetting, step_gradient, validation_loss};

@@ -140,9 +140,8 @@ impl Unit<'_> {
         drop(x);
         let hidden = stages.norm(input.as_tensor(), recorded)?;
         let mut back = Backward { index, gradients };
-        let head = head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, &mut |store| {
-            back.collect(store)
-        })?;
+        let head =
+            head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, &mut |store| back.collect(store))?;
         let mut loss = head.loss;
         loss.tokens = self.tokens() as u64;
         let mut gradient = back.through(&hidden, head.gradient, &input)?;
