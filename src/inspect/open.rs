@@ -38,7 +38,7 @@ impl Diagnose for OpenError {
                 vec!["give a directory, or org/name[@revision] of the Hugging Face cache".to_owned()]
             }
             Self::Adapter { .. } => {
-                vec!["merge the adapter into its base first (`billon merge` with method passthrough) and name the result".to_owned()]
+                vec!["merge the adapter into its base first (`billon adapter bake`) and name the result".to_owned()]
             }
             Self::NotFound(error) => error.hints(),
             Self::Checkpoint { source, .. } => source.hints(),

@@ -127,6 +127,11 @@ fn a_merge_of_adapters_is_the_merge_of_baked_f32_checkpoints() {
         let shape = stored.shape.clone();
         assert_eq!(stored, &Stored::new(Dtype::BF16, &shape, &whole[tensor].values()), "{tensor}");
     }
+    let baked = context.path("cli");
+    let arguments = ["adapter", "bake", &path("base"), &path("two"), baked.to_str().unwrap(), "--quiet"];
+    let run = context.run(arguments);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(checkpoint::read(&baked), rounded);
     for (method, parameters) in
         [("task_arithmetic", "normalize: false"), ("ties", "normalize: true"), ("dare_ties", "")]
     {
@@ -276,10 +281,10 @@ fn a_merge_in_memory_opens_for_evaluation() {
             "merge_method: passthrough\nmodels: [{{model: {:?}, parameters: {{scale: {scale}}}}}]\n",
             base.display().to_string()
         );
-        open_merged(&merged(&recipe), Precision::F32, options.clone(), progress).unwrap()
+        open_merged(&merged(&recipe), Precision::F32, options, progress).unwrap()
     };
     let (same, scaled) = (open("1.0"), open("1.01"));
-    let directory = open_model(&base, &[], Precision::F32, options.clone(), progress).unwrap();
+    let directory = open_model(&base, &[], Precision::F32, options, progress).unwrap();
     assert_eq!(same.parameters, directory.parameters);
     assert_eq!(same.tokenizer.sha256(), directory.tokenizer.sha256());
     let digests = [&same, &scaled, &directory].map(|opened| opened.identity.digest());
