@@ -1,7 +1,7 @@
 //! Safetensors checkpoints: reading mapped shards, planning and writing new ones.
 //!
 //! [`ModelDir`] opens a Hugging Face model directory and gives every tensor as a range of a mapped
-//! shard. [`layout`] plans output shards; [`writer`] fills them from any thread inside a staging
+//! shard; a [`TensorSource`] is such a directory or a model in memory. [`layout`] plans output shards; [`writer`] fills them from any thread inside a staging
 //! directory that appears under its final name in one rename.
 
 pub mod config;
@@ -11,7 +11,9 @@ pub mod layout;
 pub mod mapped;
 pub mod model_dir;
 pub mod quantised;
+pub mod source;
 pub mod writer;
 
 pub use config::ModelConfig;
 pub use model_dir::{CheckpointError, ModelDir, Tensor};
+pub use source::{MemoryModel, TensorSource};

@@ -72,7 +72,7 @@ impl MergeArgs {
     }
 }
 
-fn summary(report: &MergeReport) -> String {
+pub(super) fn summary(report: &MergeReport) -> String {
     let rate = (report.bytes_read + report.bytes_written) as f64 / report.seconds.max(1e-9) / 1e9;
     let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let mut text = format!(

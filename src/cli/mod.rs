@@ -4,6 +4,7 @@
 //! or invalid recipe, 100 and 102 the gate's verdicts, 130 interrupted (101 would be a panic, which
 //! is always a bug).
 
+mod adapter;
 mod compare;
 mod convert;
 mod diff;
@@ -54,6 +55,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Compare fine-tuned models with their base: task-vector statistics.
     Diff(diff::DiffArgs),
+    /// Work with PEFT adapters: bake one into its model.
+    Adapter(adapter::AdapterArgs),
     /// Write a GGUF model as a Hugging Face model directory.
     Convert(convert::ConvertArgs),
     /// List and check evaluation tasks, and show exactly what they ask.
@@ -138,6 +141,7 @@ impl Command {
             Self::Eval(args) => args.run(cancel),
             Self::Inspect(args) => args.run(),
             Self::Diff(args) => args.run(cancel),
+            Self::Adapter(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
             Self::Compare(args) => args.run(),
@@ -155,6 +159,7 @@ impl Command {
             Self::Eval(args) => args.json(),
             Self::Inspect(args) => args.json,
             Self::Diff(args) => args.json(),
+            Self::Adapter(args) => args.json(),
             Self::Convert(args) => args.json(),
             Self::Tasks(args) => args.json(),
             Self::Compare(args) => args.json,

@@ -1,15 +1,16 @@
-//! A model directory, opened for evaluation: decoder, tokenizer, identity.
+//! A model directory, or a merge in memory, opened for evaluation: decoder, tokenizer, identity.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::identity::{ModelIdentity, file_hashes, is_model_file};
 use super::local::{LocalModel, LocalOptions};
-use crate::checkpoint::ModelDir;
 use crate::checkpoint::hash::HashCache;
+use crate::checkpoint::{ModelDir, Tensor, TensorSource};
 use crate::error::Result;
 use crate::event::Progress;
 use crate::lora::Adapter;
+use crate::merge::MergedModel;
 use crate::model::kernels::Precision;
 use crate::model::{Decoder, DecoderOptions, WeightedAdapter};
 use crate::tokenizer::Tokenizer;
@@ -61,13 +62,47 @@ pub fn open_model(
         || Decoder::open(&files, &DecoderOptions { precision, adapters: opened }),
     );
     let (identity, decoder) = (identity?, decoder?);
+    Ok(assemble(decoder, &files, tokenizer, identity, options, progress))
+}
+
+/// Opens what a merge left in memory, with the tokenizer of the recipe's donor. The merged tensors are
+/// not needed any more afterwards.
+///
+/// # Errors
+/// What the merged config or the donor's tokenizer has wrong.
+pub fn open_merged(
+    merged: &MergedModel,
+    precision: Precision,
+    options: LocalOptions,
+    progress: Progress<'_>,
+) -> Result<OpenedModel> {
+    let tokenizer = Arc::new(Tokenizer::open(merged.model.root())?);
+    let decoder = Decoder::open(merged.model.as_ref(), &DecoderOptions { precision, adapters: Vec::new() })?;
+    let identity = ModelIdentity {
+        weights: merged.identity(),
+        adapters: Vec::new(),
+        tokenizer: Some(tokenizer.sha256().to_owned()),
+        chat_template: None,
+        precision: format!("{precision:?}").to_lowercase(),
+    };
+    Ok(assemble(decoder, merged.model.as_ref(), tokenizer, identity, options, progress))
+}
+
+fn assemble(
+    decoder: Decoder,
+    source: &dyn TensorSource,
+    tokenizer: Arc<Tokenizer>,
+    identity: ModelIdentity,
+    options: LocalOptions,
+    progress: Progress<'_>,
+) -> OpenedModel {
     for warning in decoder.warnings() {
         progress.warn(warning.clone());
     }
-    let parameters = files.tensors().values().map(crate::checkpoint::model_dir::Tensor::elements).sum();
+    let parameters = source.tensors().values().map(Tensor::elements).sum();
     let text = Arc::clone(&tokenizer);
     let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
-    Ok(OpenedModel { model: LocalModel::new(decoder, detokenize, options), tokenizer, identity, parameters })
+    OpenedModel { model: LocalModel::new(decoder, detokenize, options), tokenizer, identity, parameters }
 }
 
 fn identity(

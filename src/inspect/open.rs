@@ -14,7 +14,7 @@ use crate::recipe::ModelReference;
 pub enum OpenError {
     #[error("`{text}` is not a model reference: {message}")]
     Reference { text: String, message: String },
-    #[error("model `{text}` names a LoRA adapter, which this version does not merge on the fly")]
+    #[error("model `{text}` names a LoRA adapter; checkpoints are looked at as they are stored")]
     Adapter { text: String },
     #[error(transparent)]
     NotFound(#[from] HubError),
@@ -38,7 +38,7 @@ impl Diagnose for OpenError {
                 vec!["give a directory, or org/name[@revision] of the Hugging Face cache".to_owned()]
             }
             Self::Adapter { .. } => {
-                vec!["merge the adapter into its base first and name the result".to_owned()]
+                vec!["merge the adapter into its base first (`billon adapter bake`) and name the result".to_owned()]
             }
             Self::NotFound(error) => error.hints(),
             Self::Checkpoint { source, .. } => source.hints(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::LoraConfig;
 use super::error::AdapterError;
-use super::target::is_saved_whole;
+use super::target::{is_saved_whole, saves};
 use super::update::LoraFactors;
 use crate::checkpoint::header::{Header, TensorInfo};
 use crate::checkpoint::mapped::MappedFile;
@@ -120,10 +120,7 @@ impl Adapter {
             }
             checked.insert(module, LoraFactors { inputs, outputs, rank, scale, a, b, magnitude });
         }
-        let unsaved = |name: &&String| {
-            let only = LoraConfig { modules_to_save: vec![(*name).clone()], ..config.clone() };
-            !saved.keys().any(|tensor| is_saved_whole(&only, module_of(tensor)))
-        };
+        let unsaved = |name: &&String| !saved.keys().any(|tensor| saves(name, module_of(tensor)));
         if let Some(name) = config.modules_to_save.iter().find(unsaved) {
             return Err(fault(name, "is missing, though `modules_to_save` names it".to_owned()));
         }

@@ -312,8 +312,10 @@ impl Keys<'_> {
             return Err(self.refuse("bias", bias, "trained biases of the base model are not applied"));
         }
         for (key, value) in self.keys {
-            let known =
-                FIELDS.contains(&key.as_str()) || INFORMATIVE.contains(&key.as_str()) || key == "peft_type" || key == "bias";
+            let known = FIELDS.contains(&key.as_str())
+                || INFORMATIVE.contains(&key.as_str())
+                || key == "peft_type"
+                || key == "bias";
             let off = match value {
                 Value::Null | Value::Bool(false) => true,
                 Value::Array(list) => list.is_empty(),

@@ -39,7 +39,12 @@ fn is_named(module: &str, name: &str) -> bool {
 /// the ends of paths as plain text here: `norm` means every `input_layernorm` as well.
 #[must_use]
 pub fn is_saved_whole(config: &LoraConfig, module: &str) -> bool {
-    paths_above(module).any(|path| config.modules_to_save.iter().any(|name| path.ends_with(name.as_str())))
+    config.modules_to_save.iter().any(|name| saves(name, module))
+}
+
+/// Whether one name of `modules_to_save` has a module trained whole.
+pub(super) fn saves(name: &str, module: &str) -> bool {
+    paths_above(module).any(|path| path.ends_with(name))
 }
 
 /// Whether `modules_to_save` keeps a module from getting factors: here names are whole parts of paths.

@@ -19,7 +19,9 @@ use super::statistics::{self, ChunkInputs, Measurement};
 use super::trim::{WholeModelSearch, WholeModelThresholds};
 use crate::backend::{Backend, Coefficient, DRAW_GROUP, Operand, Output, TaskVectors, WeightedSum};
 use crate::checkpoint::hash::sha256_while_written;
+use crate::checkpoint::layout::OutputTensor;
 use crate::checkpoint::writer::{OutputFile, StagingDir, WriteError};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
 
@@ -62,7 +64,8 @@ pub fn execute(
         file.write_at(0, &shard.header)?;
         files.push(file);
     }
-    let executor = Executor { plan, backend, pool: &pool, files: &files, progress };
+    let sink = Shards { plan, files: &files };
+    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress };
     std::thread::scope(|scope| {
         let hasher = options.hash.then(|| {
             scope.spawn(|| -> Result<Vec<String>, WriteError> {
@@ -116,7 +119,8 @@ pub fn compute_tensors(
     mut take: impl FnMut(usize, Vec<u8>),
 ) -> Result<()> {
     let pool = thread_pool(threads)?;
-    let executor = Executor { plan, backend, pool: &pool, files: &[], progress };
+    let executor = Executor { plan, backend, pool: &pool, sink: &Shards { plan, files: &[] }, progress };
+    let mut adapted = Vec::new();
     let thresholds = executor.whole_model_thresholds()?;
     for job in plan.jobs.iter().filter(|job| outputs.contains(&job.output)) {
         let measured = executor.measure(&[job], &thresholds)?;
@@ -127,7 +131,7 @@ pub fn compute_tensors(
         for (index, range) in chunks(bytes.len() as u64 / width as u64).enumerate() {
             progress.cancel.check()?;
             let piece = &mut bytes[range.start as usize * width..range.end as usize * width];
-            executor.map_chunk(job, &map, &measured[0], index, range.clone(), piece);
+            executor.map_chunk(job, &map, &measured[0], index, range.clone(), &mut adapted, piece);
             executor.release(job, &range);
         }
         take(job.output, bytes);
@@ -159,8 +163,66 @@ struct Executor<'a> {
     plan: &'a MergePlan,
     backend: &'a dyn Backend,
     pool: &'a rayon::ThreadPool,
-    files: &'a [OutputFile],
+    sink: &'a dyn Sink,
     progress: Progress<'a>,
+}
+
+/// Where finished chunks go.
+trait Sink: Sync {
+    /// Takes the bytes of an output tensor from `start` on.
+    fn put(&self, output: usize, start: u64, bytes: &[u8]) -> Result<()>;
+}
+
+/// Into output files.
+struct Shards<'a> {
+    plan: &'a MergePlan,
+    files: &'a [OutputFile],
+}
+
+impl Sink for Shards<'_> {
+    fn put(&self, output: usize, start: u64, bytes: &[u8]) -> Result<()> {
+        let (shard, offset) = self.plan.layout.places[output];
+        Ok(self.files[shard].write_at(offset + start, bytes)?)
+    }
+}
+
+/// Into memory, one buffer for each output tensor.
+struct Buffers(Vec<Mutex<Vec<u8>>>);
+
+impl Sink for Buffers {
+    fn put(&self, output: usize, start: u64, bytes: &[u8]) -> Result<()> {
+        let mut buffer = self.0[output].lock().unwrap_or_else(PoisonError::into_inner);
+        buffer[start as usize..start as usize + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Runs a plan into memory: the bytes of every output tensor, in the order of
+/// [`MergePlan::outputs`], the same as [`execute`] writes.
+///
+/// # Errors
+/// [`crate::error::Cancelled`].
+pub fn execute_in_memory(
+    plan: &MergePlan,
+    backend: &dyn Backend,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<(Vec<Vec<u8>>, Execution)> {
+    let pool = thread_pool(threads)?;
+    let empty = |output: &OutputTensor| Mutex::new(vec![0; usize::try_from(output.bytes()).unwrap_or(0)]);
+    let sink = Buffers(plan.outputs.iter().map(empty).collect());
+    let non_finite = Executor { plan, backend, pool: &pool, sink: &sink, progress }.run()?;
+    let buffers = sink.0.into_iter().map(|buffer| buffer.into_inner().unwrap_or_else(PoisonError::into_inner));
+    Ok((buffers.collect(), Execution { shard_hashes: Vec::new(), non_finite }))
+}
+
+/// What a worker keeps from chunk to chunk.
+#[derive(Default)]
+struct Scratch {
+    /// The chunk that is computed.
+    output: Vec<u8>,
+    /// Chunks of inputs with adapters added, by input.
+    adapted: Vec<Vec<u8>>,
 }
 
 /// One chunk of one job of a batch.
@@ -194,13 +256,13 @@ impl Executor<'_> {
     }
 
     /// Runs `work` for every piece, pieces starting in order, and stops at the first error.
-    fn each(&self, pieces: &[Piece], work: impl Fn(&Piece, &mut Vec<u8>) -> Result<()> + Sync) -> Result<()> {
+    fn each(&self, pieces: &[Piece], work: impl Fn(&Piece, &mut Scratch) -> Result<()> + Sync) -> Result<()> {
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         self.pool.broadcast(|_| {
-            let mut buffer = Vec::new();
+            let mut scratch = Scratch::default();
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = self.progress.cancel.check().map_err(Error::from).and_then(|()| work(piece, &mut buffer));
+                let result = self.progress.cancel.check().map_err(Error::from).and_then(|()| work(piece, &mut scratch));
                 if let Err(error) = result {
                     next.store(pieces.len(), Ordering::Relaxed);
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -217,10 +279,11 @@ impl Executor<'_> {
         let mut active: Vec<usize> = (0..batch.len()).filter(|&i| running[i].is_ok()).collect();
         while !active.is_empty() {
             let pieces: Vec<Piece> = active.iter().flat_map(|&i| pieces(i, batch[i])).collect();
-            self.each(&pieces, |piece, _| {
+            self.each(&pieces, |piece, scratch| {
                 let job = batch[piece.job];
                 if let Ok(measurement) = &running[piece.job] {
-                    measurement.visit(self.backend, &self.inputs(job, piece.index, &piece.range));
+                    let inputs = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted);
+                    measurement.visit(self.backend, &inputs);
                 }
                 if job.bytes_read() > WINDOW_BYTES {
                     self.release(job, &piece.range);
@@ -260,19 +323,20 @@ impl Executor<'_> {
         let left: Vec<AtomicUsize> =
             batch.iter().map(|job| AtomicUsize::new(chunks(job.parameters.elements()).count())).collect();
         let broken: Vec<AtomicU64> = batch.iter().map(|_| AtomicU64::new(0)).collect();
-        self.each(&pieces, |piece, buffer| {
+        self.each(&pieces, |piece, scratch| {
+            let Scratch { output: buffer, adapted } = scratch;
             let job = batch[piece.job];
             let output = &self.plan.outputs[job.output];
             let width = output.dtype.bytes() as u64;
             let bytes = (piece.range.end - piece.range.start) * width;
             buffer.resize(usize::try_from(bytes).unwrap_or(0), 0);
-            self.map_chunk(job, &maps[piece.job], &measured[piece.job], piece.index, piece.range.clone(), buffer);
+            let (map, measured) = (&maps[piece.job], &measured[piece.job]);
+            self.map_chunk(job, map, measured, piece.index, piece.range.clone(), adapted, buffer);
             if output.dtype.is_float() {
                 let count = self.backend.non_finite(Operand { bytes: buffer, dtype: output.dtype });
                 broken[piece.job].fetch_add(count, Ordering::Relaxed);
             }
-            let (shard, offset) = self.plan.layout.places[job.output];
-            self.files[shard].write_at(offset + piece.range.start * width, buffer)?;
+            self.sink.put(job.output, piece.range.start * width, buffer)?;
             self.release(job, &piece.range);
             let read: u64 = job.inputs.iter().map(|i| range_bytes(i, &piece.range)).sum();
             self.progress.event(Event::BytesRead(read));
@@ -322,9 +386,9 @@ impl Executor<'_> {
             .collect();
         while searches.iter().any(Option::is_some) {
             let pieces: Vec<Piece> = searched.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
-            self.each(&pieces, |piece, _| {
+            self.each(&pieces, |piece, scratch| {
                 let job = searched[piece.job];
-                let chunk = self.inputs(job, piece.index, &piece.range);
+                let chunk = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted);
                 for ((model, _), search) in wanted.iter().zip(&searches) {
                     let input = job.inputs.iter().position(|i| i.model == *model);
                     if let (Some(input), Some(search)) = (input, search) {
@@ -344,17 +408,37 @@ impl Executor<'_> {
         Ok(thresholds)
     }
 
-    fn operand<'s>(&'s self, input: &JobInput, range: &Range<u64>) -> Operand<'s> {
-        let shard = self.plan.models[input.model].dir.as_ref().and_then(|dir| dir.shards().get(input.tensor.shard));
-        let bytes = shard.map_or(&[][..], |shard| shard.slice(file_range(input, range)));
-        Operand { bytes, dtype: input.tensor.dtype }
-    }
-
-    fn inputs<'s>(&'s self, job: &TensorJob, index: usize, range: &Range<u64>) -> ChunkInputs<'s> {
+    /// A chunk of every input. Where an adapter changes one, its sum with the base is formed in
+    /// `adapted` and stands for it, as f32.
+    fn inputs<'s>(
+        &'s self,
+        job: &TensorJob,
+        index: usize,
+        range: &Range<u64>,
+        adapted: &'s mut Vec<Vec<u8>>,
+    ) -> ChunkInputs<'s> {
+        adapted.resize_with(job.inputs.len(), Vec::new);
+        let models = &self.plan.models;
+        let stored = |input: &JobInput| models[input.model].bytes(&input.tensor);
+        for (input, out) in job.inputs.iter().zip(adapted.iter_mut()) {
+            if let Some(adapter) = models[input.model].adapter_of(&input.name) {
+                let base = Operand { bytes: stored(input), dtype: input.tensor.dtype };
+                adapter.read(&input.name, base, range, out);
+            }
+        }
+        let operand = |(input, adapted): (&JobInput, &'s Vec<u8>)| {
+            let model = &models[input.model];
+            if model.adapter_of(&input.name).is_some() {
+                return Operand { bytes: adapted, dtype: DType::F32 };
+            }
+            let bytes = byte_range(input, range);
+            let bytes = model.bytes(&input.tensor).get(bytes.start as usize..bytes.end as usize);
+            Operand { bytes: bytes.unwrap_or_default(), dtype: input.tensor.dtype }
+        };
         ChunkInputs {
             index,
             range: range.clone(),
-            operands: job.inputs.iter().map(|input| self.operand(input, range)).collect(),
+            operands: job.inputs.iter().zip(adapted.iter()).map(operand).collect(),
             base: job.parameters.base,
             precision: job.parameters.precision,
         }
@@ -363,15 +447,14 @@ impl Executor<'_> {
     /// Gives the pages of a chunk back.
     fn release(&self, job: &TensorJob, range: &Range<u64>) {
         for input in &job.inputs {
-            if let Some(dir) = &self.plan.models[input.model].dir
-                && let Some(shard) = dir.shards().get(input.tensor.shard)
-            {
-                shard.release(file_range(input, range));
+            if let Some(source) = self.plan.models[input.model].source() {
+                source.release(&input.tensor, byte_range(input, range));
             }
         }
     }
 
     /// Computes one chunk into `buffer`.
+    #[expect(clippy::too_many_arguments, reason = "a chunk is what all of these say")]
     fn map_chunk(
         &self,
         job: &TensorJob,
@@ -379,9 +462,10 @@ impl Executor<'_> {
         measured: &Measured,
         index: usize,
         range: Range<u64>,
+        adapted: &mut Vec<Vec<u8>>,
         buffer: &mut [u8],
     ) {
-        let chunk = self.inputs(job, index, &range);
+        let chunk = self.inputs(job, index, &range, adapted);
         let dtype = self.plan.outputs[job.output].dtype;
         let (coefficients, columns) = match map {
             Map::Copy if chunk.operands[0].dtype == dtype => {
@@ -482,10 +566,10 @@ fn pieces(job: usize, tensor: &TensorJob) -> impl Iterator<Item = Piece> + use<>
     chunks(elements).enumerate().map(move |(index, range)| Piece { job, index, range })
 }
 
-/// Where the elements of a range are in the input's file.
-fn file_range(input: &JobInput, range: &Range<u64>) -> Range<u64> {
+/// Where the elements of a range are in the input's tensor.
+fn byte_range(input: &JobInput, range: &Range<u64>) -> Range<u64> {
     let width = input.tensor.dtype.bytes() as u64;
-    input.tensor.range.start + range.start * width..input.tensor.range.start + range.end * width
+    range.start * width..range.end * width
 }
 
 fn range_bytes(input: &JobInput, range: &Range<u64>) -> u64 {

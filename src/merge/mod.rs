@@ -5,13 +5,17 @@
 //! - [`plan`]: every output tensor with its inputs, parameters, dtype and place, before any byte is
 //!   computed.
 //! - [`executor`]: chunks, threads, memory; runs a plan into a staging directory.
+//! - [`adapted`]: models with a LoRA adapter on top, as recipes name them (`model+adapter`).
+//! - [`in_memory`]: the same merges without files, for a decoder to run.
 //! - [`statistics`], [`trim`]: the passes before the map.
 //! - [`stages`]: recipes of several documents.
 //! - [`card`], [`lock`], [`verify`]: what is written beside the weights, and checking it later.
 
+pub mod adapted;
 pub mod card;
 pub mod chunk;
 pub mod executor;
+pub mod in_memory;
 pub mod lock;
 pub mod method;
 pub mod output;
@@ -24,6 +28,7 @@ pub mod statistics;
 pub mod trim;
 pub mod verify;
 
+pub use in_memory::{InMemoryOptions, MergedModel, in_memory};
 pub use plan::{MergePlan, PlanOptions};
 pub use report::MergeReport;
 pub use stages::{MergeOptions, merge, plan_recipe};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::card::model_card;
 use super::plan::MergePlan;
+use crate::checkpoint::TensorSource;
 use crate::checkpoint::hash::sha256_bytes;
 use crate::checkpoint::model_dir::INDEX_FILE;
 use crate::checkpoint::writer::{StagingDir, WriteError};
@@ -58,14 +59,14 @@ impl FileRecord {
 #[must_use]
 pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Vec<PathBuf> {
     let donor = &plan.models[plan.donor];
-    let Some(dir) = donor.dir.as_ref() else { return Vec::new() };
+    let Some(root) = donor.source().map(TensorSource::root) else { return Vec::new() };
     let mut files: Vec<PathBuf> = Vec::new();
     if options.copy_tokenizer {
-        files.extend(COMPANION_FILES.iter().map(|name| dir.root().join(name)).filter(|path| path.is_file()));
+        files.extend(COMPANION_FILES.iter().map(|name| root.join(name)).filter(|path| path.is_file()));
     }
     // Models with their own code name it in the config and don't load without it.
     if donor.config.as_ref().is_some_and(|c| c.value().get("auto_map").is_some())
-        && let Ok(entries) = std::fs::read_dir(dir.root())
+        && let Ok(entries) = std::fs::read_dir(root)
     {
         let code = entries.filter_map(Result::ok).map(|e| e.path());
         files.extend(code.filter(|p| p.extension().is_some_and(|e| e == "py") && p.is_file()));

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::adapted::ModelAdapter;
 use crate::arch::LayerStack;
-use crate::checkpoint::{CheckpointError, ModelConfig, ModelDir, Tensor};
-use crate::error::Diagnose;
+use crate::checkpoint::{CheckpointError, MemoryModel, ModelConfig, ModelDir, Tensor, TensorSource};
+use crate::error::{Diagnose, Error};
 use crate::hub;
 use crate::recipe::{Diagnostics, ModelReference, Span};
 
@@ -20,8 +22,12 @@ pub struct Model {
     pub config: Option<ModelConfig>,
     /// Its decoder layers.
     pub stack: LayerStack,
-    /// The opened directory; `None` for a result that does not exist yet.
+    /// The opened directory; `None` for a result that does not exist yet or is in memory.
     pub dir: Option<ModelDir>,
+    /// The result of an earlier stage, in memory.
+    pub memory: Option<Arc<MemoryModel>>,
+    /// What is added to the tensors when they are read.
+    pub adapter: Option<ModelAdapter>,
 }
 
 impl Model {
@@ -37,12 +43,30 @@ impl Model {
         Ok(model)
     }
 
+    /// A result that is held in memory.
+    #[must_use]
+    pub fn in_memory(reference: ModelReference, result: Arc<MemoryModel>) -> Self {
+        let mut model = Self::planned(reference, result.tensors().clone(), result.config().cloned());
+        model.memory = Some(result);
+        model
+    }
+
+    /// The model with the adapter in a folder added to its tensors.
+    ///
+    /// # Errors
+    /// What is wrong with the adapter, or that it does not fit.
+    pub fn with_adapter(mut self, folder: &Path) -> Result<Self, Error> {
+        let name = &self.reference.path;
+        self.adapter = Some(ModelAdapter::open(folder, name, &self.tensors, self.config.as_ref())?);
+        Ok(self)
+    }
+
     /// A result that is planned but not written.
     #[must_use]
     pub fn planned(reference: ModelReference, tensors: BTreeMap<String, Tensor>, config: Option<ModelConfig>) -> Self {
         let layers = config.as_ref().and_then(ModelConfig::layer_count);
         let stack = LayerStack::find(tensors.keys().map(String::as_str), layers);
-        Self { reference, tensors, config, stack, dir: None }
+        Self { reference, tensors, config, stack, dir: None, memory: None, adapter: None }
     }
 
     /// What the model is, for comparing: first architecture, else model type.
@@ -52,10 +76,30 @@ impl Model {
         config.architecture().or_else(|| config.string("model_type"))
     }
 
-    /// A tensor of the model, for reading.
+    /// Where its tensors are; `None` for a result that does not exist yet.
+    #[must_use]
+    pub fn source(&self) -> Option<&dyn TensorSource> {
+        let dir = self.dir.as_ref().map(|dir| dir as &dyn TensorSource);
+        dir.or_else(|| self.memory.as_deref().map(|memory| memory as &dyn TensorSource))
+    }
+
+    /// A tensor of the model as it is stored, for reading; nothing when there is no data yet.
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
-        self.dir.as_ref().map_or(&[], |dir| dir.bytes(tensor))
+        self.source().map_or(&[], |source| source.bytes(tensor))
+    }
+
+    /// The adapter, if it changes a tensor.
+    #[must_use]
+    pub fn adapter_of(&self, tensor: &str) -> Option<&ModelAdapter> {
+        self.adapter.as_ref().filter(|adapter| adapter.changes(tensor))
+    }
+
+    /// Every file whose contents decide what the model is.
+    #[must_use]
+    pub fn input_files(&self) -> Vec<PathBuf> {
+        let model = self.dir.iter().flat_map(ModelDir::input_files);
+        model.chain(self.adapter.iter().flat_map(ModelAdapter::input_files)).collect()
     }
 }
 
@@ -109,16 +153,16 @@ impl Resolver {
                 return None;
             }
         };
-        if reference.adapter.is_some() && !PathBuf::from(reference.to_string()).is_dir() {
-            diagnostics.error_help(
-                span,
-                format!("model `{reference}` names a LoRA adapter, which this version does not merge on the fly"),
-                "merge the adapter into its base first (`merge_and_unload` and `save_pretrained` in PEFT) and name \
-                 the result",
-            );
-            return None;
-        }
-        match Model::open(reference.clone(), &root) {
+        // A directory may have `+` in its name.
+        let adapter = reference.adapter.as_ref().filter(|_| !PathBuf::from(reference.to_string()).is_dir());
+        let opened = Model::open(reference.clone(), &root).map_err(Error::from).and_then(|model| match adapter {
+            Some((path, revision)) => {
+                let folder = hub::resolve(path, revision.as_deref(), self.cache.as_deref())?;
+                model.with_adapter(&folder)
+            }
+            None => Ok(model),
+        });
+        match opened {
             Ok(model) => {
                 for warning in model.dir.iter().flat_map(ModelDir::warnings) {
                     diagnostics.warning(None, warning.clone(), None);
@@ -126,14 +170,7 @@ impl Resolver {
                 Some(model)
             }
             Err(error) => {
-                let hints = error.hints().join("; ");
-                let mut message = error.to_string();
-                let mut source = std::error::Error::source(&error);
-                while let Some(cause) = source {
-                    message = format!("{message}: {cause}");
-                    source = cause.source();
-                }
-                diagnostics.model_error(error.kind(), span, message, hints);
+                diagnostics.model_error(error.kind(), span, error.chain().join(": "), error.hints().join("; "));
                 None
             }
         }

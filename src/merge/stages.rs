@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::adapted::ModelAdapter;
 use super::executor::{ExecuteOptions, execute};
 use super::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
 use super::output::{CompanionOptions, FileRecord, copied_files, write_companions};
@@ -16,6 +17,7 @@ use super::plan::{MergePlan, PlanOptions, plan, plan_with};
 use super::report::{MergeReport, PlanReport};
 use super::sources::{Model, Resolver};
 use crate::backend::Backend;
+use crate::checkpoint::ModelDir;
 use crate::checkpoint::hash::{FileState, HashCache, sha256_file};
 use crate::checkpoint::writer::{StagingDir, WriteError, check_target};
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
@@ -193,7 +195,7 @@ pub fn merge(
     refuse_inputs_as_target(target, &planned)?;
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan), text);
     if options.hash {
-        lock.inputs = hash_inputs(&planned, options, progress)?;
+        lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
     }
     let staging = StagingDir::create(target, options.force)?;
     let mut run = StageRun {
@@ -282,21 +284,14 @@ impl StageRun<'_> {
     /// The plan with its models opened: a stage that rests on earlier ones is planned again on
     /// what these have written.
     fn bind(&self, recipe: &Recipe, mut planned: MergePlan, file: &RecipeFile) -> Result<MergePlan> {
-        if planned.models.iter().all(|m| m.dir.is_some()) {
+        if planned.models.iter().all(|m| m.source().is_some()) {
             return Ok(planned);
         }
-        for model in planned.models.iter_mut().filter(|m| m.dir.is_none()) {
+        for model in planned.models.iter_mut().filter(|m| m.source().is_none()) {
             let Some(directory) = self.directories.get(&model.reference.to_string()) else { continue };
             *model = Model::open(model.reference.clone(), directory)?;
         }
-        let mut diagnostics = Diagnostics::new(file.source.clone(), self.options.plan.lenient);
-        let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
-        let again = plan_with(recipe, &self.resolver, opened, &self.options.plan, &mut diagnostics);
-        diagnostics.check()?;
-        // Every reason for having no plan was noted above; this is the one that was not.
-        again.ok_or_else(|| {
-            Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into()
-        })
+        plan_again(recipe, planned, file, &self.resolver, &self.options.plan)
     }
 
     /// Runs one stage; returns the records of its files.
@@ -351,18 +346,36 @@ impl StageRun<'_> {
     }
 }
 
+/// Plans a document again, now that the results of the stages which it rests on are open.
+pub(super) fn plan_again(
+    recipe: &Recipe,
+    planned: MergePlan,
+    file: &RecipeFile,
+    resolver: &Resolver,
+    options: &PlanOptions,
+) -> Result<MergePlan> {
+    let mut diagnostics = Diagnostics::new(file.source.clone(), options.lenient);
+    let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
+    let again = plan_with(recipe, resolver, opened, options, &mut diagnostics);
+    diagnostics.check()?;
+    // Every reason for having no plan was noted above; this is the one that was not.
+    again.ok_or_else(|| Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into())
+}
+
 fn refuse_inputs_as_target(target: &Path, planned: &PlannedRecipe) -> Result<(), WriteError> {
     let Ok(target_path) = target.canonicalize() else { return Ok(()) };
-    let dirs = planned.plans.iter().flat_map(|p| &p.models).filter_map(|m| m.dir.as_ref());
-    for dir in dirs {
-        if dir.root().canonicalize().is_ok_and(|root| root.starts_with(&target_path)) {
+    let models = || planned.plans.iter().flat_map(|p| &p.models);
+    let dirs = models().filter_map(|m| m.dir.as_ref()).map(ModelDir::root);
+    for root in dirs.chain(models().filter_map(|m| m.adapter.as_ref()).map(ModelAdapter::path)) {
+        if root.canonicalize().is_ok_and(|root| root.starts_with(&target_path)) {
             return Err(WriteError::TargetIsInput { target: target.into() });
         }
     }
     Ok(())
 }
 
-type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
+/// Records of input files, by model and file name.
+pub type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
 
 /// A document could not be planned against the results of earlier ones, for no noted reason.
 #[derive(Debug, thiserror::Error)]
@@ -378,21 +391,28 @@ impl Diagnose for Unplanned {
 }
 
 /// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
-fn hash_inputs(planned: &PlannedRecipe, options: &MergeOptions, progress: Progress<'_>) -> Result<InputRecords> {
+pub(super) fn hash_inputs(
+    planned: &PlannedRecipe,
+    threads: usize,
+    companions: CompanionOptions,
+    progress: Progress<'_>,
+) -> Result<InputRecords> {
     let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     for plan in &planned.plans {
-        let copied = copied_files(plan, options.companions);
+        let copied = copied_files(plan, companions);
         for (i, model) in plan.models.iter().enumerate() {
-            let Some(dir) = &model.dir else { continue };
+            if model.dir.is_none() {
+                continue;
+            }
             let donated = copied.iter().filter(|_| i == plan.donor);
-            for path in dir.input_files().iter().chain(donated) {
+            for path in model.input_files().iter().chain(donated) {
                 let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 files.insert((model.reference.to_string(), name), path.clone());
             }
         }
     }
     let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), options.threads, progress)?;
+    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
         let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::adapted::ModelAdapter;
 use super::executor::compute_tensors;
 use super::lock::{LOCK_FILE, Lock};
 use super::output::FileRecord;
@@ -180,8 +181,11 @@ fn check_inputs(plan: &MergePlan, lock: &Lock, report: &mut VerifyReport, progre
     for model in &plan.models {
         let Some(dir) = &model.dir else { continue };
         let reference = model.reference.to_string();
+        let adapter = model.adapter.iter().flat_map(ModelAdapter::input_files).collect::<Vec<_>>();
         for (name, record) in lock.inputs.get(&reference).into_iter().flatten() {
-            match check_file(&dir.root().join(name), record, progress)? {
+            let own = adapter.iter().find(|path| path.file_name().is_some_and(|file| file == name.as_str()));
+            let path = own.cloned().unwrap_or_else(|| dir.root().join(name));
+            match check_file(&path, record, progress)? {
                 Check::Right => report.inputs_verified += 1,
                 Check::NoHash => {}
                 Check::Wrong(problem) => {

@@ -18,15 +18,16 @@ use super::ops::RmsNorm;
 use super::projection::{Linear, Projection, ProjectionName};
 use super::rope::Rope;
 use super::weights::{WeightSource, WeightsError};
-use crate::checkpoint::ModelDir;
+use crate::checkpoint::TensorSource;
 use crate::error::Result;
 
 impl Decoder {
-    /// Packs a checkpoint's weights, adapters added. The mapped pages are released as it goes.
+    /// Packs a model's weights, adapters added: those of an opened directory, whose mapped pages are
+    /// released as it goes, or of a merge in memory.
     ///
     /// # Errors
     /// A [`ConfigError`] or [`WeightsError`] naming file, key or tensor.
-    pub fn open(model: &ModelDir, options: &DecoderOptions) -> Result<Self> {
+    pub fn open(model: &dyn TensorSource, options: &DecoderOptions) -> Result<Self> {
         let Some(file) = model.config() else {
             return Err(ConfigError::NoConfig { path: model.root().into() }.into());
         };
@@ -209,7 +210,7 @@ impl Builder<'_> {
 
 /// Refuses adapters that change what the model does not have; says which tensors were not read.
 fn unused(
-    model: &ModelDir,
+    model: &dyn TensorSource,
     options: &DecoderOptions,
     source: WeightSource<'_>,
     tied: bool,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{Change, WeightedAdapter, change_row};
 use super::kernels::{PackedMatrix, Precision};
-use crate::checkpoint::{ModelDir, Tensor};
+use crate::checkpoint::{Tensor, TensorSource};
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
 
@@ -53,7 +53,7 @@ impl Diagnose for WeightsError {
 
 /// Reads weights by module name.
 pub(super) struct WeightSource<'a> {
-    model: &'a ModelDir,
+    model: &'a dyn TensorSource,
     adapters: &'a [WeightedAdapter],
     precision: Precision,
     /// What stands before `layers.N` and `embed_tokens`.
@@ -63,7 +63,7 @@ pub(super) struct WeightSource<'a> {
 
 impl<'a> WeightSource<'a> {
     pub(super) fn new(
-        model: &'a ModelDir,
+        model: &'a dyn TensorSource,
         adapters: &'a [WeightedAdapter],
         precision: Precision,
     ) -> Result<Self, WeightsError> {
@@ -107,9 +107,8 @@ impl<'a> WeightSource<'a> {
     /// Whether an adapter changes a module's weight.
     pub(super) fn changes(&self, module: &str) -> bool {
         let weight = format!("{module}.weight");
-        let changes = |a: &WeightedAdapter| {
-            a.adapter.factors().contains_key(module) || a.adapter.saved().contains_key(&weight)
-        };
+        let changes =
+            |a: &WeightedAdapter| a.adapter.factors().contains_key(module) || a.adapter.saved().contains_key(&weight);
         self.adapters.iter().any(changes)
     }
 
@@ -175,10 +174,7 @@ impl<'a> WeightSource<'a> {
             change_row(&changes, row, out);
         };
         let packed = PackedMatrix::pack(part.len(), width, self.precision, &mut fill);
-        if let Some(shard) = self.model.shards().get(tensor.shard) {
-            let start = tensor.range.start;
-            shard.release(start + (part.start * row_bytes) as u64..start + (part.end * row_bytes) as u64);
-        }
+        self.model.release(tensor, (part.start * row_bytes) as u64..(part.end * row_bytes) as u64);
         Ok(packed)
     }
 }

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 
 use billon::checkpoint::ModelDir;
 use billon::lora::Adapter;
-use billon::model::{
-    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightedAdapter, kernels::Precision, step,
-};
+use billon::model::{Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightedAdapter, kernels::Precision, step};
 use serde_json::Value;
 
 use crate::context::fixture;

@@ -17,6 +17,7 @@ mod interrupt;
 mod local_model;
 mod lora;
 mod merge;
+mod merge_adapters;
 mod methods_f64;
 mod openai;
 mod parity_mergekit;

@@ -13,6 +13,7 @@ mod slices;
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::planner::Planner;
+use super::adapted::ModelAdapter;
 use super::chunk::CHUNK_ELEMENTS;
 use super::method::{self, FOREIGN_METHODS, MergeMethod, TensorParameters};
 use super::parameters::ParameterResolver;
@@ -138,7 +139,13 @@ impl MergePlan {
         } else {
             0
         };
-        (24 << 20) + window + per_thread * threads as u64 + trimming
+        // Adapters stay in memory, and their sums with the base are formed chunk by chunk.
+        let adapted = |job: &TensorJob| {
+            job.inputs.iter().filter(|i| self.models[i.model].adapter_of(&i.name).is_some()).count() as u64
+        };
+        let sums = self.jobs.iter().map(adapted).max().unwrap_or(0) * CHUNK_ELEMENTS.min(largest) * 8;
+        let adapters: u64 = self.models.iter().filter_map(|m| m.adapter.as_ref()).map(ModelAdapter::bytes).sum();
+        (24 << 20) + window + (per_thread + sums) * threads as u64 + trimming + adapters
     }
 
     /// The donor's config with the changes made.

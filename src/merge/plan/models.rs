@@ -87,10 +87,8 @@ pub(super) fn check_tokenizer(recipe: &Recipe, models: &[Model], diagnostics: &m
         );
     }
     let Some(tokenizer) = &recipe.tokenizer else { return };
-    let texts: BTreeSet<Option<Vec<u8>>> = models
-        .iter()
-        .map(|m| m.dir.as_ref().and_then(|d| std::fs::read(d.root().join("tokenizer.json")).ok()))
-        .collect();
+    let texts: BTreeSet<Option<Vec<u8>>> =
+        models.iter().map(|m| m.source().and_then(|s| std::fs::read(s.root().join("tokenizer.json")).ok())).collect();
     let rows: BTreeSet<u64> = models
         .iter()
         .flat_map(|m| m.tensors.iter().filter(|(name, _)| arch::is_vocabulary_indexed(name)))

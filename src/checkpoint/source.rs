@@ -1,0 +1,101 @@
+//! Tensors by name, wherever their bytes are: in mapped files or in memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::config::ModelConfig;
+use super::model_dir::{ModelDir, Tensor};
+
+/// A model's config and tensors.
+pub trait TensorSource: fmt::Debug + Send + Sync {
+    /// The directory that messages name and that holds tokenizer and generation settings.
+    fn root(&self) -> &Path;
+
+    /// `config.json`, if there is one.
+    fn config(&self) -> Option<&ModelConfig>;
+
+    /// All tensors by name.
+    fn tensors(&self) -> &BTreeMap<String, Tensor>;
+
+    /// The bytes of a tensor of this model.
+    fn bytes(&self, tensor: &Tensor) -> &[u8];
+
+    /// Says that bytes of a tensor, counted from its start, will not be read again soon.
+    fn release(&self, tensor: &Tensor, bytes: Range<u64>);
+}
+
+impl TensorSource for ModelDir {
+    fn root(&self) -> &Path {
+        self.root()
+    }
+
+    fn config(&self) -> Option<&ModelConfig> {
+        self.config()
+    }
+
+    fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        self.tensors()
+    }
+
+    fn bytes(&self, tensor: &Tensor) -> &[u8] {
+        self.bytes(tensor)
+    }
+
+    fn release(&self, tensor: &Tensor, bytes: Range<u64>) {
+        if let Some(shard) = self.shards().get(tensor.shard) {
+            shard.release(tensor.range.start + bytes.start..tensor.range.start + bytes.end);
+        }
+    }
+}
+
+/// A model in memory, one buffer for each tensor.
+pub struct MemoryModel {
+    root: PathBuf,
+    config: Option<ModelConfig>,
+    tensors: BTreeMap<String, Tensor>,
+    buffers: Vec<Vec<u8>>,
+}
+
+impl MemoryModel {
+    /// A model of `tensors`; their `shard` numbers the buffer that holds them, their range is in it.
+    /// `root` is the directory of its tokenizer.
+    #[must_use]
+    pub fn new(
+        root: &Path,
+        config: Option<ModelConfig>,
+        tensors: BTreeMap<String, Tensor>,
+        buffers: Vec<Vec<u8>>,
+    ) -> Self {
+        Self { root: root.into(), config, tensors, buffers }
+    }
+}
+
+impl TensorSource for MemoryModel {
+    fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn config(&self) -> Option<&ModelConfig> {
+        self.config.as_ref()
+    }
+
+    fn tensors(&self) -> &BTreeMap<String, Tensor> {
+        &self.tensors
+    }
+
+    fn bytes(&self, tensor: &Tensor) -> &[u8] {
+        let range = usize::try_from(tensor.range.start).ok().zip(usize::try_from(tensor.range.end).ok());
+        let buffer = self.buffers.get(tensor.shard).zip(range);
+        buffer.and_then(|(buffer, (start, end))| buffer.get(start..end)).unwrap_or_default()
+    }
+
+    fn release(&self, _: &Tensor, _: Range<u64>) {}
+}
+
+impl fmt::Debug for MemoryModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryModel").field("root", &self.root).field("tensors", &self.tensors.len()).finish()
+    }
+}
