@@ -116,9 +116,8 @@ fn evaluation(fields: &Fields, held_out: f64, notes: &mut Notes) -> EvaluationRe
 /// What the best checkpoint is, where any key asks for it, and the key to blame.
 fn best<'f>(fields: &'f Fields, notes: &mut Notes) -> Option<(BestModel, &'f Field)> {
     let metric = fields.read("metric_for_best_model", notes, metric_name);
-    let patience = fields.read("early_stopping_patience", notes, |field, notes| {
-        fields::whole(&field.node, &field.key.value, 0, notes)
-    });
+    let patience = fields
+        .read("early_stopping_patience", notes, |field, notes| fields::whole(&field.node, &field.key.value, 0, notes));
     let patience = patience.filter(|evaluations| *evaluations > 0);
     let load = fields.boolean("load_best_model_at_end", notes);
     let greater = fields.boolean("greater_is_better", notes);

@@ -107,9 +107,8 @@ impl Fields {
         }
         if let Some(rule) = REFUSED.iter().find(|rule| rule.key == name) {
             let text = node.text().unwrap_or_default().to_lowercase();
-            let only = |items: &[Node]| {
-                items.iter().all(|item| item.text().is_some_and(|text| rule.plain.contains(&text)))
-            };
+            let only =
+                |items: &[Node]| items.iter().all(|item| item.text().is_some_and(|text| rule.plain.contains(&text)));
             let plain = match &node.kind {
                 Kind::Null => true,
                 Kind::Scalar { .. } => {
@@ -240,8 +239,10 @@ impl Fields {
             match &found {
                 None => found = Some((field, value)),
                 Some((first, known)) if *known != value => {
-                    let message =
-                        format!("`{}` and `{}` set the same thing to different values", first.key.value, field.key.value);
+                    let message = format!(
+                        "`{}` and `{}` set the same thing to different values",
+                        first.key.value, field.key.value
+                    );
                     notes.error_help(field.key.span, message, "keep one of them");
                 }
                 Some(_) => {}

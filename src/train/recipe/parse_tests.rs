@@ -189,7 +189,9 @@ fn every_fault_has_a_place_and_a_cure() {
 
 #[test]
 fn overrides_replace_what_the_recipe_says_under_any_name() {
-    let text = with("lora_rank: 16\nwarmup_ratio: 0.1\nevaluation: {tasks: [a], limit: 5}\nsave_strategy: epoch\nmax_steps: 9");
+    let text = with(
+        "lora_rank: 16\nwarmup_ratio: 0.1\nevaluation: {tasks: [a], limit: 5}\nsave_strategy: epoch\nmax_steps: 9",
+    );
     let set = |pairs: &[(&str, &str)]| {
         let pairs: Vec<_> = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         TrainRecipe::parse_with("r.yml", &text, &pairs).map(|parsed| parsed.0).map_err(|error| error.to_string())
@@ -278,21 +280,33 @@ fn adapters() -> impl Strategy<Value = AdapterRecipe> {
     let rank = prop::collection::vec((name(), 1usize..64), 0..1);
     let alpha = prop::collection::vec((name(), 0.1..64.0), 0..1);
     let saved = prop::collection::vec(words(), 0..3);
-    let lora = (1usize..256, 0.01..99.0, 0.0..0.99, targets, any::<[bool; 2]>(), rank, alpha, saved, prop::option::of(words()))
-        .prop_map(|(r, lora_alpha, lora_dropout, target_modules, flags, rank_pattern, alpha_pattern, saved, from)| {
-            AdapterRecipe::Lora(LoraRecipe {
-                r,
-                lora_alpha,
-                lora_dropout,
-                target_modules,
-                use_rslora: flags[0],
-                use_dora: flags[1],
-                rank_pattern,
-                alpha_pattern,
-                modules_to_save: saved,
-                init_from: from.map(PathBuf::from),
-            })
-        });
+    let lora = (
+        1usize..256,
+        0.01..99.0,
+        0.0..0.99,
+        targets,
+        any::<[bool; 2]>(),
+        rank,
+        alpha,
+        saved,
+        prop::option::of(words()),
+    )
+        .prop_map(
+            |(r, lora_alpha, lora_dropout, target_modules, flags, rank_pattern, alpha_pattern, saved, from)| {
+                AdapterRecipe::Lora(LoraRecipe {
+                    r,
+                    lora_alpha,
+                    lora_dropout,
+                    target_modules,
+                    use_rslora: flags[0],
+                    use_dora: flags[1],
+                    rank_pattern,
+                    alpha_pattern,
+                    modules_to_save: saved,
+                    init_from: from.map(PathBuf::from),
+                })
+            },
+        );
     prop_oneof![Just(AdapterRecipe::Full), lora]
 }
 
