@@ -25,4 +25,5 @@ mod recipes;
 mod task_prompts;
 mod tasks;
 mod tokenizer;
+mod train_data;
 mod trim_scope;
