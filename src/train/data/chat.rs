@@ -106,10 +106,8 @@ impl Chat {
                 let begun = whole.get(range.start..opened.len()).is_none_or(|blank| blank.chars().all(is_space))
                     && (range.end > opened.len() || range.start >= opened.len());
                 let inside = closed.map_or(range.start < text_end, |closed| place < closed);
-                if begun && inside {
-                    if let Some(trained) = trained.get_mut(place) {
-                        *trained = true;
-                    }
+                if let Some(trained) = trained.get_mut(place).filter(|_| begun && inside) {
+                    *trained = true;
                 }
             }
         }
@@ -134,7 +132,7 @@ impl Chat {
         if let Some(message) = changed.get_mut(turn) {
             // Its end has to differ from the content's, trimmed or not.
             let last = message.content.trim_end_matches(is_space).chars().next_back();
-            message.content = if last == Some('0') { "1" } else { "0" }.to_owned();
+            if last == Some('0') { "1" } else { "0" }.clone_into(&mut message.content);
         }
         let other = self.template.render(&changed, false, false)?;
         let pairs = whole.chars().rev().zip(other.chars().rev());
