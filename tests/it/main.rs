@@ -27,4 +27,5 @@ mod recipes;
 mod task_prompts;
 mod tasks;
 mod tokenizer;
+mod train_data;
 mod trim_scope;

@@ -6,7 +6,8 @@
 //! starts. What it says **ends** where the whole text and one with something else in this turn's
 //! place begin to agree to their end. After it the end of the turn is trained as well: all up to the
 //! first special token (`<|im_end|>`, `</s>`), if nothing but white space comes before it. A template
-//! that ends turns in plain text (`\n`) has that text trained, and EOS after the last turn.
+//! that ends turns in plain text (`\n`), as a short trial shows, has that text trained, and EOS after
+//! the last turn.
 //!
 //! Defaults that a template adds, blanks that it trims and earlier thoughts that it drops are thus as
 //! it wants them. What follows the last end of turn (a line break, a second end) is read, not trained.
@@ -28,7 +29,9 @@ const SHOWN: usize = 40;
 pub(super) struct Chat {
     template: ChatTemplate,
     special: BTreeSet<u32>,
-    /// The end of a turn that is no special token.
+    /// Whether a turn ends with a special token.
+    closes_specially: bool,
+    /// The end of a turn otherwise.
     closing_text: String,
     closing: Vec<u32>,
     eos: Option<u32>,
@@ -42,7 +45,8 @@ impl Chat {
     pub fn new(template: ChatTemplate, tokenizer: &Tokenizer) -> Result<Self> {
         let eos = tokenizer.eos().map(|(_, id)| id);
         let special = tokenizer.special_ids();
-        let mut chat = Self { template, special, closing_text: String::new(), closing: Vec::new(), eos };
+        let (closing_text, closing) = (String::new(), Vec::new());
+        let mut chat = Self { template, special, closes_specially: true, closing_text, closing, eos };
         let probe = [Message::new("user", "a"), Message::new("assistant", "b")];
         let whole = chat.template.render(&probe, false, false)?;
         let tokens = tokenizer.encode_with_offsets(&whole)?;
@@ -50,6 +54,7 @@ impl Chat {
         let after = tokens.iter().position(|(_, range)| range.start >= end).unwrap_or(tokens.len());
         let closed = chat.special_after(&whole, &tokens, end);
         if closed.is_none() {
+            chat.closes_specially = false;
             whole.get(end..).unwrap_or_default().clone_into(&mut chat.closing_text);
         }
         let trained = tokens.get(after..closed.unwrap_or(tokens.len())).unwrap_or_default();
@@ -92,16 +97,17 @@ impl Chat {
                 return Err(differs(&whole, &opened, turn, place));
             }
             let end = self.content_end(messages, turn, &whole, opened.len()).map_err(fault)?;
-            let closed = self.special_after(&whole, &tokens, end);
+            let closed = self.special_after(&whole, &tokens, end).filter(|_| self.closes_specially);
             unclosed = closed.is_none();
             let shown = whole.get(end..).is_some_and(|rest| rest.starts_with(&self.closing_text));
             let text_end = end + if shown { self.closing_text.len() } else { 0 };
             for (place, (_, range)) in tokens.iter().enumerate() {
+                // A word takes the blank before it along.
+                let begun = whole.get(range.start..opened.len()).is_none_or(|blank| blank.chars().all(is_space))
+                    && (range.end > opened.len() || range.start >= opened.len());
                 let inside = closed.map_or(range.start < text_end, |closed| place < closed);
-                if range.start >= opened.len() && inside {
-                    if let Some(trained) = trained.get_mut(place) {
-                        *trained = true;
-                    }
+                if let Some(trained) = trained.get_mut(place).filter(|_| begun && inside) {
+                    *trained = true;
                 }
             }
         }
@@ -126,7 +132,7 @@ impl Chat {
         if let Some(message) = changed.get_mut(turn) {
             // Its end has to differ from the content's, trimmed or not.
             let last = message.content.trim_end_matches(is_space).chars().next_back();
-            message.content = if last == Some('0') { "1" } else { "0" }.to_owned();
+            if last == Some('0') { "1" } else { "0" }.clone_into(&mut message.content);
         }
         let other = self.template.render(&changed, false, false)?;
         let pairs = whole.chars().rev().zip(other.chars().rev());

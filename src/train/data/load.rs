@@ -61,11 +61,12 @@ impl TrainingData {
     ) -> Result<()> {
         let Some(dataset) = recipe.datasets.get(index) else { return Ok(()) };
         let rows = source::read(dataset, data_dir, encoder, progress)?;
+        let read = rows.items.len() + rows.unanswered;
         let items = capped(rows.items, dataset, recipe.seed);
         if items.is_empty() {
             return Err(DataError::Empty { set: dataset.name.clone(), origin: dataset.path.clone() }.into());
         }
-        let mut summary = SetSummary { name: dataset.name.clone(), rows: items.len(), ..SetSummary::default() };
+        let mut summary = SetSummary { name: dataset.name.clone(), rows: read, ..SetSummary::default() };
         summary.unanswered = rows.unanswered;
         // The first fault in the order of the rows is the one that is told.
         let made: Vec<Result<Made>> =
@@ -83,7 +84,7 @@ impl TrainingData {
             }
         }
         if kept.is_empty() {
-            let (set, rows, dropped, masked) = (dataset.name.clone(), summary.rows, summary.dropped, summary.masked);
+            let (set, rows, dropped, masked) = (dataset.name.clone(), items.len(), summary.dropped, summary.masked);
             return Err(match dropped {
                 0 => DataError::AllMasked { set, rows },
                 _ => DataError::NothingLeft { set, rows, dropped, masked, most: recipe.sequence_len },

@@ -97,7 +97,9 @@ impl TrainingData {
             random.shuffle(&mut packed);
         } else {
             // As near to the files' order as packing allows.
-            packed.iter_mut().for_each(|row| row.sort_unstable());
+            for row in &mut packed {
+                row.sort_unstable();
+            }
             packed.sort_unstable();
         }
         packed.into_iter().map(|row| row.into_iter().filter_map(|i| order.get(i).copied()).collect()).collect()

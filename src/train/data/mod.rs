@@ -4,7 +4,7 @@
 //! Completions, with the end that makes a model stop. A **task** is asked to the letter as its
 //! evaluation asks it (few-shot examples as the task file says, none by default), and the tokens that
 //! `choice-ll` would score for the right choice are the ones that carry loss, followed by the end of
-//! the turn (with a chat template) or EOS (without). **Conversations** (`messages`, ShareGPT, lists of
+//! the turn (with a chat template) or EOS (without). **Conversations** (`messages`, `conversations`, lists of
 //! messages in `prompt` and `completion`) are rendered by the tokenizer's chat template, and every
 //! turn of the assistant carries loss up to its end-of-turn token, whatever the template: see
 //! `chat.rs`. **`prompt` and `completion`** as plain texts are joined as they are, EOS after them.

@@ -1,4 +1,4 @@
-//! `messages` of `role` and `content`, and ShareGPT's `conversations` of `from` and `value`.
+//! `messages` of `role` and `content`, and `ShareGPT`'s `conversations` of `from` and `value`.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::train::data::content::Content;
 use crate::train::data::error::DataError;
 use crate::train::data::record::Record;
 
-/// ShareGPT's speakers by role.
+/// `ShareGPT`'s speakers by role.
 const SPEAKERS: &[(&str, &str)] = &[
     ("human", "user"),
     ("user", "user"),
