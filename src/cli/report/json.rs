@@ -56,6 +56,9 @@ impl Reporter for JsonLines {
                 json!({"event": "scoring_started", "requests": requests, "cached": cached})
             }
             Event::RequestsScored(n) => json!({"event": "requests_scored", "requests": n}),
+            Event::StepStarted { index, count, name } => {
+                json!({"event": "step_started", "index": index, "count": count, "name": name})
+            }
             Event::Warning(message) => json!({"event": "warning", "message": message}),
             Event::Finished => json!({"event": "finished"}),
         };
