@@ -7,18 +7,18 @@
 //! [`Work`], so that the order of things can be tested without a model; [`engine`] is the real one.
 //! [`collect`] gathers results into [`report::ReportData`], which becomes HTML and Markdown.
 
-// pub mod collect;
-// pub mod engine;
+pub mod collect;
+pub mod engine;
 pub mod error;
 pub mod file;
 pub mod fingerprint;
 pub mod graph;
 pub mod plan;
-// pub mod report;
+pub mod report;
 pub mod runner;
 pub mod schema;
 pub mod state;
-// pub mod task_vectors;
+pub mod task_vectors;
 pub mod tasks;
 pub mod value;
 pub mod work;

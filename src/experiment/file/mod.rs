@@ -172,7 +172,6 @@ impl Reader {
             ("the experiment's `gate`".to_owned(), settings.clone(), super::value::yaml(&settings))
         };
         let mut config = GateConfig::parse(&name, &text)?;
-        config.default.metric = config.default.metric.or_else(|| evaluation.metric.clone());
         if config.baseline.take().is_some() {
             let help = "leave `baseline` out: every row is compared with the base model's";
             self.diagnostics.error_help(node.span, "the gate of an experiment has its own baseline", help);
