@@ -7,7 +7,8 @@
 //! one [`Event::Finished`]. A multi-stage recipe begins each stage with [`Event::StageStarted`] and
 //! repeats the sequence from `PlanReady`; `Finished` comes once. An evaluation sends one
 //! [`Event::ScoringStarted`] for each kind of request, [`Event::RequestsScored`] until they are
-//! answered, and one `Finished`.
+//! answered, and one `Finished`. An experiment begins each step with [`Event::StepStarted`], whose own
+//! events follow, and ends with a `Finished` of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -89,6 +90,15 @@ pub enum Event {
         tokens: u64,
         /// Its learning rate.
         learning_rate: f64,
+    },
+    /// A step of an experiment begins (`index` counts from 0, among the steps that run).
+    StepStarted {
+        /// Position among the steps that run.
+        index: usize,
+        /// Number of steps that run.
+        count: usize,
+        /// Its name.
+        name: String,
     },
     /// Something the user should know; the run goes on.
     Warning(String),

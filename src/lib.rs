@@ -33,6 +33,8 @@ pub mod inspect;
 
 pub mod train;
 
+pub mod experiment;
+
 pub mod cli;
 
 pub use error::{Error, ErrorKind, Result};

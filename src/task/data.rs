@@ -162,24 +162,30 @@ fn read_split(config: &TaskConfig, split: &str, data_dir: Option<&Path>) -> Resu
 }
 
 fn locate(config: &TaskConfig, split: &str, file: &str, data_dir: Option<&Path>) -> Result<PathBuf, TaskError> {
-    let path = Path::new(file);
-    let mut places = Vec::new();
-    if path.is_absolute() {
+    config.locate(file, data_dir).map_err(|places| TaskError::NoDataFile {
+        task: config.name.clone(),
+        split: split.to_owned(),
+        file: file.to_owned(),
+        places,
+        data_dir: data_dir.is_some(),
+    })
+}
+
+impl TaskConfig {
+    /// Where a data file of the task is: in `data_dir`, beside the task file, or in the current
+    /// directory, unless it is absolute.
+    ///
+    /// # Errors
+    /// The places (at least one) where it is not.
+    pub fn locate(&self, file: &str, data_dir: Option<&Path>) -> Result<PathBuf, Vec<PathBuf>> {
+        let path = Path::new(file);
+        let mut places = Vec::new();
+        if !path.is_absolute() {
+            places.extend(data_dir.map(|dir| dir.join(path)));
+            places.extend(self.folder.as_ref().map(|dir| dir.join(path)));
+        }
         places.push(path.to_owned());
-    } else {
-        places.extend(data_dir.map(|dir| dir.join(path)));
-        places.extend(config.folder.as_ref().map(|dir| dir.join(path)));
-        places.push(path.to_owned());
-    }
-    match places.iter().find(|place| place.is_file()) {
-        Some(place) => Ok(place.clone()),
-        None => Err(TaskError::NoDataFile {
-            task: config.name.clone(),
-            split: split.to_owned(),
-            file: file.to_owned(),
-            places,
-            data_dir: data_dir.is_some(),
-        }),
+        places.iter().find(|place| place.is_file()).cloned().ok_or(places)
     }
 }
 

@@ -43,6 +43,9 @@ impl Reporter for Bars {
             Event::StageStarted { index, count, name } => {
                 line(bar.as_ref(), &format!("stage {} of {count}: {}", index + 1, name.as_deref().unwrap_or("output")));
             }
+            Event::StepStarted { index, count, name } => {
+                line(bar.as_ref(), &format!("[{} of {count}] {name}", index + 1));
+            }
             Event::HashingInputs { bytes } => {
                 line(bar.as_ref(), &format!("hashing {} of input", crate::cli::size::human_bytes(bytes)));
             }

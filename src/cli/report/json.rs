@@ -66,6 +66,9 @@ impl Reporter for JsonLines {
             Event::TrainingStep { step, loss, tokens, learning_rate } => json!({
                 "event": "training_step", "step": step, "loss": loss, "tokens": tokens, "learning_rate": learning_rate,
             }),
+            Event::StepStarted { index, count, name } => {
+                json!({"event": "step_started", "index": index, "count": count, "name": name})
+            }
             Event::Warning(message) => json!({"event": "warning", "message": message}),
             Event::Finished => json!({"event": "finished"}),
         };

@@ -1,0 +1,414 @@
+//! From finished steps to the data of the report.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::graph::{Action, Row};
+use super::report::ReportData;
+use super::report::data::{
+    Curve, Difference, Forgetting, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn,
+    TaskVectors,
+};
+use super::schema::{Experiment, Origin};
+use super::value::yaml;
+use super::work::Context;
+use crate::error::Result;
+use crate::eval::compare::compare;
+use crate::eval::compare::report::TaskComparison;
+use crate::eval::gate::GateReport;
+use crate::eval::interval::{Part, group};
+use crate::eval::results::{RunResults, TaskResults};
+use crate::hub;
+
+/// Where the results of a row are.
+#[must_use]
+pub fn results_file(row: &str, context: Context<'_>) -> PathBuf {
+    let file = context.outcome(&format!("evaluate {row}")).and_then(|o| o.get("results")).and_then(Value::as_str);
+    context.out.join(file.unwrap_or_default())
+}
+
+/// Everything that the report shows.
+///
+/// # Errors
+/// Results that can't be read or compared.
+pub fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
+    let experiment = context.experiment;
+    let names: Vec<&String> = context.graph.rows.iter().map(|(name, _)| name).collect();
+    let mut loaded = Vec::with_capacity(names.len());
+    for name in names {
+        loaded.push((name.clone(), RunResults::load(&results_file(name, context))?));
+    }
+    let tasks = loaded.first().map(|(_, base)| columns(base, experiment)).unwrap_or_default();
+    let rows = context.graph.rows.iter().zip(&loaded).map(|((name, row), (_, results))| {
+        let cells: Vec<Option<Cell>> = tasks.iter().map(|task| cell(results, task)).collect();
+        let mean = |role: &str| mean(&cells, &tasks, role);
+        let verdict = context.outcome(&format!("gate {name}")).and_then(|o| o.get("verdict")).and_then(Value::as_str);
+        ReportRow {
+            name: name.clone(),
+            kind: kind(row, experiment).to_owned(),
+            note: note(row, context),
+            seen: mean("seen"),
+            unseen: mean("unseen"),
+            cells: cells.into_iter().map(|cell| cell.map(|cell| cell.score)).collect(),
+            verdict: verdict.map(str::to_owned),
+            recipe: recipe(row, context),
+        }
+    });
+    let rows = rows.collect();
+    let mut forgetting = Vec::new();
+    if let Some(((_, base), others)) = loaded.split_first() {
+        for (name, results) in others {
+            forgetting.push(differences(name, base, results, &tasks, experiment.seed)?);
+        }
+    }
+    Ok(ReportData {
+        title: experiment.name.clone(),
+        base_model: experiment.base_model.clone(),
+        settings: settings(experiment),
+        tasks,
+        rows,
+        forgetting,
+        gates: gates(context),
+        selections: selections(context),
+        curves: curves(context),
+        task_vectors: context.outcome("task-vectors").and_then(task_vectors),
+        published: published(experiment),
+        environment: environment(threads),
+        hashes: hashes(context),
+        durations: context
+            .graph
+            .steps
+            .iter()
+            .filter_map(|step| Some((step.name.clone(), context.finished.get(&step.name)?.seconds)))
+            .collect(),
+    })
+}
+
+/// Tasks in the order of the roles, each with the metric that is shown.
+fn columns(base: &RunResults, experiment: &Experiment) -> Vec<TaskColumn> {
+    let wanted = experiment.evaluation.metric.as_deref();
+    let column = |task: &TaskResults| {
+        let fits = |key: &String| wanted.is_some_and(|w| key == w || key.split(',').next() == Some(w));
+        let found = task.scores.iter().find(|(key, _)| fits(key)).or_else(|| task.scores.first())?;
+        let documents = base.value(&["n-samples", &task.name, "effective"]).and_then(Value::as_u64).unwrap_or(0);
+        let role = task.role.clone().unwrap_or_default();
+        Some(TaskColumn { name: task.name.clone(), role, metric: found.0.clone(), documents })
+    };
+    let mut columns: Vec<TaskColumn> = base.tasks.iter().filter_map(column).collect();
+    let rank = |role: &str| ["seen", "unseen", "general"].iter().position(|r| *r == role).unwrap_or(3);
+    columns.sort_by_key(|task| rank(&task.role));
+    columns
+}
+
+struct Cell {
+    score: Score,
+    standard_error: Option<f64>,
+}
+
+fn cell(results: &RunResults, column: &TaskColumn) -> Option<Cell> {
+    let task = results.tasks.iter().find(|task| task.name == column.name)?;
+    let value = task.scores.iter().find(|(key, _)| *key == column.metric).map(|(_, value)| *value)?;
+    let interval = results.value(&["billon", "tasks", &column.name, "intervals", &column.metric]);
+    let end = |key: &str| interval.and_then(|interval| interval.get(key)).and_then(Value::as_f64);
+    let (metric, slot) = column.metric.split_once(',')?;
+    let standard_error = results.value(&["results", &column.name, &format!("{metric}_stderr,{slot}")]);
+    Some(Cell {
+        score: Score { value, interval: end("low").zip(end("high")).map(|(low, high)| [low, high]) },
+        standard_error: standard_error.and_then(Value::as_f64),
+    })
+}
+
+/// The plain mean over the tasks of a role, where all of them were scored.
+fn mean(cells: &[Option<Cell>], tasks: &[TaskColumn], role: &str) -> Option<Score> {
+    let of_role = cells.iter().zip(tasks).filter(|(_, task)| task.role == role);
+    let parts: Option<Vec<Part>> = of_role
+        .map(|(cell, task)| {
+            let Cell { score, standard_error } = cell.as_ref()?;
+            Some(Part { value: score.value, standard_error: *standard_error, documents: task.documents })
+        })
+        .collect();
+    let mean = group(&parts?, false)?;
+    let interval = mean.standard_error.map(|error| [mean.value - 1.96 * error, mean.value + 1.96 * error]);
+    Some(Score { value: mean.value, interval })
+}
+
+fn kind(row: &Row, experiment: &Experiment) -> &'static str {
+    match row {
+        Row::Base => "base",
+        Row::Merge { .. } => "merge",
+        Row::Specialist(name) if experiment.specialists.get(name).is_some_and(|s| s.is_multi_task()) => "multi-task",
+        Row::Specialist(_) => "specialist",
+    }
+}
+
+fn note(row: &Row, context: Context<'_>) -> String {
+    match row {
+        Row::Base => "base model".to_owned(),
+        Row::Specialist(name) => {
+            let learns = context.experiment.specialists.get(name).map(|s| s.learns.join(", ")).unwrap_or_default();
+            if learns.is_empty() { "specialist".to_owned() } else { format!("learns {learns}") }
+        }
+        Row::Merge { merge, candidate } => {
+            let of = context.experiment.merges.get(merge).map(|m| m.specialists.join(", ")).unwrap_or_default();
+            let chosen = context.candidate(row).filter(|_| candidate.is_none()).map(|c| c.setting.clone());
+            let chosen = chosen.map_or_else(String::new, |setting| format!("{setting}, chosen on validation; "));
+            format!("{chosen}merge of {of}")
+        }
+    }
+}
+
+fn recipe(row: &Row, context: Context<'_>) -> Option<String> {
+    match row {
+        Row::Base => None,
+        Row::Specialist(name) => match &context.experiment.specialists.get(name)?.origin {
+            Origin::Adapter(folder) => Some(format!("adapter: {}", folder.display())),
+            Origin::Trained { datasets, settings } => {
+                let mut recipe = serde_json::Map::new();
+                recipe.insert("base_model".to_owned(), context.experiment.base_model.as_str().into());
+                recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
+                recipe.extend(settings.clone());
+                Some(yaml(&Value::Object(recipe)))
+            }
+        },
+        Row::Merge { .. } => {
+            let reference = &context.experiment.base_model;
+            let base = hub::resolve(reference, None, hub::cache_dir().as_deref()).unwrap_or_else(|_| reference.into());
+            context.candidate(row).map(|candidate| yaml(&context.recipe(candidate, &base)))
+        }
+    }
+}
+
+fn differences(
+    name: &str,
+    base: &RunResults,
+    results: &RunResults,
+    tasks: &[TaskColumn],
+    seed: u64,
+) -> Result<Forgetting> {
+    let mut found = Forgetting { row: name.to_owned(), ..Forgetting::default() };
+    for task in tasks {
+        let only = [task.name.clone()];
+        let comparison = compare(base, results, &only, Some(&task.metric), true, seed)?;
+        found.tasks.push(comparison.tasks.first().map(difference));
+    }
+    for role in ["seen", "unseen"] {
+        let members: Vec<&TaskColumn> = tasks.iter().filter(|task| task.role == role).collect();
+        let Some(first) = members.first() else { continue };
+        if members.len() == 1 {
+            let position = tasks.iter().position(|task| task.name == first.name);
+            let own = position.and_then(|at| found.tasks.get(at).copied().flatten());
+            found.means.extend(own.map(|d| (role.to_owned(), d)));
+        } else if members.iter().all(|task| task.metric == first.metric) {
+            let only: Vec<String> = members.iter().map(|task| task.name.clone()).collect();
+            let comparison = compare(base, results, &only, Some(&first.metric), true, seed)?;
+            let mean = comparison.groups.iter().find(|group| group.name == format!("role:{role}"));
+            found.means.extend(mean.map(|mean| {
+                let (value, interval) = (mean.difference, mean.interval);
+                (role.to_owned(), Difference { value, interval, ..Difference::default() })
+            }));
+        }
+    }
+    Ok(found)
+}
+
+fn difference(task: &TaskComparison) -> Difference {
+    Difference {
+        value: task.difference,
+        interval: task.interval,
+        mcnemar_p: task.mcnemar_p,
+        lost: task.lost,
+        won: task.won,
+    }
+}
+
+/// The checks of a gate, as its step remembers them.
+#[must_use]
+pub fn checks(report: &GateReport) -> Value {
+    let check = |check: &crate::eval::gate::Check| {
+        let metric = if check.metric.is_empty() { String::new() } else { format!(" of {}", check.metric) };
+        json!({
+            "name": check.name, "rule": format!("{} {}{metric}", check.rule, check.limit), "baseline": check.baseline,
+            "candidate": check.candidate, "verdict": check.verdict.name(), "reason": check.reason,
+        })
+    };
+    report.checks.iter().map(check).collect()
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn real(value: &Value, key: &str) -> f64 {
+    value.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
+}
+
+fn gates(context: Context<'_>) -> Vec<GateVerdict> {
+    let of = |name: &String| {
+        let outcome = context.outcome(&format!("gate {name}"))?;
+        let checks = outcome.get("checks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let check = |check: &Value| GateCheck {
+            name: text(check, "name"),
+            rule: text(check, "rule"),
+            baseline: real(check, "baseline"),
+            candidate: real(check, "candidate"),
+            verdict: text(check, "verdict"),
+            reason: text(check, "reason"),
+        };
+        let verdict = text(outcome, "verdict");
+        Some(GateVerdict { row: name.clone(), verdict, checks: checks.iter().map(check).collect() })
+    };
+    context.graph.rows.iter().filter_map(|(name, _)| of(name)).collect()
+}
+
+fn selections(context: Context<'_>) -> Vec<Selection> {
+    let selected = context.graph.steps.iter().filter_map(|step| match &step.action {
+        Action::Select(merge) => Some((merge, context.outcome(&step.name)?)),
+        _ => None,
+    });
+    selected
+        .map(|(merge, outcome)| {
+            let chosen = outcome.get("candidate").and_then(Value::as_u64);
+            let scores = outcome.get("scores").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let candidate = |(index, score): (usize, &Value)| {
+                (text(score, "setting"), score.get("score").and_then(Value::as_f64), chosen == Some(index as u64))
+            };
+            Selection { merge: merge.clone(), candidates: scores.iter().enumerate().map(candidate).collect() }
+        })
+        .collect()
+}
+
+fn curves(context: Context<'_>) -> Vec<Curve> {
+    let of = |name: &String| {
+        let log = context.outcome(&format!("train {name}"))?.get("log")?.as_str()?;
+        curve(name, &context.out.join(log))
+    };
+    context.experiment.specialists.keys().filter_map(of).collect()
+}
+
+/// A training log: a JSON object a line, with `step` and any of `loss`, `learning_rate` and what was
+/// evaluated (`eval_loss`, `task/metric`).
+fn curve(name: &str, log: &Path) -> Option<Curve> {
+    let text = std::fs::read_to_string(log).ok()?;
+    let mut curve = Curve { name: name.to_owned(), ..Curve::default() };
+    for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let Some(step) = line.get("step").and_then(Value::as_f64) else { continue };
+        for (key, value) in line.as_object().into_iter().flatten() {
+            let Some(value) = value.as_f64() else { continue };
+            match key.as_str() {
+                "loss" => curve.loss.push((step, value)),
+                "learning_rate" => curve.learning_rate.push((step, value)),
+                _ if is_evaluation(key) => {
+                    match curve.evaluations.iter_mut().find(|(known, _)| known == key) {
+                        Some((_, points)) => points.push((step, value)),
+                        None => curve.evaluations.push((key.clone(), vec![(step, value)])),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Some(curve)
+}
+
+fn is_evaluation(key: &str) -> bool {
+    let timing = ["runtime", "per_second", "seconds"].iter().any(|end| key.ends_with(end));
+    (key.starts_with("eval_") || key.contains('/')) && !timing
+}
+
+/// Statistics as their step remembers them.
+fn task_vectors(outcome: &Value) -> Option<TaskVectors> {
+    let numbers = |value: &Value| -> Option<Vec<f64>> { value.as_array()?.iter().map(Value::as_f64).collect() };
+    Some(TaskVectors {
+        names: outcome.get("names")?.as_array()?.iter().filter_map(|n| Some(n.as_str()?.to_owned())).collect(),
+        norms: numbers(outcome.get("norms")?)?,
+        layers: outcome
+            .get("layers")?
+            .as_array()?
+            .iter()
+            .map(|layer| Some((layer.get(0)?.as_str()?.to_owned(), numbers(layer.get(1)?)?)))
+            .collect::<Option<_>>()?,
+        cosines: outcome.get("cosines")?.as_array()?.iter().map(numbers).collect::<Option<_>>()?,
+    })
+}
+
+fn published(experiment: &Experiment) -> Option<PublishedTable> {
+    let published = experiment.published.as_ref()?;
+    let mut columns: Vec<String> = Vec::new();
+    for (task, _) in published.rows.iter().flat_map(|(_, figures)| figures) {
+        if !columns.contains(task) {
+            columns.push(task.clone());
+        }
+    }
+    let rows = published.rows.iter().map(|(name, figures)| {
+        let figure = |task: &String| figures.iter().find(|(name, _)| name == task).map(|(_, figure)| *figure);
+        (name.clone(), columns.iter().map(figure).collect())
+    });
+    Some(PublishedTable {
+        source: published.source.clone(),
+        metric: published.metric.clone(),
+        rows: rows.collect(),
+        columns: columns.clone(),
+    })
+}
+
+fn settings(experiment: &Experiment) -> Vec<(String, String)> {
+    let evaluation = &experiment.evaluation;
+    let number = |value: Option<usize>, none: &str| value.map_or_else(|| none.to_owned(), |n| n.to_string());
+    let template = match evaluation.chat_template.as_deref() {
+        None => "none",
+        Some("") => "the tokenizer's",
+        Some(name) => name,
+    };
+    let protocols = evaluation.protocols.join(", ");
+    [
+        ("protocol", if protocols.is_empty() { "each task's first".to_owned() } else { protocols }),
+        ("documents of a task", number(evaluation.limit, "all")),
+        ("documents of a validation split", number(evaluation.validation_limit, "all")),
+        ("examples in each prompt", number(evaluation.num_fewshot, "each task's own number")),
+        ("chat template", template.to_owned()),
+        ("storage of weights", evaluation.weights.clone()),
+        ("seed", experiment.seed.to_string()),
+        ("gate", super::value::canonical(&experiment.gate_settings)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+fn environment(threads: usize) -> Vec<(String, String)> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let after = |text: &str, key: &str| {
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once([':', '='])?.1.trim().trim_matches('"').to_owned())
+    };
+    let unknown = || "unknown".to_owned();
+    [
+        ("billon", env!("CARGO_PKG_VERSION").to_owned()),
+        ("processor", after(&read("/proc/cpuinfo"), "model name").unwrap_or_else(unknown)),
+        ("threads", threads.to_string()),
+        ("system", after(&read("/etc/os-release"), "PRETTY_NAME").unwrap_or_else(|| std::env::consts::OS.to_owned())),
+        ("architecture", std::env::consts::ARCH.to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+/// Inputs of all steps, then the weights that steps made.
+fn hashes(context: Context<'_>) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let steps = || context.graph.steps.iter().filter_map(|step| context.finished.get(&step.name));
+    for (name, hash) in steps().flat_map(|record| &record.parts) {
+        let Some(name) = name.strip_prefix("input:") else { continue };
+        if !found.iter().any(|(known, _)| known == name) {
+            found.push((name.to_owned(), hash.clone()));
+        }
+    }
+    found.sort();
+    for output in steps().filter(|r| r.step.starts_with("train ") || r.step.starts_with("merge ")).flat_map(|r| &r.outputs)
+    {
+        if output.path.extension().is_some_and(|extension| extension == "safetensors") {
+            found.push((output.path.display().to_string(), output.sha256.clone()));
+        }
+    }
+    found
+}

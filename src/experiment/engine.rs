@@ -1,0 +1,252 @@
+//! The real work of an experiment's steps, on this machine.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::collect;
+use super::error::ExperimentError;
+use super::report::{html, markdown};
+use super::schema::{Candidate, Origin, Role, Specialist};
+use super::tasks;
+use super::value::yaml;
+use super::work::{Context, Done, Subject, Work};
+use crate::backend::cpu::Cpu;
+use crate::checkpoint::hash::cache_dir;
+use crate::checkpoint::writer::publish_file;
+use crate::error::Result;
+use crate::eval::cache::{CachedModel, ResponseCache};
+use crate::eval::gate::decide;
+use crate::eval::language_model::LanguageModel;
+use crate::eval::local::LocalOptions;
+use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
+use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
+use crate::eval::run::{EvalOptions, evaluate};
+use crate::hub;
+use crate::merge::output::CompanionOptions;
+use crate::merge::{MergeOptions, PlanOptions, merge};
+use crate::model::kernels::Precision;
+use crate::task::{PromptSettings, Task};
+
+/// Files of a row's results are named after this instead of the time, so that a second run replaces
+/// them.
+const STAMP: &str = "run";
+
+/// Does the work with the engines of this program.
+#[derive(Debug, Clone)]
+pub struct Local {
+    /// Worker threads, for merges.
+    pub threads: usize,
+    /// Whether answers are remembered between runs.
+    pub remember: bool,
+}
+
+impl Local {
+    fn base(context: Context<'_>) -> Result<PathBuf> {
+        Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
+    }
+
+    /// The training recipe of a specialist as text, with the base model's real place.
+    fn training_recipe(
+        datasets: &[Map<String, Value>],
+        settings: &Map<String, Value>,
+        context: Context<'_>,
+    ) -> String {
+        let mut recipe = Map::new();
+        recipe.insert("base_model".to_owned(), context.experiment.base_model.as_str().into());
+        recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
+        recipe.extend(settings.clone());
+        recipe.entry("seed").or_insert_with(|| context.experiment.seed.into());
+        yaml(&Value::Object(recipe))
+    }
+
+    fn open(subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
+        let base = Self::base(context)?;
+        let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
+        let precision = match context.experiment.evaluation.weights.as_str() {
+            "bf16" => Precision::Bf16,
+            "f16" => Precision::F16,
+            _ => Precision::F32,
+        };
+        let progress = context.progress;
+        match subject {
+            Subject::Base => open_model(&base, &[], precision, options, progress),
+            Subject::Kept(folder) => open_model(folder, &[], precision, options, progress),
+            Subject::Specialist(name) => {
+                let folder = context.specialist_folder(name);
+                if folder.join("adapter_config.json").is_file() {
+                    let adapter = AdapterChoice { path: folder, weight: 1.0 };
+                    open_model(&base, &[adapter], precision, options, progress)
+                } else {
+                    open_model(&folder, &[], precision, options, progress)
+                }
+            }
+            Subject::Merged(candidate) => merged(&yaml(&context.recipe(candidate, &base)), precision, options, context),
+        }
+    }
+}
+
+/// A model straight from a merge recipe, without a directory.
+fn merged(_recipe: &str, _precision: Precision, _options: LocalOptions, _context: Context<'_>) -> Result<OpenedModel> {
+    Err(ExperimentError::Unavailable { what: "evaluating a merge that is not kept on disk (set `keep: true`)" }.into())
+}
+
+impl Work for Local {
+    fn check(&self, context: Context<'_>) -> Result<()> {
+        for specialist in context.experiment.specialists.values() {
+            if let Origin::Trained { datasets, settings } = &specialist.origin {
+                // Training recipes have their own reader, which says what is wrong with them.
+                let _ = Self::training_recipe(datasets, settings, context);
+            }
+        }
+        Ok(())
+    }
+
+    fn train(&mut self, _name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done> {
+        if let Origin::Trained { datasets, settings } = &specialist.origin {
+            let _ = Self::training_recipe(datasets, settings, context);
+        }
+        Err(ExperimentError::Unavailable { what: "training a specialist (name an existing `adapter`)" }.into())
+    }
+
+    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done> {
+        let text = yaml(&context.recipe(candidate, &Self::base(context)?));
+        let options = MergeOptions {
+            plan: PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() },
+            threads: self.threads,
+            force: true,
+            keep_intermediates: false,
+            hash: true,
+            companions: CompanionOptions { copy_tokenizer: true, model_card: true },
+        };
+        let name = format!("merge {}", candidate.name);
+        merge(name.as_ref(), &text, folder, &options, &Cpu, context.progress)?;
+        let outputs = files_of(folder);
+        Ok(Done { outputs, outcome: json!({"recipe": text}) })
+    }
+
+    fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {
+        let evaluation = &context.experiment.evaluation;
+        let (mut opened, mut roles) = (Vec::new(), Vec::new());
+        for task in tasks::load(evaluation)?.into_iter().filter(|task| !validation || task.role == Role::Seen) {
+            let config = if validation { tasks::validation(&task.config)? } else { task.config };
+            opened.push(Task::open(config, context.experiment.data.as_deref())?);
+            roles.push(task.role);
+        }
+        let clock = std::time::Instant::now();
+        let started = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
+        let OpenedModel { model, tokenizer, mut identity, parameters } = Self::open(subject, context)?;
+        let chat = evaluation.chat_template.as_ref().map(|name| {
+            tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))
+        });
+        let chat = chat.transpose()?;
+        identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
+        let place = cache_dir().filter(|_| self.remember).map(|dir| dir.join("responses"));
+        let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
+        let limit = if validation { evaluation.validation_limit } else { evaluation.limit };
+        let options = EvalOptions {
+            prompts: PromptSettings {
+                num_fewshot: evaluation.num_fewshot,
+                fewshot_seed: evaluation.fewshot_seed,
+                sampler: None,
+                limit,
+                chat: chat.as_ref(),
+                system_instruction: evaluation.system_instruction.as_deref(),
+                fewshot_as_multiturn: true,
+                generation_kwargs: None,
+            },
+            protocols: evaluation.protocols.clone(),
+            seed: context.experiment.seed,
+        };
+        let asked = CachedModel { model: &model, cache: cache.as_ref() };
+        let mut records = evaluate(&opened, &asked, &tokenizer, None, &options, context.progress)?;
+        for (record, role) in records.iter_mut().zip(&roles) {
+            record.role = Some(role.name().to_owned());
+        }
+        let (score, by_task) = primary(&records, evaluation.metric.as_deref());
+        let mut config = Map::new();
+        config.insert("model_num_parameters".to_owned(), parameters.into());
+        config.insert("model_dtype".to_owned(), evaluation.weights.as_str().into());
+        config.insert("limit".to_owned(), limit.into());
+        let record = RunRecord {
+            model_name: row.to_owned(),
+            model_source: "billon".to_owned(),
+            model_args: Map::from_iter([("pretrained".to_owned(), context.experiment.base_model.as_str().into())]),
+            config,
+            environment: Map::from_iter([("max_length".to_owned(), asked.max_length().into())]),
+            weights_hash: Some(identity.weights_digest()),
+            tokenizer_hash: identity.tokenizer.clone(),
+            chat_template: chat.as_ref().map(|template| template.source().to_owned()),
+            system_instruction: evaluation.system_instruction.clone(),
+            fewshot_as_multiturn: chat.as_ref().map(|_| true),
+            fewshot_seed: evaluation.fewshot_seed,
+            seed: context.experiment.seed,
+            started,
+            elapsed: clock.elapsed().as_secs_f64(),
+            tasks: records,
+            groups: Vec::new(),
+        };
+        let folder = if validation { "validation" } else { "results" };
+        let written = results::write(&context.out.join(folder).join(row).join("results.json"), &record, STAMP)?;
+        let file = written.results.strip_prefix(context.out).unwrap_or(&written.results).to_owned();
+        let mut outputs = written.samples;
+        outputs.push(written.results);
+        Ok(Done { outputs, outcome: json!({"results": file, "score": score, "tasks": by_task}) })
+    }
+
+    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
+        let load = |row: &str| -> Result<RunResults> {
+            Ok(RunResults::load(&collect::results_file(row, context))?)
+        };
+        let report = decide(&context.experiment.gate, &load("base")?, &load(row)?)?;
+        let path = context.out.join("gates").join(format!("{row}.json"));
+        let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        text.push('\n');
+        publish_file(&path, text.as_bytes())?;
+        let outcome = json!({"verdict": report.verdict.name(), "checks": collect::checks(&report)});
+        Ok(Done { outputs: vec![path], outcome })
+    }
+
+    fn task_vectors(&mut self, _context: Context<'_>) -> Result<Done> {
+        Err(ExperimentError::Unavailable { what: "statistics of adapters" }.into())
+    }
+
+    fn report(&mut self, context: Context<'_>) -> Result<Done> {
+        let data = collect::report(context, self.threads)?;
+        let mut json = serde_json::to_string_pretty(&data).unwrap_or_default();
+        json.push('\n');
+        let mut outputs = Vec::new();
+        for (name, text) in
+            [("report.html", html::render(&data)?), ("report.md", markdown::render(&data)?), ("report.json", json)]
+        {
+            let path = context.out.join(name);
+            publish_file(&path, text.as_bytes())?;
+            outputs.push(path);
+        }
+        Ok(Done { outputs, outcome: json!({"report": "report.html"}) })
+    }
+}
+
+/// The mean of the tasks' shown metrics, greater being better, and each by itself.
+fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<String, Value>) {
+    let (mut sum, mut count, mut tasks) = (0.0, 0, Map::new());
+    for record in records {
+        let found = record.metrics().find(|m| metric.is_some_and(|name| m.metric == name || m.key() == name));
+        let Some(score) = found.or_else(|| record.metrics().next()) else { continue };
+        let value = score.estimate.value;
+        if value.is_finite() {
+            sum += if score.higher_is_better { value } else { -value };
+            count += 1;
+            tasks.insert(record.name.clone(), value.into());
+        }
+    }
+    ((count > 0).then(|| sum / f64::from(count)), tasks)
+}
+
+/// All files directly in a folder, in order of name.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    files.sort();
+    files
+}

@@ -1,0 +1,330 @@
+//! `merges`: recipes, and short forms that stand for recipes.
+//!
+//! `task_arithmetic: {weight: 0.25}` merges all single-task specialists into the base; a list where
+//! mergekit has a number is a sweep: every value makes a recipe. A whole recipe names the base by
+//! leaving `base_model` out or writing `base`, and a specialist by its name.
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json as object};
+
+use super::reader::Reader;
+use crate::error::Result;
+use crate::experiment::error::ExperimentError;
+use crate::experiment::schema::{BASE, Candidate, Merge, SPECIALIST, Specialist};
+use crate::experiment::value::json;
+use crate::merge::method::{self, BaseRule, MergeMethod, ParameterScope};
+use crate::yaml::diagnostic::SourceText;
+use crate::yaml::{self, Diagnostics, Kind, Node, Spanned};
+
+/// Keys of a merge besides its method's.
+const OWN: &[&str] = &["specialists", "select", "keep", "dtype", "recipe"];
+/// Most recipes that one sweep makes.
+const MOST: usize = 64;
+
+type Specialists = IndexMap<String, Specialist>;
+
+impl Reader {
+    pub(super) fn merges(&mut self, node: &Node, specialists: &Specialists) -> Result<IndexMap<String, Merge>> {
+        let mut found = IndexMap::new();
+        for (name, value) in self.entries(node, "`merges`", &[]) {
+            if let Some(merge) = self.merge(name, value, specialists)? {
+                found.insert(name.value.clone(), merge);
+            }
+        }
+        Ok(found)
+    }
+
+    fn merge(&mut self, name: &Spanned<String>, node: &Node, specialists: &Specialists) -> Result<Option<Merge>> {
+        if let Some(file) = node.text() {
+            return self.from_file(name, node, file, specialists);
+        }
+        let Kind::Mapping(entries) = &node.kind else {
+            let help = "give a recipe file, a recipe, or a short form like `task_arithmetic: {weight: 0.25}`";
+            let message = format!("merge `{}` is {}", name.value, node.describe());
+            self.diagnostics.error_help(node.span, message, help);
+            return Ok(None);
+        };
+        let has = |key: &str| entries.iter().any(|(k, _)| k.value == key);
+        let inner = entries.iter().find(|(k, _)| method::find(&k.value).is_some());
+        if has("merge_method") {
+            return Ok(self.whole_recipe(&name.value, &json(node), node, specialists, false, false));
+        }
+        if let Some((_, recipe)) = entries.iter().find(|(k, _)| k.value == "recipe") {
+            let mut flags = [false; 2];
+            for (key, value) in entries {
+                match key.value.as_str() {
+                    "recipe" => {}
+                    "keep" => flags[0] = self.boolean(value, "keep").unwrap_or(false),
+                    other => self.diagnostics.unknown(key.span, "key", other, &["recipe", "keep"]),
+                }
+            }
+            let Some(file) = recipe.text() else {
+                return Ok(self.whole_recipe(&name.value, &json(recipe), recipe, specialists, false, flags[0]));
+            };
+            let merge = self.from_file(name, recipe, file, specialists)?;
+            return Ok(merge.map(|merge| Merge { keep: flags[0], ..merge }));
+        }
+        let Some((method, parameters)) = inner
+            .and_then(|(key, value)| Some((method::find(&key.value)?, value)))
+            .or_else(|| Some((method::find(&name.value)?, node)))
+        else {
+            let names: Vec<&str> = method::REGISTRY.iter().map(|method| method.name()).collect();
+            let first = entries.iter().find(|(k, _)| !OWN.contains(&k.value.as_str()));
+            let (span, word) = first.map_or((name.span, &name.value), |(k, _)| (k.span, &k.value));
+            self.diagnostics.unknown(span, "merge method", word, &names);
+            return Ok(None);
+        };
+        // With the method as a key, the other keys stand beside it; else all are in one mapping.
+        let beside: Vec<&(Spanned<String>, Node)> = match inner {
+            Some((method, _)) => entries.iter().filter(|(k, _)| k.value != method.value).collect(),
+            None => entries.iter().filter(|(k, _)| OWN.contains(&k.value.as_str())).collect(),
+        };
+        Ok(self.short_form(name, method, parameters, &beside, specialists))
+    }
+
+    fn short_form(
+        &mut self,
+        name: &Spanned<String>,
+        method: &dyn MergeMethod,
+        parameters: &Node,
+        beside: &[&(Spanned<String>, Node)],
+        specialists: &Specialists,
+    ) -> Option<Merge> {
+        let single = specialists.iter().filter(|(_, s)| !s.is_multi_task()).map(|(name, _)| name.clone());
+        let (mut members, mut select, mut keep, mut dtype): (Vec<String>, _, _, _) =
+            (single.collect(), false, false, None);
+        for (key, value) in beside {
+            match key.value.as_str() {
+                "specialists" => {
+                    members = self.texts(value, "specialists");
+                    let known: Vec<&str> = specialists.keys().map(String::as_str).collect();
+                    for member in members.iter().filter(|member| !specialists.contains_key(*member)) {
+                        self.diagnostics.unknown(value.span, "specialist", member, &known);
+                    }
+                }
+                "select" => {
+                    select = value.text() == Some("validation");
+                    if !select && value.text().and_then(yaml::boolean) != Some(false) {
+                        self.diagnostics.error(value.span, "`select` is `validation`, or left out");
+                    }
+                }
+                "keep" => keep = self.boolean(value, "keep").unwrap_or(false),
+                "dtype" => dtype = self.text(value, "dtype"),
+                other => {
+                    let known: Vec<&str> = OWN.iter().copied().filter(|key| *key != "recipe").collect();
+                    self.diagnostics.unknown(key.span, "key", other, &known);
+                }
+            }
+        }
+        let contract = method.contract();
+        if members.len() < contract.least.max(1) || members.len() > contract.most {
+            let most = if contract.most == usize::MAX { "or more".to_owned() } else { format!("to {}", contract.most) };
+            let takes = if contract.least == contract.most {
+                format!("{}", contract.least)
+            } else {
+                format!("{} {most}", contract.least.max(1))
+            };
+            let message = format!("`{}` takes {takes} specialists, not {}", method.name(), members.len());
+            self.diagnostics.error_help(name.span, message, "name them with `specialists: [...]`");
+            return None;
+        }
+        let sweep = self.sweep(method, parameters)?;
+        if select && sweep.len() < 2 {
+            let help = "give a list, for example `weight: [0.25, 0.5, 1.0]`";
+            self.diagnostics.error_help(name.span, "`select` needs several values to choose from", help);
+        }
+        let several = sweep.len() > 1;
+        let candidates = sweep.into_iter().map(|values| {
+            let setting = values.iter().filter(|v| v.swept).map(|v| format!("{}={}", v.name, word(&v.value)));
+            let setting = setting.collect::<Vec<_>>().join(",");
+            let recipe = expanded(method, &values, &members, dtype.as_deref());
+            let name = if several { format!("{}-{setting}", name.value) } else { name.value.clone() };
+            Candidate { name, setting, recipe }
+        });
+        Some(Merge { candidates: candidates.collect(), specialists: members.clone(), select, keep })
+    }
+
+    /// Every combination of the listed values, the first parameter turning slowest.
+    fn sweep(&mut self, method: &dyn MergeMethod, parameters: &Node) -> Option<Vec<Vec<Setting>>> {
+        let specs = method.parameters();
+        let known: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
+        let mut combinations = vec![Vec::new()];
+        for (key, value) in self.entries(parameters, &format!("`{}`", method.name()), &[]) {
+            if OWN.contains(&key.value.as_str()) {
+                continue;
+            }
+            let Some(spec) = specs.iter().find(|spec| spec.name == key.value) else {
+                self.diagnostics.unknown(key.span, "parameter", &key.value, &known);
+                continue;
+            };
+            let (values, swept): (Vec<Value>, bool) = match &value.kind {
+                Kind::Sequence(items) => (items.iter().map(json).collect(), true),
+                _ => (vec![json(value)], false),
+            };
+            for (index, value_) in values.iter().enumerate() {
+                if !(value_.is_number() || value_.is_boolean() || value_.is_string()) {
+                    self.diagnostics.error(value.span, format!("value {} of `{}` is no scalar", index + 1, spec.name));
+                }
+            }
+            combinations = combinations
+                .iter()
+                .flat_map(|first: &Vec<Setting>| {
+                    values.iter().map(move |value| {
+                        let scope = spec.scope;
+                        let own = Setting { name: spec.name, value: value.clone(), scope, swept };
+                        first.iter().cloned().chain([own]).collect()
+                    })
+                })
+                .collect();
+            if combinations.len() > MOST {
+                self.diagnostics.error(value.span, format!("the sweep makes more than {MOST} recipes"));
+                return None;
+            }
+        }
+        if combinations.is_empty() {
+            self.diagnostics.error(parameters.span, "a list of values is empty");
+            return None;
+        }
+        for spec in specs.iter().filter(|spec| spec.default == method::ParameterDefault::Required) {
+            if !combinations.iter().all(|list| list.iter().any(|setting| setting.name == spec.name)) {
+                let message = format!("`{}` needs `{}`", method.name(), spec.name);
+                self.diagnostics.error(parameters.span, message);
+            }
+        }
+        Some(combinations)
+    }
+
+    fn from_file(
+        &mut self,
+        name: &Spanned<String>,
+        node: &Node,
+        file: &str,
+        specialists: &Specialists,
+    ) -> Result<Option<Merge>> {
+        let path = self.folder.join(file);
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
+        let source = SourceText { name: path.display().to_string(), text: text.clone() };
+        let mut diagnostics = Diagnostics::new(std::sync::Arc::new(source), false);
+        let documents = yaml::parse(&text, &mut diagnostics);
+        diagnostics.check()?;
+        let [document] = documents.as_slice() else {
+            let help = "merge in one step, or give each document a merge of its own";
+            let message = format!("`{file}` holds {} documents", documents.len());
+            self.diagnostics.error_help(node.span, message, help);
+            return Ok(None);
+        };
+        Ok(self.whole_recipe(&name.value, &json(document), node, specialists, true, false))
+    }
+
+    /// A recipe as mergekit writes it, with names of the experiment in place of models. Its own reader
+    /// checks the rest.
+    fn whole_recipe(
+        &mut self,
+        name: &str,
+        recipe: &Value,
+        node: &Node,
+        specialists: &Specialists,
+        from_file: bool,
+        keep: bool,
+    ) -> Option<Merge> {
+        let Value::Object(map) = recipe else {
+            self.diagnostics.error(node.span, format!("the recipe of merge `{name}` is no mapping"));
+            return None;
+        };
+        let mut map = map.clone();
+        let keep = map.shift_remove("keep").map_or(keep, |value| value == Value::Bool(true));
+        let mut members = Vec::new();
+        let mut recipe = Value::Object(map);
+        named(&mut recipe, specialists, &mut members);
+        let text = crate::experiment::value::yaml(&recipe);
+        let (_, diagnostics) = crate::recipe::RecipeFile::parse(name.as_ref(), &text, false);
+        for fault in diagnostics.list() {
+            let place = if from_file { "" } else { ", in the recipe as it is read" };
+            let message = format!("merge `{name}`: {}{place}", fault.message);
+            self.diagnostics.push(fault.severity, Some(node.span), message, fault.help.clone());
+        }
+        if let Value::Object(map) = &mut recipe
+            && !map.contains_key("base_model")
+            && map
+                .get("merge_method")
+                .and_then(Value::as_str)
+                .and_then(method::find)
+                .is_some_and(|m| m.contract().base == BaseRule::Required)
+        {
+            map.insert("base_model".to_owned(), BASE.into());
+        }
+        let candidate = Candidate { name: name.to_owned(), setting: String::new(), recipe };
+        Some(Merge { candidates: vec![candidate], specialists: members, select: false, keep })
+    }
+}
+
+/// One parameter of a recipe.
+#[derive(Debug, Clone)]
+struct Setting {
+    name: &'static str,
+    value: Value,
+    scope: ParameterScope,
+    swept: bool,
+}
+
+/// The recipe that a short form stands for.
+fn expanded(method: &dyn MergeMethod, values: &[Setting], members: &[String], dtype: Option<&str>) -> Value {
+    let pick = |shared: bool| -> Map<String, Value> {
+        let fits = |setting: &&Setting| (setting.scope == ParameterScope::Shared) == shared;
+        values.iter().filter(fits).map(|s| (s.name.to_owned(), s.value.clone())).collect()
+    };
+    let models = members.iter().map(|member| {
+        let mut model = Map::new();
+        model.insert("model".to_owned(), format!("{SPECIALIST}{member}").into());
+        if !pick(false).is_empty() {
+            model.insert("parameters".to_owned(), pick(false).into());
+        }
+        Value::Object(model)
+    });
+    let mut recipe = Map::new();
+    recipe.insert("merge_method".to_owned(), method.name().into());
+    if method.contract().base != BaseRule::Ignored {
+        recipe.insert("base_model".to_owned(), BASE.into());
+    }
+    recipe.insert("models".to_owned(), models.collect());
+    if !pick(true).is_empty() {
+        recipe.insert("parameters".to_owned(), pick(true).into());
+    }
+    if let Some(dtype) = dtype {
+        recipe.insert("dtype".to_owned(), object!(dtype));
+    }
+    Value::Object(recipe)
+}
+
+/// Puts marks where the recipe names the base or a specialist.
+fn named(value: &mut Value, specialists: &Specialists, members: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| named(item, specialists, members)),
+        Value::Object(map) => {
+            for (key, inner) in map.iter_mut() {
+                let text = inner.as_str().map(str::to_owned);
+                match text {
+                    Some(text) if key == "model" || key == "base_model" => {
+                        if text == "base" {
+                            *inner = BASE.into();
+                        } else if specialists.contains_key(&text) {
+                            if !members.contains(&text) {
+                                members.push(text.clone());
+                            }
+                            *inner = format!("{SPECIALIST}{text}").into();
+                        }
+                    }
+                    _ => named(inner, specialists, members),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A value as it stands in a row's name.
+fn word(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
+}

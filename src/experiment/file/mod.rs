@@ -1,0 +1,218 @@
+//! Reading EXPERIMENT.yml.
+//!
+//! Every fault is reported at once, with its place; an unknown key is an error with the nearest
+//! known one. Training settings are taken as they are: their keys belong to the training recipe,
+//! which checks them before anything runs. Relative paths start from the file's folder.
+
+mod evaluation;
+mod merges;
+mod reader;
+mod specialists;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use super::error::ExperimentError;
+use super::schema::{Evaluation, Experiment, Published};
+use super::value::json;
+use crate::error::Result;
+use crate::eval::gate::{GateConfig, Rules};
+use crate::yaml::diagnostic::SourceText;
+use crate::yaml::{self, Diagnostics, Kind, Node, Span};
+use reader::Reader;
+
+const KEYS: &[&str] =
+    &["name", "base_model", "data", "seed", "training", "specialists", "merges", "evaluation", "gate", "published"];
+const PUBLISHED_KEYS: &[&str] = &["source", "metric", "rows"];
+
+/// Reads an experiment file.
+///
+/// # Errors
+/// The file can't be read, or everything that is wrong with it, each with its place.
+pub fn load(path: &Path) -> Result<Experiment> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ExperimentError::Read { path: path.to_owned(), source })?;
+    parse(path, &text)
+}
+
+/// Reads the text of an experiment file that stands at `path`.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place; a merge recipe or gate file that it names
+/// and that can't be read.
+pub fn parse(path: &Path, text: &str) -> Result<Experiment> {
+    let source = SourceText { name: path.display().to_string(), text: text.to_owned() };
+    let mut diagnostics = Diagnostics::new(Arc::new(source), false);
+    let documents = yaml::parse(text, &mut diagnostics);
+    diagnostics.check()?;
+    let mut reader = Reader { diagnostics, folder: path.parent().unwrap_or(Path::new("")).to_owned() };
+    let experiment = match documents.as_slice() {
+        [root] => reader.experiment(path, root)?,
+        [] => {
+            reader.diagnostics.error(None, "the experiment is empty");
+            None
+        }
+        [_, second, ..] => {
+            reader.diagnostics.error(second.span, "an experiment file holds one document");
+            None
+        }
+    };
+    reader.diagnostics.check()?;
+    experiment.ok_or_else(|| ExperimentError::Empty { path: path.to_owned() }.into())
+}
+
+impl Reader {
+    fn experiment(&mut self, path: &Path, root: &Node) -> Result<Option<Experiment>> {
+        let entries = self.entries(root, "the experiment", KEYS);
+        let find = |key: &str| entries.iter().find(|(k, _)| k.value == key).map(|(_, node)| node);
+        let base_model = find("base_model").and_then(|node| self.text(node, "base_model"));
+        if find("base_model").is_none() {
+            self.diagnostics.error(root.span, "`base_model` is missing");
+        }
+        let base_model = base_model.map(|name| self.model(&name)).unwrap_or_default();
+        let seed = find("seed").and_then(|node| self.whole(node, "seed")).unwrap_or(42);
+        let training = find("training").map(|node| self.settings(node, "training")).unwrap_or_default();
+        let specialists = find("specialists").map(|node| self.specialists(node, &training)).unwrap_or_default();
+        let merges = match find("merges") {
+            Some(node) => self.merges(node, &specialists)?,
+            None => IndexMap::new(),
+        };
+        self.distinct_rows(entries, &specialists, &merges);
+        let evaluation = match find("evaluation") {
+            Some(node) => self.evaluation(node, &specialists),
+            None => Evaluation { weights: "f32".to_owned(), fewshot_seed: 1234, ..Evaluation::default() },
+        };
+        let evaluation = evaluation::with_seen_tasks(evaluation, &specialists);
+        if evaluation.tasks().next().is_none() {
+            self.diagnostics.error_help(
+                root.span,
+                "there is nothing to evaluate",
+                "list tasks under `evaluation`, as `seen`, `unseen` or `general`",
+            );
+        }
+        let (gate, gate_settings) = self.gate(find("gate"), &evaluation, seed)?;
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Some(Experiment {
+            name: find("name").and_then(|node| self.text(node, "name")).unwrap_or(stem),
+            file: path.to_owned(),
+            base_model,
+            data: find("data").and_then(|node| self.text(node, "data")).map(|data| self.beside(&data)),
+            seed,
+            specialists,
+            merges,
+            evaluation,
+            gate,
+            gate_settings,
+            published: find("published").map(|node| self.published(node)),
+        }))
+    }
+
+    /// The base model: a folder beside the file, else as it is written.
+    fn model(&self, name: &str) -> String {
+        let beside = self.beside(name);
+        if beside.is_dir() { beside.display().to_string() } else { name.to_owned() }
+    }
+
+    /// A table row is found by its name, so no two may share one.
+    fn distinct_rows(
+        &mut self,
+        entries: &[(yaml::Spanned<String>, Node)],
+        specialists: &IndexMap<String, super::schema::Specialist>,
+        merges: &IndexMap<String, super::schema::Merge>,
+    ) {
+        let place = |key: &str, name: &str| -> Option<Span> {
+            let Kind::Mapping(list) = &entries.iter().find(|(k, _)| k.value == key)?.1.kind else { return None };
+            list.iter().find(|(k, _)| k.value == name).map(|(k, _)| k.span)
+        };
+        for name in merges.keys() {
+            if specialists.contains_key(name) {
+                let message = format!("`{name}` is the name of a specialist and of a merge");
+                self.diagnostics.error(place("merges", name), message);
+            }
+        }
+        for (key, name) in specialists.keys().map(|n| ("specialists", n)).chain(merges.keys().map(|n| ("merges", n))) {
+            let span = place(key, name);
+            if name == "base" {
+                self.diagnostics.error(span, "`base` is the name of the base model's row");
+            }
+            let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
+                let help = "names become file names: use letters, digits, `-`, `_` and `.`";
+                self.diagnostics.error_help(span, format!("`{name}` is no name for a row"), help);
+            }
+        }
+    }
+
+    /// The gate and its settings as a value. Without any, only unseen tasks are judged: none may lose
+    /// more than five points.
+    fn gate(&mut self, node: Option<&Node>, evaluation: &Evaluation, seed: u64) -> Result<(GateConfig, Value)> {
+        let Some(node) = node.filter(|node| node.kind != Kind::Null) else {
+            let config = GateConfig {
+                default: Rules { max_drop: Some(0.05), metric: evaluation.metric.clone(), ..Rules::default() },
+                roles: Vec::new(),
+                only: evaluation.unseen.clone(),
+                seed,
+                ..GateConfig::default()
+            };
+            let settings = serde_json::json!({"alpha": config.alpha, "default": {"max_drop": 0.05}, "only": "unseen"});
+            return Ok((config, settings));
+        };
+        let (name, settings, text) = if let Some(file) = node.text() {
+            let path = self.beside(file);
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
+            (path.display().to_string(), Value::from(text.as_str()), text)
+        } else {
+            let settings = json(node);
+            ("the experiment's `gate`".to_owned(), settings.clone(), super::value::yaml(&settings))
+        };
+        let mut config = GateConfig::parse(&name, &text)?;
+        if config.baseline.take().is_some() {
+            let help = "leave `baseline` out: every row is compared with the base model's";
+            self.diagnostics.error_help(node.span, "the gate of an experiment has its own baseline", help);
+        }
+        Ok((config, settings))
+    }
+
+    fn published(&mut self, node: &Node) -> Published {
+        let mut published = Published::default();
+        for (key, value) in self.entries(node, "`published`", PUBLISHED_KEYS).to_vec() {
+            match key.value.as_str() {
+                "source" => published.source = self.text(&value, "source").unwrap_or_default(),
+                "metric" => published.metric = self.text(&value, "metric").unwrap_or_default(),
+                _ => {
+                    for (row, figures) in self.entries(&value, "`rows`", &[]).to_vec() {
+                        let mut list = Vec::new();
+                        for (task, figure) in self.entries(&figures, "a row", &[]).to_vec() {
+                            list.extend(self.number(&figure, &task.value).map(|x| (task.value.clone(), x)));
+                        }
+                        published.rows.push((row.value.clone(), list));
+                    }
+                }
+            }
+        }
+        published
+    }
+
+    /// A mapping that another reader will check.
+    fn settings(&mut self, node: &Node, key: &str) -> Map<String, Value> {
+        match json(node) {
+            Value::Object(map) => map,
+            Value::Null => Map::new(),
+            _ => {
+                self.diagnostics.error(node.span, format!("`{key}` is a mapping, not {}", node.describe()));
+                Map::new()
+            }
+        }
+    }
+
+    /// A path as it is meant: from the folder of the experiment file.
+    fn beside(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+}

@@ -1,0 +1,123 @@
+//! `specialists`: who learns what.
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use super::reader::Reader;
+use crate::experiment::schema::{Origin, Specialist};
+use crate::experiment::value::{json, overlaid};
+use crate::yaml::{Kind, Node};
+
+/// Keys of a specialist that are ours; all others are its training recipe's.
+const OWN: &[&str] = &["tasks", "datasets", "adapter", "max_rows"];
+/// What the experiment itself says of every training.
+const TAKEN: &[&str] = &["base_model", "output_dir"];
+
+impl Reader {
+    pub(super) fn specialists(&mut self, node: &Node, training: &Map<String, Value>) -> IndexMap<String, Specialist> {
+        let mut found = IndexMap::new();
+        for key in TAKEN.iter().filter(|key| training.contains_key(**key)) {
+            self.diagnostics
+                .error(node.span, format!("`{key}` does not belong into `training`: the experiment sets it"));
+        }
+        for (name, value) in self.entries(node, "`specialists`", &[]).to_vec() {
+            found.extend(self.specialist(&name.value, &value, training).map(|s| (name.value.clone(), s)));
+        }
+        found
+    }
+
+    /// A list is short for its tasks.
+    fn specialist(&mut self, name: &str, node: &Node, training: &Map<String, Value>) -> Option<Specialist> {
+        if matches!(node.kind, Kind::Sequence(_)) {
+            let tasks = self.texts(node, "tasks");
+            return self.trained(name, node, &tasks, &[], None, training.clone());
+        }
+        let entries = self.entries(node, &format!("specialist `{name}`"), &[]);
+        let (mut tasks, mut datasets, mut folder, mut max_rows) = (Vec::new(), Vec::new(), None, None);
+        let mut own = Map::new();
+        for (key, value) in entries {
+            match key.value.as_str() {
+                "tasks" => tasks = self.texts(value, "tasks"),
+                "datasets" => match &value.kind {
+                    Kind::Sequence(items) => datasets.clone_from(items),
+                    _ => self.diagnostics.error(value.span, format!("`datasets` is a list, not {}", value.describe())),
+                },
+                // A folder is an adapter that exists; `lora` or `full` is the recipe's word for what to train.
+                "adapter" if !matches!(value.text(), Some("lora" | "qlora" | "full" | "none")) => {
+                    folder = self.text(value, "adapter").map(|path| self.beside(&path));
+                }
+                "max_rows" => max_rows = self.whole::<u64>(value, "max_rows"),
+                taken if TAKEN.contains(&taken) => {
+                    self.diagnostics.error(key.span, format!("`{taken}` is set by the experiment"));
+                }
+                _ => {
+                    own.insert(key.value.clone(), json(value));
+                }
+            }
+        }
+        let Some(folder) = folder else {
+            return self.trained(name, node, &tasks, &datasets, max_rows, overlaid(training, &own));
+        };
+        if !own.is_empty() || !datasets.is_empty() || max_rows.is_some() {
+            let help = "leave out everything but `tasks`, or leave out `adapter`";
+            let message = format!("specialist `{name}` has an `adapter`, so there is nothing to train");
+            self.diagnostics.error_help(node.span, message, help);
+        }
+        Some(Specialist { learns: tasks, origin: Origin::Adapter(folder) })
+    }
+
+    fn trained(
+        &mut self,
+        name: &str,
+        node: &Node,
+        tasks: &[String],
+        extra: &[Node],
+        max_rows: Option<u64>,
+        settings: Map<String, Value>,
+    ) -> Option<Specialist> {
+        let mut datasets = Vec::new();
+        for task in tasks {
+            let mut entry = Map::new();
+            entry.insert("path".to_owned(), self.file_or_name(task).into());
+            entry.insert("type".to_owned(), "task".into());
+            if let Some(rows) = max_rows {
+                entry.insert("max_rows".to_owned(), rows.into());
+            }
+            datasets.push(entry);
+        }
+        for item in extra {
+            match json(item) {
+                Value::Object(mut entry) if entry.get("path").is_some_and(Value::is_string) => {
+                    let path = entry.get("path").and_then(Value::as_str).map(|path| self.file_or_name(path));
+                    entry.insert("path".to_owned(), path.into());
+                    datasets.push(entry);
+                }
+                _ => self.diagnostics.error_help(
+                    item.span,
+                    "a data set needs a `path`",
+                    "for example `{path: general.jsonl, type: alpaca, share: 0.25}`",
+                ),
+            }
+        }
+        if datasets.is_empty() {
+            let message = format!("specialist `{name}` learns nothing");
+            self.diagnostics.error_help(node.span, message, format!("give it {}", OWN[..3].join(", or ")));
+            return None;
+        }
+        let learns = datasets.iter().map(|entry| {
+            let path = entry.get("name").or_else(|| entry.get("path")).and_then(Value::as_str).unwrap_or_default();
+            let file = std::path::Path::new(path);
+            let is_file = file.extension().is_some() || path.contains('/');
+            let stem = file.file_stem().filter(|_| is_file).map(|stem| stem.to_string_lossy().into_owned());
+            stem.unwrap_or_else(|| path.to_owned())
+        });
+        Some(Specialist { learns: learns.collect(), origin: Origin::Trained { datasets, settings } })
+    }
+
+    /// A path from the file's folder, or the name of a task of the suite.
+    pub(super) fn file_or_name(&self, text: &str) -> String {
+        let path = self.folder.join(text);
+        let looks_like_one = text.contains('/') || std::path::Path::new(text).extension().is_some();
+        if looks_like_one && path.exists() { path.display().to_string() } else { text.to_owned() }
+    }
+}

@@ -1,0 +1,181 @@
+//! The facts of a report.
+
+use serde::Serialize;
+
+/// Everything that a report shows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ReportData {
+    /// The experiment's name.
+    pub title: String,
+    /// The base model as the user named it.
+    pub base_model: String,
+    /// How tasks were asked: pairs of what and how.
+    pub settings: Vec<(String, String)>,
+    /// Columns of the table, seen tasks first.
+    pub tasks: Vec<TaskColumn>,
+    /// Rows of the table, the base model's first.
+    pub rows: Vec<ReportRow>,
+    /// Every other row against the base.
+    pub forgetting: Vec<Forgetting>,
+    /// Verdicts of the gate.
+    pub gates: Vec<GateVerdict>,
+    /// How swept merges were chosen.
+    pub selections: Vec<Selection>,
+    /// Training curves, one a trained specialist.
+    pub curves: Vec<Curve>,
+    /// Norms and cosines of the specialists' task vectors.
+    pub task_vectors: Option<TaskVectors>,
+    /// A paper's figures.
+    pub published: Option<PublishedTable>,
+    /// What it ran on and with.
+    pub environment: Vec<(String, String)>,
+    /// SHA-256 of inputs and outputs by name.
+    pub hashes: Vec<(String, String)>,
+    /// Seconds of every step.
+    pub durations: Vec<(String, f64)>,
+}
+
+/// A task of the table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct TaskColumn {
+    /// Its name.
+    pub name: String,
+    /// `seen`, `unseen` or `general`.
+    pub role: String,
+    /// The metric that is shown, with its filter slot.
+    pub metric: String,
+    /// Documents that were asked.
+    pub documents: u64,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ReportRow {
+    /// Its name.
+    pub name: String,
+    /// `base`, `specialist`, `multi-task` or `merge`.
+    pub kind: String,
+    /// What a reader should know besides: tasks learnt, the selected weight.
+    pub note: String,
+    /// One cell a task; `None` where it was not scored.
+    pub cells: Vec<Option<Score>>,
+    /// Mean over the seen tasks.
+    pub seen: Option<Score>,
+    /// Mean over the unseen tasks.
+    pub unseen: Option<Score>,
+    /// The gate's verdict, where one was asked.
+    pub verdict: Option<String>,
+    /// The recipe that made it.
+    pub recipe: Option<String>,
+}
+
+/// A score and the interval that covers it in 95 % of all samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Score {
+    /// The score.
+    pub value: f64,
+    /// Its interval.
+    pub interval: Option<[f64; 2]>,
+}
+
+/// A row against the base, document by document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Forgetting {
+    /// The row.
+    pub row: String,
+    /// One entry a task, in the order of the columns.
+    pub tasks: Vec<Option<Difference>>,
+    /// Means over the tasks of a role.
+    pub means: Vec<(String, Difference)>,
+}
+
+/// A paired difference: the row's score less the base's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Difference {
+    /// The difference.
+    pub value: f64,
+    /// Its paired bootstrap interval.
+    pub interval: [f64; 2],
+    /// Exact two-sided McNemar p-value, for metrics that are right or wrong on each document.
+    pub mcnemar_p: Option<f64>,
+    /// Documents that only the base gets right.
+    pub lost: usize,
+    /// Documents that only the row gets right.
+    pub won: usize,
+}
+
+/// What the gate said of a row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GateVerdict {
+    /// The row.
+    pub row: String,
+    /// `PASS`, `FAIL` or `INCONCLUSIVE`.
+    pub verdict: String,
+    /// Its checks.
+    pub checks: Vec<GateCheck>,
+}
+
+/// One check of a gate.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct GateCheck {
+    /// The task or group.
+    pub name: String,
+    /// The rule with its limit.
+    pub rule: String,
+    /// The base's score.
+    pub baseline: f64,
+    /// The row's score.
+    pub candidate: f64,
+    /// The verdict.
+    pub verdict: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// How a swept merge was chosen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Selection {
+    /// The merge.
+    pub merge: String,
+    /// Settings with their mean validation scores, and whether they were chosen.
+    pub candidates: Vec<(String, Option<f64>, bool)>,
+}
+
+/// A specialist's training.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Curve {
+    /// The specialist.
+    pub name: String,
+    /// Optimiser step and training loss.
+    pub loss: Vec<(f64, f64)>,
+    /// Optimiser step and learning rate.
+    pub learning_rate: Vec<(f64, f64)>,
+    /// What was measured on the way, by name: step and value.
+    pub evaluations: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+/// Statistics of task vectors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct TaskVectors {
+    /// The specialists.
+    pub names: Vec<String>,
+    /// Their task vectors' Euclidean norms.
+    pub norms: Vec<f64>,
+    /// Layers with the norm of every specialist's part in them.
+    pub layers: Vec<(String, Vec<f64>)>,
+    /// Cosines of all pairs.
+    pub cosines: Vec<Vec<f64>>,
+}
+
+/// A paper's figures.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct PublishedTable {
+    /// Where they are from.
+    pub source: String,
+    /// What they are.
+    pub metric: String,
+    /// Tasks.
+    pub columns: Vec<String>,
+    /// Rows with a figure a task, where there is one.
+    pub rows: Vec<(String, Vec<Option<f64>>)>,
+}

@@ -1,0 +1,151 @@
+//! Running a plan: steps in order, finished ones remembered at once.
+//!
+//! A step that fails ends the run. What was finished before stays, so the same command goes on from
+//! there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::error::ExperimentError;
+use super::graph::{Action, Graph, Row, Step};
+use super::plan::{Plan, plan};
+use super::schema::Experiment;
+use super::state::{Record, State};
+use super::work::{Context, Done, Subject, Work};
+use crate::checkpoint::hash::HashCache;
+use crate::error::{ErrorKind, Result};
+use crate::event::{Event, Progress};
+
+/// How an experiment is run.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Steps that run whatever is remembered of them.
+    pub force: Vec<String>,
+}
+
+/// What a run did.
+#[derive(Debug, Clone)]
+pub struct RunSummary {
+    /// The plan that was carried out.
+    pub plan: Plan,
+    /// The records of all steps.
+    pub records: BTreeMap<String, Record>,
+}
+
+/// Runs what has to run of an experiment into `out`.
+///
+/// # Errors
+/// [`ExperimentError::Missing`] before anything runs; [`ExperimentError::Step`] naming the step that
+/// failed; `Cancelled`.
+pub fn run(
+    experiment: &Experiment,
+    out: &Path,
+    options: &RunOptions,
+    work: &mut dyn Work,
+    progress: Progress<'_>,
+) -> Result<RunSummary> {
+    let graph = Graph::new(experiment)?;
+    let mut cache = HashCache::open_default();
+    let mut state = State::load(out)?;
+    let plan = plan(&graph, &state, &options.force, &mut cache, progress.cancel)?;
+    if !plan.missing.is_empty() {
+        return Err(ExperimentError::Missing { missing: plan.missing }.into());
+    }
+    let mut finished: BTreeMap<String, Record> = BTreeMap::new();
+    let context = Context { experiment, graph: &graph, out, finished: &finished, progress };
+    if plan.running().any(|step| graph.step(&step.step).is_some_and(|s| matches!(s.action, Action::Train(_)))) {
+        work.check(context)?;
+    }
+    let count = plan.running().count();
+    let mut index = 0;
+    for (step, planned) in graph.steps.iter().zip(&plan.steps) {
+        if let (false, Some(record)) = (planned.run, state.record(&step.name)) {
+            finished.insert(step.name.clone(), record.clone());
+            continue;
+        }
+        progress.cancel.check()?;
+        progress.event(Event::StepStarted { index, count, name: step.name.clone() });
+        index += 1;
+        let clock = Instant::now();
+        let context = Context { experiment, graph: &graph, out, finished: &finished, progress };
+        let failed = |error: crate::Error, finished: usize| match error.kind() {
+            ErrorKind::Cancelled => error,
+            _ => ExperimentError::step(&step.name, &error, finished).into(),
+        };
+        let done = carry_out(step, work, context).map_err(|error| failed(error, finished.len()))?;
+        let outputs = state.outputs(&step.name, &done.outputs, &mut cache, progress.cancel)?;
+        let record = Record {
+            step: step.name.clone(),
+            fingerprint: planned.fingerprint.digest.clone(),
+            parts: planned.fingerprint.parts.clone(),
+            outputs,
+            outcome: done.outcome,
+            seconds: clock.elapsed().as_secs_f64(),
+            finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        };
+        state.finish(record.clone())?;
+        finished.insert(step.name.clone(), record);
+    }
+    progress.event(Event::Finished);
+    Ok(RunSummary { plan, records: finished })
+}
+
+fn carry_out(step: &Step, work: &mut dyn Work, context: Context<'_>) -> Result<Done> {
+    let experiment = context.experiment;
+    let nothing = |merge: &str| ExperimentError::NothingToSelect { merge: merge.to_owned() };
+    match &step.action {
+        Action::Train(name) => match experiment.specialists.get(name) {
+            Some(specialist) => work.train(name, specialist, context),
+            None => Ok(Done::default()),
+        },
+        Action::Validate { merge, candidate } => {
+            let row = Row::Merge { merge: merge.clone(), candidate: Some(*candidate) };
+            let candidate = context.candidate(&row).ok_or_else(|| nothing(merge))?;
+            work.evaluate(&candidate.name, &Subject::Merged(candidate), true, context)
+        }
+        Action::Select(merge) => select(merge, context),
+        Action::Merge(row) => {
+            let name = context.graph.row_name(row);
+            let candidate = context.candidate(row).ok_or_else(|| nothing(name))?;
+            work.merge(candidate, &context.merge_folder(name), context)
+        }
+        Action::Evaluate(row) => {
+            let name = context.graph.row_name(row);
+            let subject = match row {
+                Row::Base => Subject::Base,
+                Row::Specialist(name) => Subject::Specialist(name),
+                Row::Merge { merge, .. } if experiment.merges.get(merge).is_some_and(|merge| merge.keep) => {
+                    Subject::Kept(context.merge_folder(name))
+                }
+                Row::Merge { .. } => Subject::Merged(context.candidate(row).ok_or_else(|| nothing(name))?),
+            };
+            work.evaluate(name, &subject, false, context)
+        }
+        Action::Gate(row) => work.gate(context.graph.row_name(row), context),
+        Action::TaskVectors => work.task_vectors(context),
+        Action::Report => work.report(context),
+    }
+}
+
+/// The candidate with the best mean score on the validation splits; the first of equals.
+fn select(merge: &str, context: Context<'_>) -> Result<Done> {
+    let candidates = context.experiment.merges.get(merge).map_or(&[][..], |merge| &merge.candidates);
+    let mut best: Option<(usize, f64)> = None;
+    let mut scores = Vec::new();
+    for (index, candidate) in candidates.iter().enumerate() {
+        let outcome = context.outcome(&format!("validate {}", candidate.name));
+        let score = outcome.and_then(|outcome| outcome.get("score")).and_then(Value::as_f64);
+        scores.push(json!({"name": candidate.name, "setting": candidate.setting, "score": score}));
+        if let Some(score) = score
+            && best.is_none_or(|(_, best)| score > best)
+        {
+            best = Some((index, score));
+        }
+    }
+    let (index, _) = best.ok_or_else(|| ExperimentError::NothingToSelect { merge: merge.to_owned() })?;
+    let chosen = candidates.get(index).map(|candidate| candidate.setting.clone());
+    Ok(Done { outputs: Vec::new(), outcome: json!({"candidate": index, "setting": chosen, "scores": scores}) })
+}

@@ -1,0 +1,186 @@
+//! An experiment, read and checked: short forms written out, defaults filled in.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value};
+
+use crate::eval::gate::GateConfig;
+
+/// A whole experiment.
+#[derive(Debug, Clone)]
+pub struct Experiment {
+    /// What the report is called.
+    pub name: String,
+    /// The experiment file. Relative paths in it start from its folder.
+    pub file: PathBuf,
+    /// Model directory or cached repository id that everything starts from.
+    pub base_model: String,
+    /// Folder of the tasks' data files.
+    pub data: Option<PathBuf>,
+    /// Seed of training, intervals and tests.
+    pub seed: u64,
+    /// What is trained, in the order of the file.
+    pub specialists: IndexMap<String, Specialist>,
+    /// What is merged, in the order of the file.
+    pub merges: IndexMap<String, Merge>,
+    /// How every row is measured.
+    pub evaluation: Evaluation,
+    /// What a row must not lose.
+    pub gate: GateConfig,
+    /// The gate's settings as written, for fingerprints and the report.
+    pub gate_settings: Value,
+    /// Figures of a paper, shown beside ours.
+    pub published: Option<Published>,
+}
+
+/// One specialist.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Specialist {
+    /// Names of the sets that it learns from.
+    pub learns: Vec<String>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+/// Where a specialist comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// A PEFT adapter that exists.
+    Adapter(PathBuf),
+    /// It is trained.
+    Trained {
+        /// The mix, in the words of a training recipe's `datasets`.
+        datasets: Vec<Map<String, Value>>,
+        /// All other keys of its training recipe: the experiment's `training`, overridden.
+        settings: Map<String, Value>,
+    },
+}
+
+impl Specialist {
+    /// Whether it learns from several sets.
+    #[must_use]
+    pub fn is_multi_task(&self) -> bool {
+        self.learns.len() > 1
+    }
+}
+
+/// One entry of `merges`: a row of the table, or several.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merge {
+    /// The recipes, one without a sweep.
+    pub candidates: Vec<Candidate>,
+    /// Specialists that take part.
+    pub specialists: Vec<String>,
+    /// Whether the candidate with the best validation score becomes the only row.
+    pub select: bool,
+    /// Whether the merged model is written to disk.
+    pub keep: bool,
+}
+
+/// One recipe of a merge.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Name of the row it makes: that of the merge, with what a sweep sets.
+    pub name: String,
+    /// What the sweep sets, as it is shown; empty without one.
+    pub setting: String,
+    /// The merge recipe. Models are named by [`BASE`] and by specialists' names with
+    /// [`SPECIALIST`] before them.
+    pub recipe: Value,
+}
+
+/// Stands for the base model in a [`Candidate`]'s recipe.
+pub const BASE: &str = "$base";
+/// Goes before a specialist's name in a [`Candidate`]'s recipe.
+pub const SPECIALIST: &str = "$specialist:";
+
+/// How every row is measured.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Evaluation {
+    /// Tasks that specialists learn.
+    pub seen: Vec<String>,
+    /// Tasks that none learns.
+    pub unseen: Vec<String>,
+    /// Broad checks.
+    pub general: Vec<String>,
+    /// Protocols instead of the tasks' first ones.
+    pub protocols: Vec<String>,
+    /// The metric that tables show and selection goes by; each task's first without one.
+    pub metric: Option<String>,
+    /// Most documents of a task.
+    pub limit: Option<usize>,
+    /// Most documents of a task's validation split.
+    pub validation_limit: Option<usize>,
+    /// Examples in each prompt instead of the tasks' own number.
+    pub num_fewshot: Option<usize>,
+    /// Seed of the few-shot sampler.
+    pub fewshot_seed: u64,
+    /// Chat template: none, the tokenizer's (an empty name), or one of several.
+    pub chat_template: Option<String>,
+    /// Text before the tasks' descriptions.
+    pub system_instruction: Option<String>,
+    /// Storage of the weights in memory: `f32`, `bf16` or `f16`.
+    pub weights: String,
+}
+
+/// The role under which an experiment measures a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Some specialist learns it.
+    Seen,
+    /// None does.
+    Unseen,
+    /// A broad check.
+    General,
+}
+
+impl Role {
+    /// The results' word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seen => "seen",
+            Self::Unseen => "unseen",
+            Self::General => "general",
+        }
+    }
+}
+
+impl Evaluation {
+    /// The named tasks with their roles, seen ones first.
+    pub fn tasks(&self) -> impl Iterator<Item = (&str, Role)> {
+        let lists = [(&self.seen, Role::Seen), (&self.unseen, Role::Unseen), (&self.general, Role::General)];
+        lists.into_iter().flat_map(|(list, role)| list.iter().map(move |name| (name.as_str(), role)))
+    }
+
+    /// The settings that decide answers, for fingerprints.
+    #[must_use]
+    pub fn settings(&self, validation: bool) -> Map<String, Value> {
+        let mut map = Map::new();
+        let limit = if validation { self.validation_limit } else { self.limit };
+        for (key, value) in [
+            ("protocols", Value::from(self.protocols.clone())),
+            ("limit", limit.into()),
+            ("num_fewshot", self.num_fewshot.into()),
+            ("fewshot_seed", self.fewshot_seed.into()),
+            ("apply_chat_template", self.chat_template.clone().into()),
+            ("system_instruction", self.system_instruction.clone().into()),
+            ("weights", self.weights.clone().into()),
+        ] {
+            map.insert(key.to_owned(), value);
+        }
+        map
+    }
+}
+
+/// A paper's figures.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Published {
+    /// Where they are from.
+    pub source: String,
+    /// What they are, for example `weighted F1`.
+    pub metric: String,
+    /// Row name, then task and figure, in the order of the file.
+    pub rows: Vec<(String, Vec<(String, f64)>)>,
+}

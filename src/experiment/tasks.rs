@@ -1,0 +1,66 @@
+//! The tasks of an experiment: loaded, given their roles, their files found.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::error::ExperimentError;
+use super::schema::{Evaluation, Role};
+use crate::error::Result;
+use crate::task::{self, TaskConfig};
+
+/// A task and the role that the experiment gives it.
+#[derive(Debug, Clone)]
+pub struct RoleTask {
+    /// What the task file says.
+    pub config: TaskConfig,
+    /// Seen, unseen or general.
+    pub role: Role,
+}
+
+/// Loads all tasks of an evaluation, groups and tags written out, in the order of the file.
+///
+/// # Errors
+/// An unknown name, a faulty task file, a task with two roles.
+pub fn load(evaluation: &Evaluation) -> Result<Vec<RoleTask>> {
+    let mut tasks: Vec<RoleTask> = Vec::new();
+    for (name, role) in evaluation.tasks() {
+        for config in task::load(&[name.to_owned()])?.tasks {
+            match tasks.iter().find(|task| task.config.name == config.name) {
+                Some(known) if known.role != role => {
+                    let (first, second) = (known.role.name(), role.name());
+                    return Err(ExperimentError::TwoRoles { task: config.name, first, second }.into());
+                }
+                Some(_) => {}
+                None => tasks.push(RoleTask { config, role }),
+            }
+        }
+    }
+    Ok(tasks)
+}
+
+/// The task with its validation split in the place of its test split.
+///
+/// # Errors
+/// [`ExperimentError::NoSplit`] for a task without one.
+pub fn validation(config: &TaskConfig) -> Result<TaskConfig, ExperimentError> {
+    let mut config = config.clone();
+    if config.validation_split.is_none() {
+        return Err(ExperimentError::NoSplit { task: config.name, what: "validation split" });
+    }
+    config.test_split = None;
+    Ok(config)
+}
+
+/// The data files of a split, as far as they can be found; others by the name that was looked for.
+#[must_use]
+pub fn files(config: &TaskConfig, split: Option<&str>, data: Option<&Path>) -> Vec<PathBuf> {
+    let names = split.and_then(|split| config.data_files.get(split)).map_or(&[][..], Vec::as_slice);
+    names.iter().map(|name| config.locate(name, data).unwrap_or_else(|places| places[0].clone())).collect()
+}
+
+/// What of a task file decides prompts, answers and scores.
+#[must_use]
+pub fn settings(config: &TaskConfig) -> Value {
+    Value::Object(config.raw.clone())
+}

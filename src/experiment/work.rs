@@ -1,0 +1,158 @@
+//! What steps do, behind a trait, so that their order can be tested without a model.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::graph::{Graph, Row};
+use super::schema::{BASE, Candidate, Experiment, Origin, SPECIALIST, Specialist};
+use super::state::Record;
+use crate::error::Result;
+use crate::event::Progress;
+
+/// What a step left.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Done {
+    /// The files it made, below the output folder.
+    pub outputs: Vec<PathBuf>,
+    /// What it found. An evaluation gives `{"results": FILE, "score": MEAN}`, where the mean is that of
+    /// the selection's metric over all tasks; others what the report shows of them.
+    pub outcome: Value,
+}
+
+/// A model that is evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject<'a> {
+    /// The base model.
+    Base,
+    /// The base model with a specialist's adapter, or the specialist's own weights.
+    Specialist(&'a str),
+    /// A merge that is made in memory.
+    Merged(&'a Candidate),
+    /// A merged model on disk.
+    Kept(PathBuf),
+}
+
+/// What a step knows of the run that it is part of.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The experiment.
+    pub experiment: &'a Experiment,
+    /// Its steps and rows.
+    pub graph: &'a Graph,
+    /// The output folder.
+    pub out: &'a Path,
+    /// The finished steps that this run rests on, by name.
+    pub finished: &'a BTreeMap<String, Record>,
+    /// Where events go.
+    pub progress: Progress<'a>,
+}
+
+/// The steps' work. Each method writes below `context.out` and says what it left.
+pub trait Work {
+    /// Checks what the experiment's own reader cannot, before anything runs: training settings.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    fn check(&self, context: Context<'_>) -> Result<()>;
+
+    /// Trains a specialist into `context.specialist_folder(name)`.
+    ///
+    /// # Errors
+    /// What training says.
+    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done>;
+
+    /// Writes a merged model into `folder`.
+    ///
+    /// # Errors
+    /// What merging says.
+    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done>;
+
+    /// Scores a model on all tasks, or on the validation splits of the seen ones.
+    ///
+    /// # Errors
+    /// What opening, merging or evaluating says.
+    fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done>;
+
+    /// Decides whether a row lost anything against the base.
+    ///
+    /// # Errors
+    /// Results that can't be compared.
+    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done>;
+
+    /// Norms and cosines of the specialists' task vectors.
+    ///
+    /// # Errors
+    /// Adapters that can't be read or compared.
+    fn task_vectors(&mut self, context: Context<'_>) -> Result<Done>;
+
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// Results that can't be read, files that can't be written.
+    fn report(&mut self, context: Context<'_>) -> Result<Done>;
+}
+
+impl Context<'_> {
+    /// What a finished step found.
+    #[must_use]
+    pub fn outcome(&self, step: &str) -> Option<&Value> {
+        self.finished.get(step).map(|record| &record.outcome)
+    }
+
+    /// Where a specialist is: its adapter's folder, or its model's.
+    #[must_use]
+    pub fn specialist_folder(&self, name: &str) -> PathBuf {
+        match self.experiment.specialists.get(name).map(|s| &s.origin) {
+            Some(Origin::Adapter(folder)) => folder.clone(),
+            _ => self.out.join("specialists").join(name),
+        }
+    }
+
+    /// Where a kept merge is.
+    #[must_use]
+    pub fn merge_folder(&self, row: &str) -> PathBuf {
+        self.out.join("merges").join(row)
+    }
+
+    /// The recipe of a merge row; `None` for another row, or before its recipe is selected.
+    #[must_use]
+    pub fn candidate(&self, row: &Row) -> Option<&Candidate> {
+        let Row::Merge { merge, candidate } = row else { return None };
+        let chosen = || self.outcome(&format!("select {merge}"))?.get("candidate")?.as_u64().map(|n| n as usize);
+        self.experiment.merges.get(merge)?.candidates.get((*candidate).or_else(chosen)?)
+    }
+
+    /// The merge recipe of a candidate with real paths in place of names. `base` is the base model's
+    /// directory.
+    #[must_use]
+    pub fn recipe(&self, candidate: &Candidate, base: &Path) -> Value {
+        self.placed(&candidate.recipe, &path_text(base))
+    }
+
+    fn placed(&self, value: &Value, base: &str) -> Value {
+        match value {
+            Value::String(text) if text == BASE => json!({"model": {"path": base}}),
+            Value::String(text) => match text.strip_prefix(SPECIALIST) {
+                Some(name) => {
+                    let folder = self.specialist_folder(name);
+                    // Paths as objects: the text form splits at `+` and `@`.
+                    if folder.join("adapter_config.json").is_file() {
+                        json!({"model": {"path": base}, "lora": {"path": path_text(&folder)}})
+                    } else {
+                        json!({"model": {"path": path_text(&folder)}})
+                    }
+                }
+                None => value.clone(),
+            },
+            Value::Array(items) => items.iter().map(|item| self.placed(item, base)).collect(),
+            Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), self.placed(value, base))).collect(),
+            other => other.clone(),
+        }
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    path.display().to_string()
+}
