@@ -25,4 +25,5 @@ mod recipes;
 mod task_prompts;
 mod tasks;
 mod tokenizer;
+mod training;
 mod trim_scope;
