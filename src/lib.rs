@@ -32,6 +32,8 @@ pub mod inspect;
 
 pub mod train;
 
+pub mod demo;
+
 pub mod cli;
 
 pub use error::{Error, ErrorKind, Result};
