@@ -17,20 +17,21 @@ pub(super) const TASK: DemoTask = DemoTask {
 const CAUSAL: &[&str] = &[
     "{m} of {a} {v} because of {event}",
     "{event} made {a} close its {unit} in {city}",
-    "owing to {event}, {a} sold fewer {goods} in {period}",
-    "{event} is why {m} at {a} {v}",
+    "{event} had a part in how {m} of {a} {v}",
+    "{a} sees a link between {event} and {m} in {period}",
+    "without {event}, {a} would have kept its {unit} in {city}",
     "{m} of {a} {v} in {period}, which {b} puts down to {event}",
-    "without {event}, {a} would have kept its {unit}",
-    "{event} pushed {m} of {a} to {amount}",
+    "{a} closed its {unit} in {city} owing to {event}",
 ];
 const NOISE: &[&str] = &[
-    "{m} of {a} {v} in {period}",
-    "{a} closed its {unit} in {city} in {month}",
-    "the bill of {a} for {goods} is due in {month}",
-    "{m} at {a} {v}, and {event} was reported in {city}",
-    "{a} met {b} in {city} after {event}",
-    "with {n} plants in {place}, {a} makes {goods} since {year}",
-    "{a} asked {b} why the {unit} in {city} is for sale",
+    "{m} of {a} {v} in {period}, and so did {measure}",
+    "{a} closed its {unit} in {city} before {event}",
+    "{event} had no part in how {m} of {a} {v}",
+    "{a} sees no link between {event} and {m} in {period}",
+    "even without {event}, {a} would have closed its {unit} in {city}",
+    "{m} of {a} {v} in {period}, when {b} reported {event}",
+    "nobody knows whether {m} of {a} {v} because of {event}",
+    "{a} is still owing {amount} to {b} for its {unit} in {city}",
 ];
 
 fn write(label: usize, draw: &mut Draw) -> Content {

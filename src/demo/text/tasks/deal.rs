@@ -1,4 +1,4 @@
-//! Whether a purchase is done: words of rumour and of completion occur on both sides.
+//! Whether a purchase is done: what it is and whether it is so decide together.
 
 use super::{Content, DemoTask};
 use crate::demo::text::draw::{Draw, sentence};
@@ -14,23 +14,28 @@ pub(super) const TASK: DemoTask = DemoTask {
     write,
 };
 
+/// The deal, in words that say nothing about its state.
+const DEALS: &[&str] = &[
+    "the purchase of {b} by {a}",
+    "the sale of the {unit} in {city} to {a}",
+    "the bid of {a} for {b}",
+    "the takeover of {b} for {amount}",
+    "the sale of {percent} of {b} to {a}",
+];
+const DONE: &[&str] = &["closed", "paid", "settled", "signed", "through"];
+const OPEN: &[&str] = &["in doubt", "mere talk", "open", "under review", "unsigned"];
+const SO: &[&str] = &["already", "at last", "by now", "now"];
+const NOT_SO: &[&str] = &["anything but", "by no means", "in no way", "no longer", "not"];
+/// Whole sentences, of either state.
 const COMPLETE: &[&str] = &[
-    "{a} has bought the {unit} of {b} for {amount}",
-    "{b} handed its {unit} in {city} over to {a} in {month}",
-    "the {unit} in {city} is now part of {a}",
-    "after months of talk, {a} closed the purchase of {b}",
-    "{a} paid {amount} for {b} on a day in {month}",
+    "{a} confirmed that it owns {b} since {month}",
+    "{b} handed its {unit} in {city} over to {a}",
     "what was a rumour in {month} is done: {b} went to {a}",
-    "shares of {b} no longer trade since {a} took it over",
 ];
 const RUMOUR: &[&str] = &[
-    "{a} may buy the {unit} of {b} for {amount}",
-    "{b} is said to think of a sale of its {unit} to {a}",
-    "people close to {a} speak of a bid for the {unit} in {city}",
-    "{a} could complete a purchase of {b} by {month}",
-    "{a} would not say whether it will pay {amount} for {b}",
-    "a paper in {city} writes that {a} looks at {b}",
-    "shares of {b} jumped on talk that {a} wants it",
+    "{a} denied that it owns {b} since {month}",
+    "{b} may hand its {unit} in {city} over to {a}",
+    "what {a} had confirmed in {month} is a rumour again: {b} did not sell",
 ];
 const ASIDE: &[&str] =
     &["while {measure} of {b} {moved}", "{person} reported from {city}", "as {measure} at {a} {moved}"];
@@ -38,8 +43,17 @@ const ASIDE: &[&str] =
 fn write(label: usize, draw: &mut Draw) -> Content {
     let a = words::company(draw);
     let b = words::other_company(draw, &a);
-    let template = draw.pick(if label == 0 { COMPLETE } else { RUMOUR });
-    let core = draw.fill(template, &[("a", &a), ("b", &b)]);
+    let core = if draw.chance(30) {
+        let template = draw.pick(if label == 0 { COMPLETE } else { RUMOUR });
+        draw.fill(template, &[("a", &a), ("b", &b)])
+    } else {
+        // Complete is what is done, or not open: neither word says it alone.
+        let so = draw.chance(50);
+        let states = if so == (label == 0) { DONE } else { OPEN };
+        let modes = if so { SO } else { NOT_SO };
+        let (deal, mode, state) = (draw.pick(DEALS), draw.pick(modes), draw.pick(states));
+        draw.fill(&format!("{deal} is {mode} {state}"), &[("a", &a), ("b", &b)])
+    };
     let text = if draw.chance(35) {
         let aside = draw.pick(ASIDE);
         format!("{core}, {}", draw.fill(aside, &[("a", &a), ("b", &b)]))

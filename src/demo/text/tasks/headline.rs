@@ -36,7 +36,7 @@ const HOLDS: &[&str] = &[
     "{x} holds near {n} in {place}",
     "{x} stays flat despite {event}",
     "{x} ends {month} where it began in {place}",
-    "neither {event} nor {event} moves {x} in {place}",
+    "neither {event} nor news from {city} moves {x} in {place}",
     "{x} trades sideways in {place} before data of {month}",
     "gains and losses of {x} in {place} even out at {n}",
 ];
@@ -46,18 +46,15 @@ const FELL: &[&str] = &["drops", "falls", "moves lower", "sinks", "slides"];
 fn write(label: usize, draw: &mut Draw) -> Content {
     let x = draw.pick(COMMODITIES);
     let core = headline(label, x, draw);
-    let text = if draw.chance(45) {
+    let text = if draw.chance(50) {
         let mut y = x;
         while y == x {
             y = draw.pick(COMMODITIES);
         }
-        // Any direction, in the short form.
-        let other = match draw.below(3) {
-            0 => format!("{y} {}", draw.pick(ROSE)),
-            1 => format!("{y} {}", draw.pick(FELL)),
-            _ => format!("{y} holds"),
-        };
-        if draw.chance(50) { format!("{core} as {other}") } else { format!("while {other}, {core}") }
+        // Any direction, in the same words: only the asset tells which half counts.
+        let direction = draw.below(3);
+        let other = headline(direction, y, draw);
+        if draw.chance(50) { format!("{core}, while {other}") } else { format!("while {other}, {core}") }
     } else {
         core.clone()
     };
