@@ -34,6 +34,7 @@ pub mod inspect;
 pub mod train;
 
 pub mod experiment;
+pub mod demo;
 
 pub mod cli;
 

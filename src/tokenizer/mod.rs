@@ -2,13 +2,15 @@
 //!
 //! [`Tokenizer`] reads `tokenizer.json` and what stands beside it: special tokens and chat
 //! templates. [`pair`] splits a context and its continuation into tokens by the harness's rule,
-//! [`chat`] renders conversations byte for byte as transformers does.
+//! [`chat`] renders conversations byte for byte as transformers does, and [`train`] makes a
+//! tokenizer from a corpus.
 
 pub mod chat;
 mod encoder;
 mod error;
 pub mod pair;
 mod special_tokens;
+pub mod train;
 
 pub use chat::{ChatTemplate, Message};
 pub use encoder::Tokenizer;

@@ -16,7 +16,7 @@ const RANKS: &[(u32, &[&str])] = &[
     (5, &["merge", "model"]),
     (6, &["convert", "eval", "inspect"]),
     (7, &["train"]),
-    (8, &["experiment"]),
+    (8, &["demo", "experiment"]),
     (9, &["cli"]),
     (10, &["main"]),
 ];

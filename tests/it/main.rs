@@ -28,4 +28,5 @@ mod task_prompts;
 mod tasks;
 mod tokenizer;
 mod train_data;
+mod training;
 mod trim_scope;

@@ -1,0 +1,117 @@
+//! Seeded draws, and the filling of templates.
+
+use crate::rng::{Philox, stream_key};
+
+use super::words;
+
+/// A stream of draws.
+#[derive(Debug, Clone)]
+pub(super) struct Draw {
+    stream: Philox,
+    counter: u64,
+    words: [u32; 4],
+    left: usize,
+}
+
+impl Draw {
+    /// The stream of a seed and a name.
+    pub(super) fn new(seed: u64, name: &[&str]) -> Self {
+        Self { stream: Philox::new(stream_key(seed, name)), counter: 0, words: [0; 4], left: 0 }
+    }
+
+    fn next(&mut self) -> u32 {
+        if self.left == 0 {
+            self.words = self.stream.block(self.counter);
+            self.counter += 1;
+            self.left = 4;
+        }
+        self.left -= 1;
+        self.words[self.left]
+    }
+
+    /// A number below `n`; 0 when `n` is 0.
+    pub(super) fn below(&mut self, n: usize) -> usize {
+        ((u64::from(self.next()) * n as u64) >> 32) as usize
+    }
+
+    /// One of a list; the empty text of an empty list.
+    pub(super) fn pick(&mut self, list: &[&'static str]) -> &'static str {
+        let index = self.below(list.len());
+        list.get(index).copied().unwrap_or_default()
+    }
+
+    /// One of two.
+    pub(super) fn either<T>(&mut self, first: T, second: T) -> T {
+        if self.below(2) == 0 { first } else { second }
+    }
+
+    /// True in so many of a hundred draws.
+    pub(super) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    /// Fisher and Yates.
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.below(last + 1);
+            items.swap(last, other);
+        }
+    }
+
+    /// A template with its `{slots}` filled: those that are given, then the word lists, each
+    /// occurrence drawn anew. A slot that nobody knows stays as it is, which a test excludes.
+    pub(super) fn fill(&mut self, template: &str, given: &[(&str, &str)]) -> String {
+        let mut text = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once('{') {
+            text.push_str(before);
+            let Some((slot, after)) = after.split_once('}') else {
+                rest = after;
+                continue;
+            };
+            match given.iter().find(|(name, _)| *name == slot) {
+                Some((_, value)) => text.push_str(value),
+                None => match words::slot(slot, self) {
+                    Some(value) => text.push_str(&value),
+                    None => text.push_str(&format!("{{{slot}}}")),
+                },
+            }
+            rest = after;
+        }
+        text.push_str(rest);
+        text
+    }
+}
+
+/// A text as a sentence: a capital letter first, a full stop last.
+pub(super) fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first: String = characters.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    format!("{first}{}.", characters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_repeat_and_stay_in_range() {
+        let (mut a, mut b) = (Draw::new(1, &["x"]), Draw::new(1, &["x"]));
+        let mut seen = [0; 7];
+        for _ in 0..700 {
+            let n = a.below(7);
+            assert_eq!(n, b.below(7));
+            seen[n] += 1;
+        }
+        assert!(seen.iter().all(|n| (60..150).contains(n)), "{seen:?}");
+        assert_eq!((a.pick(&[]), a.below(0)), ("", 0));
+    }
+
+    #[test]
+    fn slots_are_filled_and_unknown_ones_stay() {
+        let mut draw = Draw::new(1, &["y"]);
+        assert_eq!(draw.fill("{a} and {a} or {no such}", &[("a", "B")]), "B and B or {no such}");
+        assert!(!draw.fill("{company} in {city}", &[]).contains('{'));
+        assert_eq!(sentence("net debt fell"), "Net debt fell.");
+    }
+}
