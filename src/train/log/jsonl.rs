@@ -27,7 +27,7 @@ impl LineFile {
                 line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
             let Some(object) = object else { break };
             let step = object.get("step").and_then(Value::as_u64);
-            if !step.is_some_and(|step| resume_step.is_some_and(|last| step <= last)) {
+            if step.is_none() || step > resume_step {
                 break;
             }
             kept += line.len() as u64;

@@ -1,4 +1,4 @@
-//! TensorBoard event files: TFRecord frames around `Event` messages, written by hand.
+//! TensorBoard event files: `TFRecord` frames around `Event` messages, written by hand.
 //!
 //! A frame is the length of its data (u64), the masked CRC32C of those eight bytes, the data, and the
 //! data's masked CRC32C, all little-endian. The messages are TensorFlow's `event.proto` and
@@ -156,7 +156,7 @@ fn records(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// TFRecord's mask: a checksum of data that holds checksums would be weak.
+/// The mask of `TFRecord`s: a checksum of data that holds checksums would be weak.
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }

@@ -44,11 +44,11 @@ pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> AdapterRecipe {
     lora.use_rslora = fields.boolean("use_rslora", notes).unwrap_or(false);
     lora.use_dora = fields.boolean("use_dora", notes).unwrap_or(false);
     let ranks = |field: &Field, notes: &mut Notes| {
-        pattern(field, notes, |node, key, notes| fields::whole(node, key, 1, notes).map(|n| n as usize))
+        Some(pattern(field, notes, |node, key, notes| fields::whole(node, key, 1, notes).map(|n| n as usize)))
     };
     lora.rank_pattern = fields.read("rank_pattern", notes, ranks).unwrap_or_default();
     let alphas = |field: &Field, notes: &mut Notes| {
-        pattern(field, notes, |node, key, notes| Range::Positive.number(node, key, notes))
+        Some(pattern(field, notes, |node, key, notes| Range::Positive.number(node, key, notes)))
     };
     lora.alpha_pattern = fields.read("alpha_pattern", notes, alphas).unwrap_or_default();
     let names = |field: &Field, notes: &mut Notes| fields::list(&field.node, &field.key.value, notes);
@@ -158,7 +158,7 @@ fn pattern<T>(
     field: &Field,
     notes: &mut Notes,
     value: impl Fn(&yaml::Node, &str, &mut Notes) -> Option<T>,
-) -> Option<Vec<(String, T)>> {
+) -> Vec<(String, T)> {
     let mut found = Vec::new();
     for (name, node) in entries(&field.node, &field.key.value, notes) {
         if regex::Regex::new(&name.value).is_err() {
@@ -170,5 +170,5 @@ fn pattern<T>(
             found.push((name.value.clone(), value));
         }
     }
-    Some(found)
+    found
 }

@@ -148,7 +148,7 @@ fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
         let numbered = files.len() > 1 && !set.name.is_empty();
         let with_path = |(index, path): (usize, String)| {
             let name = if numbered { format!("{}_{}", set.name, index + 1) } else { set.name.clone() };
-            DatasetRecipe { path, name, ..set.clone() }
+            DatasetRecipe { name, path, ..set.clone() }
         };
         return files.into_iter().enumerate().map(with_path).map(whole_file).collect();
     }

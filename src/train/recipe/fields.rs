@@ -208,10 +208,7 @@ impl Fields {
     /// One warning for all keys that were passed over.
     pub(super) fn report_passed_over(&self, notes: &mut Notes) {
         let Some(first) = self.passed_over.first() else { return };
-        let mut message = String::from("has no meaning here and was passed over: ");
-        if self.passed_over.len() > 1 {
-            message = String::from("have no meaning here and were passed over: ");
-        }
+        let mut message = String::from("passed over, being without a meaning here: ");
         for (index, key) in self.passed_over.iter().enumerate() {
             let _ = write!(message, "{}`{}`", if index == 0 { "" } else { ", " }, key.value);
         }
