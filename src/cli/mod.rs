@@ -14,6 +14,7 @@ mod merge;
 mod methods;
 mod plan;
 mod report;
+mod run;
 mod scores;
 mod server;
 mod size;
@@ -59,6 +60,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Decide whether a candidate forgot anything: exit code 0 pass, 100 fail, 102 inconclusive.
     Gate(gate::GateArgs),
+    /// Train specialists, merge, evaluate, gate and report: everything an experiment file says.
+    Run(run::RunArgs),
     /// List the merge methods and their parameters.
     Methods(methods::MethodsArgs),
 }
@@ -137,6 +140,7 @@ impl Command {
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
             Self::Compare(args) => args.run(),
+            Self::Run(args) => args.run(cancel),
             Self::Methods(args) => args.run(),
         }
         .map(|()| ExitCode::SUCCESS)
@@ -154,6 +158,7 @@ impl Command {
             Self::Tasks(args) => args.json(),
             Self::Compare(args) => args.json,
             Self::Gate(args) => args.json,
+            Self::Run(args) => args.json(),
             Self::Methods(args) => args.json,
         }
     }
