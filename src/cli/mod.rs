@@ -15,6 +15,7 @@ mod merge;
 mod methods;
 mod plan;
 mod report;
+mod run;
 mod scores;
 mod server;
 mod size;
@@ -65,6 +66,8 @@ enum Command {
     Compare(compare::CompareArgs),
     /// Decide whether a candidate forgot anything: exit code 0 pass, 100 fail, 102 inconclusive.
     Gate(gate::GateArgs),
+    /// Train specialists, merge, evaluate, gate and report: everything an experiment file says.
+    Run(run::RunArgs),
     /// List the merge methods and their parameters.
     Methods(methods::MethodsArgs),
 }
@@ -145,6 +148,7 @@ impl Command {
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
             Self::Compare(args) => args.run(),
+            Self::Run(args) => args.run(cancel),
             Self::Methods(args) => args.run(),
         }
         .map(|()| ExitCode::SUCCESS)
@@ -164,6 +168,7 @@ impl Command {
             Self::Tasks(args) => args.json(),
             Self::Compare(args) => args.json,
             Self::Gate(args) => args.json,
+            Self::Run(args) => args.json(),
             Self::Methods(args) => args.json,
         }
     }

@@ -65,14 +65,16 @@ pub fn table(record: &RunRecord) -> String {
 }
 
 /// A Markdown table whose columns line up; `right` names those of numbers.
-fn markdown<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
+pub(super) fn markdown<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
+    let columns = rows.first().map_or(0, |row| row.as_ref().len());
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.as_ref().get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
         text.push('|');
-        for (column, cell) in row.iter().enumerate() {
-            let w = widths[column];
+        for (column, (cell, w)) in row.as_ref().iter().zip(&widths).enumerate() {
             let _ = if right.contains(&column) { write!(text, " {cell:>w$} |") } else { write!(text, " {cell:<w$} |") };
         }
         text.push('\n');

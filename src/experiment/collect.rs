@@ -298,12 +298,10 @@ fn curve(name: &str, log: &Path) -> Option<Curve> {
             match key.as_str() {
                 "loss" => curve.loss.push((step, value)),
                 "learning_rate" => curve.learning_rate.push((step, value)),
-                _ if is_evaluation(key) => {
-                    match curve.evaluations.iter_mut().find(|(known, _)| known == key) {
-                        Some((_, points)) => points.push((step, value)),
-                        None => curve.evaluations.push((key.clone(), vec![(step, value)])),
-                    }
-                }
+                _ if is_evaluation(key) => match curve.evaluations.iter_mut().find(|(known, _)| known == key) {
+                    Some((_, points)) => points.push((step, value)),
+                    None => curve.evaluations.push((key.clone(), vec![(step, value)])),
+                },
                 _ => {}
             }
         }
@@ -404,7 +402,8 @@ fn hashes(context: Context<'_>) -> Vec<(String, String)> {
         }
     }
     found.sort();
-    for output in steps().filter(|r| r.step.starts_with("train ") || r.step.starts_with("merge ")).flat_map(|r| &r.outputs)
+    for output in
+        steps().filter(|r| r.step.starts_with("train ") || r.step.starts_with("merge ")).flat_map(|r| &r.outputs)
     {
         if output.path.extension().is_some_and(|extension| extension == "safetensors") {
             found.push((output.path.display().to_string(), output.sha256.clone()));

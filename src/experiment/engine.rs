@@ -47,11 +47,7 @@ impl Local {
     }
 
     /// The training recipe of a specialist as text, with the base model's real place.
-    fn training_recipe(
-        datasets: &[Map<String, Value>],
-        settings: &Map<String, Value>,
-        context: Context<'_>,
-    ) -> String {
+    fn training_recipe(datasets: &[Map<String, Value>], settings: &Map<String, Value>, context: Context<'_>) -> String {
         let mut recipe = Map::new();
         recipe.insert("base_model".to_owned(), context.experiment.base_model.as_str().into());
         recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
@@ -136,9 +132,10 @@ impl Work for Local {
         let clock = std::time::Instant::now();
         let started = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
         let OpenedModel { model, tokenizer, mut identity, parameters } = Self::open(subject, context)?;
-        let chat = evaluation.chat_template.as_ref().map(|name| {
-            tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))
-        });
+        let chat = evaluation
+            .chat_template
+            .as_ref()
+            .map(|name| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty())));
         let chat = chat.transpose()?;
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = cache_dir().filter(|_| self.remember).map(|dir| dir.join("responses"));
@@ -195,9 +192,7 @@ impl Work for Local {
     }
 
     fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
-        let load = |row: &str| -> Result<RunResults> {
-            Ok(RunResults::load(&collect::results_file(row, context))?)
-        };
+        let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
         let report = decide(&context.experiment.gate, &load("base")?, &load(row)?)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();

@@ -62,7 +62,8 @@ pub fn statistics(
         // A vector of no length has no direction.
         if length > 0.0 { (products[i.max(j)][i.min(j)] / length).clamp(-1.0, 1.0) } else { 0.0 }
     };
-    let title = |(outside, number): (bool, usize)| if outside { "outside layers".to_owned() } else { number.to_string() };
+    let title =
+        |(outside, number): (bool, usize)| if outside { "outside layers".to_owned() } else { number.to_string() };
     Ok(TaskVectors {
         names: vectors.iter().map(|(name, _)| name.clone()).collect(),
         cosines: (0..n).map(|i| (0..n).map(|j| cosine(i, j)).collect()).collect(),
@@ -104,8 +105,7 @@ mod tests {
         let mut out = Vec::new();
         for b in part.b.chunks_exact(part.rank) {
             for column in 0..inputs {
-                let sum: f64 =
-                    (0..part.rank).map(|r| f64::from(b[r]) * f64::from(part.a[r * inputs + column])).sum();
+                let sum: f64 = (0..part.rank).map(|r| f64::from(b[r]) * f64::from(part.a[r * inputs + column])).sum();
                 out.push(part.scale * sum);
             }
         }

@@ -9,6 +9,7 @@ mod convert;
 mod decoder;
 mod decoder_refusals;
 mod eval;
+mod experiments;
 mod fixtures;
 mod formulas;
 mod gate;

@@ -1,9 +1,9 @@
 //! The facts of a report.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Everything that a report shows.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportData {
     /// The experiment's name.
     pub title: String,
@@ -36,7 +36,7 @@ pub struct ReportData {
 }
 
 /// A task of the table.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskColumn {
     /// Its name.
     pub name: String,
@@ -49,7 +49,7 @@ pub struct TaskColumn {
 }
 
 /// A row of the table.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportRow {
     /// Its name.
     pub name: String,
@@ -70,7 +70,7 @@ pub struct ReportRow {
 }
 
 /// A score and the interval that covers it in 95 % of all samples.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// The score.
     pub value: f64,
@@ -79,7 +79,7 @@ pub struct Score {
 }
 
 /// A row against the base, document by document.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Forgetting {
     /// The row.
     pub row: String,
@@ -90,7 +90,7 @@ pub struct Forgetting {
 }
 
 /// A paired difference: the row's score less the base's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// The difference.
     pub value: f64,
@@ -105,7 +105,7 @@ pub struct Difference {
 }
 
 /// What the gate said of a row.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GateVerdict {
     /// The row.
     pub row: String,
@@ -116,7 +116,7 @@ pub struct GateVerdict {
 }
 
 /// One check of a gate.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GateCheck {
     /// The task or group.
     pub name: String,
@@ -133,7 +133,7 @@ pub struct GateCheck {
 }
 
 /// How a swept merge was chosen.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
     /// The merge.
     pub merge: String,
@@ -142,7 +142,7 @@ pub struct Selection {
 }
 
 /// A specialist's training.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
     /// The specialist.
     pub name: String,
@@ -155,7 +155,7 @@ pub struct Curve {
 }
 
 /// Statistics of task vectors.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskVectors {
     /// The specialists.
     pub names: Vec<String>,
@@ -168,7 +168,7 @@ pub struct TaskVectors {
 }
 
 /// A paper's figures.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PublishedTable {
     /// Where they are from.
     pub source: String,

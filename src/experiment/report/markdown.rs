@@ -29,17 +29,23 @@ pub fn render(data: &ReportData) -> Result<String, ExperimentError> {
         }
     }
     for curve in &data.curves {
-        let _ = write!(text, "\n### Training of {}\n\n| step | loss | learning rate |\n| ---: | ---: | ---: |\n", markdown(&curve.name));
+        let _ = write!(
+            text,
+            "\n### Training of {}\n\n| step | loss | learning rate |\n| ---: | ---: | ---: |\n",
+            markdown(&curve.name)
+        );
         // Every point is on the page; here about twenty say how it went.
         let every = curve.loss.len().div_ceil(20).max(1);
         for (index, (step, loss)) in curve.loss.iter().enumerate() {
             if index % every == 0 || index + 1 == curve.loss.len() {
-                let rate = curve.learning_rate.get(index).map_or_else(|| "–".to_owned(), |(_, r)| super::words::number(*r));
+                let rate =
+                    curve.learning_rate.get(index).map_or_else(|| "–".to_owned(), |(_, r)| super::words::number(*r));
                 let _ = writeln!(text, "| {step} | {} | {rate} |", super::words::number(*loss));
             }
         }
         for (name, points) in &curve.evaluations {
-            let list: Vec<String> = points.iter().map(|(step, value)| format!("{} at {step}", super::words::number(*value))).collect();
+            let list: Vec<String> =
+                points.iter().map(|(step, value)| format!("{} at {step}", super::words::number(*value))).collect();
             let _ = write!(text, "\n{}: {}\n", markdown(name), list.join(", "));
         }
     }

@@ -214,9 +214,8 @@ pub fn seen_unseen(rows: &[ReportRow]) -> Result<Option<String>, ExperimentError
 /// # Errors
 /// The plot can't be drawn.
 pub fn forgetting(tasks: &[TaskColumn], rows: &[Forgetting]) -> Result<Option<String>, ExperimentError> {
-    let bands: Vec<usize> = (0..tasks.len())
-        .filter(|&t| rows.iter().any(|row| row.tasks.get(t).is_some_and(Option::is_some)))
-        .collect();
+    let bands: Vec<usize> =
+        (0..tasks.len()).filter(|&t| rows.iter().any(|row| row.tasks.get(t).is_some_and(Option::is_some))).collect();
     if bands.is_empty() {
         return Ok(None);
     }
@@ -228,7 +227,10 @@ pub fn forgetting(tasks: &[TaskColumn], rows: &[Forgetting]) -> Result<Option<St
     });
     let worst = worst.min_by(|a, b| a.0.total_cmp(&b.0));
     let description = worst.map_or_else(String::new, |(value, row, task)| {
-        format!("Score less the base model's, with 95 % intervals. The greatest loss: {row} on {task}, {}.", number(value))
+        format!(
+            "Score less the base model's, with 95 % intervals. The greatest loss: {row} on {task}, {}.",
+            number(value)
+        )
     });
     element("plot-forgetting", height, "What every row gained and lost", &description, |area| {
         let all = rows.iter().flat_map(|row| row.tasks.iter().flatten());

@@ -22,9 +22,17 @@ pub(super) enum Block {
     Text(String),
     Table(Table),
     /// An SVG element and what its colours stand for.
-    Figure { svg: String, caption: String, legend: Vec<(String, String)> },
+    Figure {
+        svg: String,
+        caption: String,
+        legend: Vec<(String, String)>,
+    },
     /// A text as it is in a file, shown on demand.
-    Code { title: String, text: String, language: &'static str },
+    Code {
+        title: String,
+        text: String,
+        language: &'static str,
+    },
 }
 
 pub(super) struct Table {
@@ -176,9 +184,10 @@ fn summary(data: &ReportData) -> Result<Section, ExperimentError> {
         let legend = data.rows.iter().enumerate();
         blocks.push(Block::Figure {
             svg,
-            caption: "Right is better on what was learnt, up is better on what was not; the dashed lines meet at the base \
+            caption:
+                "Right is better on what was learnt, up is better on what was not; the dashed lines meet at the base \
                       model."
-                .to_owned(),
+                    .to_owned(),
             legend: legend.map(|(i, row)| (format!("{}. {}", i + 1, row.name), plot::css(plot::colour(i)))).collect(),
         });
     }
@@ -246,9 +255,10 @@ fn forgetting(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
     let mut header = vec!["row".to_owned()];
     header.extend(data.tasks.iter().map(|task| task.name.clone()));
     let table = Table {
-        caption: "Score less the base model's: difference, its interval, McNemar's exact p where documents are right or \
+        caption:
+            "Score less the base model's: difference, its interval, McNemar's exact p where documents are right or \
                   wrong, and how many documents changed"
-            .to_owned(),
+                .to_owned(),
         groups: Vec::new(),
         numeric: (0..header.len()).map(|column| column > 0).collect(),
         header,
@@ -329,7 +339,8 @@ fn training(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
     names.sort();
     names.dedup();
     for (index, name) in names.into_iter().enumerate() {
-        let of = |c: &super::data::Curve| c.evaluations.iter().find(|(n, _)| n == name).map(|(_, points)| points.clone());
+        let of =
+            |c: &super::data::Curve| c.evaluations.iter().find(|(n, _)| n == name).map(|(_, points)| points.clone());
         let series: Vec<_> = data.curves.iter().map(|c| (c.name.clone(), of(c).unwrap_or_default())).collect();
         let title = format!("{name} during training");
         if let Some(svg) = plot::lines(&format!("plot-eval-{index}"), &title, [STEP, name], &series)? {
@@ -352,7 +363,8 @@ fn task_vectors(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
         blocks.push(Block::Figure { svg, caption: "Cosines of all pairs.".to_owned(), legend: Vec::new() });
     }
     let rows = vectors.names.iter().enumerate().map(|(i, name)| {
-        let cosines = vectors.cosines.get(i).into_iter().flatten().map(|c| Cell::new(format!("{c:.3}").replace('-', "−")));
+        let cosines =
+            vectors.cosines.get(i).into_iter().flatten().map(|c| Cell::new(format!("{c:.3}").replace('-', "−")));
         let norm = vectors.norms.get(i).copied().unwrap_or(f64::NAN);
         [Cell::new(name), Cell::new(number(norm))].into_iter().chain(cosines).collect()
     });

@@ -1,0 +1,61 @@
+//! The experiment files of the repository: each is read and planned, and its merges are recipes.
+
+use std::path::Path;
+
+use billon::checkpoint::hash::HashCache;
+use billon::event::CancelFlag;
+use billon::experiment::state::State;
+use billon::experiment::{Graph, file, plan, value};
+use billon::recipe::RecipeFile;
+
+fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/experiments")
+}
+
+/// Without model and data, a plan still lists every step and says what is missing.
+#[test]
+fn every_experiment_is_read_and_planned() {
+    let out = tempfile::tempdir().unwrap();
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let experiment = file::load(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let graph = Graph::new(&experiment).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let state = State::load(out.path()).unwrap();
+        let plan = plan(&graph, &state, &[], &mut HashCache::default(), &CancelFlag::new()).unwrap();
+        assert_eq!(plan.running().count(), graph.steps.len(), "{}", path.display());
+        assert!(!plan.missing.is_empty(), "{}", path.display());
+        for (index, step) in graph.steps.iter().enumerate() {
+            for need in &step.needs {
+                let before = graph.steps.iter().position(|other| other.name == *need).unwrap();
+                assert!(before < index, "{}: {} needs {need}", path.display(), step.name);
+            }
+        }
+        for candidate in experiment.merges.values().flat_map(|merge| &merge.candidates) {
+            let text = value::yaml(&candidate.recipe).replace("$base", "base").replace("$specialist:", "");
+            let (recipes, diagnostics) = RecipeFile::parse("r.yml".as_ref(), &text, false);
+            assert!(diagnostics.list().is_empty(), "{text}\n{:?}", diagnostics.list());
+            assert_eq!(recipes.recipes.len(), 1);
+        }
+        found += 1;
+    }
+    assert_eq!(found, 5);
+}
+
+/// The paper merges four specialists at 0.25 each; the rows of the table follow the file.
+#[test]
+fn the_papers_experiment_has_the_papers_rows() {
+    let experiment = file::load(&folder().join("paper-2411.02476.yml")).unwrap();
+    let graph = Graph::new(&experiment).unwrap();
+    let rows: Vec<&str> = graph.rows.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(rows, ["base", "sentiment", "headline", "relation", "policy", "multi-task", "merged"]);
+    let recipe = &experiment.merges["merged"].candidates[0].recipe;
+    assert_eq!(recipe["models"].as_array().unwrap().len(), 4);
+    assert_eq!(recipe["models"][0]["parameters"]["weight"], 0.25);
+    let training = format!("{:?}", experiment.specialists["policy"]);
+    for part in ["\"lora_r\": Number(32)", "\"lora_alpha\": Number(46)", "\"learning_rate\": Number(0.0002)"] {
+        assert!(training.contains(part), "{part}: {training}");
+    }
+    let cocktail = file::load(&folder().join("cocktail-2410.01109.yml")).unwrap();
+    assert_eq!(cocktail.specialists.len(), 7 + 7 + 21 + 7 + 2);
+}
