@@ -5,28 +5,32 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::collect;
-use super::error::ExperimentError;
 use super::report::{html, markdown};
 use super::schema::{Candidate, Origin, Role, Specialist};
+use super::task_vectors::{Part, statistics};
 use super::tasks;
 use super::value::yaml;
 use super::work::{Context, Done, Subject, Work};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::hash::cache_dir;
 use crate::checkpoint::writer::publish_file;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::gate::decide;
 use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
-use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
+use crate::eval::open::{AdapterChoice, OpenedModel, open_merged, open_model};
 use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::hub;
+use crate::lora::{Adapter, LoraFactors};
 use crate::merge::output::CompanionOptions;
-use crate::merge::{MergeOptions, PlanOptions, merge};
+use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
 use crate::model::kernels::Precision;
 use crate::task::{PromptSettings, Task};
+use crate::train::log::LOG_FILE;
+use crate::train::recipe::{Parsed, TrainRecipe};
+use crate::train::{self, TrainOptions};
 
 /// Files of a row's results are named after this instead of the time, so that a second run replaces
 /// them.
@@ -56,6 +60,17 @@ impl Local {
         yaml(&Value::Object(recipe))
     }
 
+    /// The same, read.
+    fn parsed(
+        name: &str,
+        datasets: &[Map<String, Value>],
+        settings: &Map<String, Value>,
+        context: Context<'_>,
+    ) -> Result<Parsed> {
+        let text = Self::training_recipe(datasets, settings, context);
+        Ok(TrainRecipe::parse(&format!("training of {name}"), &text)?)
+    }
+
     fn open(subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
         let base = Self::base(context)?;
         let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
@@ -77,32 +92,63 @@ impl Local {
                     open_model(&folder, &[], precision, options, progress)
                 }
             }
-            Subject::Merged(candidate) => merged(&yaml(&context.recipe(candidate, &base)), precision, options, context),
+            Subject::Merged(candidate) => {
+                let text = yaml(&context.recipe(candidate, &base));
+                let name = format!("merge {}", candidate.name);
+                let plan = PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() };
+                let into_memory = InMemoryOptions { plan, threads: rayon::current_num_threads() };
+                let model = in_memory(name.as_ref(), &text, &into_memory, &Cpu, progress)?;
+                open_merged(&model, precision, options, progress)
+            }
         }
     }
 }
 
-/// A model straight from a merge recipe, without a directory.
-fn merged(_recipe: &str, _precision: Precision, _options: LocalOptions, _context: Context<'_>) -> Result<OpenedModel> {
-    Err(ExperimentError::Unavailable { what: "evaluating a merge that is not kept on disk (set `keep: true`)" }.into())
-}
-
 impl Work for Local {
     fn check(&self, context: Context<'_>) -> Result<()> {
-        for specialist in context.experiment.specialists.values() {
+        for (name, specialist) in &context.experiment.specialists {
             if let Origin::Trained { datasets, settings } = &specialist.origin {
-                // Training recipes have their own reader, which says what is wrong with them.
-                let _ = Self::training_recipe(datasets, settings, context);
+                Self::parsed(name, datasets, settings, context)?;
             }
         }
         Ok(())
     }
 
-    fn train(&mut self, _name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done> {
-        if let Origin::Trained { datasets, settings } = &specialist.origin {
-            let _ = Self::training_recipe(datasets, settings, context);
+    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done> {
+        let Origin::Trained { datasets, settings } = &specialist.origin else {
+            return Ok(Done { outputs: Vec::new(), outcome: Value::Null });
+        };
+        let (recipe, warnings) = Self::parsed(name, datasets, settings, context)?;
+        for warning in warnings {
+            context.progress.warn(warning);
         }
-        Err(ExperimentError::Unavailable { what: "training a specialist (name an existing `adapter`)" }.into())
+        let out = context.specialist_folder(name);
+        let mut options = TrainOptions {
+            out: out.clone(),
+            data_dir: context.experiment.data.clone(),
+            resume: true,
+            force: false,
+        };
+        let base = Self::base(context)?;
+        let report = match train::run(&recipe, &base, &options, context.progress) {
+            Ok(report) => report,
+            // Without a checkpoint of just this run, it starts over.
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(_) => {
+                (options.resume, options.force) = (false, true);
+                train::run(&recipe, &base, &options, context.progress)?
+            }
+        };
+        let log = out.join(LOG_FILE);
+        let outcome = json!({
+            "log": log.strip_prefix(context.out).unwrap_or(&log),
+            "steps": report.steps, "epochs": report.epochs, "loss": report.loss, "tokens": report.tokens,
+            "parameters": report.parameters, "seconds": report.seconds,
+            "datasets": report.sets.iter().map(|set| json!({
+                "name": set.name, "examples": set.examples, "per_epoch": set.per_epoch, "tokens": set.tokens,
+            })).collect::<Vec<_>>(),
+        });
+        Ok(Done { outputs: files_of(&out), outcome })
     }
 
     fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done> {
@@ -202,8 +248,30 @@ impl Work for Local {
         Ok(Done { outputs: vec![path], outcome })
     }
 
-    fn task_vectors(&mut self, _context: Context<'_>) -> Result<Done> {
-        Err(ExperimentError::Unavailable { what: "statistics of adapters" }.into())
+    fn task_vectors(&mut self, context: Context<'_>) -> Result<Done> {
+        let mut adapters = Vec::new();
+        for name in context.experiment.specialists.keys() {
+            let folder = context.specialist_folder(name);
+            // Models trained whole have task vectors of full size, which `billon diff` describes.
+            if folder.join("adapter_config.json").is_file() {
+                adapters.push((name.clone(), Adapter::open(&folder)?));
+            }
+        }
+        fn part<'a>((module, factors): (&'a String, &'a LoraFactors)) -> Part<'a> {
+            Part {
+            module,
+            rank: factors.rank(),
+            scale: factors.scale(),
+            a: factors.a(),
+            b: factors.b(),
+            }
+        }
+        let vectors: Vec<(String, Vec<Part<'_>>)> = adapters
+            .iter()
+            .map(|(name, adapter)| (name.clone(), adapter.factors().iter().map(part).collect()))
+            .collect();
+        let layer = |module: &str| module.split('.').find_map(|step| step.parse().ok());
+        Ok(Done { outputs: Vec::new(), outcome: json!(statistics(&vectors, layer)?) })
     }
 
     fn report(&mut self, context: Context<'_>) -> Result<Done> {
