@@ -15,7 +15,7 @@ use crate::tokenizer::train::train_byte_level;
 /// Special tokens, in the order of their ids.
 pub const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
-/// Turns between markers (ChatML); the assistant's is opened on demand.
+/// Turns between markers (`ChatML`); the assistant's is opened on demand.
 pub const CHAT_TEMPLATE: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
     {% endfor %}\
