@@ -33,8 +33,8 @@ pub mod inspect;
 
 pub mod train;
 
-pub mod experiment;
 pub mod demo;
+pub mod experiment;
 
 pub mod cli;
 

@@ -109,9 +109,19 @@ impl crate::error::Diagnose for ThreadsError {
     }
 }
 
+/// Keeps the tensor library to the thread that calls it. It would otherwise hand pieces of every
+/// larger sum to a pool of its own, which our threads, each with work of its own, would wait for in turn.
+fn work_is_split_here() {
+    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+        // SAFETY: this is the first thing that the process does; no other thread reads the environment.
+        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    }
+}
+
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
+    work_is_split_here();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -123,12 +123,8 @@ impl Work for Local {
             context.progress.warn(warning);
         }
         let out = context.specialist_folder(name);
-        let mut options = TrainOptions {
-            out: out.clone(),
-            data_dir: context.experiment.data.clone(),
-            resume: true,
-            force: false,
-        };
+        let mut options =
+            TrainOptions { out: out.clone(), data_dir: context.experiment.data.clone(), resume: true, force: false };
         let base = Self::base(context)?;
         let report = match train::run(&recipe, &base, &options, context.progress) {
             Ok(report) => report,
@@ -258,13 +254,7 @@ impl Work for Local {
             }
         }
         fn part<'a>((module, factors): (&'a String, &'a LoraFactors)) -> Part<'a> {
-            Part {
-            module,
-            rank: factors.rank(),
-            scale: factors.scale(),
-            a: factors.a(),
-            b: factors.b(),
-            }
+            Part { module, rank: factors.rank(), scale: factors.scale(), a: factors.a(), b: factors.b() }
         }
         let vectors: Vec<(String, Vec<Part<'_>>)> = adapters
             .iter()

@@ -30,4 +30,5 @@ mod tasks;
 mod tokenizer;
 mod train_data;
 mod training;
+mod training_runs;
 mod trim_scope;

@@ -34,11 +34,22 @@ impl Case {
         self.json[key].as_str().map(|path| self.folder.join(path).canonicalize().unwrap())
     }
 
-    /// The recipe as text: JSON is YAML.
-    fn recipe(&self) -> String {
+    /// The recipe as text: JSON is YAML. The base model gets a tokenizer, which a run wants and these rows do not
+    /// use.
+    fn recipe(&self, context: &Context) -> String {
         let mut recipe = self.json["recipe"].as_object().unwrap().clone();
         recipe.extend(self.json["lora"].as_object().cloned().unwrap_or_default());
-        recipe.insert("base_model".into(), json!(self.path("base_model")));
+        let base = context.path(&format!("{}-base", self.name));
+        std::fs::create_dir_all(&base).unwrap();
+        for from in [self.path("base_model").unwrap(), fixture("tokenizer").join("tiny")] {
+            for (name, bytes) in crate::context::files(&from) {
+                let to = base.join(name.file_name().unwrap());
+                if !to.exists() {
+                    std::fs::write(to, bytes).unwrap();
+                }
+            }
+        }
+        recipe.insert("base_model".into(), json!(base));
         recipe.insert("datasets".into(), json!([{"path": self.path("data"), "format": "tokenised"}]));
         if let Some(start) = self.path("start") {
             recipe.insert("init_from".into(), json!(start));
@@ -53,7 +64,7 @@ impl Case {
 
     /// Trains, and says how the outcome differs from torch's.
     fn differences(&self, context: &Context) -> Vec<String> {
-        let recipe = context.write(&format!("{}.yml", self.name), &self.recipe());
+        let recipe = context.write(&format!("{}.yml", self.name), &self.recipe(context));
         let out = context.path(&self.name);
         let run = context.run(["train".as_ref(), recipe.as_os_str(), "--out".as_ref(), out.as_os_str()]);
         if run.code != Some(0) {
