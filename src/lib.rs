@@ -33,8 +33,9 @@ pub mod inspect;
 
 pub mod train;
 
-pub mod demo;
 pub mod experiment;
+
+pub mod demo;
 
 pub mod cli;
 

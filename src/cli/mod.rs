@@ -7,6 +7,7 @@
 mod adapter;
 mod compare;
 mod convert;
+mod demo;
 mod diff;
 mod eval;
 mod gate;
@@ -48,6 +49,8 @@ enum Command {
     Plan(plan::PlanArgs),
     /// Check a merged checkpoint against its lock, and derive a sample of it again.
     Verify(verify::VerifyArgs),
+    /// The whole loop on a small model of this project's own: train, merge, evaluate, gate, report.
+    Demo(demo::DemoArgs),
     /// Train a specialist: LoRA factors, or all weights of a small model.
     Train(train::TrainArgs),
     /// Score a model on tasks.
@@ -150,6 +153,7 @@ impl Command {
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
+            Self::Demo(args) => args.run(cancel),
             Self::Train(args) => args.run(cancel),
             Self::Eval(args) => args.run(cancel),
             Self::Inspect(args) => args.run(),
@@ -169,6 +173,7 @@ impl Command {
             Self::Merge(args) => args.json(),
             Self::Plan(args) => args.json,
             Self::Verify(args) => args.json(),
+            Self::Demo(args) => args.json(),
             Self::Train(args) => args.json(),
             Self::Eval(args) => args.json(),
             Self::Inspect(args) => args.json,

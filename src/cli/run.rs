@@ -1,6 +1,6 @@
 //! `billon run`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -53,21 +53,7 @@ impl RunArgs {
             let plan = plan(&graph, &state, &self.force, &mut HashCache::open_default(), cancel)?;
             return if self.output.json { print_json(&plan) } else { print(&plan.render()) };
         }
-        let reporter = report::reporter(self.output.json, self.output.quiet);
-        let threads = self.output.threads();
-        let pool = super::thread_pool(threads)?;
-        let progress = Progress { reporter: &*reporter, cancel };
-        let mut work = Local { threads, remember: !self.no_cache };
-        let options = RunOptions { force: self.force.clone() };
-        pool.install(|| run(&experiment, &self.out, &options, &mut work, progress))?;
-        drop(reporter);
-        // What the report shows is what is printed, whether or not it was written by this run.
-        let text = super::read_text(&self.out.join("report.json"))?;
-        if self.output.json {
-            return print(&text);
-        }
-        let rows = serde_json::from_str::<ReportData>(&text).map_or_else(|_| String::new(), |data| table(&data));
-        print(&format!("{rows}\nreport: {}\n", self.out.join("report.html").display()))
+        execute(&experiment, &self.out, &self.force, !self.no_cache, &self.output, cancel)
     }
 
     fn read(&self) -> Result<Experiment> {
@@ -80,6 +66,32 @@ impl RunArgs {
         }
         Ok(experiment)
     }
+}
+
+/// Runs an experiment into a folder and prints its table.
+pub(super) fn execute(
+    experiment: &Experiment,
+    out: &Path,
+    force: &[String],
+    remember: bool,
+    output: &OutputArgs,
+    cancel: &CancelFlag,
+) -> Result<()> {
+    let reporter = report::reporter(output.json, output.quiet);
+    let threads = output.threads();
+    let pool = super::thread_pool(threads)?;
+    let progress = Progress { reporter: &*reporter, cancel };
+    let mut work = Local { threads, remember };
+    let options = RunOptions { force: force.to_vec() };
+    pool.install(|| run(experiment, out, &options, &mut work, progress))?;
+    drop(reporter);
+    // What the report shows is what is printed, whether or not it was written by this run.
+    let text = super::read_text(&out.join("report.json"))?;
+    if output.json {
+        return print(&text);
+    }
+    let rows = serde_json::from_str::<ReportData>(&text).map_or_else(|_| String::new(), |data| table(&data));
+    print(&format!("{rows}\nreport: {}\n", out.join("report.html").display()))
 }
 
 /// Rows by tasks, then means and verdict.

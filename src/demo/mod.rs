@@ -12,8 +12,10 @@
 //! # Ok::<(), billon::Error>(())
 //! ```
 
+mod run;
 mod text;
 mod untrained;
 
+pub use run::prepare;
 pub use text::{DataSummary, SplitSizes, write_data};
 pub use untrained::{CHAT_TEMPLATE, SPECIAL_TOKENS, write_untrained};

@@ -1,0 +1,38 @@
+//! The demo: data, base model and experiment written to a folder, and run.
+
+use std::path::Path;
+
+use super::text::write_data;
+use crate::checkpoint::writer::publish_file;
+use crate::error::Result;
+use crate::experiment::{Experiment, file};
+
+/// The experiment, as it is written beside its data.
+const EXPERIMENT: &str = include_str!("../../recipes/experiments/demo.yml");
+
+/// The base model that this project trained from scratch; `fixtures/demo/README.md` says how.
+const BASE: [(&str, &[u8]); 5] = [
+    ("config.json", include_bytes!("../../fixtures/demo/base/config.json")),
+    ("model.safetensors", include_bytes!("../../fixtures/demo/base/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../../fixtures/demo/base/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../../fixtures/demo/base/tokenizer_config.json")),
+    ("generation_config.json", include_bytes!("../../fixtures/demo/base/generation_config.json")),
+];
+
+/// Seed of the demo's data: the one whose pre-training share the base model has seen.
+const SEED: u64 = 0;
+
+/// Writes `demo.yml`, `data/` and `base/` to a folder and reads the experiment. Files that are there
+/// already are written again, with the same bytes.
+///
+/// # Errors
+/// What the operating system says.
+pub fn prepare(folder: &Path) -> Result<Experiment> {
+    write_data(&folder.join("data"), SEED)?;
+    for (name, bytes) in BASE {
+        publish_file(&folder.join("base").join(name), bytes)?;
+    }
+    let path = folder.join("demo.yml");
+    publish_file(&path, EXPERIMENT.as_bytes())?;
+    file::load(&path)
+}
