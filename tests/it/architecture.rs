@@ -199,7 +199,7 @@ fn modules_use_only_what_is_below_them() {
 fn every_rule_is_noticed_when_broken() {
     for (path, text, expected) in [
         ("checkpoint/header.rs", "use crate::recipe::Recipe;", "`checkpoint` (rank 2) uses `recipe` (rank 4)"),
-        ("checkpoint/header.rs", "fn f() { crate::cli::main() }", "uses `cli` (rank 8)"),
+        ("checkpoint/header.rs", "fn f() { crate::cli::main() }", "uses `cli` (rank 9)"),
         ("checkpoint/header.rs", "use crate::{dtype::{A, B}, merge::plan};", "uses `merge` (rank 5)"),
         ("checkpoint/header.rs", "use crate::{\n    dtype,\n    hub,\n};", "uses `hub` (rank 2)"),
         ("checkpoint/header.rs", "use super::super::merge::plan;", "uses `merge` (rank 5)"),
