@@ -73,7 +73,10 @@ impl Parts {
                 }
                 if let Some(magnitude) = &f.magnitude {
                     let length = values.iter().map(|v| v * v).sum::<f64>().sqrt();
-                    values.iter_mut().for_each(|v| *v *= f64::from(magnitude[row]) / length);
+                    let gain = f64::from(magnitude[row]) / length;
+                    for value in values.iter_mut() {
+                        *value *= gain;
+                    }
                 }
             }
         }
