@@ -96,6 +96,9 @@ impl TensorSource for MemoryModel {
 
 impl fmt::Debug for MemoryModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryModel").field("root", &self.root).field("tensors", &self.tensors.len()).finish()
+        f.debug_struct("MemoryModel")
+            .field("root", &self.root)
+            .field("tensors", &self.tensors.len())
+            .finish_non_exhaustive()
     }
 }

@@ -75,7 +75,7 @@ impl Adapter {
         }
         let mapped = MappedFile::open(&file).map_err(|source| AdapterError::Io { path: file.clone(), source })?;
         let header = Header::parse(&file, mapped.bytes(), mapped.len())?;
-        let mut parts = Parts { file: &file, config: &config, halves: BTreeMap::new(), saved: BTreeMap::new() };
+        let mut parts = Parts { file: &file, config: &config, modules: BTreeMap::new(), saved: BTreeMap::new() };
         for info in &header.tensors {
             parts.take(info, mapped.slice(info.start..info.end))?;
         }
@@ -180,11 +180,19 @@ fn module_of(tensor: &str) -> &str {
 /// Rows, columns and values of one factor.
 type Factor = (usize, usize, Vec<f32>);
 
+/// What was found of one module.
+#[derive(Default)]
+struct ModuleTensors {
+    a: Option<Factor>,
+    b: Option<Factor>,
+    magnitude: Option<Vec<f32>>,
+}
+
 /// Brings the tensors of each module together.
 struct Parts<'a> {
     file: &'a Path,
     config: &'a LoraConfig,
-    halves: BTreeMap<String, (Option<Factor>, Option<Factor>, Option<Vec<f32>>)>,
+    modules: BTreeMap<String, ModuleTensors>,
     saved: BTreeMap<String, SavedTensor>,
 }
 
@@ -207,7 +215,7 @@ impl Parts<'_> {
             if info.shape.len() != 1 {
                 return Err(self.fault(&info.name, format!("has shape {:?}, expected one dimension", info.shape)));
             }
-            self.halves.entry(module.to_owned()).or_default().2 = Some(values());
+            self.modules.entry(module.to_owned()).or_default().magnitude = Some(values());
             return Ok(());
         }
         let a = name.strip_suffix(".lora_A.weight");
@@ -218,11 +226,11 @@ impl Parts<'_> {
             return Err(self.fault(&info.name, format!("has shape {:?}, expected two dimensions", info.shape)));
         };
         let factor = Some((rows as usize, columns as usize, values()));
-        let halves = self.halves.entry(module.to_owned()).or_default();
+        let tensors = self.modules.entry(module.to_owned()).or_default();
         if a.is_some() {
-            halves.0 = factor;
+            tensors.a = factor;
         } else {
-            halves.1 = factor;
+            tensors.b = factor;
         }
         Ok(())
     }
@@ -240,8 +248,8 @@ impl Parts<'_> {
 
     fn factors(&mut self) -> Result<BTreeMap<String, Factors>, AdapterError> {
         let mut factors = BTreeMap::new();
-        for (module, halves) in std::mem::take(&mut self.halves) {
-            let (Some((rank, inputs, a)), Some((outputs, b_rank, b)), magnitude) = halves else {
+        for (module, ModuleTensors { a, b, magnitude }) in std::mem::take(&mut self.modules) {
+            let (Some((rank, inputs, a)), Some((outputs, b_rank, b))) = (a, b) else {
                 return Err(self.fault(&module, "has one of lora_A and lora_B only".to_owned()));
             };
             let expected = self.config.rank_and_scale(&module).0;

@@ -73,12 +73,12 @@ pub fn targets<'a>(
     modules: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<String>, AdapterError> {
     let modules: Vec<&str> = modules.into_iter().collect();
-    if let TargetModules::Names(names) = &config.target_modules {
-        for name in names.iter().filter(|name| !modules.iter().any(|module| is_named(module, name))) {
-            let ends: Vec<&str> = modules.iter().filter_map(|module| module.rsplit('.').next()).collect();
-            let nearest = nearest(name, &ends).map(str::to_owned);
-            return Err(AdapterError::UnknownTarget { name: name.clone(), nearest });
-        }
+    if let TargetModules::Names(names) = &config.target_modules
+        && let Some(name) = names.iter().find(|name| !modules.iter().any(|module| is_named(module, name)))
+    {
+        let ends: Vec<&str> = modules.iter().filter_map(|module| module.rsplit('.').next()).collect();
+        let nearest = nearest(name, &ends).map(str::to_owned);
+        return Err(AdapterError::UnknownTarget { name: name.clone(), nearest });
     }
     let numbers = LayerNumbers::new(config)?;
     let wanted = |module: &str| {

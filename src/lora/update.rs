@@ -90,7 +90,9 @@ impl LoraFactors {
     pub fn apply(&self, row: usize, columns: Range<usize>, gain: f32, out: &mut [f32]) {
         self.add_product(row, columns, 1.0, out);
         if self.magnitude.is_some() {
-            out.iter_mut().for_each(|value| *value *= gain);
+            for value in out {
+                *value *= gain;
+            }
         }
     }
 

@@ -43,9 +43,12 @@ pub(super) fn change_row(changes: &[Change<'_>], row: usize, out: &mut [f32]) {
     };
     match changes {
         [] => {}
-        // Alone and whole it is taken as it is, not as a difference.
+        // Alone and whole it is taken as it is, not as a difference: the bits of a baked checkpoint.
         [Change::Saved(tensor, 1.0)] => saved(tensor, out),
-        [Change::Factors(factors, weight)] if factors.magnitude().is_none() => factors.add_row(row, &[], *weight, out),
+        [Change::Factors(factors, 1.0)] => {
+            let gain = factors.gain(row, out);
+            factors.apply(row, 0..factors.inputs(), gain, out);
+        }
         _ => {
             let base = out.to_vec();
             for change in changes {

@@ -12,7 +12,7 @@ use billon::event::{CancelFlag, Progress, Silent};
 use billon::lora::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 use billon::merge::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
 use billon::model::kernels::Precision;
-use billon::model::{Decoder, DecoderOptions, Segment};
+use billon::model::{Decoder, DecoderOptions, Segment, WeightedAdapter};
 use safetensors::Dtype;
 
 use crate::checkpoint::{self, Numbers, Stored, Tensors};
@@ -73,7 +73,10 @@ impl Parts {
                 }
                 if let Some(magnitude) = &f.magnitude {
                     let length = values.iter().map(|v| v * v).sum::<f64>().sqrt();
-                    values.iter_mut().for_each(|v| *v *= f64::from(magnitude[row]) / length);
+                    let gain = f64::from(magnitude[row]) / length;
+                    for value in values.iter_mut() {
+                        *value *= gain;
+                    }
                 }
             }
         }
@@ -228,7 +231,11 @@ fn merged(text: &str) -> MergedModel {
 }
 
 fn logits(source: &dyn TensorSource) -> Vec<f32> {
-    let decoder = Decoder::open(source, &DecoderOptions::default()).unwrap();
+    logits_with(source, &DecoderOptions::default())
+}
+
+fn logits_with(source: &dyn TensorSource, options: &DecoderOptions) -> Vec<f32> {
+    let decoder = Decoder::open(source, options).unwrap();
     let tokens: Vec<u32> = (3..40).collect();
     let segment =
         Segment { tokens: &tokens, past: Vec::new(), factors: decoder.rope_factors(tokens.len()), keep: false };
@@ -266,6 +273,24 @@ fn a_merge_in_memory_has_the_bytes_and_logits_of_the_one_on_disk() {
         assert!(ours.iter().zip(&plain).any(|(a, b)| (a - b).abs() > 0.1), "{name} must matter");
         let files: Vec<String> = memory.identity().into_iter().map(|(name, _)| name).collect();
         assert!(files.iter().any(|name| name.ends_with("llama-dora/adapter_model.safetensors")), "{files:?}");
+    }
+}
+
+/// Adding an adapter while opening and baking it in f32 beforehand are the same model.
+#[test]
+fn a_decoder_with_an_adapter_is_the_decoder_of_the_baked_model() {
+    let base = fixture("models/llama");
+    for name in ["llama-rslora", "llama-dora"] {
+        let folder = fixture("models/adapters").join(name);
+        let recipe = format!(
+            "merge_method: passthrough\nmodels: [{{model: {:?}}}]\n",
+            format!("{}+{}", base.display(), folder.display())
+        );
+        let adapters = vec![WeightedAdapter { adapter: Adapter::open(&folder).unwrap(), weight: 1.0 }];
+        let options = DecoderOptions { adapters, ..DecoderOptions::default() };
+        let (ours, baked) =
+            (logits_with(&ModelDir::open(&base).unwrap(), &options), logits(merged(&recipe).model.as_ref()));
+        assert!(ours.iter().zip(&baked).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
     }
 }
 
