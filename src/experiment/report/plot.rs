@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::data::{Curve, Forgetting, ReportRow, TaskColumn, TaskVectors};
-use super::words::{html, number, score};
+use super::words::{html, number, score, visible};
 use crate::experiment::error::ExperimentError;
 
 /// Colours of series, in turn.
@@ -141,7 +141,7 @@ pub fn lines(
             .y_label_area_size(64)
             .build_cartesian_2d(x_range, y_range)
             .map_err(text)?;
-        mesh!(chart, x, y, 8)?;
+        mesh!(chart, shortened(x, 40), shortened(y, 40), 8)?;
         for (index, (_, points)) in series.iter().enumerate() {
             let finite = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
             chart.draw_series(LineSeries::new(finite, colour(index).stroke_width(2))).map_err(text)?;
@@ -261,7 +261,7 @@ pub fn forgetting(tasks: &[TaskColumn], rows: &[Forgetting]) -> Result<Option<St
             let middle = start + band / 2;
             area.draw(&Text::new(name, (left - 12, middle - 8), style)).map_err(text)?;
             let role = (FONT, 13).into_font().color(&INK.mix(0.6)).pos(Pos::new(HPos::Right, VPos::Center));
-            area.draw(&Text::new(tasks[task].role.clone(), (left - 12, middle + 9), role)).map_err(text)?;
+            area.draw(&Text::new(shortened(&tasks[task].role, 18), (left - 12, middle + 9), role)).map_err(text)?;
             for (place, row) in rows.iter().enumerate() {
                 let Some(Some(difference)) = row.tasks.get(task) else { continue };
                 let y = start + 9 + place as i32 * step as i32 + step as i32 / 2;
@@ -335,7 +335,7 @@ fn cosine(vectors: &TaskVectors, (i, j): (usize, usize)) -> f64 {
 }
 
 fn shortened(name: &str, most: usize) -> String {
-    let clean: String = name.chars().filter(|c| !c.is_control()).collect();
+    let clean = visible(name);
     if clean.chars().count() <= most {
         clean
     } else {
