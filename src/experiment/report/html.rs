@@ -135,8 +135,8 @@ fn render_cell(cell: &Cell, numeric: bool, header: bool, page: &mut String) {
     let class = if classes.is_empty() { String::new() } else { format!(" class=\"{}\"", classes.join(" ")) };
     let (tag, end) = if header { ("th scope=\"row\"", "th") } else { ("td", "td") };
     let _ = write!(page, "<{tag}{class}>{}", html(&cell.text));
-    if !cell.more.is_empty() {
-        let _ = write!(page, "<small>{}</small>", html(&cell.more));
+    for line in cell.more.lines() {
+        let _ = write!(page, "<small>{}</small>", html(line));
     }
     let _ = write!(page, "</{end}>");
 }

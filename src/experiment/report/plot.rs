@@ -108,9 +108,16 @@ macro_rules! mesh {
 }
 
 fn number_label(x: f64) -> String {
-    let text = format!("{x:.4}");
-    let short = text.trim_end_matches('0').trim_end_matches('.');
-    if short == "-0" { "0".to_owned() } else { short.replace('-', "−") }
+    let text = if x != 0.0 && x.abs() < 0.01 {
+        // What is left of a sum that should be 0 is 0.
+        if x.abs() < 1e-9 {
+            return "0".to_owned();
+        }
+        format!("{x:.1e}").replace(".0e", "e")
+    } else {
+        format!("{x:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    text.replace('-', "−")
 }
 
 /// Lines, over optimiser steps or over layers.

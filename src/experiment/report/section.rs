@@ -49,7 +49,7 @@ pub(super) struct Table {
 #[derive(Default, Clone)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// Smaller, below.
+    /// Smaller, below; a line each.
     pub(super) more: String,
     /// Stands out in its column.
     pub(super) strong: bool,
@@ -100,15 +100,15 @@ pub(super) fn lead(data: &ReportData) -> String {
     let specialists = count("specialist") + count("multi-task");
     let role = |role: &str| data.tasks.iter().filter(|task| task.role == role).count();
     let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!(
-        "{} and {} of {}, measured on {}, {} and {}.",
-        plural(specialists, "specialist"),
-        plural(count("merge"), "merge"),
-        data.base_model,
-        plural(role("seen"), "seen task"),
-        plural(role("unseen"), "unseen task"),
-        plural(role("general"), "general task"),
-    )
+    let tasks = ["seen", "unseen", "general"].map(|name| (role(name), format!("{name} task")));
+    let tasks: Vec<String> = tasks.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what)).collect();
+    let tasks = match tasks.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, first)) => format!("{} and {last}", first.join(", ")),
+        None => "no task".to_owned(),
+    };
+    let (specialists, merges) = (plural(specialists, "specialist"), plural(count("merge"), "merge"));
+    format!("{specialists} and {merges} of {}, measured on {tasks}.", data.base_model)
 }
 
 fn interval(score: &Score) -> String {
@@ -242,10 +242,8 @@ fn forgetting(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
         let cells = row.tasks.iter().map(|difference| match difference {
             Some(d) => {
                 let mut cell = change(d);
-                if let Some(p) = d.mcnemar_p {
-                    cell.more = format!("{}, p {}", cell.more, p_value(p));
-                }
-                cell.more = format!("{}, {} lost, {} won", cell.more, d.lost, d.won);
+                let p = d.mcnemar_p.map_or_else(String::new, |p| format!("p {}, ", p_value(p)));
+                cell.more = format!("{}\n{p}{} lost, {} won", cell.more, d.lost, d.won);
                 cell
             }
             None => Cell::new("–"),
