@@ -134,7 +134,7 @@ fn change_tone(difference: &Difference) -> Tone {
 
 fn change(difference: &Difference) -> Cell {
     let [low, high] = difference.interval;
-    Cell::with(signed(difference.value), format!("{} – {}", signed(low), signed(high))).toned(change_tone(difference))
+    Cell::with(signed(difference.value), format!("{} to {}", signed(low), signed(high))).toned(change_tone(difference))
 }
 
 fn mean_of<'a>(row: &'a Forgetting, role: &str) -> Option<&'a Difference> {
