@@ -253,16 +253,16 @@ fn forgetting(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
     let mut header = vec!["row".to_owned()];
     header.extend(data.tasks.iter().map(|task| task.name.clone()));
     let table = Table {
-        caption:
-            "Score less the base model's: difference, its interval, McNemar's exact p where documents are right or \
-                  wrong, and how many documents changed"
-                .to_owned(),
+        caption: "Score less the base model's".to_owned(),
         groups: Vec::new(),
         numeric: (0..header.len()).map(|column| column > 0).collect(),
         header,
         rows: rows.collect(),
     };
-    let mut blocks = Vec::new();
+    let words = "Each row against the base model on the same documents: the difference, its paired 95 % interval, \
+                 McNemar's exact p where a document is right or wrong, and how many documents only the base (lost) or only \
+                 the row (won) gets right.";
+    let mut blocks = vec![Block::Text(words.to_owned())];
     if let Some(svg) = plot::forgetting(&data.tasks, &data.forgetting)? {
         let legend = data.forgetting.iter().enumerate();
         blocks.push(Block::Figure {
