@@ -114,8 +114,10 @@ fn reason(
 }
 
 fn runs_again(before: &[&str]) -> String {
-    let more = if before.len() > 1 { format!(" and {} more", before.len() - 1) } else { String::new() };
-    format!("`{}`{more} runs", before[0])
+    match before {
+        [only] => format!("`{only}` runs"),
+        _ => format!("`{}` and {} more run", before[0], before.len() - 1),
+    }
 }
 
 /// The median time of the recorded steps of each kind.

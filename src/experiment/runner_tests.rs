@@ -140,7 +140,7 @@ impl Bench {
         let options = RunOptions { force: force.iter().map(|name| (*name).to_owned()).collect() };
         let progress = Progress { reporter: &Silent, cancel: &self.cancel };
         let result = run(&self.experiment(text), &self.out(), &options, &mut notes, progress);
-        if !fails {
+        if !fails && result.is_ok() {
             let done: Vec<&str> = notes.calls.iter().map(|call| call.split(" (").next().unwrap()).collect();
             let asked: Vec<&str> = planned.iter().map(String::as_str).filter(|s| !s.starts_with("select")).collect();
             let same = |name: &str| name.replace("merge ties-weight=1.0", "merge ties");
@@ -268,11 +268,11 @@ run   train fomc     settings changed: r  ~0 s (last run)
 run   evaluate fomc  settings changed: limit; `train fomc` runs  ~0 s (last run)
 run   train both     settings changed: r  ~0 s (last run)
 run   evaluate both  settings changed: limit; `train both` runs  ~0 s (last run)
-run   task-vectors   `train fpb` and 2 more runs  ~0 s (last run)
-run   gate fpb       `evaluate base` and 1 more runs  ~0 s (last run)
-run   gate fomc      `evaluate base` and 1 more runs  ~0 s (last run)
-run   gate both      `evaluate base` and 1 more runs  ~0 s (last run)
-run   report         `evaluate base` and 10 more runs  ~0 s (last run)
+run   task-vectors   `train fpb` and 2 more run  ~0 s (last run)
+run   gate fpb       `evaluate base` and 1 more run  ~0 s (last run)
+run   gate fomc      `evaluate base` and 1 more run  ~0 s (last run)
+run   gate both      `evaluate base` and 1 more run  ~0 s (last run)
+run   report         `evaluate base` and 10 more run  ~0 s (last run)
 12 of 12 steps run: about 0 s
 ";
     assert_eq!(bench.plan(&changed, &[]).unwrap().render(), expected);

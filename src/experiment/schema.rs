@@ -58,10 +58,16 @@ pub enum Origin {
 }
 
 impl Specialist {
-    /// Whether it learns from several sets.
+    /// Whether it learns several tasks. What only fills a share of the mix (general instructions, maths) is
+    /// no task of its own.
     #[must_use]
     pub fn is_multi_task(&self) -> bool {
-        self.learns.len() > 1
+        match &self.origin {
+            Origin::Adapter(_) => self.learns.len() > 1,
+            Origin::Trained { datasets, .. } => {
+                datasets.iter().filter(|set| set.get("share").is_none_or(Value::is_null)).count() > 1
+            }
+        }
     }
 }
 

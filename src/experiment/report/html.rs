@@ -10,6 +10,9 @@ use crate::experiment::error::ExperimentError;
 /// Longest table that is open when the page is.
 const OPEN_ROWS: usize = 14;
 
+/// Characters from which on a cell is text to be read and gets room.
+const LONG: usize = 40;
+
 /// The page. It loads nothing and runs no script.
 ///
 /// # Errors
@@ -125,6 +128,7 @@ fn render_table(table: &Table, page: &mut String) {
 fn render_cell(cell: &Cell, numeric: bool, header: bool, page: &mut String) {
     let mut classes = Vec::new();
     classes.extend(numeric.then_some("number"));
+    classes.extend((!numeric && cell.text.chars().count() > LONG).then_some("long"));
     classes.extend(cell.strong.then_some("best"));
     classes.extend(match cell.tone {
         Tone::Plain => None,
@@ -135,8 +139,8 @@ fn render_cell(cell: &Cell, numeric: bool, header: bool, page: &mut String) {
     let class = if classes.is_empty() { String::new() } else { format!(" class=\"{}\"", classes.join(" ")) };
     let (tag, end) = if header { ("th scope=\"row\"", "th") } else { ("td", "td") };
     let _ = write!(page, "<{tag}{class}>{}", html(&cell.text));
-    if !cell.more.is_empty() {
-        let _ = write!(page, "<small>{}</small>", html(&cell.more));
+    for line in cell.more.lines() {
+        let _ = write!(page, "<small>{}</small>", html(line));
     }
     let _ = write!(page, "</{end}>");
 }

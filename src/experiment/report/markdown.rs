@@ -84,7 +84,7 @@ fn shown(cell: &Cell) -> String {
         out = format!("**{out}**");
     }
     if !cell.more.is_empty() {
-        let _ = write!(out, " ({})", markdown(&cell.more));
+        let _ = write!(out, " ({})", markdown(&cell.more.replace('\n', ", ")));
     }
     out
 }

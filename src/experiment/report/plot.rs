@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::data::{Curve, Forgetting, ReportRow, TaskColumn, TaskVectors};
-use super::words::{html, number, score};
+use super::words::{html, number, score, visible};
 use crate::experiment::error::ExperimentError;
 
 /// Colours of series, in turn.
@@ -108,9 +108,16 @@ macro_rules! mesh {
 }
 
 fn number_label(x: f64) -> String {
-    let text = format!("{x:.4}");
-    let short = text.trim_end_matches('0').trim_end_matches('.');
-    if short == "-0" { "0".to_owned() } else { short.replace('-', "−") }
+    let text = if x != 0.0 && x.abs() < 0.01 {
+        // What is left of a sum that should be 0 is 0.
+        if x.abs() < 1e-9 {
+            return "0".to_owned();
+        }
+        format!("{x:.1e}").replace(".0e", "e")
+    } else {
+        format!("{x:.4}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    text.replace('-', "−")
 }
 
 /// Lines, over optimiser steps or over layers.
@@ -141,7 +148,7 @@ pub fn lines(
             .y_label_area_size(64)
             .build_cartesian_2d(x_range, y_range)
             .map_err(text)?;
-        mesh!(chart, x, y, 8)?;
+        mesh!(chart, shortened(x, 40), shortened(y, 40), 8)?;
         for (index, (_, points)) in series.iter().enumerate() {
             let finite = points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
             chart.draw_series(LineSeries::new(finite, colour(index).stroke_width(2))).map_err(text)?;
@@ -261,7 +268,7 @@ pub fn forgetting(tasks: &[TaskColumn], rows: &[Forgetting]) -> Result<Option<St
             let middle = start + band / 2;
             area.draw(&Text::new(name, (left - 12, middle - 8), style)).map_err(text)?;
             let role = (FONT, 13).into_font().color(&INK.mix(0.6)).pos(Pos::new(HPos::Right, VPos::Center));
-            area.draw(&Text::new(tasks[task].role.clone(), (left - 12, middle + 9), role)).map_err(text)?;
+            area.draw(&Text::new(shortened(&tasks[task].role, 18), (left - 12, middle + 9), role)).map_err(text)?;
             for (place, row) in rows.iter().enumerate() {
                 let Some(Some(difference)) = row.tasks.get(task) else { continue };
                 let y = start + 9 + place as i32 * step as i32 + step as i32 / 2;
@@ -335,7 +342,7 @@ fn cosine(vectors: &TaskVectors, (i, j): (usize, usize)) -> f64 {
 }
 
 fn shortened(name: &str, most: usize) -> String {
-    let clean: String = name.chars().filter(|c| !c.is_control()).collect();
+    let clean = visible(name);
     if clean.chars().count() <= most {
         clean
     } else {

@@ -49,7 +49,7 @@ pub(super) struct Table {
 #[derive(Default, Clone)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// Smaller, below.
+    /// Smaller, below; a line each.
     pub(super) more: String,
     /// Stands out in its column.
     pub(super) strong: bool,
@@ -100,15 +100,15 @@ pub(super) fn lead(data: &ReportData) -> String {
     let specialists = count("specialist") + count("multi-task");
     let role = |role: &str| data.tasks.iter().filter(|task| task.role == role).count();
     let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!(
-        "{} and {} of {}, measured on {}, {} and {}.",
-        plural(specialists, "specialist"),
-        plural(count("merge"), "merge"),
-        data.base_model,
-        plural(role("seen"), "seen task"),
-        plural(role("unseen"), "unseen task"),
-        plural(role("general"), "general task"),
-    )
+    let tasks = ["seen", "unseen", "general"].map(|name| (role(name), format!("{name} task")));
+    let tasks: Vec<String> = tasks.iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(*n, what)).collect();
+    let tasks = match tasks.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, first)) => format!("{} and {last}", first.join(", ")),
+        None => "no task".to_owned(),
+    };
+    let (specialists, merges) = (plural(specialists, "specialist"), plural(count("merge"), "merge"));
+    format!("{specialists} and {merges} of {}, measured on {tasks}.", data.base_model)
 }
 
 fn interval(score: &Score) -> String {
@@ -134,7 +134,7 @@ fn change_tone(difference: &Difference) -> Tone {
 
 fn change(difference: &Difference) -> Cell {
     let [low, high] = difference.interval;
-    Cell::with(signed(difference.value), format!("{} – {}", signed(low), signed(high))).toned(change_tone(difference))
+    Cell::with(signed(difference.value), format!("{} to {}", signed(low), signed(high))).toned(change_tone(difference))
 }
 
 fn mean_of<'a>(row: &'a Forgetting, role: &str) -> Option<&'a Difference> {
@@ -242,10 +242,8 @@ fn forgetting(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
         let cells = row.tasks.iter().map(|difference| match difference {
             Some(d) => {
                 let mut cell = change(d);
-                if let Some(p) = d.mcnemar_p {
-                    cell.more = format!("{}, p {}", cell.more, p_value(p));
-                }
-                cell.more = format!("{}, {} lost, {} won", cell.more, d.lost, d.won);
+                let p = d.mcnemar_p.map_or_else(String::new, |p| format!("p {}, ", p_value(p)));
+                cell.more = format!("{}\n{p}{} lost, {} won", cell.more, d.lost, d.won);
                 cell
             }
             None => Cell::new("–"),
@@ -255,16 +253,16 @@ fn forgetting(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
     let mut header = vec!["row".to_owned()];
     header.extend(data.tasks.iter().map(|task| task.name.clone()));
     let table = Table {
-        caption:
-            "Score less the base model's: difference, its interval, McNemar's exact p where documents are right or \
-                  wrong, and how many documents changed"
-                .to_owned(),
+        caption: "Score less the base model's".to_owned(),
         groups: Vec::new(),
         numeric: (0..header.len()).map(|column| column > 0).collect(),
         header,
         rows: rows.collect(),
     };
-    let mut blocks = Vec::new();
+    let words = "Each row against the base model on the same documents: the difference, its paired 95 % interval, \
+                 McNemar's exact p where a document is right or wrong, and how many documents only the base (lost) or only \
+                 the row (won) gets right.";
+    let mut blocks = vec![Block::Text(words.to_owned())];
     if let Some(svg) = plot::forgetting(&data.tasks, &data.forgetting)? {
         let legend = data.forgetting.iter().enumerate();
         blocks.push(Block::Figure {

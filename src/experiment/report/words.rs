@@ -50,6 +50,17 @@ pub fn fenced(text: &str, language: &str) -> String {
     format!("{fence}{language}\n{}\n{fence}\n", clean.trim_end())
 }
 
+/// A text on one line without characters that do something instead of being seen.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let seen = |c: char| match c {
+        '\n' | '\r' | '\t' => ' ',
+        c if c.is_control() || is_bidirectional(c) => '\u{fffd}',
+        c => c,
+    };
+    text.chars().map(seen).collect()
+}
+
 /// Characters that turn the direction of what follows.
 fn is_bidirectional(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
