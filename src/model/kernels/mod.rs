@@ -13,6 +13,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod exp;
+mod fresh;
 mod matmul;
 mod norm;
 mod packed;
@@ -23,9 +24,9 @@ mod softmax;
 mod tile;
 mod transposed;
 
-pub use activation::{Activation, gated, soft_cap};
+pub use activation::{Activation, gated, gated_to_vec, soft_cap};
 pub use attention::{AttentionShape, KeyValues, attention};
-pub use norm::rms_norm;
+pub use norm::{rms_norm, rms_norm_to_vec};
 pub use packed::{PackedMatrix, Precision};
 pub use rotary::rotate;
 pub use softmax::log_softmax_at;
