@@ -56,11 +56,15 @@ fn products(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(GROUP);
         group.throughput(Throughput::Elements((2 * m * k * n) as u64));
         let (x, w) = (random(m * k, 1), random(n * k, 2));
-        let mut out = vec![0.0; m * n];
+        let y = random(m * n, 11);
+        let (mut out, mut back) = (vec![0.0; m * n], vec![0.0; m * k]);
         for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
             let packed = PackedMatrix::pack(n, k, precision, &mut |r, row| row.copy_from_slice(&w[r * k..][..k]));
             group.bench_function(format!("{m}x{k}x{n} {precision:?}"), |b| {
                 b.iter(|| packed.matmul(black_box(&x), None, &mut out));
+            });
+            group.bench_function(format!("{m}x{k}x{n} {precision:?}, back"), |b| {
+                b.iter(|| packed.matmul_transposed(black_box(&y), &mut back));
             });
         }
         group.finish();

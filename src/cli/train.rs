@@ -15,6 +15,7 @@ use crate::train::{self, TrainError, TrainOptions, TrainReport};
 
 /// Arguments of `billon train`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub struct TrainArgs {
     /// Training recipe (YAML; keys of axolotl, TRL and LLaMA-Factory are understood).
     recipe: PathBuf,

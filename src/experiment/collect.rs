@@ -10,7 +10,7 @@ use super::report::data::{
     Curve, Difference, Forgetting, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn,
     TaskVectors,
 };
-use super::schema::{Experiment, Origin};
+use super::schema::{Experiment, Origin, Specialist};
 use super::value::yaml;
 use super::work::Context;
 use crate::error::Result;
@@ -137,7 +137,9 @@ fn kind(row: &Row, experiment: &Experiment) -> &'static str {
     match row {
         Row::Base => "base",
         Row::Merge { .. } => "merge",
-        Row::Specialist(name) if experiment.specialists.get(name).is_some_and(|s| s.is_multi_task()) => "multi-task",
+        Row::Specialist(name) if experiment.specialists.get(name).is_some_and(Specialist::is_multi_task) => {
+            "multi-task"
+        }
         Row::Specialist(_) => "specialist",
     }
 }

@@ -253,9 +253,6 @@ impl Work for Local {
                 adapters.push((name.clone(), Adapter::open(&folder)?));
             }
         }
-        fn part<'a>((module, factors): (&'a String, &'a LoraFactors)) -> Part<'a> {
-            Part { module, rank: factors.rank(), scale: factors.scale(), a: factors.a(), b: factors.b() }
-        }
         let vectors: Vec<(String, Vec<Part<'_>>)> = adapters
             .iter()
             .map(|(name, adapter)| (name.clone(), adapter.factors().iter().map(part).collect()))
@@ -294,6 +291,11 @@ fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<St
         }
     }
     ((count > 0).then(|| sum / f64::from(count)), tasks)
+}
+
+/// A module's factors as the statistics take them.
+fn part<'a>((module, factors): (&'a String, &'a LoraFactors)) -> Part<'a> {
+    Part { module, rank: factors.rank(), scale: factors.scale(), a: factors.a(), b: factors.b() }
 }
 
 /// All files directly in a folder, in order of name.

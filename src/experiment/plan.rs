@@ -57,7 +57,7 @@ pub fn plan(
     cache: &mut HashCache,
     cancel: &CancelFlag,
 ) -> Result<Plan> {
-    for name in forced.iter().filter(|name| *name != ALL && graph.step(name).is_none()) {
+    if let Some(name) = forced.iter().find(|name| *name != ALL && graph.step(name).is_none()) {
         let known: Vec<String> = graph.steps.iter().map(|step| step.name.clone()).collect();
         let names: Vec<&str> = known.iter().map(String::as_str).collect();
         let nearest = nearest(name, &names).map(str::to_owned);

@@ -33,7 +33,7 @@ impl Parameter {
     /// When the shape does not fit them.
     pub fn new(name: String, shape: &[usize], values: Vec<f32>, group: Group) -> Result<Self, TrainError> {
         let variable = Var::from_vec(values, shape, &Device::Cpu)?;
-        let decays = !(name.ends_with(".bias") || name.contains("norm"));
+        let decays = name.rsplit('.').next() != Some("bias") && !name.contains("norm");
         Ok(Self { name, variable, group, decays })
     }
 

@@ -221,15 +221,15 @@ impl Run<'_> {
                     learning_rate: rate,
                 });
                 let last = state.step == total;
-                if state.step % recipe.logging_steps.max(1) == 0 || last {
+                if state.step.is_multiple_of(recipe.logging_steps.max(1)) || last {
                     let window = std::mem::take(&mut state.window);
                     let seconds = last_line.0.elapsed().as_secs_f64();
                     let speed = (state.tokens - last_line.1) as f64 / seconds.max(1e-9);
                     last_line = (Instant::now(), state.tokens);
                     last_loss = Some(window.loss / window.steps.max(1) as f64);
-                    log.line(&self.line(&course, &state, &window, norm, rate, speed))?;
+                    log.line(&Self::line(&course, &state, &window, norm, rate, speed))?;
                 }
-                state.evaluation_due = evaluate_every.is_some_and(|every| state.step % every == 0 || last);
+                state.evaluation_due = evaluate_every.is_some_and(|every| state.step.is_multiple_of(every) || last);
             }
             if state.evaluation_due {
                 let values = match self.evaluation.run(self.progress) {
@@ -243,7 +243,8 @@ impl Run<'_> {
                 state.evaluation_due = false;
                 stopped_early = self.evaluated(&course, &optimiser, &mut state, &mut log, values)?;
             }
-            if save_every.is_some_and(|every| state.step % every == 0) || state.step == total || stopped_early {
+            if save_every.is_some_and(|every| state.step.is_multiple_of(every)) || state.step == total || stopped_early
+            {
                 self.save(&course, &optimiser, &state, &mut log)?;
             }
         }
@@ -288,15 +289,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn line(
-        &self,
-        course: &Course<'_>,
-        state: &RunState,
-        window: &Window,
-        norm: f64,
-        rate: f64,
-        speed: f64,
-    ) -> LogLine {
+    fn line(course: &Course<'_>, state: &RunState, window: &Window, norm: f64, rate: f64, speed: f64) -> LogLine {
         let targets = window.targets.max(1) as f64;
         LogLine {
             loss: Some(window.loss / window.steps.max(1) as f64),

@@ -36,7 +36,7 @@ impl Reader {
 
     fn merge(&mut self, name: &Spanned<String>, node: &Node, specialists: &Specialists) -> Result<Option<Merge>> {
         if let Some(file) = node.text() {
-            return self.from_file(name, node, file, specialists);
+            return self.of_file(name, node, file, specialists);
         }
         let Kind::Mapping(entries) = &node.kind else {
             let help = "give a recipe file, a recipe, or a short form like `task_arithmetic: {weight: 0.25}`";
@@ -61,7 +61,7 @@ impl Reader {
             let Some(file) = recipe.text() else {
                 return Ok(self.whole_recipe(&name.value, &json(recipe), recipe, specialists, false, flags[0]));
             };
-            let merge = self.from_file(name, recipe, file, specialists)?;
+            let merge = self.of_file(name, recipe, file, specialists)?;
             return Ok(merge.map(|merge| Merge { keep: flags[0], ..merge }));
         }
         let Some((method, parameters)) = inner
@@ -194,7 +194,7 @@ impl Reader {
         Some(combinations)
     }
 
-    fn from_file(
+    fn of_file(
         &mut self,
         name: &Spanned<String>,
         node: &Node,

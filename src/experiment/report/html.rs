@@ -89,7 +89,7 @@ fn render_table(table: &Table, page: &mut String) {
     let caption = html(&table.caption);
     let long = table.rows.len() > OPEN_ROWS;
     if long {
-        let _ = write!(page, "<details><summary>{caption} ({} rows)</summary>\n", table.rows.len());
+        let _ = writeln!(page, "<details><summary>{caption} ({} rows)</summary>", table.rows.len());
     }
     let _ = write!(
         page,

@@ -7,6 +7,7 @@ use super::data::{
 use super::{html, markdown};
 
 /// Facts of every kind; `name` stands wherever a text comes from a file.
+#[expect(clippy::too_many_lines, reason = "one of everything")]
 pub(super) fn sample(name: &str) -> ReportData {
     let tasks = [("fpb", "seen"), ("headline_dir", "seen"), ("fomc", "seen"), ("finarg_auc", "unseen")]
         .into_iter()

@@ -1,6 +1,9 @@
 //! Activations of gated feed-forward layers, and soft capping.
 
+use std::mem::MaybeUninit;
+
 use super::exp::{erf, exp, tanh};
+use super::fresh::{again, fresh};
 use super::simd::{LANES, Level, Simd, Task};
 
 /// What is applied to the gate; transformers' `hidden_act` names it.
@@ -22,7 +25,22 @@ pub fn gated(activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) 
     gated_at(Level::detected(), activation, gate, up, out);
 }
 
+/// [`gated`] in a vector of its own.
+///
+/// # Panics
+/// When the lengths differ.
+#[must_use]
+pub fn gated_to_vec(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
+    // SAFETY: every element is written, for its length is checked to be the inputs'.
+    unsafe { fresh(gate.len(), |out| write_gated(Level::detected(), activation, gate, up, out)) }
+}
+
 pub(super) fn gated_at(level: Level, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    write_gated(level, activation, gate, up, again(out));
+}
+
+/// Writes all of `out`.
+fn write_gated(level: Level, activation: Activation, gate: &[f32], up: &[f32], out: &mut [MaybeUninit<f32>]) {
     assert!(gate.len() == up.len() && gate.len() == out.len(), "gate, up and result of one length");
     match activation {
         Activation::Silu => level.run(Gated { function: Silu, gate, up, out }),
@@ -81,7 +99,7 @@ struct Gated<'a, F> {
     function: F,
     gate: &'a [f32],
     up: &'a [f32],
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 impl<F: Function> Task for Gated<'_, F> {
@@ -94,12 +112,14 @@ impl<F: Function> Task for Gated<'_, F> {
         let (outs, out_tail) = self.out.as_chunks_mut::<LANES>();
         for ((gate, up), out) in gates.iter().zip(ups).zip(outs) {
             let active = self.function.apply(simd, simd.load(gate));
-            simd.store(simd.mul(active, simd.load(up)), out);
+            simd.write(simd.mul(active, simd.load(up)), out);
         }
         let active = self.function.apply(simd, simd.load_partial(gate_tail, 0.0));
         let mut group = [0.0; LANES];
         simd.store(simd.mul(active, simd.load_partial(up_tail, 0.0)), &mut group);
-        out_tail.copy_from_slice(&group[..out_tail.len()]);
+        for (out, value) in out_tail.iter_mut().zip(group) {
+            out.write(value);
+        }
     }
 }
 

@@ -125,6 +125,28 @@ fn the_way_back_is_one_chain_over_the_outputs_from_the_same_panels() {
 }
 
 #[test]
+fn results_in_vectors_of_their_own_are_those_in_given_memory() {
+    // Edges, several stretches and blocks, no depth, no rows.
+    for (m, n, k) in [(3, 33, 17), (130, 70, 1300), (2, 3, 0), (0, 5, 5), (4, 0, 5)] {
+        let (x, w, bias) = (random(m * k, 20), random(n * k, 21), random(n, 22));
+        let packed = pack(&w, n, k, Precision::F32);
+        for bias in [None, Some(bias.as_slice())] {
+            let mut out = vec![f32::NAN; m * n];
+            packed.matmul(&x, bias, &mut out);
+            assert_eq!(bits(&packed.matmul_to_vec(m, &x, bias)), bits(&out), "{m}x{k}x{n}");
+        }
+    }
+    for n in [0, 1, 16, 37] {
+        let (a, b) = (random(3 * n, 23), random(3 * n, 24));
+        let mut out = vec![f32::NAN; 3 * n];
+        gated(Activation::Silu, &a, &b, &mut out);
+        assert_eq!(bits(&gated_to_vec(Activation::Silu, &a, &b)), bits(&out));
+        rms_norm(&a, &b[..n], 1.0, 1e-5, &mut out);
+        assert_eq!(bits(&rms_norm_to_vec(&a, &b[..n], 1.0, 1e-5)), bits(&out));
+    }
+}
+
+#[test]
 fn products_of_no_depth_are_the_bias_and_bad_numbers_stay_in_their_row_and_column() {
     let packed = pack(&[], 3, 0, Precision::F32);
     let mut out = [f32::NAN; 6];

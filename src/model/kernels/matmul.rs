@@ -4,13 +4,14 @@
 //! depth, panels of outputs. Rows are first copied to where a tile wants them.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 
 use super::packed::Line;
 use super::simd::{LANES, Simd, Task};
 use super::tile::{DEPTH, Element, Operands, PANEL, STRIDE, Start};
 
-/// Most rows of a block: a multiple of every level's tile, and 350 KiB.
-const BLOCK: usize = 168;
+/// Most rows of a block: eight of the tallest tiles, and 290 KiB.
+const BLOCK: usize = 112;
 
 /// Extents of `out[m, n] = x[m, k] w[n, k]^T`.
 #[derive(Clone, Copy)]
@@ -20,13 +21,13 @@ pub(super) struct Shape {
     pub k: usize,
 }
 
-/// One product.
+/// One product, which writes all of `out`.
 pub(super) struct Product<'a, E> {
     pub shape: Shape,
     pub x: &'a [f32],
     pub lines: &'a [Line<E>],
     pub bias: Option<&'a [f32]>,
-    pub out: &'a mut [f32],
+    pub out: &'a mut [MaybeUninit<f32>],
 }
 
 thread_local! {
@@ -41,16 +42,17 @@ impl<E: Element> Task for Product<'_, E> {
     fn run<S: Simd>(self, simd: S) {
         let Self { shape: Shape { m, n, k }, x, lines, bias, out } = self;
         if k == 0 {
-            out.fill(0.0);
+            out.fill(MaybeUninit::new(0.0));
             add_bias(bias, out);
             return;
         }
         let mut rows = ROWS.take();
-        rows.resize(BLOCK.min(m) * STRIDE, 0.0);
-        // Stretches of even length, rather than a short last one.
+        // Blocks and stretches of even length, rather than a short last one.
+        let block = m.div_ceil(m.div_ceil(BLOCK).max(1)).max(1);
         let stretch = k.div_ceil(k.div_ceil(DEPTH));
-        for first in (0..m).step_by(BLOCK) {
-            let height = BLOCK.min(m - first);
+        rows.resize(rows.len().max(block * STRIDE), 0.0);
+        for first in (0..m).step_by(block) {
+            let height = block.min(m - first);
             let out = &mut out[first * n..(first + height) * n];
             for depth in (0..k).step_by(stretch) {
                 let length = stretch.min(k - depth);
@@ -71,16 +73,21 @@ impl<E: Element> Task for Product<'_, E> {
     }
 }
 
+/// To results that have been written.
 #[inline(always)]
-fn add_bias(bias: Option<&[f32]>, out: &mut [f32]) {
+fn add_bias(bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
     if let Some(bias) = bias {
         for row in out.chunks_exact_mut(bias.len()) {
-            row.iter_mut().zip(bias).for_each(|(o, b)| *o += b);
+            for (result, bias) in row.iter_mut().zip(bias) {
+                // SAFETY: it has been written.
+                result.write(unsafe { result.assume_init() } + bias);
+            }
         }
     }
 }
 
-/// A block of rows against one stretch of one panel.
+/// A block of rows against one stretch of one panel: writes the panel's columns, and reads them only
+/// where the chains do not start at zero.
 pub(super) struct Block<'a> {
     /// [`STRIDE`] apart.
     pub rows: &'a [f32],
@@ -93,7 +100,7 @@ pub(super) struct Block<'a> {
 
 impl Block<'_> {
     #[inline(always)]
-    pub(super) fn multiply<S: Simd, E: Element>(&self, simd: S, lines: &[Line<E>], out: &mut [f32]) {
+    pub(super) fn multiply<S: Simd, E: Element>(&self, simd: S, lines: &[Line<E>], out: &mut [MaybeUninit<f32>]) {
         let Self { rows, height, start, n, column } = *self;
         let width = PANEL.min(n - column);
         assert!(lines.len() <= DEPTH && height * STRIDE <= rows.len() && height * n <= out.len());
@@ -112,12 +119,12 @@ impl Block<'_> {
             let left = rows[first * STRIDE..].as_ptr();
             let (right, depth) = (lines.as_ptr().cast::<E>(), lines.len());
             if width == PANEL {
-                let result = out[first * n + column..].as_mut_ptr();
+                let result = out[first * n + column..].as_mut_ptr().cast();
                 // SAFETY: by the assertion above, rows and lines are there for the whole depth, and so
                 // are the panel's columns in each row of the result, which is borrowed for us alone.
                 unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: n }) };
             } else {
-                let mut edge = [[0.0; PANEL]; 16];
+                let mut edge = [[MaybeUninit::new(0.0); PANEL]; 16];
                 let row = |r: usize| (first + r) * n + column;
                 for (r, line) in edge.iter_mut().enumerate().take(height) {
                     line[..width].copy_from_slice(&out[row(r)..row(r) + width]);

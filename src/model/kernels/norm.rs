@@ -1,5 +1,8 @@
 //! Root mean square normalisation.
 
+use std::mem::MaybeUninit;
+
+use super::fresh::{again, fresh};
 use super::simd::{LANES, Level, Simd, Task};
 
 /// RMS norm (Zhang and Sennrich 2019) of rows of `weight.len()`: `x / sqrt(mean(x^2) + eps) * (offset + weight)`.
@@ -13,7 +16,25 @@ pub fn rms_norm(x: &[f32], weight: &[f32], offset: f32, eps: f32, out: &mut [f32
     rms_norm_at(Level::detected(), x, weight, offset, eps, out);
 }
 
+/// [`rms_norm`] in a vector of its own.
+///
+/// # Panics
+/// When `x` is no whole rows.
+#[must_use]
+pub fn rms_norm_to_vec(x: &[f32], weight: &[f32], offset: f32, eps: f32) -> Vec<f32> {
+    if weight.is_empty() {
+        return vec![0.0; x.len()];
+    }
+    // SAFETY: every element is written: there are weights, and `x` is checked to be whole rows.
+    unsafe { fresh(x.len(), |out| write_norm(Level::detected(), x, weight, offset, eps, out)) }
+}
+
 pub(super) fn rms_norm_at(level: Level, x: &[f32], weight: &[f32], offset: f32, eps: f32, out: &mut [f32]) {
+    write_norm(level, x, weight, offset, eps, again(out));
+}
+
+/// Writes all of `out` where there are weights.
+fn write_norm(level: Level, x: &[f32], weight: &[f32], offset: f32, eps: f32, out: &mut [MaybeUninit<f32>]) {
     assert_eq!(x.len(), out.len(), "a result for each element");
     if weight.is_empty() {
         return;
@@ -27,7 +48,7 @@ struct Norm<'a> {
     weight: &'a [f32],
     offset: f32,
     eps: f32,
-    out: &'a mut [f32],
+    out: &'a mut [MaybeUninit<f32>],
 }
 
 /// Chains of the sum, in vectors.
@@ -43,7 +64,7 @@ impl Task for Norm<'_> {
             let mean = sum_of_squares(simd, x) / width as f32;
             let inverse = 1.0 / (mean + self.eps).sqrt();
             for ((o, x), weight) in out.iter_mut().zip(x).zip(self.weight) {
-                *o = x * inverse * (self.offset + weight);
+                o.write(x * inverse * (self.offset + weight));
             }
         }
     }

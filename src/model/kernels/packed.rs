@@ -1,5 +1,8 @@
 //! A weight in the order in which the products read it.
 
+use std::mem::MaybeUninit;
+
+use super::fresh::{again, fresh};
 use super::simd::Level;
 use super::tile::{Bf16, F16, PANEL};
 use super::{matmul, transposed};
@@ -120,7 +123,22 @@ impl PackedMatrix {
         self.matmul_at(Level::detected(), x, bias, out);
     }
 
+    /// [`Self::matmul`] of `m` rows in a vector of its own.
+    ///
+    /// # Panics
+    /// When the lengths do not fit together.
+    #[must_use]
+    pub fn matmul_to_vec(&self, m: usize, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        // SAFETY: every element is written.
+        unsafe { fresh(m * self.n, |out| self.write_matmul(Level::detected(), x, bias, out)) }
+    }
+
     pub(super) fn matmul_at(&self, level: Level, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+        self.write_matmul(level, x, bias, again(out));
+    }
+
+    /// Writes all of `out`.
+    fn write_matmul(&self, level: Level, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
         if self.n == 0 {
             return;
         }

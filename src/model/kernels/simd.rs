@@ -6,6 +6,7 @@
 //!
 //! A value of an instruction set's type is the proof that the CPU has it: only detection makes one.
 
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
@@ -78,6 +79,15 @@ pub trait Simd: Copy {
         let mut group = [fill; LANES];
         group[..from.len()].copy_from_slice(from);
         self.load(&group)
+    }
+
+    /// [`Self::store`] to memory that may never have been written.
+    #[inline(always)]
+    fn write(self, v: Self::V, to: &mut [MaybeUninit<f32>; LANES]) {
+        let mut group = [0.0; LANES];
+        self.store(v, &mut group);
+        // SAFETY: the same sixteen elements, of which nothing is read.
+        unsafe { std::ptr::from_mut(to).cast::<Group>().write(group) }
     }
 
     /// The sum of all lanes, by halves.

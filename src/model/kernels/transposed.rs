@@ -5,7 +5,9 @@
 //! rows of a block, so that the weight need not be stored a second time.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 
+use super::fresh::again;
 use super::matmul::{Block, ROWS, Shape};
 use super::packed::Line;
 use super::simd::{LANES, Simd, Task};
@@ -34,8 +36,9 @@ impl<E: Element> Task for Product<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { shape: Shape { m, n, k }, y, lines, out } = self;
+        let out = again(out);
         if n == 0 || m == 0 {
-            out.fill(0.0);
+            out.fill(MaybeUninit::new(0.0));
             return;
         }
         let mut rows = ROWS.take();

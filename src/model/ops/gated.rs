@@ -28,8 +28,7 @@ impl CustomOp2 for Gated {
         if gate.len() != up.len() {
             bail!("{}: inputs of {} and {} values", self.name(), gate.len(), up.len());
         }
-        let mut out = vec![0.0; gate.len()];
-        kernels::gated(self.activation, gate, up, &mut out);
+        let out = kernels::gated_to_vec(self.activation, gate, up);
         Ok((CpuStorage::F32(out), gate_layout.shape().clone()))
     }
 

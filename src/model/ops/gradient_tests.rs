@@ -183,9 +183,9 @@ fn linear_layers() {
         biased(with_factors(x))
     });
     // Dropout: the same elements in value and gradient, so that the formula may read the mask off the operation.
-    let dropout = Some(Dropout { rate: 0.5, key: 3 });
-    let dropped = LoraLinear { base: base.clone(), scale: 0.7, dropout };
-    let mask: Vec<f64> = dropout.unwrap().apply(&[1.0; 63]).iter().map(|kept| f64::from(*kept)).collect();
+    let dropout = Dropout { rate: 0.5, key: 3 };
+    let dropped = LoraLinear { base: base.clone(), scale: 0.7, dropout: Some(dropout) };
+    let mask: Vec<f64> = dropout.apply(&[1.0; 63]).iter().map(|kept| f64::from(*kept)).collect();
     assert!(mask.contains(&0.0) && mask.contains(&2.0), "half are dropped, the others doubled");
     check("lora dropout", &[&[3, 21], &[4, 21], &[35, 4]], &|x| x[0].apply_op3(&x[1], &x[2], dropped.clone()), &|x| {
         let inputs: Vec<f64> = x[0].iter().zip(&mask).map(|(x, kept)| x * kept).collect();

@@ -34,8 +34,7 @@ impl CustomOp1 for PackedLinear {
         if k != self.weight.k() {
             bail!("{}: input of {k} values, weight of {}", self.name(), self.weight.k());
         }
-        let mut out = vec![0.0; m * self.weight.n()];
-        self.weight.matmul(x, self.bias.as_deref(), &mut out);
+        let out = self.weight.matmul_to_vec(m, x, self.bias.as_deref());
         Ok((CpuStorage::F32(out), Shape::from((m, self.weight.n()))))
     }
 

@@ -29,8 +29,7 @@ impl CustomOp1 for RmsNorm {
         if width == 0 || layout.shape().dims().last().is_none_or(|last| last % width != 0) {
             bail!("{}: weight of {width} values for rows of shape {:?}", self.name(), layout.shape());
         }
-        let mut out = vec![0.0; x.len()];
-        kernels::rms_norm(x, &self.weight, self.offset, self.eps, &mut out);
+        let out = kernels::rms_norm_to_vec(x, &self.weight, self.offset, self.eps);
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 

@@ -195,7 +195,7 @@ impl Build {
         let mut failure: Option<Error> = None;
         let mut prefix = String::new();
         decoder.map_norms(|name, weight| {
-            prefix = name.strip_suffix("norm.weight").unwrap_or(name).to_owned();
+            name.strip_suffix("norm.weight").unwrap_or(name).clone_into(&mut prefix);
             let module = name.strip_suffix(".weight").unwrap_or(name);
             if !whole(module) {
                 return None;

@@ -1,7 +1,5 @@
 //! One unit's way through the decoder and back.
 
-use std::collections::HashMap;
-
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var};
 
@@ -164,7 +162,11 @@ impl Unit<'_> {
 
 /// Where each variable stands among the parameters.
 #[derive(Debug)]
-pub struct ParameterIndex(HashMap<TensorId, usize>);
+pub struct ParameterIndex(Places);
+
+/// Looked up only, never walked through; tensor ids have no order.
+#[expect(clippy::disallowed_types, reason = "ids can only be hashed")]
+type Places = std::collections::HashMap<TensorId, usize>;
 
 impl ParameterIndex {
     /// Of these parameters.

@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn events_are_tensorboards_bytes() {
         let mut bytes = frame(&version(1_700_000_000.25));
-        let values = [("loss".to_owned(), 0.693_147_2), ("eval_fpb/acc".to_owned(), 0.0)];
+        let values = [("loss".to_owned(), std::f64::consts::LN_2), ("eval_fpb/acc".to_owned(), 0.0)];
         bytes.extend(frame(&scalars(300, 1_700_000_001.5, &values)));
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, GOLDEN);

@@ -116,7 +116,9 @@ impl Task for Softmax<'_> {
         let top = simd.splat(max);
         map(simd, scores, |v| exp(simd, simd.sub(v, top)));
         let inverse = 1.0 / scores.iter().map(|weight| f64::from(*weight)).sum::<f64>() as f32;
-        scores.iter_mut().for_each(|weight| *weight *= inverse);
+        for weight in scores.iter_mut() {
+            *weight *= inverse;
+        }
         let along = dot(simd, scores, gradients);
         for (gradient, weight) in gradients.iter_mut().zip(&*scores) {
             *gradient = weight * (*gradient - along);

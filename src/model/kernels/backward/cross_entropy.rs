@@ -29,7 +29,9 @@ pub fn cross_entropy(logits: &mut [f32], target: usize, scale: f32) -> TokenLoss
     let loss = sum.ln() - (f64::from(logit) - f64::from(max));
     let entropy = sum.ln() - weighted / sum;
     let factor = (f64::from(scale) / sum) as f32;
-    logits.iter_mut().for_each(|logit| *logit *= factor);
+    for logit in logits.iter_mut() {
+        *logit *= factor;
+    }
     logits[target] -= scale;
     TokenLoss { loss, correct, entropy }
 }
