@@ -11,12 +11,11 @@ use crate::experiment::{Experiment, file};
 const EXPERIMENT: &str = include_str!("../../recipes/experiments/demo.yml");
 
 /// The base model that this project trained from scratch; `fixtures/demo/README.md` says how.
-const BASE: [(&str, &[u8]); 5] = [
+const BASE: [(&str, &[u8]); 4] = [
     ("config.json", include_bytes!("../../fixtures/demo/base/config.json")),
     ("model.safetensors", include_bytes!("../../fixtures/demo/base/model.safetensors")),
     ("tokenizer.json", include_bytes!("../../fixtures/demo/base/tokenizer.json")),
     ("tokenizer_config.json", include_bytes!("../../fixtures/demo/base/tokenizer_config.json")),
-    ("generation_config.json", include_bytes!("../../fixtures/demo/base/generation_config.json")),
 ];
 
 /// Seed of the demo's data: the one whose pre-training share the base model has seen.

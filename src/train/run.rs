@@ -22,7 +22,7 @@ use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
 use crate::checkpoint::writer::publish_file;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
 use crate::model::{Decoder, DecoderOptions};
@@ -178,41 +178,12 @@ impl Run<'_> {
         self.progress.event(Event::TrainingStarted { steps: total, done: state.step });
         while (state.step < total || state.evaluation_due) && !stopped_early {
             if !state.evaluation_due {
-                let examples: Vec<&Example> =
-                    course.step(state.step).into_iter().filter_map(|index| self.data.examples.get(index)).collect();
-                let setting = StepSetting {
-                    recompute: self.recompute,
-                    seed: recipe.seed,
-                    // Far more units than a step has.
-                    first_unit: state.step << 24,
-                };
-                let attached = self.attached;
-                let computed =
-                    step_gradient(&attached.decoder, &attached.parameters, &examples, setting, self.progress.cancel);
-                let (loss, mut gradients) = match computed {
-                    Ok(computed) => computed,
+                let (loss, norm, rate) = match self.step(&mut course, &mut optimiser, &mut state) {
                     Err(error) if error.kind() == ErrorKind::Cancelled => {
-                        self.interrupted(&course, &optimiser, &state, &mut log)?;
-                        return Err(TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into());
+                        return Err(self.interrupted(&course, &optimiser, &state, &mut log));
                     }
-                    Err(error) => return Err(error),
+                    done => done?,
                 };
-                let norm = gradients.norm();
-                let rate = self.schedule.learning_rate(state.step);
-                if loss.targets > 0 {
-                    self.watch(&mut state, &loss, norm)?;
-                    if recipe.max_grad_norm > 0.0 {
-                        // PyTorch's rule, its guard against division by zero included.
-                        gradients.scale((recipe.max_grad_norm / (norm + 1e-6)).min(1.0) as f32);
-                    }
-                    optimiser.step(&attached.parameters, &gradients, rate)?;
-                    attached.refresh()?;
-                }
-                drop(gradients);
-                state.step += 1;
-                state.tokens += loss.tokens;
-                state.trained_tokens += loss.targets;
-                state.window.add(&loss);
                 state.seconds = earlier + began.elapsed().as_secs_f64();
                 self.progress.event(Event::TrainingStep {
                     step: state.step,
@@ -233,12 +204,10 @@ impl Run<'_> {
             }
             if state.evaluation_due {
                 let values = match self.evaluation.run(self.progress) {
-                    Ok(values) => values,
                     Err(error) if error.kind() == ErrorKind::Cancelled => {
-                        self.interrupted(&course, &optimiser, &state, &mut log)?;
-                        return Err(TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into());
+                        return Err(self.interrupted(&course, &optimiser, &state, &mut log));
                     }
-                    Err(error) => return Err(error),
+                    values => values?,
                 };
                 state.evaluation_due = false;
                 stopped_early = self.evaluated(&course, &optimiser, &mut state, &mut log, values)?;
@@ -334,8 +303,49 @@ impl Run<'_> {
         Ok(best.early_stopping_patience.is_some_and(|patience| state.evaluations_without_gain >= patience))
     }
 
-    fn interrupted(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Result<()> {
-        if state.step > 0 { self.save(course, optimiser, state, log) } else { Ok(()) }
+    /// One optimiser step: its loss, the gradient's norm and the learning rate.
+    fn step(
+        &self,
+        course: &mut Course<'_>,
+        optimiser: &mut AdamW,
+        state: &mut RunState,
+    ) -> Result<(StepLoss, f64, f64)> {
+        let (recipe, attached) = (self.recipe, self.attached);
+        let examples: Vec<&Example> =
+            course.step(state.step).into_iter().filter_map(|index| self.data.examples.get(index)).collect();
+        let setting = StepSetting {
+            recompute: self.recompute,
+            seed: recipe.seed,
+            // Far more units than a step has.
+            first_unit: state.step << 24,
+        };
+        let (loss, mut gradients) =
+            step_gradient(&attached.decoder, &attached.parameters, &examples, setting, self.progress.cancel)?;
+        let (norm, rate) = (gradients.norm(), self.schedule.learning_rate(state.step));
+        if loss.targets > 0 {
+            self.watch(state, &loss, norm)?;
+            if recipe.max_grad_norm > 0.0 {
+                // PyTorch's rule, its guard against division by zero included.
+                gradients.scale((recipe.max_grad_norm / (norm + 1e-6)).min(1.0) as f32);
+            }
+            optimiser.step(&attached.parameters, &gradients, rate)?;
+            attached.refresh()?;
+        }
+        state.step += 1;
+        state.tokens += loss.tokens;
+        state.trained_tokens += loss.targets;
+        state.window.add(&loss);
+        Ok((loss, norm, rate))
+    }
+
+    /// Keeps what there is when the user stops the run, and says how to go on.
+    fn interrupted(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Error {
+        if state.step > 0
+            && let Err(error) = self.save(course, optimiser, state, log)
+        {
+            return error;
+        }
+        TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into()
     }
 
     fn save(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Result<()> {

@@ -8,10 +8,7 @@ use billon::event::{CancelFlag, Event, Progress, Reporter};
 use billon::task::{self, Ask, PromptSettings, Task};
 use billon::tokenizer::{Message, Tokenizer};
 use billon::train::data::{Example, TrainingData, show};
-use billon::train::recipe::{
-    AdapterRecipe, DataFormat, DatasetRecipe, EvaluationRecipe, ExcessLength, LoraRecipe, Scheduler, TargetModules,
-    TrainRecipe, Warmup,
-};
+use billon::train::recipe::{DataFormat, DatasetRecipe, ExcessLength, TrainRecipe};
 use serde_json::{Value, json};
 
 use crate::context::{Context, fixture, shared};
@@ -30,50 +27,7 @@ impl Reporter for Warnings {
 }
 
 fn recipe(datasets: Vec<DatasetRecipe>) -> TrainRecipe {
-    TrainRecipe {
-        base_model: String::new(),
-        adapter: AdapterRecipe::Lora(LoraRecipe {
-            r: 8,
-            lora_alpha: 16.0,
-            lora_dropout: 0.0,
-            target_modules: TargetModules::AllLinear,
-            use_rslora: false,
-            use_dora: false,
-            rank_pattern: Vec::new(),
-            alpha_pattern: Vec::new(),
-            modules_to_save: Vec::new(),
-            init_from: None,
-        }),
-        datasets,
-        mixing_temperature: 1.0,
-        sequence_len: 512,
-        excess_length: ExcessLength::Shorten,
-        sample_packing: false,
-        chat_template: None,
-        apply_chat_template: None,
-        train_on_inputs: false,
-        val_set_size: 0.0,
-        micro_batch_size: 4,
-        gradient_accumulation_steps: 1,
-        num_epochs: 1.0,
-        max_steps: None,
-        learning_rate: 1e-4,
-        lr_scheduler: Scheduler::Cosine,
-        warmup: Warmup::Steps(0),
-        weight_decay: 0.0,
-        adam_beta1: 0.9,
-        adam_beta2: 0.999,
-        adam_epsilon: 1e-8,
-        max_grad_norm: 1.0,
-        loraplus_lr_ratio: None,
-        gradient_checkpointing: None,
-        shuffle: true,
-        seed: 42,
-        logging_steps: 1,
-        save_steps: None,
-        save_total_limit: None,
-        evaluation: EvaluationRecipe::default(),
-    }
+    TrainRecipe { datasets, sequence_len: 512, micro_batch_size: 4, num_epochs: 1.0, ..TrainRecipe::default() }
 }
 
 fn dataset(path: &Path) -> DatasetRecipe {
