@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::experiment::{Experiment, file};
 
 /// The experiment, as it is written beside its data.
-const EXPERIMENT: &str = include_str!("../../recipes/experiments/demo.yml");
+const EXPERIMENT: &str = include_str!("../../fixtures/demo/demo.yml");
 
 /// The base model that this project trained from scratch; `fixtures/demo/README.md` says how.
 const BASE: [(&str, &[u8]); 4] = [

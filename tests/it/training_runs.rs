@@ -89,7 +89,7 @@ fn threads_packing_memory_and_recomputation_do_not_change_a_bit() {
 fn a_killed_run_goes_on_to_the_same_bytes() {
     let context = Context::new();
     let settings = json!({
-        "lora_dropout": 0.1, "num_epochs": 40, "save_steps": 4, "save_total_limit": 2, "val_set_size": 0.2,
+        "lora_dropout": 0.1, "num_epochs": 40, "warmup_steps": 400, "save_steps": 4, "save_total_limit": 2, "val_set_size": 0.2,
         "eval_steps": 16,
     });
     let recipe = recipe(&context, "killed", settings);
@@ -182,6 +182,9 @@ fn runs_that_cannot_work_stop_with_a_reason() {
         context.write("masked.jsonl", &format!("{}\n", json!({"input_ids": [5, 6, 7], "labels": [-100, -100, -100]})));
     refused("masked", json!({"datasets": [{"path": masked, "format": "tokenised"}]}), 1, "masked");
     refused("learning", json!({"learning_rate": 1e30, "warmup_steps": 0}), 1, "not a number");
+    // A random model is worse than guessing, and stays so at this rate.
+    let hopeless = json!({"learning_rate": 1e-9, "warmup_steps": 0, "num_epochs": 4});
+    refused("hopeless", hopeless, 1, "guessing");
     refused("typo", json!({"learning_rat": 1e-3}), 2, "learning_rate");
     refused("target", json!({"lora_target_modules": ["q_prj"]}), 1, "q_proj");
     refused("metric", json!({"val_set_size": 0.3, "metric_for_best_model": "fpb/acc"}), 2, "fpb/acc");
