@@ -1,9 +1,9 @@
 //! Experiments: train specialists, merge them into their base, measure what that kept and what it
 //! forgot, gate, report. One file, one command.
 //!
-//! [`file`] reads EXPERIMENT.yml into an [`Experiment`]; [`graph`] makes steps of it, each with what
+//! [`mod@file`] reads EXPERIMENT.yml into an [`Experiment`]; [`graph`] makes steps of it, each with what
 //! it depends on; [`fingerprint`] says on what a step's result rests, [`state`] remembers finished
-//! steps, and [`plan`] compares the two: what would run, and why. [`runner`] runs a plan through a
+//! steps, and [`plan()`] compares the two: what would run, and why. [`runner`] runs a plan through a
 //! [`Work`], so that the order of things can be tested without a model; [`engine`] is the real one.
 //! [`collect`] gathers results into [`report::ReportData`], which becomes HTML and Markdown.
 

@@ -6,7 +6,7 @@
 //!   computed.
 //! - [`executor`]: chunks, threads, memory; runs a plan into a staging directory.
 //! - [`adapted`]: models with a LoRA adapter on top, as recipes name them (`model+adapter`).
-//! - [`in_memory`]: the same merges without files, for a decoder to run.
+//! - [`in_memory()`]: the same merges without files, for a decoder to run.
 //! - [`statistics`], [`trim`]: the passes before the map.
 //! - [`stages`]: recipes of several documents.
 //! - [`card`], [`lock`], [`verify`]: what is written beside the weights, and checking it later.
