@@ -235,7 +235,14 @@ impl Work for Local {
 
     fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
         let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
-        let report = decide(&context.experiment.gate, &load("base")?, &load(row)?)?;
+        let evaluation = &context.experiment.evaluation;
+        let mut config = context.experiment.gate.clone();
+        if config.only == evaluation.unseen {
+            // Results know tasks by their own names, whatever file or group the experiment named.
+            let unseen = tasks::load(evaluation)?.into_iter().filter(|task| task.role == Role::Unseen);
+            config.only = unseen.map(|task| task.config.name).collect();
+        }
+        let report = decide(&config, &load("base")?, &load(row)?)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
         text.push('\n');
