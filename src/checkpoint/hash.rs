@@ -20,7 +20,8 @@ use crate::event::CancelFlag;
 const STEP: usize = 1 << 20;
 
 /// A digest in lower-case hexadecimal.
-fn hex(digest: &[u8]) -> String {
+#[must_use]
+pub fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::collect;
 use super::report::{html, markdown};
-use super::schema::{Candidate, Origin, Role, Specialist};
+use super::schema::{Candidate, Origin, Specialist};
 use super::task_vectors::{Part, statistics};
 use super::tasks;
 use super::value::yaml;
@@ -27,7 +27,7 @@ use crate::lora::{Adapter, LoraFactors};
 use crate::merge::output::CompanionOptions;
 use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
 use crate::model::kernels::Precision;
-use crate::task::{PromptSettings, Task};
+use crate::task::{PromptSettings, Role, Task};
 use crate::train::log::LOG_FILE;
 use crate::train::recipe::{Parsed, TrainRecipe};
 use crate::train::{self, TrainOptions};

@@ -30,8 +30,6 @@ pub enum ExperimentError {
     NothingToSelect { merge: String },
     #[error("{} and {} change different modules, or modules of different shapes ({module})", first, second)]
     Shapes { first: String, second: String, module: String },
-    #[error("this build cannot do one thing that the experiment asks for: {what}")]
-    Unavailable { what: &'static str },
     #[error("the report's plot `{plot}` could not be drawn: {reason}")]
     Plot { plot: String, reason: String },
 }
@@ -49,9 +47,7 @@ impl Diagnose for ExperimentError {
         match self {
             Self::Read { .. } | Self::Empty { .. } | Self::NoStep { .. } | Self::TwoRoles { .. } => ErrorKind::Usage,
             Self::Step { kind, .. } => *kind,
-            Self::Missing { .. } | Self::NoSplit { .. } | Self::Record { .. } | Self::Unavailable { .. } => {
-                ErrorKind::Input
-            }
+            Self::Missing { .. } | Self::NoSplit { .. } | Self::Record { .. } => ErrorKind::Input,
             Self::Shapes { .. } => ErrorKind::Mismatch,
             Self::NoOutput { .. } | Self::NothingToSelect { .. } | Self::Plot { .. } => ErrorKind::Internal,
         }

@@ -208,7 +208,7 @@ impl Maker<'_> {
         let mut settings = evaluation.settings(validation);
         let mut inputs = self.base.clone();
         let (mut asked, mut roles) = (Map::new(), Map::new());
-        for task in self.tasks.iter().filter(|task| !validation || task.role == super::schema::Role::Seen) {
+        for task in self.tasks.iter().filter(|task| !validation || task.role == crate::task::Role::Seen) {
             let config = if validation { tasks::validation(&task.config)? } else { task.config.clone() };
             self.data(&config, config.evaluation_split(), &mut inputs);
             if evaluation.num_fewshot.or(config.num_fewshot).unwrap_or(0) > 0 {

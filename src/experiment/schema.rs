@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use crate::eval::gate::GateConfig;
+use crate::task::Role;
 
 /// A whole experiment.
 #[derive(Debug, Clone)]
@@ -128,29 +129,6 @@ pub struct Evaluation {
     pub system_instruction: Option<String>,
     /// Storage of the weights in memory: `f32`, `bf16` or `f16`.
     pub weights: String,
-}
-
-/// The role under which an experiment measures a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Some specialist learns it.
-    Seen,
-    /// None does.
-    Unseen,
-    /// A broad check.
-    General,
-}
-
-impl Role {
-    /// The results' word for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Unseen => "unseen",
-            Self::General => "general",
-        }
-    }
 }
 
 impl Evaluation {

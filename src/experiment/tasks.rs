@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::error::ExperimentError;
-use super::schema::{Evaluation, Role};
+use super::schema::Evaluation;
 use crate::error::Result;
-use crate::task::{self, TaskConfig};
+use crate::task::{self, Role, TaskConfig};
 
 /// A task and the role that the experiment gives it.
 #[derive(Debug, Clone)]

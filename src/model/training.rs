@@ -41,11 +41,6 @@ impl Decoder {
         self.head = map(old);
     }
 
-    /// Names of the projections, in the order of [`Decoder::map_projections`].
-    pub fn projection_names(&self) -> impl Iterator<Item = &ProjectionName> {
-        self.names.iter()
-    }
-
     /// Hands every norm's weight to `take`, by name; where it returns a variable, that is used from now on.
     pub fn map_norms(&mut self, mut take: impl FnMut(&str, &[f32]) -> Option<Tensor>) {
         let mut visit = |norm: &mut Norm| {

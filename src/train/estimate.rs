@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::attach::Attached;
+use super::gradient::UNIT_TOKENS;
 use crate::model::DecoderConfig;
 use crate::model::kernels::{PackedMatrix, Precision};
-
-/// Tokens that are in flight on a thread.
-const UNIT_TOKENS: u64 = 256;
 
 /// An estimate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +23,7 @@ pub struct Estimate {
 pub fn estimate(attached: &Attached, threads: usize, longest: u64) -> Estimate {
     let config = attached.decoder.config();
     let parameters = attached.elements();
-    let unit = UNIT_TOKENS.max(longest);
+    let unit = (UNIT_TOKENS as u64).max(longest);
     let row = 4 * floats_per_row(config);
     let layers = config.layers.len() as u64;
     let threads = threads as u64;

@@ -21,6 +21,7 @@ use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
+use crate::checkpoint::hash::hex;
 use crate::checkpoint::writer::publish_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
@@ -435,7 +436,7 @@ fn fingerprint(recipe: &TrainRecipe, data: &TrainingData, attached: &Attached) -
     for parameter in &attached.parameters {
         sha.update(&parameter.name);
     }
-    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&sha.finalize())
 }
 
 /// Decides whether activations are kept, and says what the run will need.

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{Result, Tensor};
 
-use super::Refresh;
+use super::{Refresh, part};
 use crate::model::kernels::{PackedMatrix, Precision};
 use crate::model::ops::TrainedLinear;
 use crate::model::{Pass, Projection};
@@ -29,11 +29,7 @@ impl FullProjection {
     }
 
     fn part(&self, whole: &Tensor) -> Result<Tensor> {
-        if whole.dim(0)? == self.rows {
-            Ok(whole.clone())
-        } else {
-            whole.narrow(0, self.first_row, self.rows)?.contiguous()
-        }
+        part(whole, self.first_row, self.rows)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{Result, Tensor};
 
-use super::Refresh;
+use super::{Refresh, part};
 use crate::model::kernels::{View, multiply};
 use crate::model::ops::{Dropout, LoraLinear, Magnitude, PackedLinear};
 use crate::model::{Pass, Projection};
@@ -38,8 +38,7 @@ pub(super) struct Dora {
 
 impl LoraProjection {
     fn part(&self, whole: &Tensor) -> Result<Tensor> {
-        let rows = self.base.weight.n();
-        if whole.dim(0)? == rows { Ok(whole.clone()) } else { whole.narrow(0, self.first_row, rows)?.contiguous() }
+        part(whole, self.first_row, self.base.weight.n())
     }
 
     /// Lengths of the rows of `W + s B A`, in f64 over each row.

@@ -10,3 +10,4 @@ mod step;
 mod unit;
 
 pub use step::{StepLoss, StepSetting, step_gradient, validation_loss};
+pub use unit::UNIT_TOKENS;

@@ -12,7 +12,7 @@ use crate::train::parameter::{Gradients, Parameter};
 
 /// Tokens that go through the decoder at a time: enough for matrix products at full speed, few enough
 /// that their activations stay small.
-const UNIT_TOKENS: usize = 256;
+pub const UNIT_TOKENS: usize = 256;
 
 /// Examples that go through the decoder together.
 #[derive(Debug)]
