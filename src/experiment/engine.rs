@@ -14,7 +14,7 @@ use super::work::{Context, Done, Subject, Work};
 use crate::backend::cpu::Cpu;
 use crate::checkpoint::hash::cache_dir;
 use crate::checkpoint::writer::publish_file;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::gate::decide;
 use crate::eval::language_model::LanguageModel;
@@ -123,18 +123,10 @@ impl Work for Local {
             context.progress.warn(warning);
         }
         let out = context.specialist_folder(name);
-        let mut options =
-            TrainOptions { out: out.clone(), data_dir: context.experiment.data.clone(), resume: true, force: false };
-        let base = Self::base(context)?;
-        let report = match train::run(&recipe, &base, &options, context.progress) {
-            Ok(report) => report,
-            // Without a checkpoint of just this run, it starts over.
-            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            Err(_) => {
-                (options.resume, options.force) = (false, true);
-                train::run(&recipe, &base, &options, context.progress)?
-            }
-        };
+        // A run of the same recipe and data goes on; any other in the folder gives way.
+        let options =
+            TrainOptions { out: out.clone(), data_dir: context.experiment.data.clone(), resume: true, force: true };
+        let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
         let log = out.join(LOG_FILE);
         let outcome = json!({
             "log": log.strip_prefix(context.out).unwrap_or(&log),
@@ -237,11 +229,8 @@ impl Work for Local {
         let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
         let evaluation = &context.experiment.evaluation;
         let mut config = context.experiment.gate.clone();
-        if config.only == evaluation.unseen {
-            // Results know tasks by their own names, whatever file or group the experiment named.
-            let unseen = tasks::load(evaluation)?.into_iter().filter(|task| task.role == Role::Unseen);
-            config.only = unseen.map(|task| task.config.name).collect();
-        }
+        // Results know tasks by their own names, whatever file or group the experiment named.
+        config.only = tasks::names(evaluation, &config.only)?;
         let report = decide(&config, &load("base")?, &load(row)?)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();

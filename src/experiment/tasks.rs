@@ -39,6 +39,23 @@ pub fn load(evaluation: &Evaluation) -> Result<Vec<RoleTask>> {
     Ok(tasks)
 }
 
+/// The tasks' own names of what a gate lists in the words of the evaluation: a task file or a group
+/// becomes the tasks that it stands for, anything else stays.
+///
+/// # Errors
+/// A faulty task file.
+pub fn names(evaluation: &Evaluation, listed: &[String]) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in listed {
+        if evaluation.tasks().any(|(name, _)| name == entry) {
+            names.extend(task::load(std::slice::from_ref(entry))?.tasks.into_iter().map(|config| config.name));
+        } else {
+            names.push(entry.clone());
+        }
+    }
+    Ok(names)
+}
+
 /// The task with its validation split in the place of its test split.
 ///
 /// # Errors

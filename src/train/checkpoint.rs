@@ -107,17 +107,28 @@ pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f
     Ok(tensors)
 }
 
+fn state(folder: &Path) -> Result<RunState, TrainError> {
+    let path = folder.join(STATE);
+    let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
+    let text = std::fs::read(&path).map_err(|error| fault(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))
+}
+
+/// Whether a checkpoint is one of the run with this fingerprint.
+#[must_use]
+pub fn belongs(folder: &Path, fingerprint: &str) -> bool {
+    state(folder).is_ok_and(|state| state.fingerprint == fingerprint)
+}
+
 /// Brings moments and state back; the parameters are the adapter's or the model's own files.
 ///
 /// # Errors
 /// A [`TrainError::Checkpoint`] for files that do not fit this run.
 pub fn restore(folder: &Path, parameters: &[Parameter], optimiser: &mut AdamW, fingerprint: &str) -> Result<RunState> {
-    let path = folder.join(STATE);
-    let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
-    let text = std::fs::read(&path).map_err(|error| fault(error.to_string()))?;
-    let state: RunState = serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
+    let state = state(folder)?;
     if state.fingerprint != fingerprint {
-        return Err(fault("the run began with another recipe, model or data".to_owned()).into());
+        let reason = "the run began with another recipe, model or data".to_owned();
+        return Err(TrainError::Checkpoint { path: folder.join(STATE), reason }.into());
     }
     let names: Vec<(String, usize)> = parameters
         .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::data::{Example, TrainingData};
+use super::data::{Example, TrainingData, asking_template};
 use super::gradient::validation_loss;
 use super::recipe::TrainRecipe;
 use crate::error::Result;
@@ -65,14 +65,7 @@ impl<'a> Evaluation<'a> {
         if self.tasks.is_empty() {
             return Ok(values);
         }
-        let template = match self.recipe.apply_chat_template {
-            Some(false) => None,
-            wanted => match self.tokenizer.chat_template(self.recipe.chat_template.as_deref()) {
-                Ok(template) => Some(template),
-                Err(error) if wanted == Some(true) => return Err(error.into()),
-                Err(_) => None,
-            },
-        };
+        let template = asking_template(&self.tokenizer, self.recipe)?;
         let prompts = PromptSettings {
             limit: self.recipe.evaluation.limit,
             num_fewshot: self.recipe.evaluation.num_fewshot,

@@ -41,7 +41,7 @@ pub struct TrainOptions {
     pub data_dir: Option<PathBuf>,
     /// Go on from the last checkpoint in `out`.
     pub resume: bool,
-    /// Start over where `out` holds a run.
+    /// Start over where `out` holds a run; with `resume`, only where it is not this one.
     pub force: bool,
 }
 
@@ -81,8 +81,7 @@ pub struct TrainReport {
 pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress: Progress<'_>) -> Result<TrainReport> {
     let out = &options.out;
     let found = checkpoint::list(out);
-    let latest = found.last().filter(|_| options.resume).map(|(_, path)| path.clone());
-    if options.resume && latest.is_none() {
+    if options.resume && !options.force && found.is_empty() {
         return Err(TrainError::NothingToResume { out: out.clone() }.into());
     }
     if !options.resume && !options.force && (!found.is_empty() || out.join(LOG_FILE).exists()) {
@@ -90,6 +89,9 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     }
     let tokenizer = Arc::new(Tokenizer::open(model)?);
     let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
+    let fingerprint = fingerprint(recipe, &data);
+    let latest = found.last().filter(|_| options.resume).map(|(_, path)| path.clone());
+    let latest = latest.filter(|folder| !options.force || checkpoint::belongs(folder, &fingerprint));
     let files = ModelDir::open(model)?;
     let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
     let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(crate::dtype::DType::F32) };
@@ -109,7 +111,6 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     if course.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
         return Err(TrainError::NothingTrained.into());
     }
-    let fingerprint = fingerprint(recipe, &data, &attached);
     let mut optimiser = AdamW {
         beta1: recipe.adam_beta1,
         beta2: recipe.adam_beta2,
@@ -420,8 +421,9 @@ fn restore_model(folder: &Path, attached: &Attached) -> Result<()> {
     Ok(attached.refresh()?)
 }
 
-/// What must be the same for a run to go on: settings that decide the parameters, data, start.
-fn fingerprint(recipe: &TrainRecipe, data: &TrainingData, attached: &Attached) -> String {
+/// What must be the same for a run to go on: settings and data. That the parameters are the same is
+/// seen when their moments are read.
+fn fingerprint(recipe: &TrainRecipe, data: &TrainingData) -> String {
     let mut sha = Sha256::new();
     // How often is logged and kept does not matter.
     let settings = TrainRecipe { logging_steps: 1, save_steps: None, save_total_limit: None, ..recipe.clone() };
@@ -432,9 +434,6 @@ fn fingerprint(recipe: &TrainRecipe, data: &TrainingData, attached: &Attached) -
             sha.update(token.to_le_bytes());
             sha.update([u8::from(*trained)]);
         }
-    }
-    for parameter in &attached.parameters {
-        sha.update(&parameter.name);
     }
     hex(&sha.finalize())
 }

@@ -12,20 +12,7 @@ use crate::checkpoint::header::Header;
 use crate::checkpoint::writer::{StagingDir, publish_file};
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
-
-/// Files of a model directory that go with its weights.
-const COMPANIONS: &[&str] = &[
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-];
+use crate::merge::output::COMPANION_FILES;
 
 /// Where the model came from.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +101,7 @@ fn weights(attached: &Attached, dtype: DType) -> Result<Vec<u8>, TrainError> {
 /// Config and tokenizer of the base, the config with the dtype that is written.
 fn companions(base: Base<'_>, dtype: DType) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let mut files = Vec::new();
-    for &name in COMPANIONS {
+    for &name in ["config.json"].iter().chain(COMPANION_FILES) {
         let path = base.directory.join(name);
         let mut bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,

@@ -36,6 +36,21 @@ impl Context {
         path
     }
 
+    /// A copy of a model directory with the tiny tokenizer beside it, which training wants.
+    pub fn model_with_tokenizer(&self, model: &Path) -> PathBuf {
+        let base = self.path(&format!("{}-base", model.file_name().unwrap().to_str().unwrap()));
+        std::fs::create_dir_all(&base).unwrap();
+        for from in [model, &fixture("tokenizer/tiny")] {
+            for (name, bytes) in files(from) {
+                let to = base.join(name.file_name().unwrap());
+                if !to.exists() {
+                    std::fs::write(to, bytes).unwrap();
+                }
+            }
+        }
+        base
+    }
+
     /// The program, to be run in the repository's root: recipes name the fixtures relative to it.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_billon"));

@@ -39,16 +39,7 @@ impl Case {
     fn recipe(&self, context: &Context) -> String {
         let mut recipe = self.json["recipe"].as_object().unwrap().clone();
         recipe.extend(self.json["lora"].as_object().cloned().unwrap_or_default());
-        let base = context.path(&format!("{}-base", self.name));
-        std::fs::create_dir_all(&base).unwrap();
-        for from in [self.path("base_model").unwrap(), fixture("tokenizer").join("tiny")] {
-            for (name, bytes) in crate::context::files(&from) {
-                let to = base.join(name.file_name().unwrap());
-                if !to.exists() {
-                    std::fs::write(to, bytes).unwrap();
-                }
-            }
-        }
+        let base = context.model_with_tokenizer(&self.path("base_model").unwrap());
         recipe.insert("base_model".into(), json!(base));
         recipe.insert("datasets".into(), json!([{"path": self.path("data"), "format": "tokenised"}]));
         if let Some(start) = self.path("start") {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-use crate::context::{Context, files, fixture};
+use crate::context::{Context, fixture};
 
 /// Pre-tokenised rows of the fixtures' vocabulary, of several lengths; answers only in every second one.
 fn rows(count: usize) -> String {
@@ -22,25 +22,10 @@ fn rows(count: usize) -> String {
     text
 }
 
-/// A fixture model with a tokenizer beside it.
-fn model(context: &Context, name: &str) -> PathBuf {
-    let base = context.path(&format!("{name}-base"));
-    std::fs::create_dir_all(&base).unwrap();
-    for from in [fixture("models").join(name), fixture("tokenizer").join("tiny")] {
-        for (name, bytes) in files(&from) {
-            let to = base.join(name.file_name().unwrap());
-            if !to.exists() {
-                std::fs::write(to, bytes).unwrap();
-            }
-        }
-    }
-    base
-}
-
 fn recipe(context: &Context, name: &str, settings: Value) -> PathBuf {
     let data = context.write("rows.jsonl", &rows(24));
     let mut recipe = json!({
-        "base_model": model(context, "llama"),
+        "base_model": context.model_with_tokenizer(&fixture("models/llama")),
         "datasets": [{"path": data, "format": "tokenised"}],
         "lora_r": 4, "micro_batch_size": 3, "num_epochs": 2, "learning_rate": 1e-3, "logging_steps": 1,
         "sequence_len": 64, "warmup_steps": 2, "seed": 5,
@@ -146,7 +131,7 @@ fn every_weight_of_every_family_is_trained() {
     for family in
         ["gemma2", "gemma3", "llama", "llama3", "llama_linear", "mistral", "phi3", "qwen2", "qwen2_yarn", "qwen3"]
     {
-        let base = model(&context, family);
+        let base = context.model_with_tokenizer(&fixture("models").join(family));
         let settings =
             json!({"adapter": "full", "base_model": base, "max_steps": 1, "warmup_steps": 0, "micro_batch_size": 24});
         let recipe = recipe(&context, family, settings);

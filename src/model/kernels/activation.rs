@@ -54,22 +54,33 @@ pub fn soft_cap(cap: f32, x: &mut [f32]) {
     Level::detected().run(SoftCap { cap, x });
 }
 
-trait Function: Copy {
+pub(super) trait Function: Copy {
     fn apply<S: Simd>(self, simd: S, x: S::V) -> S::V;
+    /// The value, by a way that has the slope as well, and the slope.
+    fn value_and_slope<S: Simd>(self, simd: S, x: S::V) -> (S::V, S::V);
 }
 
 #[derive(Clone, Copy)]
-struct Silu;
+pub(super) struct Silu;
 #[derive(Clone, Copy)]
-struct GeluTanh;
+pub(super) struct GeluTanh;
 #[derive(Clone, Copy)]
-struct Gelu;
+pub(super) struct Gelu;
 
 impl Function for Silu {
     #[inline(always)]
     fn apply<S: Simd>(self, simd: S, x: S::V) -> S::V {
         let power = exp(simd, simd.sub(simd.splat(0.0), x));
         simd.div(x, simd.add(simd.splat(1.0), power))
+    }
+
+    #[inline(always)]
+    fn value_and_slope<S: Simd>(self, simd: S, x: S::V) -> (S::V, S::V) {
+        let one = simd.splat(1.0);
+        let sigmoid = simd.div(one, simd.add(one, exp(simd, simd.sub(simd.splat(0.0), x))));
+        let value = simd.mul(x, sigmoid);
+        // s (1 + x (1 - s)) = s + value (1 - s)
+        (value, simd.fma(value, simd.sub(one, sigmoid), sigmoid))
     }
 }
 
@@ -84,6 +95,21 @@ impl Function for GeluTanh {
         let power = exp(simd, simd.mul(simd.splat(MINUS_TWICE), inner));
         simd.div(x, simd.add(simd.splat(1.0), power))
     }
+
+    #[inline(always)]
+    fn value_and_slope<S: Simd>(self, simd: S, x: S::V) -> (S::V, S::V) {
+        const TWICE: f32 = 2.0 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+        const CUBIC: f32 = 0.044_715;
+        let one = simd.splat(1.0);
+        let square = simd.mul(x, x);
+        let inner = simd.fma(simd.mul(square, x), simd.splat(CUBIC), x);
+        let power = exp(simd, simd.mul(simd.splat(-TWICE), inner));
+        // (1 + tanh u) / 2 is the logistic function of 2u.
+        let sigmoid = simd.div(one, simd.add(one, power));
+        let value = simd.mul(x, sigmoid);
+        let rate = simd.mul(simd.splat(TWICE), simd.fma(square, simd.splat(3.0 * CUBIC), one));
+        (value, simd.fma(simd.mul(value, simd.sub(one, sigmoid)), rate, sigmoid))
+    }
 }
 
 impl Function for Gelu {
@@ -92,6 +118,15 @@ impl Function for Gelu {
         let error = erf(simd, simd.mul(x, simd.splat(std::f32::consts::FRAC_1_SQRT_2)));
         let half = simd.mul(x, simd.splat(0.5));
         simd.mul(half, simd.add(simd.splat(1.0), error))
+    }
+
+    #[inline(always)]
+    fn value_and_slope<S: Simd>(self, simd: S, x: S::V) -> (S::V, S::V) {
+        const DENSITY: f32 = 0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+        let error = erf(simd, simd.mul(x, simd.splat(std::f32::consts::FRAC_1_SQRT_2)));
+        let cumulative = simd.mul(simd.splat(0.5), simd.add(simd.splat(1.0), error));
+        let density = exp(simd, simd.mul(simd.splat(-0.5), simd.mul(x, x)));
+        (simd.mul(x, cumulative), simd.fma(simd.mul(x, density), simd.splat(DENSITY), cumulative))
     }
 }
 

@@ -65,6 +65,11 @@ impl Chat {
         Ok(chat)
     }
 
+    /// The template alone.
+    pub fn into_template(self) -> ChatTemplate {
+        self.template
+    }
+
     pub fn template(&self) -> &ChatTemplate {
         &self.template
     }

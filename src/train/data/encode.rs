@@ -4,7 +4,7 @@ use super::chat::Chat;
 use super::content::{Closing, Content};
 use super::error::DataError;
 use crate::error::Result;
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 use crate::train::recipe::TrainRecipe;
 
 /// A token sequence and which of its tokens carry loss.
@@ -52,6 +52,16 @@ pub(super) struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     chat: Option<Chat>,
     asks_as_chat: bool,
+}
+
+/// The template that tasks of this recipe are asked through, in training as in evaluation; none where they are
+/// asked as plain text.
+///
+/// # Errors
+/// As [`Encoder::new`].
+pub fn asking_template(tokenizer: &Tokenizer, recipe: &TrainRecipe) -> Result<Option<ChatTemplate>> {
+    let encoder = Encoder::new(tokenizer, recipe)?;
+    Ok(encoder.chat.filter(|_| encoder.asks_as_chat).map(Chat::into_template))
 }
 
 impl<'a> Encoder<'a> {

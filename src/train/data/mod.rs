@@ -56,6 +56,7 @@ mod show;
 mod source;
 mod task_rows;
 
+pub(super) use encode::asking_template;
 pub use error::DataError;
 pub use example::{Example, Row, SetSummary, TrainingData};
 pub use show::show;
