@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::attach::Attached;
-use super::gradient::UNIT_TOKENS;
+use super::gradient::{LOGIT_ROWS, UNIT_TOKENS};
 use crate::model::DecoderConfig;
 use crate::model::kernels::{PackedMatrix, Precision};
 
@@ -29,7 +29,8 @@ pub fn estimate(attached: &Attached, threads: usize, longest: u64) -> Estimate {
     let threads = threads as u64;
     // Variables, both moments, their sum of gradients, and one more on each thread.
     let state = 4 * parameters * (4 + threads);
-    let logits = threads * 3 * 4 * 128 * config.vocab_size as u64;
+    let copies = if attached.decoder.head().frozen().is_some() { 1 } else { 3 };
+    let logits = threads * copies * 4 * LOGIT_ROWS as u64 * config.vocab_size as u64;
     let fixed = attached.decoder.weight_bytes() as u64 + state + logits;
     let kept = threads * unit * row * layers;
     let inputs = threads * unit * (row + 4 * config.hidden_size as u64 * layers);

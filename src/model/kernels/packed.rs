@@ -166,7 +166,22 @@ impl PackedMatrix {
         self.matmul_transposed_at(Level::detected(), y, out);
     }
 
+    /// [`Self::matmul_transposed`] of `m` rows in a vector of its own.
+    ///
+    /// # Panics
+    /// When the lengths do not fit together.
+    #[must_use]
+    pub fn matmul_transposed_to_vec(&self, m: usize, y: &[f32]) -> Vec<f32> {
+        // SAFETY: every element is written.
+        unsafe { fresh(m * self.k, |out| self.write_matmul_transposed(Level::detected(), y, out)) }
+    }
+
     pub(super) fn matmul_transposed_at(&self, level: Level, y: &[f32], out: &mut [f32]) {
+        self.write_matmul_transposed(level, y, again(out));
+    }
+
+    /// Writes all of `out`.
+    fn write_matmul_transposed(&self, level: Level, y: &[f32], out: &mut [MaybeUninit<f32>]) {
         if self.k == 0 {
             return;
         }

@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
-use super::fresh::again;
 use super::matmul::{Block, ROWS, Shape};
 use super::packed::Line;
 use super::simd::{LANES, Simd, Task};
@@ -22,7 +21,8 @@ pub(super) struct Product<'a, E> {
     pub shape: Shape,
     pub y: &'a [f32],
     pub lines: &'a [Line<E>],
-    pub out: &'a mut [f32],
+    /// All of which is written.
+    pub out: &'a mut [MaybeUninit<f32>],
 }
 
 thread_local! {
@@ -36,7 +36,6 @@ impl<E: Element> Task for Product<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { shape: Shape { m, n, k }, y, lines, out } = self;
-        let out = again(out);
         if n == 0 || m == 0 {
             out.fill(MaybeUninit::new(0.0));
             return;

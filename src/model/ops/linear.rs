@@ -39,11 +39,8 @@ impl CustomOp1 for PackedLinear {
     }
 
     fn bwd(&self, arg: &Tensor, _res: &Tensor, grad_res: &Tensor) -> Result<Option<Tensor>> {
-        let mut dx = vec![0.0; arg.elem_count()];
-        read(self.name(), grad_res, |dout| {
-            self.weight.matmul_transposed(dout, &mut dx);
-            Ok(())
-        })?;
+        let m = arg.dim(0)?;
+        let dx = read(self.name(), grad_res, |dout| Ok(self.weight.matmul_transposed_to_vec(m, dout)))?;
         like(arg, dx).map(Some)
     }
 }
@@ -78,12 +75,11 @@ impl CustomOp2 for TrainedLinear {
         grad_res: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (n, k) = (self.weight.n(), self.weight.k());
-        let (mut dx, mut dweight) = (vec![0.0; x.elem_count()], vec![0.0; weight.elem_count()]);
-        read(self.name(), x, |x| {
+        let (m, mut dweight) = (x.dim(0)?, vec![0.0; weight.elem_count()]);
+        let dx = read(self.name(), x, |x| {
             read(self.name(), grad_res, |dout| {
-                self.weight.matmul_transposed(dout, &mut dx);
                 multiply(View::rows(dout, n, n).t(), View::rows(x, k, k), 1.0, false, &mut dweight, k);
-                Ok(())
+                Ok(self.weight.matmul_transposed_to_vec(m, dout))
             })
         })?;
         Ok((Some(like(x, dx)?), Some(like(weight, dweight)?)))

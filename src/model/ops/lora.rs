@@ -77,8 +77,7 @@ impl CustomOp3 for LoraLinear {
         let x = values(name, x, x_layout)?;
         let (a, b) = (values(name, a, a_layout)?, values(name, b, b_layout)?);
         let m = x.len() / k.max(1);
-        let mut out = vec![0.0; m * n];
-        self.base.weight.matmul(x, self.base.bias.as_deref(), &mut out);
+        let mut out = self.base.weight.matmul_to_vec(m, x, self.base.bias.as_deref());
         let x = self.dropped(x);
         let mut low = vec![0.0; m * r];
         multiply(View::rows(&x, k, k), View::rows(a, k, k).t(), 1.0, false, &mut low, r);
@@ -96,15 +95,15 @@ impl CustomOp3 for LoraLinear {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let name = self.name();
         let ((r, k), (n, _), m) = (a.dims2()?, b.dims2()?, x.dim(0)?);
-        let (mut dx, mut da, mut db) = (vec![0.0; m * k], vec![0.0; r * k], vec![0.0; n * r]);
-        read(name, x, |x| {
+        let (mut da, mut db) = (vec![0.0; r * k], vec![0.0; n * r]);
+        let dx = read(name, x, |x| {
             read(name, a, |a| {
                 read(name, b, |b| {
                     read(name, grad_res, |dout| {
                         let inputs = self.dropped(x);
                         let (inputs_view, a) = (View::rows(&inputs, k, k), View::rows(a, k, k));
                         let (b, dout_view) = (View::rows(b, r, r), View::rows(dout, n, n));
-                        self.base.weight.matmul_transposed(dout, &mut dx);
+                        let mut dx = self.base.weight.matmul_transposed_to_vec(m, dout);
                         let (mut low, mut dlow) = (vec![0.0; m * r], vec![0.0; m * r]);
                         multiply(inputs_view, a.t(), 1.0, false, &mut low, r);
                         multiply(dout_view, b, self.scale, false, &mut dlow, r);
@@ -120,7 +119,7 @@ impl CustomOp3 for LoraLinear {
                             }
                             _ => multiply(dlow, a, 1.0, true, &mut dx, k),
                         }
-                        Ok(())
+                        Ok(dx)
                     })
                 })
             })

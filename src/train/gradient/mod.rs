@@ -9,5 +9,6 @@ mod loss;
 mod step;
 mod unit;
 
+pub use loss::LOGIT_ROWS;
 pub use step::{StepLoss, StepSetting, step_gradient, validation_loss};
 pub use unit::UNIT_TOKENS;

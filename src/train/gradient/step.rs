@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::unit::{ParameterIndex, Setting, Unit, units};
+use super::unit::{Memory, ParameterIndex, Setting, Unit, units};
 use crate::error::{Cancelled, Error, Result};
 use crate::event::CancelFlag;
 use crate::model::Decoder;
@@ -72,9 +72,9 @@ pub fn step_gradient(
     let loss = in_order(
         units.len(),
         cancel,
-        || Gradients::new(parameters.len()),
+        || Memory { gradients: Gradients::new(parameters.len()), logits: Vec::new() },
         |unit, own| Ok(units[unit].gradient(decoder, &index, setting, own)?),
-        |own| gradients.take_from(own),
+        |own| gradients.take_from(&mut own.gradients),
     )?;
     Ok((loss, gradients))
 }
@@ -85,7 +85,7 @@ pub fn step_gradient(
 /// What the decoder says; `Cancelled`.
 pub fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &CancelFlag) -> Result<StepLoss> {
     let units = units(examples, 0);
-    in_order(units.len(), cancel, || (), |unit, ()| Ok(units[unit].loss(decoder)?), |()| ())
+    in_order(units.len(), cancel, Vec::new, |unit, logits| Ok(units[unit].loss(decoder, logits)?), |_| ())
 }
 
 /// Whose turn it is to add, and the sum so far.

@@ -54,6 +54,15 @@ pub(super) struct Setting {
     pub(super) seed: u64,
 }
 
+/// What a thread keeps from unit to unit.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// Where a unit adds its gradients.
+    pub(super) gradients: Gradients,
+    /// Room for logits.
+    pub(super) logits: Vec<f32>,
+}
+
 impl Unit<'_> {
     /// Tokens of all examples.
     pub(super) fn tokens(&self) -> usize {
@@ -90,8 +99,8 @@ impl Unit<'_> {
         self.examples.iter().map(segment).collect()
     }
 
-    /// Loss without gradients.
-    pub(super) fn loss(&self, decoder: &Decoder) -> Result<StepLoss, TrainError> {
+    /// Loss without gradients; `memory` is used for logits.
+    pub(super) fn loss(&self, decoder: &Decoder, memory: &mut Vec<f32>) -> Result<StepLoss, TrainError> {
         let segments = self.segments(decoder);
         let (rows, targets) = self.wanted();
         let stages = decoder.stages(&segments, &rows)?;
@@ -101,18 +110,18 @@ impl Unit<'_> {
             x = stages.layer(layer, &x, pass)?;
         }
         let hidden = stages.norm(&x, pass)?;
-        let mut loss = head_loss(decoder, &hidden, &targets, pass, 0.0, &mut |_| Ok(()))?.loss;
+        let mut loss = head_loss(decoder, &hidden, &targets, pass, 0.0, memory, &mut |_| Ok(()))?.loss;
         loss.tokens = self.tokens() as u64;
         Ok(loss)
     }
 
-    /// Loss and gradients, the latter added to `gradients`.
+    /// Loss and gradients, the latter added to those of `memory`.
     pub(super) fn gradient(
         &self,
         decoder: &Decoder,
         index: &ParameterIndex,
         setting: Setting,
-        gradients: &mut Gradients,
+        memory: &mut Memory,
     ) -> Result<StepLoss, TrainError> {
         let segments = self.segments(decoder);
         let (rows, targets) = self.wanted();
@@ -137,9 +146,11 @@ impl Unit<'_> {
         let input = Var::from_tensor(&x)?;
         drop(x);
         let hidden = stages.norm(input.as_tensor(), recorded)?;
+        let Memory { gradients, logits } = memory;
         let mut back = Backward { index, gradients };
+        let mut collect = |store: &GradStore| back.collect(store);
         let head =
-            head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, &mut |store| back.collect(store))?;
+            head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, logits, &mut collect)?;
         let mut loss = head.loss;
         loss.tokens = self.tokens() as u64;
         let mut gradient = back.through(&hidden, head.gradient, &input)?;

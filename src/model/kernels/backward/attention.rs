@@ -106,19 +106,36 @@ impl Task for Softmax<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { scores, gradients, soft_cap } = self;
+        let mut slopes = None;
         if let Some(cap) = soft_cap {
-            map(simd, scores, |v| capped(simd, cap, v));
-            // The slope of cap tanh(s / cap) is 1 - tanh^2; the gradient takes it below, before the scores are lost.
+            // The slope of cap tanh(s / cap) is 1 - tanh^2, taken before the scores are lost.
+            let (groups, tail) = scores.as_chunks_mut::<LANES>();
+            for group in groups {
+                simd.store(capped(simd, cap, simd.load(group)), group);
+            }
+            store_partial(simd, capped(simd, cap, simd.load_partial(tail, 0.0)), tail);
+            let slope = |score: &f32| 1.0 - (score / cap) * (score / cap);
+            slopes = Some(scores.iter().map(slope).collect::<Vec<f32>>());
         }
-        let slopes: Option<Vec<f32>> =
-            soft_cap.map(|cap| scores.iter().map(|score| 1.0 - (score / cap) * (score / cap)).collect());
-        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let top = simd.splat(max);
-        map(simd, scores, |v| exp(simd, simd.sub(v, top)));
-        let inverse = 1.0 / scores.iter().map(|weight| f64::from(*weight)).sum::<f64>() as f32;
-        for weight in scores.iter_mut() {
-            *weight *= inverse;
+        let (groups, tail) = scores.as_chunks_mut::<LANES>();
+        let mut max = simd.load_partial(tail, f32::NEG_INFINITY);
+        for group in &*groups {
+            max = simd.max(max, simd.load(group));
         }
+        let top = simd.splat(simd.greatest(max));
+        let mut sum = simd.splat(0.0);
+        for group in &mut *groups {
+            let weight = exp(simd, simd.sub(simd.load(group), top));
+            simd.store(weight, group);
+            sum = simd.add(sum, weight);
+        }
+        let weight = exp(simd, simd.sub(simd.load_partial(tail, f32::NEG_INFINITY), top));
+        store_partial(simd, weight, tail);
+        let inverse = simd.splat(1.0 / simd.sum(simd.add(sum, weight)));
+        for group in groups {
+            simd.store(simd.mul(simd.load(group), inverse), group);
+        }
+        store_partial(simd, simd.mul(weight, inverse), tail);
         let along = dot(simd, scores, gradients);
         for (gradient, weight) in gradients.iter_mut().zip(&*scores) {
             *gradient = weight * (*gradient - along);
@@ -129,13 +146,10 @@ impl Task for Softmax<'_> {
     }
 }
 
+/// The first lanes, of which `to` has fewer than all.
 #[inline(always)]
-fn map<S: Simd>(simd: S, x: &mut [f32], f: impl Fn(S::V) -> S::V) {
-    let (groups, tail) = x.as_chunks_mut::<LANES>();
-    for group in groups {
-        simd.store(f(simd.load(group)), group);
-    }
+fn store_partial<S: Simd>(simd: S, v: S::V, to: &mut [f32]) {
     let mut group = [0.0; LANES];
-    simd.store(f(simd.load_partial(tail, 0.0)), &mut group);
-    tail.copy_from_slice(&group[..tail.len()]);
+    simd.store(v, &mut group);
+    to.copy_from_slice(&group[..to.len()]);
 }

@@ -23,9 +23,8 @@ pub struct TokenLoss {
 pub fn cross_entropy(logits: &mut [f32], target: usize, scale: f32) -> TokenLoss {
     assert!(target < logits.len(), "a target of the vocabulary");
     let logit = logits[target];
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let Sums { max, sum, weighted } = Level::detected().run(Exponentials { logits });
     let correct = logit == max;
-    let (sum, weighted) = Level::detected().run(Exponentials { logits, max });
     let loss = sum.ln() - (f64::from(logit) - f64::from(max));
     let entropy = sum.ln() - weighted / sum;
     let factor = (f64::from(scale) / sum) as f32;
@@ -36,23 +35,43 @@ pub fn cross_entropy(logits: &mut [f32], target: usize, scale: f32) -> TokenLoss
     TokenLoss { loss, correct, entropy }
 }
 
-/// `e^(logit - max)` in place; returns their sum and that of `(logit - max) e^(logit - max)`.
+/// `e^(logit - max)` in place.
 struct Exponentials<'a> {
     logits: &'a mut [f32],
+}
+
+struct Sums {
+    /// The greatest logit.
     max: f32,
+    /// Of `e^(logit - max)`.
+    sum: f64,
+    /// Of `(logit - max) e^(logit - max)`.
+    weighted: f64,
 }
 
 /// Vectors that are summed in f32.
 const STRETCH: usize = 16;
 
 impl Task for Exponentials<'_> {
-    type Output = (f64, f64);
+    type Output = Sums;
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> (f64, f64) {
-        let top = simd.splat(self.max);
-        let (mut sum, mut weighted) = (0.0, 0.0);
+    fn run<S: Simd>(self, simd: S) -> Sums {
         let (groups, tail) = self.logits.as_chunks_mut::<LANES>();
+        let mut tops = [simd.load_partial(tail, f32::NEG_INFINITY); 4];
+        let (rounds, rest) = groups.as_chunks::<4>();
+        for round in rounds {
+            for (top, group) in tops.iter_mut().zip(round) {
+                *top = simd.max(*top, simd.load(group));
+            }
+        }
+        for (top, group) in tops.iter_mut().zip(rest) {
+            *top = simd.max(*top, simd.load(group));
+        }
+        let [a, b, c, d] = tops;
+        let max = simd.greatest(simd.max(simd.max(a, b), simd.max(c, d)));
+        let top = simd.splat(max);
+        let (mut sum, mut weighted) = (0.0, 0.0);
         for groups in groups.chunks_mut(STRETCH) {
             let (mut sums, mut weights) = (simd.splat(0.0), simd.splat(0.0));
             for group in groups {
@@ -66,13 +85,13 @@ impl Task for Exponentials<'_> {
             weighted += f64::from(simd.sum(weights));
         }
         for logit in tail {
-            let below = *logit - self.max;
+            let below = *logit - max;
             let mut group = [0.0; LANES];
             simd.store(exp(simd, simd.splat(below)), &mut group);
             *logit = group[0];
             sum += f64::from(*logit);
             weighted += f64::from(*logit * below);
         }
-        (sum, weighted)
+        Sums { max, sum, weighted }
     }
 }
