@@ -17,6 +17,8 @@ times=$work/times.tsv
 : > "$times"
 
 [ -d "$work/random" ] || peft model "$work/random"
+# The rows are tokens already, but a model without a tokenizer is none.
+cp "$instruct"/tokenizer*.json "$work/random"
 [ -d "$work/random-start" ] || peft start "$work/random" "$work/random-start"
 [ -d "$work/instruct-start" ] || peft start "$instruct" "$work/instruct-start"
 peft random-rows "$work/tokens.jsonl" --rows $((steps * batch))

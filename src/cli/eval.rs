@@ -21,7 +21,7 @@ use crate::eval::results::{self, GroupMetric, GroupRecord, RunRecord};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
-use crate::task::{self, PromptSettings, Sampler, Task, TaskSet};
+use crate::task::{self, Documents, PromptSettings, Sampler, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
 
 /// Arguments of `billon eval`.
@@ -86,6 +86,9 @@ struct PromptArgs {
     /// Only the first N documents of each task.
     #[arg(long, short = 'L', value_name = "N")]
     limit: Option<usize>,
+    /// Only N documents of each task, drawn at random with --seed.
+    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    sample: Option<usize>,
     /// Examples in each prompt (default: the task's own number).
     #[arg(long, short = 'f', value_name = "K")]
     num_fewshot: Option<usize>,
@@ -104,6 +107,15 @@ struct PromptArgs {
     /// With a chat template, examples are turns of the conversation.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     fewshot_as_multiturn: bool,
+}
+
+impl PromptArgs {
+    fn documents(&self, seed: u64) -> Documents {
+        match (self.limit, self.sample) {
+            (Some(count), _) => Documents::First(count),
+            (None, sample) => Documents::drawn(sample, seed),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -201,7 +213,7 @@ impl EvalArgs {
                 num_fewshot: prompts.num_fewshot,
                 fewshot_seed: prompts.fewshot_seed,
                 sampler: prompts.fewshot_sampler.map(Into::into),
-                limit: prompts.limit,
+                documents: prompts.documents(self.seed),
                 chat: chat.as_ref(),
                 system_instruction: prompts.system_instruction.as_deref(),
                 fewshot_as_multiturn: prompts.fewshot_as_multiturn,
@@ -304,6 +316,9 @@ impl EvalArgs {
         config.insert("batch_size".into(), self.batch_tokens.into());
         config.insert("device".into(), json!("cpu"));
         config.insert("limit".into(), json!(self.prompts.limit));
+        if let Some(count) = self.prompts.sample {
+            config.insert("sample".into(), json!({"documents": count, "seed": self.seed}));
+        }
         config
     }
 }

@@ -10,7 +10,7 @@ use super::inspect::Listing;
 use super::{print, print_json};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::hub;
-use crate::task::{self, Ask, PromptSettings, Protocol, Rendered, Role, Sampler, Task, TaskConfig, TaskSet};
+use crate::task::{self, Ask, Documents, PromptSettings, Protocol, Rendered, Role, Sampler, Task, TaskConfig, TaskSet};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Arguments of `billon tasks`.
@@ -245,7 +245,7 @@ impl ShowArgs {
                 "balanced" => Sampler::Balanced,
                 _ => Sampler::Default,
             }),
-            limit: Some(self.doc + 1),
+            documents: Documents::First(self.doc + 1),
             chat,
             system_instruction: self.system_instruction.as_deref(),
             fewshot_as_multiturn: !self.no_fewshot_as_multiturn,

@@ -27,7 +27,7 @@ use crate::lora::{Adapter, LoraFactors};
 use crate::merge::output::CompanionOptions;
 use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
 use crate::model::kernels::Precision;
-use crate::task::{PromptSettings, Role, Task};
+use crate::task::{Documents, PromptSettings, Role, Task};
 use crate::train::log::LOG_FILE;
 use crate::train::recipe::{Parsed, TrainRecipe};
 use crate::train::{self, TrainOptions};
@@ -180,7 +180,7 @@ impl Work for Local {
                 num_fewshot: evaluation.num_fewshot,
                 fewshot_seed: evaluation.fewshot_seed,
                 sampler: None,
-                limit,
+                documents: Documents::drawn(limit, context.experiment.seed),
                 chat: chat.as_ref(),
                 system_instruction: evaluation.system_instruction.as_deref(),
                 fewshot_as_multiturn: true,
@@ -198,7 +198,10 @@ impl Work for Local {
         let mut config = Map::new();
         config.insert("model_num_parameters".to_owned(), parameters.into());
         config.insert("model_dtype".to_owned(), evaluation.weights.as_str().into());
-        config.insert("limit".to_owned(), limit.into());
+        config.insert("limit".to_owned(), Value::Null);
+        if let Some(count) = limit {
+            config.insert("sample".to_owned(), json!({"documents": count, "seed": context.experiment.seed}));
+        }
         let record = RunRecord {
             model_name: row.to_owned(),
             model_source: "billon".to_owned(),

@@ -115,9 +115,9 @@ pub struct Evaluation {
     pub protocols: Vec<String>,
     /// The metric that tables show and selection goes by; each task's first without one.
     pub metric: Option<String>,
-    /// Most documents of a task.
+    /// Most documents of a task, drawn with the experiment's seed.
     pub limit: Option<usize>,
-    /// Most documents of a task's validation split.
+    /// Most documents of a task's validation split, drawn likewise.
     pub validation_limit: Option<usize>,
     /// Examples in each prompt instead of the tasks' own number.
     pub num_fewshot: Option<usize>,

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::config::Sampler;
+use super::documents::Documents;
 use crate::tokenizer::ChatTemplate;
 
 /// How prompts are written.
@@ -14,8 +15,8 @@ pub struct PromptSettings<'a> {
     pub fewshot_seed: u64,
     /// Instead of the task's sampler.
     pub sampler: Option<Sampler>,
-    /// Only the first documents.
-    pub limit: Option<usize>,
+    /// Which documents are asked.
+    pub documents: Documents,
     /// Renders conversations; plain text without it.
     pub chat: Option<&'a ChatTemplate>,
     /// Put before the task's description.
@@ -32,7 +33,7 @@ impl Default for PromptSettings<'_> {
             num_fewshot: None,
             fewshot_seed: 1234,
             sampler: None,
-            limit: None,
+            documents: Documents::All,
             chat: None,
             system_instruction: None,
             fewshot_as_multiturn: true,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::answer::{Document, answer_text, gold};
 use super::config::{OutputType, Sampler};
 use super::data::{Doc, Task};
+use super::documents::Documents;
 use super::error::TaskError;
 use super::fewshot::FewShot;
 use super::prompt::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered};
@@ -41,7 +42,6 @@ impl Task {
             }
             (own, wanted) => wanted.or(own).unwrap_or(0),
         };
-        let limit = settings.limit.unwrap_or(usize::MAX);
         let shots = &config.fewshot;
         let excludes = shots.split == config.test_split;
         let sampler = settings.sampler.unwrap_or(shots.sampler);
@@ -51,13 +51,24 @@ impl Task {
         let multiple_input = self.asks_by_choice()?;
         let mut counts = Counts::default();
         let mut rendered = Vec::new();
-        for (id, doc) in self.evaluation.rows.iter().enumerate().take(limit) {
+        let rows = &self.evaluation.rows;
+        let places = settings.documents.places(&config.name, rows.len());
+        for (id, doc) in places.into_iter().filter_map(|id| Some((id, rows.get(id)?))) {
             let document = Document::new(self, id, doc);
             let mut turns = self.system(&document, settings)?;
             for place in fewshot.sample(num_fewshot, id, doc)? {
                 turns.extend(self.example(place, multiple_input)?);
             }
             rendered.push(self.ask(id, &document, turns, multiple_input, settings, &mut counts)?);
+        }
+        if let (Documents::First(count), Some(answer)) = (settings.documents, only_answer(&rendered))
+            && count < rows.len()
+        {
+            warnings.push(format!(
+                "task `{}`: the first {count} documents all have the right answer `{answer}`; draw them from the whole \
+                 split instead (`--sample`)",
+                config.name
+            ));
         }
         let replaced_shots = fewshot.replaced;
         for (count, what) in [
@@ -256,4 +267,16 @@ fn prompt(
     let rendered = chat.render_or_without_system(&messages, !continued, continued)?;
     counts.system_dropped += usize::from(rendered.system_dropped);
     Ok(Prompt { text: rendered.text, messages })
+}
+
+/// The right answer, where several documents that choose from the same choices all have the same one.
+fn only_answer(rendered: &[Rendered]) -> Option<&str> {
+    let (first, rest) = rendered.split_first().filter(|(_, rest)| !rest.is_empty())?;
+    let Ask::Choices { choices, gold, .. } = &first.ask else { return None };
+    let same =
+        |other: &Rendered| matches!(&other.ask, Ask::Choices { choices: c, gold: g, .. } if (c, g) == (choices, gold));
+    if !rest.iter().all(same) {
+        return None;
+    }
+    choices.get(*gold.first()?).map(String::as_str)
 }

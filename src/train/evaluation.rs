@@ -12,7 +12,7 @@ use crate::eval::local::{LocalModel, LocalOptions};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::Progress;
 use crate::model::Decoder;
-use crate::task::{self, PromptSettings, Task};
+use crate::task::{self, Documents, PromptSettings, Task};
 use crate::tokenizer::Tokenizer;
 
 /// What is evaluated, opened once.
@@ -67,7 +67,7 @@ impl<'a> Evaluation<'a> {
         }
         let template = asking_template(&self.tokenizer, self.recipe)?;
         let prompts = PromptSettings {
-            limit: self.recipe.evaluation.limit,
+            documents: Documents::drawn(self.recipe.evaluation.limit, self.recipe.seed),
             num_fewshot: self.recipe.evaluation.num_fewshot,
             chat: template.as_ref(),
             ..PromptSettings::default()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use billon::task::{self, Ask, PromptSettings, Rendered, Task};
+use billon::task::{self, Ask, Documents, PromptSettings, Rendered, Task};
 use billon::tokenizer::{ChatTemplate, SpecialTokens};
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn every_prompt_is_that_of_the_harness() {
         let template = text("template").map(chat);
         let settings = PromptSettings {
             num_fewshot: number("num_fewshot"),
-            limit: number("limit"),
+            documents: number("limit").map_or(Documents::All, Documents::First),
             chat: template.as_ref(),
             system_instruction: text("system"),
             fewshot_as_multiturn: case["multiturn"].as_bool().unwrap(),
@@ -129,7 +129,11 @@ fn the_suite_asks_what_the_harness_asks() {
         let task = Task::open(config, Some(&data)).unwrap_or_else(|e| panic!("{name}: {e}"));
         for shots in [0, 2] {
             let expected = &expected[&name][shots.to_string()];
-            let settings = PromptSettings { num_fewshot: Some(shots), limit: Some(20), ..PromptSettings::default() };
+            let settings = PromptSettings {
+                num_fewshot: Some(shots),
+                documents: Documents::First(20),
+                ..PromptSettings::default()
+            };
             let prompts = task.prompts(&settings).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!((prompts.gold_out_of_range, prompts.replaced_shots), (0, 0), "{name}: {:?}", prompts.warnings);
             let mut all = String::new();

@@ -69,8 +69,7 @@ fn frozen_head(
             head.weight.matmul_transposed(logits, &mut gradient[rows]);
         }
     }
-    let gradient =
-        if pass.record { Tensor::from_vec(gradient, hidden.shape(), &Device::Cpu)? } else { hidden.clone() };
+    let gradient = if pass.record { Tensor::from_vec(gradient, hidden.shape(), &Device::Cpu)? } else { hidden.clone() };
     Ok(HeadLoss { loss, gradient })
 }
 

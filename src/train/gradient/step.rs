@@ -1,9 +1,10 @@
 //! All units of a step on all threads, their gradients added in order.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::unit::{Memory, ParameterIndex, Setting, Unit, units};
+use super::unit::{ParameterIndex, Setting, Unit, units};
 use crate::error::{Cancelled, Error, Result};
 use crate::event::CancelFlag;
 use crate::model::Decoder;
@@ -68,16 +69,21 @@ pub fn step_gradient(
     let index = ParameterIndex::new(parameters);
     let setting =
         Setting { scale: (1.0 / targets.max(1) as f64) as f32, recompute: setting.recompute, seed: setting.seed };
+    let bytes: usize = parameters.iter().map(|parameter| 4 * parameter.elements()).sum();
     let mut gradients = Gradients::new(parameters.len());
     let loss = in_order(
         units.len(),
+        if bytes <= SMALL { rayon::current_num_threads() } else { 0 },
         cancel,
-        || Memory { gradients: Gradients::new(parameters.len()), logits: Vec::new() },
-        |unit, own| Ok(units[unit].gradient(decoder, &index, setting, own)?),
-        |own| gradients.take_from(&mut own.gradients),
+        || Gradients::new(parameters.len()),
+        |unit, own, logits| Ok(units[unit].gradient(decoder, &index, setting, own, logits)?),
+        |own| gradients.take_from(own),
     )?;
     Ok((loss, gradients))
 }
+
+/// Bytes of gradients of which each thread may have a second copy.
+const SMALL: usize = 256 << 20;
 
 /// Mean loss over all trained tokens of the examples.
 ///
@@ -85,53 +91,66 @@ pub fn step_gradient(
 /// What the decoder says; `Cancelled`.
 pub fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &CancelFlag) -> Result<StepLoss> {
     let units = units(examples, 0);
-    in_order(units.len(), cancel, Vec::new, |unit, logits| Ok(units[unit].loss(decoder, logits)?), |_| ())
+    in_order(units.len(), 0, cancel, || (), |unit, (), logits| Ok(units[unit].loss(decoder, logits)?), |()| ())
 }
 
-/// Whose turn it is to add, and the sum so far.
-struct Turn<F> {
+/// Whose turn it is to add, the sum so far, and what waits for its turn.
+struct Turn<T, F> {
     next: usize,
     loss: StepLoss,
     failure: Option<Error>,
     add: F,
+    early: BTreeMap<usize, (StepLoss, T)>,
+    spare: Vec<T>,
 }
 
-/// Runs jobs on every thread of the pool and adds up their results in the order of their numbers.
-fn in_order<T>(
+impl<T, F: FnMut(&mut T)> Turn<T, F> {
+    /// Takes a result, and adds all whose turn it is.
+    fn take(&mut self, index: usize, loss: StepLoss, own: T) {
+        self.early.insert(index, (loss, own));
+        while let Some((loss, mut own)) = self.early.remove(&self.next) {
+            self.loss.add(&loss);
+            (self.add)(&mut own);
+            self.spare.push(own);
+            self.next += 1;
+        }
+    }
+}
+
+/// Runs jobs on every thread of the pool and adds up their results in the order of their numbers, of which `ahead`
+/// may wait for their turn while their threads go on. A job is given an empty result and room for logits.
+fn in_order<T: Send>(
     count: usize,
+    ahead: usize,
     cancel: &CancelFlag,
-    memory: impl Fn() -> T + Sync,
-    job: impl Fn(usize, &mut T) -> Result<StepLoss> + Sync,
+    empty: impl Fn() -> T + Sync,
+    job: impl Fn(usize, &mut T, &mut Vec<f32>) -> Result<StepLoss> + Sync,
     add: impl FnMut(&mut T) + Send,
 ) -> Result<StepLoss> {
     let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let turn = Mutex::new(Turn { next: 0, loss: StepLoss::default(), failure: None, add });
+    let turn = Turn { next: 0, loss: StepLoss::default(), failure: None, add, early: BTreeMap::new(), spare: vec![] };
+    let turn = Mutex::new(turn);
     let changed = Condvar::new();
-    let lock = || -> MutexGuard<'_, Turn<_>> { turn.lock().unwrap_or_else(PoisonError::into_inner) };
+    let lock = || -> MutexGuard<'_, Turn<_, _>> { turn.lock().unwrap_or_else(PoisonError::into_inner) };
     let work = || {
-        let mut own = memory();
+        let mut logits = Vec::new();
+        let mut turn = lock();
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count || failed.load(Ordering::Relaxed) {
-                return;
-            }
-            let result = if cancel.is_cancelled() { Err(Cancelled.into()) } else { job(index, &mut own) };
-            let mut turn = lock();
-            while turn.next != index && turn.failure.is_none() {
+            // Whatever is early waits for a job that is under way, so that this ends.
+            while turn.early.len() > ahead && turn.failure.is_none() {
                 turn = changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
             }
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= count || turn.failure.is_some() {
+                return;
+            }
+            let mut own = turn.spare.pop().unwrap_or_else(&empty);
+            drop(turn);
+            let result = if cancel.is_cancelled() { Err(Cancelled.into()) } else { job(index, &mut own, &mut logits) };
+            turn = lock();
             match result {
-                _ if turn.failure.is_some() => return,
-                Ok(loss) => {
-                    turn.loss.add(&loss);
-                    (turn.add)(&mut own);
-                    turn.next += 1;
-                }
-                Err(error) => {
-                    turn.failure = Some(error);
-                    failed.store(true, Ordering::Relaxed);
-                }
+                Ok(loss) => turn.take(index, loss, own),
+                Err(error) => turn.failure = turn.failure.take().or(Some(error)),
             }
             changed.notify_all();
         }

@@ -22,25 +22,51 @@ pub struct Unit<'a> {
     number: u64,
 }
 
-/// Cuts examples into units, in order. Examples without a trained token are left out.
+/// Cuts examples into units, in order: as many as are needed, a pair at a time, and as even as they come, so that threads
+/// have the same to do. Examples without a trained token are left out.
 #[must_use]
 pub fn units<'a>(examples: impl IntoIterator<Item = &'a Example>, first: u64) -> Vec<Unit<'a>> {
-    let mut units: Vec<Unit<'a>> = Vec::new();
-    let mut tokens = 0;
-    for example in examples {
-        if !example.trained.iter().skip(1).any(|trained| *trained) {
-            continue;
-        }
-        match units.last_mut() {
-            Some(unit) if tokens + example.tokens.len() <= UNIT_TOKENS => unit.examples.push(example),
-            _ => {
-                units.push(Unit { examples: vec![example], number: first + units.len() as u64 });
-                tokens = 0;
-            }
-        }
-        tokens += example.tokens.len();
+    let trained = |example: &&Example| example.trained.iter().skip(1).any(|trained| *trained);
+    let examples: Vec<&Example> = examples.into_iter().filter(trained).collect();
+    let lengths: Vec<usize> = examples.iter().map(|example| example.tokens.len()).collect();
+    let mut rest = examples.as_slice();
+    let mut units = Vec::new();
+    for count in cuts(&lengths) {
+        let (own, others) = rest.split_at(count);
+        units.push(Unit { examples: own.to_vec(), number: first + units.len() as u64 });
+        rest = others;
     }
     units
+}
+
+/// How many examples each unit has.
+fn cuts(lengths: &[usize]) -> Vec<usize> {
+    let fill = |capacity: usize| {
+        let (mut counts, mut tokens) = (Vec::new(), 0);
+        for length in lengths {
+            match counts.last_mut() {
+                Some(count) if tokens + length <= capacity => *count += 1,
+                _ => {
+                    counts.push(1);
+                    tokens = 0;
+                }
+            }
+            tokens += length;
+        }
+        counts
+    };
+    let full = fill(UNIT_TOKENS);
+    if full.len() < 2 {
+        return full;
+    }
+    let count = full.len().next_multiple_of(2);
+    // The least capacity that needs no more units than that.
+    let (mut low, mut high) = (0, UNIT_TOKENS);
+    while low < high {
+        let middle = usize::midpoint(low, high);
+        if fill(middle).len() <= count { high = middle } else { low = middle + 1 }
+    }
+    fill(high)
 }
 
 /// How a unit is run.
@@ -52,15 +78,6 @@ pub(super) struct Setting {
     pub(super) recompute: bool,
     /// Seed of dropout.
     pub(super) seed: u64,
-}
-
-/// What a thread keeps from unit to unit.
-#[derive(Debug)]
-pub(super) struct Memory {
-    /// Where a unit adds its gradients.
-    pub(super) gradients: Gradients,
-    /// Room for logits.
-    pub(super) logits: Vec<f32>,
 }
 
 impl Unit<'_> {
@@ -99,8 +116,8 @@ impl Unit<'_> {
         self.examples.iter().map(segment).collect()
     }
 
-    /// Loss without gradients; `memory` is used for logits.
-    pub(super) fn loss(&self, decoder: &Decoder, memory: &mut Vec<f32>) -> Result<StepLoss, TrainError> {
+    /// Loss without gradients; `logits` is room for them.
+    pub(super) fn loss(&self, decoder: &Decoder, logits: &mut Vec<f32>) -> Result<StepLoss, TrainError> {
         let segments = self.segments(decoder);
         let (rows, targets) = self.wanted();
         let stages = decoder.stages(&segments, &rows)?;
@@ -110,18 +127,19 @@ impl Unit<'_> {
             x = stages.layer(layer, &x, pass)?;
         }
         let hidden = stages.norm(&x, pass)?;
-        let mut loss = head_loss(decoder, &hidden, &targets, pass, 0.0, memory, &mut |_| Ok(()))?.loss;
+        let mut loss = head_loss(decoder, &hidden, &targets, pass, 0.0, logits, &mut |_| Ok(()))?.loss;
         loss.tokens = self.tokens() as u64;
         Ok(loss)
     }
 
-    /// Loss and gradients, the latter added to those of `memory`.
+    /// Loss and gradients, the latter added to `gradients`; `logits` is room for them.
     pub(super) fn gradient(
         &self,
         decoder: &Decoder,
         index: &ParameterIndex,
         setting: Setting,
-        memory: &mut Memory,
+        gradients: &mut Gradients,
+        logits: &mut Vec<f32>,
     ) -> Result<StepLoss, TrainError> {
         let segments = self.segments(decoder);
         let (rows, targets) = self.wanted();
@@ -146,11 +164,9 @@ impl Unit<'_> {
         let input = Var::from_tensor(&x)?;
         drop(x);
         let hidden = stages.norm(input.as_tensor(), recorded)?;
-        let Memory { gradients, logits } = memory;
         let mut back = Backward { index, gradients };
         let mut collect = |store: &GradStore| back.collect(store);
-        let head =
-            head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, logits, &mut collect)?;
+        let head = head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, logits, &mut collect)?;
         let mut loss = head.loss;
         loss.tokens = self.tokens() as u64;
         let mut gradient = back.through(&hidden, head.gradient, &input)?;
@@ -233,5 +249,22 @@ impl CustomOp1 for Inject {
 
     fn bwd(&self, _arg: &Tensor, _res: &Tensor, _grad_res: &Tensor) -> candle_core::Result<Option<Tensor>> {
         Ok(Some(self.gradient.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_come_in_pairs_and_are_even() {
+        assert_eq!(cuts(&[]), Vec::<usize>::new());
+        assert_eq!(cuts(&[100, 100]), [2]);
+        // Two fit together, so that three units would do: one thread of two would have twice as much to do.
+        assert_eq!(cuts(&[100, 100, 100, 100, 100]), [2, 1, 1, 1]);
+        assert_eq!(cuts(&[115; 8]), [2, 2, 2, 2]);
+        // A long one stands alone.
+        assert_eq!(cuts(&[900, 30, 40, 50]), [1, 3]);
+        assert_eq!(cuts(&[250, 6, 250, 6, 20, 20, 20, 20]), [1, 1, 2, 4]);
     }
 }

@@ -207,7 +207,7 @@ pub struct EvaluationRecipe {
     pub evals_per_epoch: Option<u64>,
     /// Tasks asked through the evaluation engine, seen and unseen.
     pub tasks: Vec<String>,
-    /// Most documents of a task.
+    /// Most documents of a task, drawn with the recipe's seed.
     pub limit: Option<usize>,
     /// Few-shot examples.
     pub num_fewshot: Option<usize>,
