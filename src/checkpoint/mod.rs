@@ -1,10 +1,12 @@
 //! Safetensors checkpoints: reading mapped shards, planning and writing new ones.
 //!
 //! [`ModelDir`] opens a Hugging Face model directory and gives every tensor as a range of a mapped
-//! shard; a [`TensorSource`] is such a directory or a model in memory. [`layout`] plans output shards; [`writer`] fills them from any thread inside a staging
-//! directory that appears under its final name in one rename.
+//! shard; a [`TensorSource`] is such a directory or a model in memory. [`layout`] plans output shards; [`writer`]
+//! fills them from any thread inside a staging directory that appears under its final name in one rename.
+//! [`folder_lock`] keeps a second run out of a folder that grows step by step.
 
 pub mod config;
+pub mod folder_lock;
 pub mod hash;
 pub mod header;
 pub mod layout;

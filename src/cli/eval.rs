@@ -263,7 +263,7 @@ impl EvalArgs {
     fn open(&self, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<Opened> {
         if self.server.backend == BackendName::Local {
             let local = LocalOptions { batch_tokens: self.batch_tokens.max(1), seed: self.seed };
-            let opened = open_model(directory, &self.adapter, self.weights.into(), local, progress)?;
+            let opened = open_model(directory, &self.adapter, self.weights.into(), None, local, progress)?;
             let OpenedModel { model, tokenizer, identity, parameters } = opened;
             return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });
         }

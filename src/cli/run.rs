@@ -81,7 +81,7 @@ pub(super) fn execute(
     let threads = output.threads();
     let pool = super::thread_pool(threads)?;
     let progress = Progress { reporter: &*reporter, cancel };
-    let mut work = Local { threads, remember };
+    let mut work = Local::new(threads, remember);
     let options = RunOptions { force: force.to_vec() };
     pool.install(|| run(experiment, out, &options, &mut work, progress))?;
     drop(reporter);

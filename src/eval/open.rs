@@ -12,7 +12,7 @@ use crate::event::Progress;
 use crate::lora::Adapter;
 use crate::merge::MergedModel;
 use crate::model::kernels::Precision;
-use crate::model::{Decoder, DecoderOptions, WeightedAdapter};
+use crate::model::{Decoder, DecoderOptions, WeightPool, WeightedAdapter};
 use crate::tokenizer::Tokenizer;
 
 /// An adapter folder and its weight.
@@ -36,7 +36,7 @@ pub struct OpenedModel {
     pub parameters: u64,
 }
 
-/// Opens a Hugging Face model directory with adapters added to its weights.
+/// Opens a Hugging Face model directory with adapters added to its weights; what they leave alone is shared by `pool`.
 ///
 /// # Errors
 /// What the checkpoint, the config, the tokenizer or an adapter has wrong; `Cancelled`.
@@ -44,6 +44,7 @@ pub fn open_model(
     directory: &Path,
     adapters: &[AdapterChoice],
     precision: Precision,
+    pool: Option<Arc<WeightPool>>,
     options: LocalOptions,
     progress: Progress<'_>,
 ) -> Result<OpenedModel> {
@@ -59,7 +60,7 @@ pub fn open_model(
     // Hashing and packing read the same pages; side by side they are read once.
     let (identity, decoder) = rayon::join(
         || identity(directory, adapters, precision, &tokenizer, progress),
-        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened }),
+        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened, pool }),
     );
     let (identity, decoder) = (identity?, decoder?);
     Ok(assemble(decoder, &files, tokenizer, identity, options, progress))
@@ -77,7 +78,7 @@ pub fn open_merged(
     progress: Progress<'_>,
 ) -> Result<OpenedModel> {
     let tokenizer = Arc::new(Tokenizer::open(merged.model.root())?);
-    let decoder = Decoder::open(merged.model.as_ref(), &DecoderOptions { precision, adapters: Vec::new() })?;
+    let decoder = Decoder::open(merged.model.as_ref(), &DecoderOptions { precision, ..DecoderOptions::default() })?;
     let identity = ModelIdentity {
         weights: merged.identity(),
         adapters: Vec::new(),

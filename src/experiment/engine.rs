@@ -1,6 +1,7 @@
 //! The real work of an experiment's steps, on this machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -26,6 +27,7 @@ use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
 use crate::merge::output::CompanionOptions;
 use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
+use crate::model::WeightPool;
 use crate::model::kernels::Precision;
 use crate::task::{Documents, PromptSettings, Role, Task};
 use crate::train::log::LOG_FILE;
@@ -37,15 +39,28 @@ use crate::train::{self, TrainOptions};
 const STAMP: &str = "run";
 
 /// Does the work with the engines of this program.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Local {
-    /// Worker threads, for merges.
-    pub threads: usize,
-    /// Whether answers are remembered between runs.
-    pub remember: bool,
+    threads: usize,
+    remember: bool,
+    /// The base model's weights, packed once for all steps.
+    base: Arc<WeightPool>,
 }
 
 impl Local {
+    /// With so many threads for merges; `remember` keeps answers for other runs.
+    #[must_use]
+    pub fn new(threads: usize, remember: bool) -> Self {
+        Self { threads, remember, base: Arc::default() }
+    }
+
+    /// Lets go of the base model where another one beside it would not fit into memory.
+    fn make_room(&self) {
+        if train::available_bytes().is_some_and(|free| free < 2 * self.base.bytes()) {
+            self.base.clear();
+        }
+    }
+
     fn base(context: Context<'_>) -> Result<PathBuf> {
         Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
     }
@@ -71,7 +86,7 @@ impl Local {
         Ok(TrainRecipe::parse(&format!("training of {name}"), &text)?)
     }
 
-    fn open(subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
+    fn open(&self, subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
         let base = Self::base(context)?;
         let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
         let precision = match context.experiment.evaluation.weights.as_str() {
@@ -80,16 +95,20 @@ impl Local {
             _ => Precision::F32,
         };
         let progress = context.progress;
+        let pool = Some(Arc::clone(&self.base));
+        if !matches!(subject, Subject::Base) {
+            self.make_room();
+        }
         match subject {
-            Subject::Base => open_model(&base, &[], precision, options, progress),
-            Subject::Kept(folder) => open_model(folder, &[], precision, options, progress),
+            Subject::Base => open_model(&base, &[], precision, pool, options, progress),
+            Subject::Kept(folder) => open_model(folder, &[], precision, None, options, progress),
             Subject::Specialist(name) => {
                 let folder = context.specialist_folder(name);
                 if folder.join("adapter_config.json").is_file() {
                     let adapter = AdapterChoice { path: folder, weight: 1.0 };
-                    open_model(&base, &[adapter], precision, options, progress)
+                    open_model(&base, &[adapter], precision, pool, options, progress)
                 } else {
-                    open_model(&folder, &[], precision, options, progress)
+                    open_model(&folder, &[], precision, None, options, progress)
                 }
             }
             Subject::Merged(candidate) => {
@@ -124,8 +143,13 @@ impl Work for Local {
         }
         let out = context.specialist_folder(name);
         // A run of the same recipe and data goes on; any other in the folder gives way.
-        let options =
-            TrainOptions { out: out.clone(), data_dir: context.experiment.data.clone(), resume: true, force: true };
+        let options = TrainOptions {
+            out: out.clone(),
+            data_dir: context.experiment.data.clone(),
+            resume: true,
+            force: true,
+            pool: Some(Arc::clone(&self.base)),
+        };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
         let log = out.join(LOG_FILE);
         let outcome = json!({
@@ -165,7 +189,7 @@ impl Work for Local {
         }
         let clock = std::time::Instant::now();
         let started = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
-        let OpenedModel { model, tokenizer, mut identity, parameters } = Self::open(subject, context)?;
+        let OpenedModel { model, tokenizer, mut identity, parameters } = self.open(subject, context)?;
         let chat = evaluation
             .chat_template
             .as_ref()
@@ -297,10 +321,11 @@ fn part<'a>((module, factors): (&'a String, &'a LoraFactors)) -> Part<'a> {
     Part { module, rank: factors.rank(), scale: factors.scale(), a: factors.a(), b: factors.b() }
 }
 
-/// All files directly in a folder, in order of name.
+/// All files directly in a folder but hidden ones, in order of name.
 fn files_of(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    let shown = |path: &PathBuf| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."));
+    let mut files: Vec<PathBuf> = entries.filter(|path| path.is_file() && shown(path)).collect();
     files.sort();
     files
 }

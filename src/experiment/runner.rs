@@ -15,6 +15,7 @@ use super::plan::{Plan, plan};
 use super::schema::Experiment;
 use super::state::{Record, State};
 use super::work::{Context, Done, Subject, Work};
+use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::hash::HashCache;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Progress};
@@ -54,6 +55,7 @@ pub fn run(
     if !plan.missing.is_empty() {
         return Err(ExperimentError::Missing { missing: plan.missing }.into());
     }
+    let _alone = FolderLock::take(out)?;
     let mut finished: BTreeMap<String, Record> = BTreeMap::new();
     let context = Context { experiment, graph: &graph, out, finished: &finished, progress };
     if plan.running().any(|step| graph.step(&step.step).is_some_and(|s| matches!(s.action, Action::Train(_)))) {

@@ -13,6 +13,7 @@ use super::config::DecoderConfig;
 use super::kernels::{self, PackedMatrix, Precision};
 use super::norm::Norm;
 use super::ops::{EmbeddingRows, Span};
+use super::pool::WeightPool;
 use super::projection::{Pass, Projection, ProjectionName};
 use super::rope::{Rope, RopeFactors};
 use crate::error::{Diagnose, ErrorKind};
@@ -68,11 +69,13 @@ pub struct DecoderOptions {
     pub precision: Precision,
     /// Adapters to add, each times its weight.
     pub adapters: Vec<WeightedAdapter>,
+    /// Where weights as the checkpoint has them are shared with other decoders.
+    pub pool: Option<Arc<WeightPool>>,
 }
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self { precision: Precision::F32, adapters: Vec::new() }
+        Self { precision: Precision::F32, adapters: Vec::new(), pool: None }
     }
 }
 

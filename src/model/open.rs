@@ -32,11 +32,11 @@ impl Decoder {
             return Err(ConfigError::NoConfig { path: model.root().into() }.into());
         };
         let config = DecoderConfig::parse(file)?;
-        let source = WeightSource::new(model, &options.adapters, options.precision)?;
+        let source = WeightSource::new(model, options)?;
         let build = Builder { config: &config, source: &source };
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         let embedding_module = format!("{}embed_tokens", source.prefix);
-        let embedding = Arc::new(source.matrix(&embedding_module, [vocabulary, hidden], 0..vocabulary)?);
+        let embedding = source.matrix(&embedding_module, [vocabulary, hidden], 0..vocabulary)?;
         let layers: Vec<Layer> = config
             .layers
             .par_iter()
@@ -55,7 +55,7 @@ impl Decoder {
             let stored = if tied { &embedding_module } else { &head_module };
             let head = source.matrix_as(stored, &head_module, [vocabulary, hidden], 0..vocabulary)?;
             weight_bytes += head.bytes();
-            Arc::new(head)
+            head
         };
         let (mut blocks, mut names) = (Vec::with_capacity(layers.len()), Vec::new());
         for layer in layers {
@@ -197,7 +197,7 @@ impl Builder<'_> {
             .bias
             .then(|| self.source.vector(&format!("{}.bias", part.module), part.rows, part.range))
             .transpose()?;
-        Ok(Box::new(Linear::new(Arc::new(weight), bias)))
+        Ok(Box::new(Linear::new(weight, bias)))
     }
 
     fn norm(&self, module: &str, width: usize) -> Result<Norm, WeightsError> {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{Change, WeightedAdapter, change_row};
+use super::decoder::DecoderOptions;
 use super::kernels::{PackedMatrix, Precision};
+use super::pool::WeightPool;
 use crate::checkpoint::{Tensor, TensorSource};
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
@@ -56,6 +58,7 @@ pub(super) struct WeightSource<'a> {
     model: &'a dyn TensorSource,
     adapters: &'a [WeightedAdapter],
     precision: Precision,
+    pool: Option<&'a WeightPool>,
     /// What stands before `layers.N` and `embed_tokens`.
     pub(super) prefix: String,
     used: Mutex<BTreeSet<String>>,
@@ -64,17 +67,21 @@ pub(super) struct WeightSource<'a> {
 impl<'a> WeightSource<'a> {
     pub(super) fn new(
         model: &'a dyn TensorSource,
-        adapters: &'a [WeightedAdapter],
-        precision: Precision,
+        DecoderOptions { adapters, precision, pool }: &'a DecoderOptions,
     ) -> Result<Self, WeightsError> {
         let leaf = "embed_tokens.weight";
         // Sorted order puts a multimodal model's other embeddings after these by rule, not luck.
         let known = ["model.", "language_model.model.", "model.language_model.", ""];
         let prefix = known.iter().find(|prefix| model.tensors().contains_key(&format!("{prefix}{leaf}")));
         match prefix {
-            Some(prefix) => {
-                Ok(Self { model, adapters, precision, prefix: (*prefix).to_owned(), used: Mutex::default() })
-            }
+            Some(prefix) => Ok(Self {
+                model,
+                adapters,
+                precision: *precision,
+                pool: pool.as_deref(),
+                prefix: (*prefix).to_owned(),
+                used: Mutex::default(),
+            }),
             None => Err(WeightsError::NoEmbedding { path: model.root().into() }),
         }
     }
@@ -150,7 +157,7 @@ impl<'a> WeightSource<'a> {
         module: &str,
         shape: [usize; 2],
         part: Range<usize>,
-    ) -> Result<PackedMatrix, WeightsError> {
+    ) -> Result<Arc<PackedMatrix>, WeightsError> {
         self.matrix_as(module, module, shape, part)
     }
 
@@ -161,7 +168,7 @@ impl<'a> WeightSource<'a> {
         changed_as: &str,
         [rows, width]: [usize; 2],
         part: Range<usize>,
-    ) -> Result<PackedMatrix, WeightsError> {
+    ) -> Result<Arc<PackedMatrix>, WeightsError> {
         let tensor = self.tensor(&format!("{module}.weight"), &[rows as u64, width as u64])?;
         let changes = self.changes_of(&format!("{changed_as}.weight"), [rows, width])?;
         let bytes = self.model.bytes(tensor);
@@ -173,8 +180,14 @@ impl<'a> WeightSource<'a> {
             widen(tensor.dtype, source, out);
             change_row(&changes, row, out);
         };
-        let packed = PackedMatrix::pack(part.len(), width, self.precision, &mut fill);
-        self.model.release(tensor, (part.start * row_bytes) as u64..(part.end * row_bytes) as u64);
-        Ok(packed)
+        let mut pack = || {
+            let packed = PackedMatrix::pack(part.len(), width, self.precision, &mut fill);
+            self.model.release(tensor, (part.start * row_bytes) as u64..(part.end * row_bytes) as u64);
+            packed
+        };
+        Ok(match self.pool.filter(|_| changes.is_empty()) {
+            Some(pool) => pool.matrix(self.model.root(), module, [part.start, part.len()], self.precision, pack),
+            None => Arc::new(pack()),
+        })
     }
 }

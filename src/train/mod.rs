@@ -22,4 +22,5 @@ mod save;
 pub mod schedule;
 
 pub use error::TrainError;
+pub use estimate::available_bytes;
 pub use run::{TrainOptions, TrainReport, run};

@@ -21,12 +21,13 @@ use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
+use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::hash::hex;
 use crate::checkpoint::writer::publish_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
-use crate::model::{Decoder, DecoderOptions};
+use crate::model::{Decoder, DecoderOptions, WeightPool};
 use crate::tokenizer::Tokenizer;
 
 /// Steps whose mean loss must stay below that of guessing.
@@ -43,6 +44,8 @@ pub struct TrainOptions {
     pub resume: bool,
     /// Start over where `out` holds a run; with `resume`, only where it is not this one.
     pub force: bool,
+    /// Where the base model's weights are shared with other decoders.
+    pub pool: Option<Arc<WeightPool>>,
 }
 
 /// What came out of a run.
@@ -95,7 +98,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     let files = ModelDir::open(model)?;
     let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
     let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(crate::dtype::DType::F32) };
-    let decoder = Decoder::open(&files, &DecoderOptions::default())?;
+    let decoder = Decoder::open(&files, &DecoderOptions { pool: options.pool.clone(), ..DecoderOptions::default() })?;
     for warning in files.warnings().iter().chain(decoder.warnings()) {
         progress.warn(warning.clone());
     }
@@ -111,6 +114,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     if course.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
         return Err(TrainError::NothingTrained.into());
     }
+    let _alone = FolderLock::take(out)?;
     let mut optimiser = AdamW {
         beta1: recipe.adam_beta1,
         beta2: recipe.adam_beta2,

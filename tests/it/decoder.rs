@@ -2,10 +2,13 @@
 //! (`fixtures/models`), and of real ones where the shared folder is there.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use billon::checkpoint::ModelDir;
 use billon::lora::Adapter;
-use billon::model::{Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightedAdapter, kernels::Precision, step};
+use billon::model::{
+    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, kernels::Precision, step,
+};
 use serde_json::Value;
 
 use crate::context::fixture;
@@ -20,7 +23,7 @@ fn open(path: &Path) -> Decoder {
 
 fn open_with(path: &Path, adapters: Vec<WeightedAdapter>) -> Decoder {
     let model = ModelDir::open(path).unwrap();
-    Decoder::open(&model, &DecoderOptions { precision: Precision::F32, adapters }).unwrap()
+    Decoder::open(&model, &DecoderOptions { precision: Precision::F32, adapters, pool: None }).unwrap()
 }
 
 fn json(path: &Path) -> Value {
@@ -88,6 +91,35 @@ fn every_family_has_the_logits_and_greedy_texts_of_transformers() {
             assert_eq!(greedy(&decoder, &tokens(&case["prompt"]), 24), new, "{family}");
         }
     }
+}
+
+/// A pool gives the next decoder what the last one packed, but never what an adapter changed.
+#[test]
+fn decoders_that_share_a_pool_are_what_they_are_alone() {
+    let base = fixture("models/phi3");
+    let model = ModelDir::open(&base).unwrap();
+    let pool = Arc::new(WeightPool::default());
+    let open = |adapters| {
+        let options = DecoderOptions { adapters, pool: Some(Arc::clone(&pool)), ..DecoderOptions::default() };
+        Decoder::open(&model, &options).unwrap()
+    };
+    let adapted = || {
+        let adapter = Adapter::open(&fixture("models/adapters/phi3-fused")).unwrap();
+        vec![WeightedAdapter { adapter, weight: 1.0 }]
+    };
+    let ids: Vec<u32> = (3..20).collect();
+    let (plain, changed) = (logits(&open_with(&base, Vec::new()), &ids), logits(&open_with(&base, adapted()), &ids));
+    assert_ne!(plain, changed);
+    assert_eq!(logits(&open(adapted()), &ids), changed);
+    let untouched = pool.bytes();
+    assert_eq!(logits(&open(Vec::new()), &ids), plain);
+    let all = pool.bytes();
+    assert!(untouched > 0 && untouched < all, "{untouched} of {all} bytes are not the adapter's");
+    assert_eq!(logits(&open(adapted()), &ids), changed);
+    assert_eq!(logits(&open(Vec::new()), &ids), plain);
+    assert_eq!(pool.bytes(), all, "nothing was packed twice");
+    pool.clear();
+    assert_eq!(pool.bytes(), 0);
 }
 
 /// The configs as transformers 4 wrote them describe the same models.

@@ -309,7 +309,7 @@ fn a_merge_in_memory_opens_for_evaluation() {
         open_merged(&merged(&recipe), Precision::F32, options, progress).unwrap()
     };
     let (same, scaled) = (open("1.0"), open("1.01"));
-    let directory = open_model(&base, &[], Precision::F32, options, progress).unwrap();
+    let directory = open_model(&base, &[], Precision::F32, None, options, progress).unwrap();
     assert_eq!(same.parameters, directory.parameters);
     assert_eq!(same.tokenizer.sha256(), directory.tokenizer.sha256());
     let digests = [&same, &scaled, &directory].map(|opened| opened.identity.digest());

@@ -9,7 +9,7 @@ use super::{matmul, transposed};
 use crate::dtype::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
 /// What a packed weight is stored as; the arithmetic is f32 for all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Precision {
     /// Four bytes an element.
     #[default]

@@ -7,6 +7,8 @@
 
 mod loss;
 mod step;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 pub use loss::LOGIT_ROWS;
