@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use multiversion::multiversion;
+
 /// The change of one module: `s · B A`, or DoRA's `m / ‖W + s B A‖ · (W + s B A) − W` by rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraFactors {
@@ -64,14 +66,13 @@ impl LoraFactors {
     /// Adds `weight · s · (B A)[row, columns]` to `out`, which has as many elements as there are
     /// columns; rows and columns that are not there add nothing.
     pub fn add_product(&self, row: usize, columns: Range<usize>, weight: f32, out: &mut [f32]) {
+        if columns.end > self.inputs || columns.len() != out.len() {
+            return;
+        }
         let b = self.b.get(row * self.rank..(row + 1) * self.rank).unwrap_or_default();
         let factor = weight * self.scale as f32;
-        for (b, a) in b.iter().zip(self.a.chunks_exact(self.inputs.max(1))) {
-            let factor = factor * b;
-            for (out, a) in out.iter_mut().zip(a.get(columns.clone()).unwrap_or_default()) {
-                *out += factor * a;
-            }
-        }
+        let factors: Vec<f32> = b.iter().map(|b| factor * b).collect();
+        add_rows(&factors, &self.a, self.inputs, columns.start, out);
     }
 
     /// DoRA's factor on a row of `W + s B A`: its magnitude over its length (summed in f64). 1 without
@@ -110,18 +111,47 @@ impl LoraFactors {
     }
 }
 
+/// Columns whose sums stay in registers while the ranks go by.
+const TILE: usize = 64;
+
+/// Adds rows of `a` times their factors, from a column on, to `out`: product and sum each rounded, rank by rank, so
+/// that every instruction set has the same bits.
+#[multiversion(targets("x86_64+avx+avx2+avx512f+avx512bw+avx512cd+avx512dq+avx512vl", "x86_64+avx+avx2"))]
+fn add_rows(factors: &[f32], a: &[f32], inputs: usize, first: usize, out: &mut [f32]) {
+    let (tiles, rest) = out.as_chunks_mut::<TILE>();
+    let done = tiles.len() * TILE;
+    for (tile, out) in tiles.iter_mut().enumerate() {
+        let mut sums = *out;
+        for (factor, a) in factors.iter().zip(a.chunks_exact(inputs.max(1))) {
+            let Some(a) = a.get(first + tile * TILE..).and_then(|a| a.first_chunk::<TILE>()) else { continue };
+            for (sum, a) in sums.iter_mut().zip(a) {
+                *sum += factor * a;
+            }
+        }
+        *out = sums;
+    }
+    for (factor, a) in factors.iter().zip(a.chunks_exact(inputs.max(1))) {
+        for (out, a) in rest.iter_mut().zip(a.get(first + done..).unwrap_or_default()) {
+            *out += factor * a;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Two whole tiles of columns and a part of one.
+    const WIDTH: usize = 150;
+
     fn factors(magnitude: Option<Vec<f32>>) -> LoraFactors {
         let value = |i: usize| ((i * 37 % 19) as f32 - 9.0) / 8.0;
         LoraFactors {
-            inputs: 7,
+            inputs: WIDTH,
             outputs: 5,
             rank: 3,
             scale: 1.5,
-            a: (0..21).map(value).collect(),
+            a: (0..3 * WIDTH).map(value).collect(),
             b: (0..15).map(|i| value(i + 4)).collect(),
             magnitude,
         }
@@ -132,29 +162,29 @@ mod tests {
         for magnitude in [None, Some(vec![1.0, 0.5, -2.0, 3.0, 0.0])] {
             let factors = factors(magnitude.clone());
             for row in 0..5 {
-                let base: Vec<f32> = (0..7).map(|i| (row * 7 + i) as f32 / 10.0 - 1.0).collect();
+                let base: Vec<f32> = (0..WIDTH).map(|i| ((row * 7 + i) % 20) as f32 / 10.0 - 1.0).collect();
                 let product = |column: usize| -> f64 {
-                    (0..3).map(|k| f64::from(factors.b[row * 3 + k]) * f64::from(factors.a[k * 7 + column])).sum()
+                    (0..3).map(|k| f64::from(factors.b[row * 3 + k]) * f64::from(factors.a[k * WIDTH + column])).sum()
                 };
-                let raw: Vec<f64> = (0..7).map(|i| f64::from(base[i]) + 1.5 * product(i)).collect();
+                let raw: Vec<f64> = (0..WIDTH).map(|i| f64::from(base[i]) + 1.5 * product(i)).collect();
                 let length = raw.iter().map(|v| v * v).sum::<f64>().sqrt();
                 let gain = magnitude.as_ref().map_or(1.0, |m| f64::from(m[row]) / length);
                 let mut whole = base.clone();
                 factors.add_row(row, &base, 1.0, &mut whole);
                 let mut applied = base.clone();
-                factors.apply(row, 0..7, factors.gain(row, &base), &mut applied);
-                for i in 0..7 {
+                factors.apply(row, 0..WIDTH, factors.gain(row, &base), &mut applied);
+                for i in 0..WIDTH {
                     assert!((f64::from(whole[i]) - gain * raw[i]).abs() < 2e-6, "{row} {i}");
                     assert!((f64::from(applied[i]) - gain * raw[i]).abs() < 2e-6, "{row} {i}");
                 }
-                for (start, end) in [(0, 3), (3, 7), (2, 2)] {
+                for (start, end) in [(0, 3), (3, WIDTH), (60, 131), (2, 2)] {
                     let mut part = base[start..end].to_vec();
                     factors.apply(row, start..end, factors.gain(row, &base), &mut part);
                     assert_eq!(part, applied[start..end]);
                 }
                 let mut half = base.clone();
                 factors.add_row(row, &base, 0.5, &mut half);
-                for i in 0..7 {
+                for i in 0..WIDTH {
                     let middle = f64::midpoint(f64::from(base[i]), gain * raw[i]);
                     assert!((f64::from(half[i]) - middle).abs() < 2e-6, "{row} {i}");
                 }
