@@ -27,7 +27,16 @@ pub fn render(data: &ReportData) -> Result<String, ExperimentError> {
                 }
             }
         }
+        if section.id == "training" {
+            render_curves(data, &mut text);
+        }
     }
+    let _ = write!(text, "\nMade by billon {}.\n", env!("CARGO_PKG_VERSION"));
+    Ok(text)
+}
+
+/// What plots show on the page, as numbers.
+fn render_curves(data: &ReportData, text: &mut String) {
     for curve in &data.curves {
         let _ = write!(
             text,
@@ -49,8 +58,6 @@ pub fn render(data: &ReportData) -> Result<String, ExperimentError> {
             let _ = write!(text, "\n{}: {}\n", markdown(name), list.join(", "));
         }
     }
-    let _ = write!(text, "\nMade by billon {}.\n", env!("CARGO_PKG_VERSION"));
-    Ok(text)
 }
 
 fn render_table(table: &Table, text: &mut String) {
