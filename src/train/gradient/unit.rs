@@ -22,8 +22,8 @@ pub struct Unit<'a> {
     number: u64,
 }
 
-/// Cuts examples into units, in order: as many as are needed, a pair at a time, and as even as they come, so that threads
-/// have the same to do. Examples without a trained token are left out.
+/// Cuts examples into units, in order: as many as are needed, or one more to make it an even number, and as even as
+/// they come, so that threads have the same to do. Examples without a trained token are left out.
 #[must_use]
 pub fn units<'a>(examples: impl IntoIterator<Item = &'a Example>, first: u64) -> Vec<Unit<'a>> {
     let trained = |example: &&Example| example.trained.iter().skip(1).any(|trained| *trained);
@@ -257,14 +257,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_come_in_pairs_and_are_even() {
+    fn units_are_few_and_even() {
         assert_eq!(cuts(&[]), Vec::<usize>::new());
         assert_eq!(cuts(&[100, 100]), [2]);
-        // Two fit together, so that three units would do: one thread of two would have twice as much to do.
-        assert_eq!(cuts(&[100, 100, 100, 100, 100]), [2, 1, 1, 1]);
+        assert_eq!(cuts(&[100, 100, 100, 100, 100]), [2, 2, 1]);
+        // Three would do, the first of 250: four are more even.
+        assert_eq!(cuts(&[90, 80, 80, 90, 80, 80, 60]), [2, 2, 2, 1]);
         assert_eq!(cuts(&[115; 8]), [2, 2, 2, 2]);
         // A long one stands alone.
         assert_eq!(cuts(&[900, 30, 40, 50]), [1, 3]);
-        assert_eq!(cuts(&[250, 6, 250, 6, 20, 20, 20, 20]), [1, 1, 2, 4]);
+        assert_eq!(cuts(&[250, 6, 250, 6, 20, 20, 20, 20]), [1, 1, 1, 5]);
     }
 }
