@@ -6,8 +6,6 @@
 
 use std::ops::Range;
 
-use multiversion::multiversion;
-
 /// The change of one module: `s · B A`, or DoRA's `m / ‖W + s B A‖ · (W + s B A) − W` by rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraFactors {
@@ -66,13 +64,14 @@ impl LoraFactors {
     /// Adds `weight · s · (B A)[row, columns]` to `out`, which has as many elements as there are
     /// columns; rows and columns that are not there add nothing.
     pub fn add_product(&self, row: usize, columns: Range<usize>, weight: f32, out: &mut [f32]) {
-        if columns.end > self.inputs || columns.len() != out.len() {
-            return;
-        }
         let b = self.b.get(row * self.rank..(row + 1) * self.rank).unwrap_or_default();
         let factor = weight * self.scale as f32;
-        let factors: Vec<f32> = b.iter().map(|b| factor * b).collect();
-        add_rows(&factors, &self.a, self.inputs, columns.start, out);
+        for (b, a) in b.iter().zip(self.a.chunks_exact(self.inputs.max(1))) {
+            let factor = factor * b;
+            for (out, a) in out.iter_mut().zip(a.get(columns.clone()).unwrap_or_default()) {
+                *out += factor * a;
+            }
+        }
     }
 
     /// DoRA's factor on a row of `W + s B A`: its magnitude over its length (summed in f64). 1 without
@@ -111,37 +110,11 @@ impl LoraFactors {
     }
 }
 
-/// Columns whose sums stay in registers while the ranks go by.
-const TILE: usize = 64;
-
-/// Adds rows of `a` times their factors, from a column on, to `out`: product and sum each rounded, rank by rank, so
-/// that every instruction set has the same bits.
-#[multiversion(targets("x86_64+avx+avx2+avx512f+avx512bw+avx512cd+avx512dq+avx512vl", "x86_64+avx+avx2"))]
-fn add_rows(factors: &[f32], a: &[f32], inputs: usize, first: usize, out: &mut [f32]) {
-    let (tiles, rest) = out.as_chunks_mut::<TILE>();
-    let done = tiles.len() * TILE;
-    for (tile, out) in tiles.iter_mut().enumerate() {
-        let mut sums = *out;
-        for (factor, a) in factors.iter().zip(a.chunks_exact(inputs.max(1))) {
-            let Some(a) = a.get(first + tile * TILE..).and_then(|a| a.first_chunk::<TILE>()) else { continue };
-            for (sum, a) in sums.iter_mut().zip(a) {
-                *sum += factor * a;
-            }
-        }
-        *out = sums;
-    }
-    for (factor, a) in factors.iter().zip(a.chunks_exact(inputs.max(1))) {
-        for (out, a) in rest.iter_mut().zip(a.get(first + done..).unwrap_or_default()) {
-            *out += factor * a;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Two whole tiles of columns and a part of one.
+    /// More than vectors of any CPU hold, and no whole number of them.
     const WIDTH: usize = 150;
 
     fn factors(magnitude: Option<Vec<f32>>) -> LoraFactors {

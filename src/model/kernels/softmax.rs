@@ -1,7 +1,7 @@
 //! Log-probability of one token.
 
 use super::exp::exp;
-use super::simd::{LANES, Level, Simd, Task};
+use super::simd::{Group, LANES, Level, Simd, Task};
 
 /// Log-probability of `token` under the softmax of one row of logits, and whether it is the greedy choice, the
 /// first of equals.
@@ -39,18 +39,7 @@ impl Task for Partition<'_> {
     fn run<S: Simd>(self, simd: S) -> (f32, f64) {
         let (groups, tail) = self.logits.as_chunks::<LANES>();
         let tail = simd.load_partial(tail, f32::NEG_INFINITY);
-        let mut max = [tail; 4];
-        let (rounds, rest) = groups.as_chunks::<4>();
-        for round in rounds {
-            for (max, group) in max.iter_mut().zip(round) {
-                *max = simd.max(*max, simd.load(group));
-            }
-        }
-        for (max, group) in max.iter_mut().zip(rest) {
-            *max = simd.max(*max, simd.load(group));
-        }
-        let [a, b, c, d] = max;
-        let max = simd.greatest(simd.max(simd.max(a, b), simd.max(c, d)));
+        let max = greatest(simd, groups, tail);
         let top = simd.splat(max);
         let mut sums = [0.0_f64; LANES];
         let mut stretch = exp(simd, simd.sub(tail, top));
@@ -64,6 +53,23 @@ impl Task for Partition<'_> {
         add(simd, stretch, &mut sums);
         (max, sums.iter().sum())
     }
+}
+
+/// The greatest of a row's whole vectors and its last one, which was filled up with minus infinity.
+#[inline(always)]
+pub(super) fn greatest<S: Simd>(simd: S, groups: &[Group], tail: S::V) -> f32 {
+    let mut max = [tail; 4];
+    let (rounds, rest) = groups.as_chunks::<4>();
+    for round in rounds {
+        for (max, group) in max.iter_mut().zip(round) {
+            *max = simd.max(*max, simd.load(group));
+        }
+    }
+    for (max, group) in max.iter_mut().zip(rest) {
+        *max = simd.max(*max, simd.load(group));
+    }
+    let [a, b, c, d] = max;
+    simd.greatest(simd.max(simd.max(a, b), simd.max(c, d)))
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 
 use crate::model::kernels::exp::exp;
 use crate::model::kernels::simd::{LANES, Level, Simd, Task};
+use crate::model::kernels::softmax::greatest;
 
 /// What a position's logits say of its target.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,18 +59,7 @@ impl Task for Exponentials<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> Sums {
         let (groups, tail) = self.logits.as_chunks_mut::<LANES>();
-        let mut tops = [simd.load_partial(tail, f32::NEG_INFINITY); 4];
-        let (rounds, rest) = groups.as_chunks::<4>();
-        for round in rounds {
-            for (top, group) in tops.iter_mut().zip(round) {
-                *top = simd.max(*top, simd.load(group));
-            }
-        }
-        for (top, group) in tops.iter_mut().zip(rest) {
-            *top = simd.max(*top, simd.load(group));
-        }
-        let [a, b, c, d] = tops;
-        let max = simd.greatest(simd.max(simd.max(a, b), simd.max(c, d)));
+        let max = greatest(simd, groups, simd.load_partial(tail, f32::NEG_INFINITY));
         let top = simd.splat(max);
         let (mut sum, mut weighted) = (0.0, 0.0);
         for groups in groups.chunks_mut(STRETCH) {
