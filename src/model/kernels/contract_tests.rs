@@ -13,12 +13,12 @@ use crate::dtype::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::rng::Philox;
 
 /// Numbers in [-1, 1).
-fn random(n: usize, seed: u64) -> Vec<f32> {
+pub(super) fn random(n: usize, seed: u64) -> Vec<f32> {
     let stream = Philox::new(seed);
     (0..n).map(|i| stream.block(i as u64)[0] as f32 / (1_u64 << 31) as f32 - 1.0).collect()
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
+pub(super) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|v| v.to_bits()).collect()
 }
 
@@ -42,11 +42,11 @@ fn at_all_levels(what: &str, run: impl Fn(Level) -> Vec<f32>) -> Vec<f32> {
     first
 }
 
-fn pack(w: &[f32], n: usize, k: usize, precision: Precision) -> PackedMatrix {
+pub(super) fn pack(w: &[f32], n: usize, k: usize, precision: Precision) -> PackedMatrix {
     PackedMatrix::pack(n, k, precision, &mut |row, out| out.copy_from_slice(&w[row * k..][..k]))
 }
 
-fn stored(value: f32, precision: Precision) -> f32 {
+pub(super) fn stored(value: f32, precision: Precision) -> f32 {
     match precision {
         Precision::F32 => value,
         Precision::Bf16 => bf16_to_f32(f32_to_bf16(value)),
@@ -54,7 +54,7 @@ fn stored(value: f32, precision: Precision) -> f32 {
     }
 }
 
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
+pub(super) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
 
 #[test]
 fn an_element_is_one_chain_of_multiply_adds_whatever_surrounds_it() {
@@ -77,7 +77,7 @@ fn an_element_is_one_chain_of_multiply_adds_whatever_surrounds_it() {
             }
             // A row alone.
             let mut alone = vec![0.0; n];
-            packed.matmul(&x[(m - 1) * k..], Some(&bias), &mut alone);
+            packed.matmul_at(Level::detected(), &x[(m - 1) * k..], Some(&bias), &mut alone);
             assert_eq!(bits(&alone), bits(&out[(m - 1) * n..]));
             // A row of the weight.
             let mut row = vec![0.0; k];
@@ -110,7 +110,7 @@ fn the_way_back_is_one_chain_over_the_outputs_from_the_same_panels() {
                 }
             }
             let mut alone = vec![f32::NAN; k];
-            packed.matmul_transposed(&y[(m - 1) * n..], &mut alone);
+            packed.matmul_transposed_at(Level::detected(), &y[(m - 1) * n..], &mut alone);
             assert_eq!(bits(&alone), bits(&out[(m - 1) * k..]));
         }
     }

@@ -1,17 +1,15 @@
 //! Rows of inputs times a packed weight.
 //!
-//! Around the tile are three loops: blocks of rows that stay in the second-level cache, stretches of
-//! depth, panels of outputs. Rows are first copied to where a tile wants them.
+//! Around what multiplies a block of rows by a panel are three loops: blocks of rows that stay in the second-level
+//! cache, stretches of depth, panels of outputs. Rows are first laid out as the multiplier wants them.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
+use super::chain::Chain;
 use super::packed::Line;
-use super::simd::{LANES, Simd, Task};
-use super::tile::{DEPTH, Element, Operands, PANEL, STRIDE, Start};
-
-/// Most rows of a block: eight of the tallest tiles, and 290 KiB.
-const BLOCK: usize = 112;
+use super::simd::{Simd, Task};
+use super::tile::{DEPTH, Element, PANEL, Start};
 
 /// Extents of `out[m, n] = x[m, k] w[n, k]^T`.
 #[derive(Clone, Copy)]
@@ -19,6 +17,86 @@ pub(super) struct Shape {
     pub m: usize,
     pub n: usize,
     pub k: usize,
+}
+
+/// Multiplies a block of rows by a stretch of a panel. What it makes of a row depends on that row alone.
+pub(super) trait Multiplier: Copy {
+    /// The operations for what surrounds it.
+    type Simd: Simd;
+    /// Most rows of a block of a product forth, and of one back.
+    const FORTH: usize;
+    const BACK: usize;
+    /// Stretches of depth are whole numbers of this, but for the last.
+    const GRAIN: usize;
+
+    fn simd(self) -> Self::Simd;
+    /// Lays out the rows of a block.
+    fn load(self, left: &mut Left, rows: Rows<'_>);
+    /// Multiplies them: writes the panel's columns of `out`, the block's rows, and reads them only where the sums do
+    /// not start at zero.
+    fn multiply<E: Element>(self, left: &mut Left, panel: Panel<'_, E>, out: &mut [MaybeUninit<f32>]);
+}
+
+/// A stretch of the depth of a block of rows.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// Row-major, `width` a row.
+    pub x: &'a [f32],
+    pub width: usize,
+    /// The block's first row, and how many it has.
+    pub first: usize,
+    pub height: usize,
+    /// Where the stretch begins, and how long it is.
+    pub depth: usize,
+    pub length: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// The stretch of one of its rows.
+    #[inline(always)]
+    pub fn row(&self, r: usize) -> &'a [f32] {
+        &self.x[(self.first + r) * self.width + self.depth..][..self.length]
+    }
+}
+
+/// A stretch of a panel, and where its results go.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<'a, E> {
+    pub lines: &'a [Line<E>],
+    /// What will be asked for next.
+    pub next: &'a [Line<E>],
+    /// Rows of the block.
+    pub height: usize,
+    pub start: Start,
+    /// Outputs of the whole matrix, and the first one of the panel.
+    pub n: usize,
+    pub column: usize,
+}
+
+/// Rows as multipliers hold them; kept from product to product.
+#[derive(Default)]
+pub(super) struct Left {
+    /// [`super::tile::STRIDE`] apart.
+    pub rows: Vec<f32>,
+    /// Cut into parts, and so a panel.
+    pub parts: Vec<Parts>,
+    pub panel: Vec<Parts>,
+    /// Rows of the block that cannot be cut: they hold an infinity or a NaN.
+    pub whole: Vec<usize>,
+}
+
+/// Sixteen rows of 32 bf16 values, or of sixteen pairs: what a tile register holds.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Parts(pub [[u16; PANEL]; 16]);
+
+thread_local! {
+    pub(super) static LEFT: Cell<Left> = Cell::default();
+}
+
+/// As many rows of `m` as a block has: blocks of even length, rather than a short last one.
+pub(super) fn block_of(m: usize, most: usize, grain: usize) -> usize {
+    m.div_ceil(m.div_ceil(most).max(1)).max(1).next_multiple_of(grain)
 }
 
 /// One product, which writes all of `out`.
@@ -30,46 +108,58 @@ pub(super) struct Product<'a, E> {
     pub out: &'a mut [MaybeUninit<f32>],
 }
 
-thread_local! {
-    /// Rows of the left operand, [`STRIDE`] apart; kept from product to product.
-    pub(super) static ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
-}
-
 impl<E: Element> Task for Product<'_, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        self.run_with(Chain(simd));
+    }
+}
+
+impl<E: Element> Product<'_, E> {
+    /// Runs it with a multiplier.
+    #[inline(always)]
+    pub fn run_with<M: Multiplier>(self, multiplier: M) {
         let Self { shape: Shape { m, n, k }, x, lines, bias, out } = self;
         if k == 0 {
             out.fill(MaybeUninit::new(0.0));
             add_bias(bias, out);
             return;
         }
-        let mut rows = ROWS.take();
-        // Blocks and stretches of even length, rather than a short last one.
-        let block = m.div_ceil(m.div_ceil(BLOCK).max(1)).max(1);
-        let stretch = k.div_ceil(k.div_ceil(DEPTH));
-        rows.resize(rows.len().max(block * STRIDE), 0.0);
+        let mut left = LEFT.take();
+        let block = block_of(m, M::FORTH, M::GRAIN);
+        let stretch = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(M::GRAIN);
         for first in (0..m).step_by(block) {
             let height = block.min(m - first);
             let out = &mut out[first * n..(first + height) * n];
+            left.whole.clear();
             for depth in (0..k).step_by(stretch) {
                 let length = stretch.min(k - depth);
-                for (r, row) in rows.chunks_exact_mut(STRIDE).take(height).enumerate() {
-                    let from = (first + r) * k + depth;
-                    row[..length].copy_from_slice(&x[from..from + length]);
-                }
+                multiplier.load(&mut left, Rows { x, width: k, first, height, depth, length });
                 let start = if depth == 0 { Start::Zero } else { Start::Result };
-                for (panel, lines) in lines.chunks_exact(k).enumerate() {
-                    let lines = &lines[depth..depth + length];
-                    let block = Block { rows: &rows, height, start, n, column: panel * PANEL };
-                    block.multiply(simd, lines, out);
+                for (panel, all) in lines.chunks_exact(k).enumerate() {
+                    let next = lines.get((panel + 1) * k + depth..).and_then(|l| l.get(..length)).unwrap_or_default();
+                    let lines = &all[depth..depth + length];
+                    let panel = Panel { lines, next, height, start, n, column: panel * PANEL };
+                    multiplier.multiply(&mut left, panel, out);
                 }
+            }
+            for row in std::mem::take(&mut left.whole) {
+                let shape = Shape { m: 1, n, k };
+                let (x, out) = (&x[(first + row) * k..][..k], &mut out[row * n..][..n]);
+                Product { shape, x, lines, bias: None, out }.run_in_one_piece(multiplier.simd());
             }
             add_bias(bias, out);
         }
-        ROWS.set(rows);
+        LEFT.set(left);
+    }
+
+    /// Away from the loops that call it, which it shall not make longer.
+    #[cold]
+    #[inline(never)]
+    fn run_in_one_piece<S: Simd>(self, simd: S) {
+        simd.vectorize(self);
     }
 }
 
@@ -82,61 +172,6 @@ fn add_bias(bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
                 // SAFETY: it has been written.
                 result.write(unsafe { result.assume_init() } + bias);
             }
-        }
-    }
-}
-
-/// A block of rows against one stretch of one panel: writes the panel's columns, and reads them only
-/// where the chains do not start at zero.
-pub(super) struct Block<'a> {
-    /// [`STRIDE`] apart.
-    pub rows: &'a [f32],
-    pub height: usize,
-    pub start: Start,
-    /// Outputs of the whole matrix, and the first one of the panel.
-    pub n: usize,
-    pub column: usize,
-}
-
-impl Block<'_> {
-    #[inline(always)]
-    pub(super) fn multiply<S: Simd, E: Element>(&self, simd: S, lines: &[Line<E>], out: &mut [MaybeUninit<f32>]) {
-        let Self { rows, height, start, n, column } = *self;
-        let width = PANEL.min(n - column);
-        assert!(lines.len() <= DEPTH && height * STRIDE <= rows.len() && height * n <= out.len());
-        let tiles = height.div_ceil(S::ROWS);
-        let mut first = 0;
-        for tile in 0..tiles {
-            // Heights as even as they come.
-            let end = height * (tile + 1) / tiles;
-            let height = end - first;
-            // The next tile's results, so that it need not wait for them.
-            for row in end..(end + height).min(self.height) {
-                let result = out.as_ptr().wrapping_add(row * n + column);
-                simd.prefetch(result);
-                simd.prefetch(result.wrapping_add(LANES));
-            }
-            let left = rows[first * STRIDE..].as_ptr();
-            let (right, depth) = (lines.as_ptr().cast::<E>(), lines.len());
-            if width == PANEL {
-                let result = out[first * n + column..].as_mut_ptr().cast();
-                // SAFETY: by the assertion above, rows and lines are there for the whole depth, and so
-                // are the panel's columns in each row of the result, which is borrowed for us alone.
-                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: n }) };
-            } else {
-                let mut edge = [[MaybeUninit::new(0.0); PANEL]; 16];
-                let row = |r: usize| (first + r) * n + column;
-                for (r, line) in edge.iter_mut().enumerate().take(height) {
-                    line[..width].copy_from_slice(&out[row(r)..row(r) + width]);
-                }
-                let result = edge.as_mut_ptr().cast();
-                // SAFETY: as above; the result is our own, and of as many rows as any level's tile.
-                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: PANEL }) };
-                for (r, line) in edge.iter().enumerate().take(height) {
-                    out[row(r)..row(r) + width].copy_from_slice(&line[..width]);
-                }
-            }
-            first = end;
         }
     }
 }

@@ -1,18 +1,21 @@
 //! The decoder's kernels on the CPU: pure functions on slices, one thread.
 //!
 //! What a row of outputs is depends on its own inputs alone, to the last bit: not on the other rows of the call,
-//! not on how the keys of the past are cut into blocks, not on the instruction set. `tile` is the heart:
-//! the products of weights and those of attention are made of it. `simd` has the operations that
-//! the kernels are written in and picks the instruction set when the program runs; `scalar` is always
-//! built.
+//! not on how the keys of the past are cut into blocks, and not on the instruction set, with one exception: where the
+//! CPU has tile registers, weights are multiplied in them (`amx`), as accurately, but to other last bits than
+//! elsewhere (`chain`). `tile` is the heart of the rest, the products of attention among it. `simd` has the operations
+//! that the kernels are written in and picks the instruction set when the program runs; `scalar` is always built.
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod backward;
+mod chain;
 mod dense;
 mod exp;
 mod fresh;
@@ -23,6 +26,8 @@ mod rotary;
 mod scalar;
 mod simd;
 mod softmax;
+#[cfg(target_arch = "x86_64")]
+mod split;
 mod tile;
 mod transposed;
 
@@ -35,5 +40,7 @@ pub use packed::{PackedMatrix, Precision};
 pub use rotary::rotate;
 pub use softmax::log_softmax_at;
 
+#[cfg(all(test, target_arch = "x86_64"))]
+mod amx_tests;
 #[cfg(test)]
 mod contract_tests;

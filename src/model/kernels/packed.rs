@@ -2,9 +2,11 @@
 
 use std::mem::MaybeUninit;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx::Amx;
 use super::fresh::{again, fresh};
-use super::simd::Level;
-use super::tile::{Bf16, F16, PANEL};
+use super::simd::{Level, Task};
+use super::tile::{Bf16, Element, F16, PANEL};
 use super::{matmul, transposed};
 use crate::dtype::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
@@ -18,6 +20,18 @@ pub enum Precision {
     Bf16,
     /// Two bytes, eleven bits of significand, at most 65504.
     F16,
+}
+
+impl Precision {
+    /// Magnitudes below are finite numbers when stored.
+    fn limit(self) -> f32 {
+        match self {
+            Self::F32 => f32::INFINITY,
+            // The greatest bf16, from above which some are rounded to infinity.
+            Self::Bf16 => f32::from_bits(0x7f7f_0000),
+            Self::F16 => 65504.0,
+        }
+    }
 }
 
 /// One depth of a panel: the elements of [`PANEL`] outputs.
@@ -40,6 +54,29 @@ pub struct PackedMatrix {
     n: usize,
     k: usize,
     panels: Panels,
+    /// No element is an infinity or a NaN.
+    finite: bool,
+}
+
+/// How weights are multiplied.
+#[derive(Clone, Copy)]
+pub(super) enum Unit {
+    /// As chains of multiply-adds.
+    Chain(Level),
+    /// In tile registers.
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
+}
+
+impl Unit {
+    /// The fastest that this CPU has.
+    fn detected() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(amx) = Amx::detect() {
+            return Self::Amx(amx);
+        }
+        Self::Chain(Level::detected())
+    }
 }
 
 impl std::fmt::Debug for PackedMatrix {
@@ -52,12 +89,18 @@ impl PackedMatrix {
     /// Packs a weight of `n` outputs and `k` inputs; `fill` writes the `k` elements of a row, and is
     /// called once for each row in order. Elements are rounded to nearest, ties to even.
     pub fn pack(n: usize, k: usize, precision: Precision, fill: &mut dyn FnMut(usize, &mut [f32])) -> Self {
+        let mut finite = true;
+        let fill = &mut |row: usize, out: &mut [f32]| {
+            fill(row, out);
+            // An exponent of all ones, or one that rounding makes so.
+            finite &= out.iter().all(|value| value.abs() < precision.limit());
+        };
         let panels = match precision {
             Precision::F32 => Panels::F32(lines(n, k, fill, |value| value)),
             Precision::Bf16 => Panels::Bf16(lines(n, k, fill, |value| Bf16(f32_to_bf16(value)))),
             Precision::F16 => Panels::F16(lines(n, k, fill, |value| F16(f32_to_f16(value)))),
         };
-        Self { n, k, panels }
+        Self { n, k, panels, finite }
     }
 
     /// Outputs.
@@ -114,13 +157,13 @@ impl PackedMatrix {
 
     /// `out = x W^T + bias`: `x` is `[m, k]`, `bias` `[n]`, `out` `[m, n]`, all row-major.
     ///
-    /// Each element is one chain of fused multiply-adds over the inputs in order, from zero, and then
-    /// the bias: its bits depend on its row of `x` alone.
+    /// Each element is one chain of fused multiply-adds over the inputs in order, from zero, and then the bias; or,
+    /// on a CPU with tile registers, the sum that [`super::amx`] describes. Its bits depend on its row of `x` alone.
     ///
     /// # Panics
     /// When the lengths do not fit together.
     pub fn matmul(&self, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-        self.matmul_at(Level::detected(), x, bias, out);
+        self.write_matmul(Unit::detected(), x, bias, again(out));
     }
 
     /// [`Self::matmul`] of `m` rows in a vector of its own.
@@ -130,15 +173,16 @@ impl PackedMatrix {
     #[must_use]
     pub fn matmul_to_vec(&self, m: usize, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         // SAFETY: every element is written.
-        unsafe { fresh(m * self.n, |out| self.write_matmul(Level::detected(), x, bias, out)) }
+        unsafe { fresh(m * self.n, |out| self.write_matmul(Unit::detected(), x, bias, out)) }
     }
 
+    #[cfg(test)]
     pub(super) fn matmul_at(&self, level: Level, x: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
-        self.write_matmul(level, x, bias, again(out));
+        self.write_matmul(Unit::Chain(level), x, bias, again(out));
     }
 
     /// Writes all of `out`.
-    fn write_matmul(&self, level: Level, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
+    fn write_matmul(&self, unit: Unit, x: &[f32], bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
         if self.n == 0 {
             return;
         }
@@ -148,22 +192,21 @@ impl PackedMatrix {
         assert!(bias.is_none_or(|b| b.len() == self.n), "a bias for each output");
         let shape = matmul::Shape { m, n: self.n, k: self.k };
         match &self.panels {
-            Panels::F32(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
-            Panels::Bf16(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
-            Panels::F16(lines) => level.run(matmul::Product { shape, x, lines, bias, out }),
+            Panels::F32(lines) => self.run(unit, matmul::Product { shape, x, lines, bias, out }),
+            Panels::Bf16(lines) => self.run(unit, matmul::Product { shape, x, lines, bias, out }),
+            Panels::F16(lines) => self.run(unit, matmul::Product { shape, x, lines, bias, out }),
         }
     }
 
     /// `out = y W`: `y` is `[m, n]`, `out` `[m, k]`, both row-major. What [`Self::matmul`] maps forth, this maps
     /// back: the gradient of its inputs from that of its outputs.
     ///
-    /// Each element is one chain of fused multiply-adds over the outputs in order, from zero: its bits depend
-    /// on its row of `y` alone.
+    /// Each element is one sum over the outputs, made as in [`Self::matmul`]: its bits depend on its row of `y` alone.
     ///
     /// # Panics
     /// When the lengths do not fit together.
     pub fn matmul_transposed(&self, y: &[f32], out: &mut [f32]) {
-        self.matmul_transposed_at(Level::detected(), y, out);
+        self.write_matmul_transposed(Unit::detected(), y, again(out));
     }
 
     /// [`Self::matmul_transposed`] of `m` rows in a vector of its own.
@@ -173,15 +216,16 @@ impl PackedMatrix {
     #[must_use]
     pub fn matmul_transposed_to_vec(&self, m: usize, y: &[f32]) -> Vec<f32> {
         // SAFETY: every element is written.
-        unsafe { fresh(m * self.k, |out| self.write_matmul_transposed(Level::detected(), y, out)) }
+        unsafe { fresh(m * self.k, |out| self.write_matmul_transposed(Unit::detected(), y, out)) }
     }
 
+    #[cfg(test)]
     pub(super) fn matmul_transposed_at(&self, level: Level, y: &[f32], out: &mut [f32]) {
-        self.write_matmul_transposed(level, y, again(out));
+        self.write_matmul_transposed(Unit::Chain(level), y, again(out));
     }
 
     /// Writes all of `out`.
-    fn write_matmul_transposed(&self, level: Level, y: &[f32], out: &mut [MaybeUninit<f32>]) {
+    fn write_matmul_transposed(&self, unit: Unit, y: &[f32], out: &mut [MaybeUninit<f32>]) {
         if self.k == 0 {
             return;
         }
@@ -190,10 +234,42 @@ impl PackedMatrix {
         assert_eq!(y.len(), m * self.n, "rows of what is mapped back");
         let shape = matmul::Shape { m, n: self.n, k: self.k };
         match &self.panels {
-            Panels::F32(lines) => level.run(transposed::Product { shape, y, lines, out }),
-            Panels::Bf16(lines) => level.run(transposed::Product { shape, y, lines, out }),
-            Panels::F16(lines) => level.run(transposed::Product { shape, y, lines, out }),
+            Panels::F32(lines) => self.run(unit, transposed::Product { shape, y, lines, out }),
+            Panels::Bf16(lines) => self.run(unit, transposed::Product { shape, y, lines, out }),
+            Panels::F16(lines) => self.run(unit, transposed::Product { shape, y, lines, out }),
         }
+    }
+
+    fn run<P: WeightProduct>(&self, unit: Unit, product: P) {
+        match unit {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx(amx) if self.finite => product.run_amx(amx),
+            // A weight that is no number cannot be cut into parts.
+            #[cfg(target_arch = "x86_64")]
+            Unit::Amx(_) => Level::detected().run(product),
+            Unit::Chain(level) => level.run(product),
+        }
+    }
+}
+
+/// A product forth or back.
+trait WeightProduct: Task<Output = ()> {
+    /// Runs it in tile registers.
+    #[cfg(target_arch = "x86_64")]
+    fn run_amx(self, amx: Amx);
+}
+
+impl<E: Element> WeightProduct for matmul::Product<'_, E> {
+    #[cfg(target_arch = "x86_64")]
+    fn run_amx(self, amx: Amx) {
+        amx.forth(self);
+    }
+}
+
+impl<E: Element> WeightProduct for transposed::Product<'_, E> {
+    #[cfg(target_arch = "x86_64")]
+    fn run_amx(self, amx: Amx) {
+        amx.back(self);
     }
 }
 

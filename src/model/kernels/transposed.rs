@@ -7,13 +7,11 @@
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 
-use super::matmul::{Block, ROWS, Shape};
+use super::chain::Chain;
+use super::matmul::{LEFT, Multiplier, Panel, Rows, Shape, block_of};
 use super::packed::Line;
 use super::simd::{LANES, Simd, Task};
-use super::tile::{DEPTH, Element, PANEL, STRIDE, Start};
-
-/// Most rows of a block: many, since each block turns the whole weight, and 900 KiB of the second-level cache.
-const BLOCK: usize = 336;
+use super::tile::{DEPTH, Element, PANEL, Start};
 
 /// One product `out[m, k] = y[m, n] w[n, k]`.
 pub(super) struct Product<'a, E> {
@@ -35,48 +33,65 @@ impl<E: Element> Task for Product<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        self.run_with(Chain(simd));
+    }
+}
+
+impl<E: Element> Product<'_, E> {
+    /// Runs it with a multiplier.
+    #[inline(always)]
+    pub fn run_with<M: Multiplier>(self, multiplier: M) {
         let Self { shape: Shape { m, n, k }, y, lines, out } = self;
         if n == 0 || m == 0 {
             out.fill(MaybeUninit::new(0.0));
             return;
         }
-        let mut rows = ROWS.take();
+        let mut left = LEFT.take();
         let mut turned = TURNED.take();
-        let block = m.div_ceil(m.div_ceil(BLOCK));
+        let block = block_of(m, M::BACK, M::GRAIN);
         // Stretches of even length in whole panels.
         let stretch = n.div_ceil(n.div_ceil(DEPTH)).next_multiple_of(PANEL);
-        rows.resize(rows.len().max(block * STRIDE), 0.0);
         turned.resize(turned.len().max(stretch), Line([0.0; PANEL]));
         for first in (0..m).step_by(block) {
             let height = block.min(m - first);
             let out = &mut out[first * k..(first + height) * k];
+            left.whole.clear();
             for output in (0..n).step_by(stretch) {
                 let length = stretch.min(n - output);
-                for (r, row) in rows.chunks_exact_mut(STRIDE).take(height).enumerate() {
-                    let from = (first + r) * n + output;
-                    row[..length].copy_from_slice(&y[from..from + length]);
-                }
+                multiplier.load(&mut left, Rows { x: y, width: n, first, height, depth: output, length });
                 let start = if output == 0 { Start::Zero } else { Start::Result };
                 // The panels of the stretch, each over all inputs.
                 let lines = &lines[output / PANEL * k..(output + length).div_ceil(PANEL) * k];
                 for column in (0..k).step_by(PANEL) {
                     for (panel, turned) in lines.chunks_exact(k).zip(turned.as_chunks_mut().0) {
                         if let Some(lines) = panel[column..].first_chunk() {
-                            turn(simd, lines, k, turned);
+                            turn(multiplier.simd(), lines, k, turned);
                         } else {
                             // Fewer inputs than a panel is wide: what fills it up enters no result.
                             let mut lines = [panel[column]; PANEL];
                             lines[..k - column].copy_from_slice(&panel[column..]);
-                            turn(simd, &lines, k, turned);
+                            turn(multiplier.simd(), &lines, k, turned);
                         }
                     }
-                    let block = Block { rows: &rows, height, start, n: k, column };
-                    block.multiply(simd, &turned[..length], out);
+                    let panel = Panel { lines: &turned[..length], next: &[], height, start, n: k, column };
+                    multiplier.multiply(&mut left, panel, out);
                 }
             }
+            for row in std::mem::take(&mut left.whole) {
+                let shape = Shape { m: 1, n, k };
+                let (y, out) = (&y[(first + row) * n..][..n], &mut out[row * k..][..k]);
+                Product { shape, y, lines, out }.run_in_one_piece(multiplier.simd());
+            }
         }
-        ROWS.set(rows);
+        LEFT.set(left);
         TURNED.set(turned);
+    }
+
+    /// Away from the loops that call it, which it shall not make longer.
+    #[cold]
+    #[inline(never)]
+    fn run_in_one_piece<S: Simd>(self, simd: S) {
+        simd.vectorize(self);
     }
 }
 
