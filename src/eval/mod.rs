@@ -17,6 +17,7 @@ pub mod judge;
 pub mod language_model;
 pub mod local;
 mod local_generate;
+mod local_score;
 pub mod metric;
 pub mod open;
 pub mod openai;

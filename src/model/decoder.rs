@@ -19,7 +19,7 @@ use super::rope::{Rope, RopeFactors};
 use crate::error::{Diagnose, ErrorKind};
 
 /// Logits are computed for so many rows at a time that they stay below this, or for one row.
-const LOGIT_BYTES: usize = 4 << 20;
+const LOGIT_BYTES: usize = 16 << 20;
 
 /// Why a forward pass failed.
 #[derive(Debug, thiserror::Error)]

@@ -171,6 +171,8 @@ impl<'a> WeightSource<'a> {
     ) -> Result<Arc<PackedMatrix>, WeightsError> {
         let tensor = self.tensor(&format!("{module}.weight"), &[rows as u64, width as u64])?;
         let changes = self.changes_of(&format!("{changed_as}.weight"), [rows, width])?;
+        let as_they_are = tensor.dtype == DType::BF16 && changes.is_empty();
+        let precision = if as_they_are { self.precision.for_bf16_values() } else { self.precision };
         let bytes = self.model.bytes(tensor);
         let row_bytes = width * tensor.dtype.bytes();
         let mut fill = |row: usize, out: &mut [f32]| {
@@ -181,12 +183,12 @@ impl<'a> WeightSource<'a> {
             change_row(&changes, row, out);
         };
         let mut pack = || {
-            let packed = PackedMatrix::pack(part.len(), width, self.precision, &mut fill);
+            let packed = PackedMatrix::pack(part.len(), width, precision, &mut fill);
             self.model.release(tensor, (part.start * row_bytes) as u64..(part.end * row_bytes) as u64);
             packed
         };
         Ok(match self.pool.filter(|_| changes.is_empty()) {
-            Some(pool) => pool.matrix(self.model.root(), module, [part.start, part.len()], self.precision, pack),
+            Some(pool) => pool.matrix(self.model.root(), module, [part.start, part.len()], precision, pack),
             None => Arc::new(pack()),
         })
     }

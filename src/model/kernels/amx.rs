@@ -1,11 +1,12 @@
-//! Products of weights in tile registers (AMX), as accurate as f32.
+//! Products of bf16 weights in tile registers (AMX), as accurate as f32.
 //!
-//! A tile instruction multiplies bf16 values exactly and adds them in f32. Both sides are cut into three bf16 parts
-//! ([`super::split`]); of the nine products of parts, the six largest are added, which leaves out less than one
-//! rounding of an f32 would. A weight that is bf16 to begin with has one part, and needs three products.
+//! A tile instruction multiplies bf16 values exactly and adds them in f32. The rows are cut into three bf16 parts
+//! ([`super::split`]) that hold them to the last bit; the weights are bf16 as they lie.
 //!
 //! Sums run over 32 inputs at a time, smallest parts first. The bits of a row depend on it alone, but are not those of
-//! [`super::chain`].
+//! [`super::chain`]. Weights in f32 could be cut as well, at six products in place of three; where the CPU holds
+//! tiles back to a quarter of their speed, which shared machines were seen to do for seconds, that is slower
+//! than chains, while three products are not.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch};
@@ -14,7 +15,7 @@ use std::sync::OnceLock;
 
 use super::avx512::Avx512;
 use super::matmul::{Left, Multiplier, Panel, Parts, Product, Rows};
-use super::split::{PAIR, STEP, TILE, cut_panel, cut_rows, parts_of, tiles_of};
+use super::split::{PAIR, STEP, TILE, cut_rows, lay_out_panel, tiles_of};
 use super::tile::{Element, PANEL, Start};
 use super::transposed;
 
@@ -129,7 +130,7 @@ macro_rules! by_one {
     };
 }
 
-/// Part of both tiles of rows, of one, and of both tiles of columns where they have three parts each or one.
+/// Part of both tiles of rows, or of one.
 macro_rules! rows {
     ($first:literal, $second:literal) => {
         concat!("tileloadd tmm4, [{a} + {s}*1 + ", $first, "]\ntileloadd tmm5, [{a} + {s}*1 + ", $second, "]\n")
@@ -139,16 +140,17 @@ macro_rules! rows {
     };
 }
 
-macro_rules! columns {
+/// Asks for two lines of memory.
+macro_rules! ahead {
     ($first:literal, $second:literal) => {
-        concat!("tileloadd tmm6, [{b} + {s}*1 + ", $first, "]\ntileloadd tmm7, [{b} + {s}*1 + ", $second, "]\n")
+        concat!("prefetcht1 [{p} + ", $first, "]\nprefetcht1 [{p} + ", $second, "]\n")
     };
 }
 
-/// Sums from zero or from memory, all steps, sums to memory. `$lower` is what the second tile of rows adds to
-/// the beginning and the end.
+/// Sums from zero or from memory, all steps, sums to memory. What follows `$job` is what a second tile of rows adds
+/// to the start at zero, the start from memory and the end; then come the instructions of a step.
 macro_rules! tiles {
-    ($job:ident, $zero:literal, $load:literal, $store:literal, $next_b:literal, $($step:expr),+) => {
+    ($job:ident, $zero:literal, $load:literal, $store:literal, $($step:expr),+) => {
         asm!(
             "test {zero:e}, {zero:e}",
             "jz 3f",
@@ -157,15 +159,18 @@ macro_rules! tiles {
             "3:",
             "tileloadd tmm0, [{c} + {cs}*1]", "tileloadd tmm1, [{c} + {cs}*1 + 64]", $load,
             "2:",
+            "tileloadd tmm6, [{b} + {s}*1]", "tileloadd tmm7, [{b} + {s}*1 + 1024]",
             $($step,)+
             "add {a}, 6144",
-            concat!("add {b}, ", $next_b),
+            "add {b}, 2048",
+            "add {p}, 256",
             "dec {k}",
             "jnz 2b",
             "tilestored [{c} + {cs}*1], tmm0", "tilestored [{c} + {cs}*1 + 64], tmm1", $store,
             a = inout(reg) $job.left => _,
             b = inout(reg) $job.right => _,
             k = inout(reg) $job.steps => _,
+            p = inout(reg) $job.ahead => _,
             c = in(reg) $job.result,
             c2 = in(reg) $job.result.wrapping_add(TILE * $job.result_stride),
             cs = in(reg) $job.result_stride * size_of::<f32>(),
@@ -180,9 +185,11 @@ macro_rules! tiles {
 struct Job {
     /// `steps` times the parts of two tiles.
     left: *const Parts,
-    /// `steps` times the parts of the panel.
+    /// `steps` times the two halves of the panel.
     right: *const Parts,
     steps: usize,
+    /// What is asked for meanwhile, [`AHEAD_BYTES`] a step; any address will do.
+    ahead: *const i8,
     start: Start,
     /// 16 or 32 rows of 32 sums.
     result: *mut f32,
@@ -194,89 +201,54 @@ impl Job {
     /// The registers are configured, `steps` is not 0, and everything is there as the fields say, the result for us
     /// alone; where `start` is zero it need not have been written.
     #[inline(always)]
-    unsafe fn run<E: Element>(self, both: bool) {
+    unsafe fn run(self, both: bool) {
         let job = self;
         // SAFETY: the caller's promise; tile registers are configured for 16 rows of 64 bytes.
         unsafe {
-            match (both, E::IS_BF16) {
-                (true, false) => tiles!(
+            if both {
+                tiles!(
                     job,
                     "tilezero tmm2\ntilezero tmm3",
                     "tileloadd tmm2, [{c2} + {cs}*1]\ntileloadd tmm3, [{c2} + {cs}*1 + 64]",
                     "tilestored [{c2} + {cs}*1], tmm2\ntilestored [{c2} + {cs}*1 + 64], tmm3",
-                    "6144",
-                    rows!("0", "3072"),
-                    columns!("2048", "5120"),
-                    by_two!(),
-                    columns!("1024", "4096"),
-                    by_two!(),
-                    rows!("1024", "4096"),
-                    by_two!(),
-                    columns!("0", "3072"),
-                    by_two!(),
                     rows!("2048", "5120"),
                     by_two!(),
-                    rows!("0", "3072"),
-                    by_two!()
-                ),
-                (true, true) => tiles!(
-                    job,
-                    "tilezero tmm2\ntilezero tmm3",
-                    "tileloadd tmm2, [{c2} + {cs}*1]\ntileloadd tmm3, [{c2} + {cs}*1 + 64]",
-                    "tilestored [{c2} + {cs}*1], tmm2\ntilestored [{c2} + {cs}*1 + 64], tmm3",
-                    "2048",
-                    columns!("0", "1024"),
-                    rows!("2048", "5120"),
-                    by_two!(),
+                    ahead!("0", "64"),
                     rows!("1024", "4096"),
                     by_two!(),
+                    ahead!("128", "192"),
                     rows!("0", "3072"),
                     by_two!()
-                ),
-                (false, false) => tiles!(
+                );
+            } else {
+                tiles!(
                     job,
                     "",
                     "",
-                    "/* {c2} */",
-                    "6144",
-                    rows!("0"),
-                    columns!("2048", "5120"),
-                    by_one!(),
-                    columns!("1024", "4096"),
-                    by_one!(),
-                    rows!("1024"),
-                    by_one!(),
-                    columns!("0", "3072"),
-                    by_one!(),
+                    "# {c2}",
                     rows!("2048"),
                     by_one!(),
-                    rows!("0"),
-                    by_one!()
-                ),
-                (false, true) => tiles!(
-                    job,
-                    "",
-                    "",
-                    "/* {c2} */",
-                    "2048",
-                    columns!("0", "1024"),
-                    rows!("2048"),
-                    by_one!(),
+                    ahead!("0", "64"),
                     rows!("1024"),
                     by_one!(),
+                    ahead!("128", "192"),
                     rows!("0"),
                     by_one!()
-                ),
+                );
             }
         }
     }
 }
 
+/// Bytes that a step asks for ahead: with eight pairs of tiles of rows, as much as it takes of the panel.
+const AHEAD_BYTES: usize = 256;
+
 impl Multiplier for Amx {
     type Simd = Avx512;
-    /// Their parts are 960 KiB of the second-level cache.
-    const FORTH: usize = 256;
-    const BACK: usize = 256;
+    /// Many, since each block cuts the whole weight; their parts are 960 KiB of the second-level cache.
+    const FORTH: usize = 512;
+    const BACK: usize = 512;
+    const DEPTH: usize = 320;
     const GRAIN: usize = STEP;
 
     #[inline(always)]
@@ -295,27 +267,28 @@ impl Multiplier for Amx {
         let Panel { lines, next, height, start, n, column } = panel;
         let Left { parts, panel: right, .. } = left;
         // SAFETY: `self` proves the features.
-        unsafe { cut_panel(self.0, lines, right) };
+        unsafe { lay_out_panel(self.0, lines, right) };
         let steps = lines.len().div_ceil(STEP);
         let pairs = height.div_ceil(PAIR * TILE);
         let width = PANEL.min(n - column);
-        assert!(tiles_of(pairs, steps, 0) <= parts.len() && steps * PAIR * parts_of::<E>() <= right.len());
+        let bytes = size_of_val(next);
+        assert!(tiles_of(pairs, steps, 0) <= parts.len() && steps * PAIR <= right.len());
         assert!(steps > 0 && height * n <= out.len());
         for pair in 0..pairs {
             let first = pair * PAIR * TILE;
             let rows = (height - first).min(PAIR * TILE);
-            // A part of what comes next, while this is computed.
-            for line in &next[next.len() * pair / pairs..next.len() * (pair + 1) / pairs] {
-                for offset in (0..size_of::<[E; PANEL]>()).step_by(64) {
-                    // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
-                    unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(line).cast::<i8>().wrapping_add(offset)) };
-                }
+            // A part of what comes next is asked for while this is computed, what the steps do not get to before it.
+            let ahead = next.as_ptr().cast::<i8>().wrapping_add(bytes * pair / pairs);
+            for offset in (steps * AHEAD_BYTES..bytes / pairs).step_by(64) {
+                // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(offset)) };
             }
             let both = rows > TILE;
             let job = |result: *mut f32, result_stride: usize| Job {
                 left: parts[tiles_of(pair, steps, 0)..].as_ptr(),
                 right: right.as_ptr(),
                 steps,
+                ahead,
                 start,
                 result,
                 result_stride,
@@ -324,7 +297,7 @@ impl Multiplier for Amx {
                 let result = out[first * n + column..].as_mut_ptr().cast();
                 // SAFETY: by the assertions above the parts are there for all steps, and so are the panel's columns
                 // in each row of the result, which is borrowed for us alone.
-                unsafe { job(result, n).run::<E>(both) };
+                unsafe { job(result, n).run(both) };
             } else {
                 let mut edge = [[MaybeUninit::new(0.0); PANEL]; PAIR * TILE];
                 let row = |r: usize| (first + r) * n + column;
@@ -332,7 +305,7 @@ impl Multiplier for Amx {
                     line[..width].copy_from_slice(&out[row(r)..row(r) + width]);
                 }
                 // SAFETY: as above; the result is our own.
-                unsafe { job(edge.as_mut_ptr().cast(), PANEL).run::<E>(both) };
+                unsafe { job(edge.as_mut_ptr().cast(), PANEL).run(both) };
                 for (r, line) in edge.iter().enumerate().take(rows) {
                     out[row(r)..row(r) + width].copy_from_slice(&line[..width]);
                 }

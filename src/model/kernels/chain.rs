@@ -16,6 +16,7 @@ impl<S: Simd> Multiplier for Chain<S> {
     const FORTH: usize = 112;
     /// Many, since each block turns the whole weight, and 900 KiB of the second-level cache.
     const BACK: usize = 336;
+    const DEPTH: usize = DEPTH;
     const GRAIN: usize = 1;
 
     #[inline(always)]

@@ -54,7 +54,7 @@ pub(super) fn stored(value: f32, precision: Precision) -> f32 {
     }
 }
 
-pub(super) const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
+const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::F16];
 
 #[test]
 fn an_element_is_one_chain_of_multiply_adds_whatever_surrounds_it() {

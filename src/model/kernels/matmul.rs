@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use super::chain::Chain;
 use super::packed::Line;
 use super::simd::{Simd, Task};
-use super::tile::{DEPTH, Element, PANEL, Start};
+use super::tile::{Element, PANEL, Start};
 
 /// Extents of `out[m, n] = x[m, k] w[n, k]^T`.
 #[derive(Clone, Copy)]
@@ -26,6 +26,8 @@ pub(super) trait Multiplier: Copy {
     /// Most rows of a block of a product forth, and of one back.
     const FORTH: usize;
     const BACK: usize;
+    /// Longest stretch of depth.
+    const DEPTH: usize;
     /// Stretches of depth are whole numbers of this, but for the last.
     const GRAIN: usize;
 
@@ -78,7 +80,7 @@ pub(super) struct Panel<'a, E> {
 pub(super) struct Left {
     /// [`super::tile::STRIDE`] apart.
     pub rows: Vec<f32>,
-    /// Cut into parts, and so a panel.
+    /// Cut into parts, and the panel to go with them.
     pub parts: Vec<Parts>,
     pub panel: Vec<Parts>,
     /// Rows of the block that cannot be cut: they hold an infinity or a NaN.
@@ -129,7 +131,7 @@ impl<E: Element> Product<'_, E> {
         }
         let mut left = LEFT.take();
         let block = block_of(m, M::FORTH, M::GRAIN);
-        let stretch = k.div_ceil(k.div_ceil(DEPTH)).next_multiple_of(M::GRAIN);
+        let stretch = k.div_ceil(k.div_ceil(M::DEPTH)).next_multiple_of(M::GRAIN);
         for first in (0..m).step_by(block) {
             let height = block.min(m - first);
             let out = &mut out[first * n..(first + height) * n];

@@ -2,7 +2,7 @@
 //!
 //! What a row of outputs is depends on its own inputs alone, to the last bit: not on the other rows of the call,
 //! not on how the keys of the past are cut into blocks, and not on the instruction set, with one exception: where the
-//! CPU has tile registers, weights are multiplied in them (`amx`), as accurately, but to other last bits than
+//! CPU has tile registers, bf16 weights are multiplied in them (`amx`), as accurately, but to other last bits than
 //! elsewhere (`chain`). `tile` is the heart of the rest, the products of attention among it. `simd` has the operations
 //! that the kernels are written in and picks the instruction set when the program runs; `scalar` is always built.
 

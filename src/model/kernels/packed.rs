@@ -23,14 +23,15 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Magnitudes below are finite numbers when stored.
-    fn limit(self) -> f32 {
-        match self {
-            Self::F32 => f32::INFINITY,
-            // The greatest bf16, from above which some are rounded to infinity.
-            Self::Bf16 => f32::from_bits(0x7f7f_0000),
-            Self::F16 => 65504.0,
+    /// What bf16 values are best stored as where f32 is asked for: with tile registers as they are, which multiply them
+    /// faster and as accurately in half the memory; else as f32, which takes no widening.
+    #[must_use]
+    pub fn for_bf16_values(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::F32 && matches!(Unit::detected(), Unit::Amx(_)) {
+            return Self::Bf16;
         }
+        self
     }
 }
 
@@ -54,16 +55,19 @@ pub struct PackedMatrix {
     n: usize,
     k: usize,
     panels: Panels,
-    /// No element is an infinity or a NaN.
+    /// No element of bf16 panels is an infinity or a NaN.
     finite: bool,
 }
+
+/// The exponent of a bf16, all ones in an infinity or a NaN.
+const EXPONENT: u16 = 0x7f80;
 
 /// How weights are multiplied.
 #[derive(Clone, Copy)]
 pub(super) enum Unit {
     /// As chains of multiply-adds.
     Chain(Level),
-    /// In tile registers.
+    /// Bf16 weights in tile registers, others as chains.
     #[cfg(target_arch = "x86_64")]
     Amx(Amx),
 }
@@ -90,14 +94,13 @@ impl PackedMatrix {
     /// called once for each row in order. Elements are rounded to nearest, ties to even.
     pub fn pack(n: usize, k: usize, precision: Precision, fill: &mut dyn FnMut(usize, &mut [f32])) -> Self {
         let mut finite = true;
-        let fill = &mut |row: usize, out: &mut [f32]| {
-            fill(row, out);
-            // An exponent of all ones, or one that rounding makes so.
-            finite &= out.iter().all(|value| value.abs() < precision.limit());
-        };
         let panels = match precision {
             Precision::F32 => Panels::F32(lines(n, k, fill, |value| value)),
-            Precision::Bf16 => Panels::Bf16(lines(n, k, fill, |value| Bf16(f32_to_bf16(value)))),
+            Precision::Bf16 => Panels::Bf16(lines(n, k, fill, |value| {
+                let value = f32_to_bf16(value);
+                finite &= value & EXPONENT != EXPONENT;
+                Bf16(value)
+            })),
             Precision::F16 => Panels::F16(lines(n, k, fill, |value| F16(f32_to_f16(value)))),
         };
         Self { n, k, panels, finite }
@@ -157,8 +160,8 @@ impl PackedMatrix {
 
     /// `out = x W^T + bias`: `x` is `[m, k]`, `bias` `[n]`, `out` `[m, n]`, all row-major.
     ///
-    /// Each element is one chain of fused multiply-adds over the inputs in order, from zero, and then the bias; or,
-    /// on a CPU with tile registers, the sum that [`super::amx`] describes. Its bits depend on its row of `x` alone.
+    /// Each element is one chain of fused multiply-adds over the inputs in order, from zero, and then the bias; or, of
+    /// bf16 weights on a CPU with tile registers, the sum that [`super::amx`] describes. Its bits depend on its row of `x` alone.
     ///
     /// # Panics
     /// When the lengths do not fit together.
@@ -243,8 +246,8 @@ impl PackedMatrix {
     fn run<P: WeightProduct>(&self, unit: Unit, product: P) {
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx(amx) if self.finite => product.run_amx(amx),
-            // A weight that is no number cannot be cut into parts.
+            Unit::Amx(amx) if self.finite && self.precision() == Precision::Bf16 => product.run_amx(amx),
+            // An infinity times the parts of a row is no number.
             #[cfg(target_arch = "x86_64")]
             Unit::Amx(_) => Level::detected().run(product),
             Unit::Chain(level) => level.run(product),
@@ -281,7 +284,7 @@ fn lines<E: Copy>(
     n: usize,
     k: usize,
     fill: &mut dyn FnMut(usize, &mut [f32]),
-    narrow: impl Fn(f32) -> E,
+    mut narrow: impl FnMut(f32) -> E,
 ) -> Vec<Line<E>> {
     let zero = narrow(0.0);
     let mut lines = Vec::with_capacity(n.div_ceil(PANEL) * k);

@@ -1,4 +1,4 @@
-//! f32 values cut into bf16 parts, laid out for tile registers.
+//! Rows cut into bf16 parts, and panels of bf16 weights, laid out for tile registers.
 //!
 //! A bf16 has eight bits of significand, an f32 has 24: three parts, each what the bits above it leave, hold a value
 //! to the last bit (as long as the third is a normal number: from 2^-110 on).
@@ -93,43 +93,28 @@ fn unsigned(value: __m512) -> __m512i {
     _mm512_and_si512(_mm512_castps_si512(value), _mm512_set1_epi32(i32::MAX))
 }
 
-/// Parts of the elements of a panel: all of them, or the first alone where it is all there is.
-pub fn parts_of<E: Element>() -> usize {
-    if E::IS_BF16 { 1 } else { PARTS }
-}
-
-/// Cuts the lines of a panel: for each step the parts of its first sixteen columns, then those of the others. A tile
-/// holds pairs of depths side by side. Depths beyond the lines are zero.
+/// Lays out the lines of a panel of bf16 values: for each step its first sixteen columns, then the others. A tile holds
+/// pairs of depths side by side. Depths beyond the lines are zero.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-pub fn cut_panel<E: Element>(simd: Avx512, lines: &[Line<E>], panel: &mut Vec<Parts>) {
-    let parts = parts_of::<E>();
-    let tiles = lines.len().div_ceil(STEP) * PAIR * parts;
+pub fn lay_out_panel<E: Element>(simd: Avx512, lines: &[Line<E>], panel: &mut Vec<Parts>) {
+    let tiles = lines.len().div_ceil(STEP) * PAIR;
     panel.resize(panel.len().max(tiles), Parts([[0; PANEL]; TILE]));
-    for (lines, tiles) in lines.chunks(STEP).zip(panel.chunks_exact_mut(PAIR * parts)) {
+    let upper = _mm512_set1_epi32(UPPER);
+    for (lines, tiles) in lines.chunks(STEP).zip(panel.chunks_exact_mut(PAIR)) {
         for pair in 0..TILE {
             let at = |depth: usize, half: usize| match lines.get(depth) {
                 Some(line) => {
                     let (groups, _) = line.0.as_chunks::<LANES>();
-                    cut(E::widen(simd, &groups[half]))
+                    _mm512_castps_si512(E::widen(simd, &groups[half]))
                 }
-                None => [_mm512_setzero_si512(); PARTS],
+                None => _mm512_setzero_si512(),
             };
-            for half in 0..PAIR {
+            for (half, tile) in tiles.iter_mut().enumerate() {
                 let (even, odd) = (at(2 * pair, half), at(2 * pair + 1, half));
-                for part in 0..parts {
-                    let both = _mm512_or_si512(_mm512_srli_epi32::<16>(even[part]), upper_half(odd[part]));
-                    let row = &mut tiles[half * parts + part].0[pair];
-                    // SAFETY: a row is 64 bytes.
-                    unsafe { _mm512_storeu_si512(row.as_mut_ptr().cast(), both) };
-                }
+                let both = _mm512_or_si512(_mm512_srli_epi32::<16>(even), _mm512_and_si512(odd, upper));
+                // SAFETY: a row is 64 bytes.
+                unsafe { _mm512_storeu_si512(tile.0[pair].as_mut_ptr().cast(), both) };
             }
         }
     }
-}
-
-/// A third part is whole in the upper half; clearing the lower one costs what telling them apart would.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn upper_half(value: __m512i) -> __m512i {
-    _mm512_and_si512(value, _mm512_set1_epi32(UPPER))
 }

@@ -16,9 +16,6 @@ pub const STRIDE: usize = DEPTH + 16;
 
 /// What the right operand is stored as.
 pub trait Element: Copy {
-    /// Whether they are bf16 as they lie.
-    const IS_BF16: bool = false;
-
     /// Sixteen of them as f32.
     fn widen<S: Simd>(simd: S, from: &[Self; LANES]) -> S::V;
     /// Lines as f32 in memory: in `room`, unless they are f32 as they lie.
@@ -63,8 +60,6 @@ impl Element for f32 {
 }
 
 impl Element for Bf16 {
-    const IS_BF16: bool = true;
-
     #[inline(always)]
     fn widen<S: Simd>(simd: S, from: &[Self; LANES]) -> S::V {
         // SAFETY: a transparent wrapper of `u16`.

@@ -11,7 +11,7 @@ use super::chain::Chain;
 use super::matmul::{LEFT, Multiplier, Panel, Rows, Shape, block_of};
 use super::packed::Line;
 use super::simd::{LANES, Simd, Task};
-use super::tile::{DEPTH, Element, PANEL, Start};
+use super::tile::{Element, PANEL, Start};
 
 /// One product `out[m, k] = y[m, n] w[n, k]`.
 pub(super) struct Product<'a, E> {
@@ -50,7 +50,7 @@ impl<E: Element> Product<'_, E> {
         let mut turned = TURNED.take();
         let block = block_of(m, M::BACK, M::GRAIN);
         // Stretches of even length in whole panels.
-        let stretch = n.div_ceil(n.div_ceil(DEPTH)).next_multiple_of(PANEL);
+        let stretch = n.div_ceil(n.div_ceil(M::DEPTH)).next_multiple_of(PANEL);
         turned.resize(turned.len().max(stretch), Line([0.0; PANEL]));
         for first in (0..m).step_by(block) {
             let height = block.min(m - first);
