@@ -162,6 +162,14 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// What a pass gives: keys and values to keep of each segment, and what it says about tokens, each with the number
+/// of what wanted it.
+#[derive(Default)]
+struct Ran {
+    kept: Vec<Option<Arc<KvBlock>>>,
+    scores: Vec<(usize, TokenScore)>,
+}
+
 /// What a pass says about one token of a request. Sums are taken at the end, token by token, so that
 /// they do not depend on which tokens came in one pass.
 struct TokenScore {
@@ -275,7 +283,7 @@ impl<'a> Scoring<'a> {
                 let segment = Segment { tokens, past: past.clone(), factors: *factors, keep: false };
                 these.push(segment, 0..tokens.len());
             }
-            let (kept, found) = self.run_pass(&these)?;
+            let Ran { kept, scores: found } = self.run_pass(&these)?;
             if last {
                 let (mine, theirs): (Vec<_>, Vec<_>) = found.into_iter().partition(|(wanted, _)| *wanted < own);
                 scores.extend(mine.into_iter().map(|(_, score)| score));
@@ -290,17 +298,16 @@ impl<'a> Scoring<'a> {
         self.requests.get(request).map_or(&[], |request| &request.continuation)
     }
 
-    /// One forward pass: what it keeps of each segment, and what it says about the wanted tokens, each with the number
-    /// of what wanted it.
-    fn run_pass(&self, pass: &Pass<'_>) -> Result<(Vec<Option<Arc<KvBlock>>>, Vec<(usize, TokenScore)>)> {
+    /// One forward pass.
+    fn run_pass(&self, pass: &Pass<'_>) -> Result<Ran> {
         self.progress.cancel.check()?;
         if pass.segments.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok(Ran::default());
         }
         let decoder = &self.model.decoder;
         let forward = decoder.forward(&pass.segments, &pass.rows)?;
         let mut scores = Vec::new();
-        let Some(hidden) = forward.hidden else { return Ok((forward.kept, scores)) };
+        let Some(hidden) = forward.hidden else { return Ok(Ran { kept: forward.kept, scores }) };
         let mut targets = Vec::new();
         for Wanted { request, first, count, row } in &pass.wanted {
             let tokens = self.continuation(*request).iter().skip(*first).take(*count);
@@ -315,7 +322,7 @@ impl<'a> Scoring<'a> {
                 scores.push((number, TokenScore { request, token: first + offset, logprob, is_greedy }));
             }
         }
-        Ok((forward.kept, scores))
+        Ok(Ran { kept: forward.kept, scores })
     }
 
     fn not_finite(&self, request: usize) -> Error {

@@ -91,6 +91,11 @@ impl Judge {
     /// # Errors
     /// A judge that refuses or can't be reached, a cache that can't be written, the cancelled run.
     pub fn judge(&self, questions: &[Question], progress: Progress<'_>) -> Result<Judgement> {
+        let known = |question: &Question| {
+            self.cache.as_ref().is_some_and(|cache| cache.get(&key(&self.options.model, &messages(question))).is_some())
+        };
+        let cached = questions.iter().filter(|question| known(question)).count();
+        progress.event(Event::ScoringStarted { requests: questions.len() - cached, cached });
         let found = Mutex::new((vec![Verdict::Unclear; questions.len()], Usage::default()));
         for_each_index(questions.len(), self.options.concurrency, |index| {
             progress.cancel.check()?;
@@ -100,8 +105,10 @@ impl Judge {
             if let Some(place) = found.0.get_mut(index) {
                 *place = verdict;
             }
+            if used.cached == 0 {
+                progress.event(Event::RequestsScored(1));
+            }
             found.1.add(used);
-            progress.event(Event::RequestsScored(1));
             Ok(())
         })?;
         let (verdicts, usage) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
