@@ -60,8 +60,10 @@ fn back<E: Element>(amx: Amx, product: transposed::Product<'_, E>) {
 
 /// AMX-TILE and AMX-BF16: bits 24 and 22 of EDX in leaf 7.
 fn has_tiles() -> bool {
-    let leaves = __cpuid_count(0, 0).eax;
-    leaves >= 7 && __cpuid_count(7, 0).edx & (1 << 24 | 1 << 22) == 1 << 24 | 1 << 22
+    // SAFETY: every x86-64 CPU has the instruction; it reads no memory.
+    #[allow(unused_unsafe, reason = "older compilers take the function for unsafe")]
+    let cpuid = |leaf: u32| unsafe { __cpuid_count(leaf, 0) };
+    cpuid(0).eax >= 7 && cpuid(7).edx & (1 << 24 | 1 << 22) == 1 << 24 | 1 << 22
 }
 
 /// Linux saves tile registers only for processes that have asked for it.
