@@ -1,6 +1,6 @@
 //! The two working types, and moving blocks of elements in and out of them.
 
-use crate::backend::Operand;
+use crate::backend::{LANES, Operand};
 use crate::dtype::{
     DType, bf16_to_f32, canonical_f32, canonical_f64, f16_to_f32, f32_to_bf16, f32_to_f16, f64_to_f32_odd,
 };
@@ -43,10 +43,53 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn to_bf16(self) -> u16;
     fn to_f16(self) -> u16;
     fn to_f32(self) -> f32;
+
+    /// Counts keys above `high`, and writes those from `low` to `high`, as offsets from `low`, to the front of
+    /// `inside`: both numbers.
+    #[inline(always)]
+    fn sift(keys: &[Self::Key], low: Self::Key, high: Self::Key, inside: &mut [u32; BLOCK]) -> (usize, usize) {
+        sift(keys, low, high, inside)
+    }
+}
+
+/// [`Float::sift`] in plain Rust.
+#[inline(always)]
+pub fn sift<K: Copy + Ord + Into<u64>>(keys: &[K], low: K, high: K, inside: &mut [u32; BLOCK]) -> (usize, usize) {
+    let mut above = 0_u32;
+    for key in keys {
+        above += u32::from(*key > high);
+    }
+    // Most groups have no member inside the bracket. In those that have, every key is written
+    // and only those inside advance the count: no branch depends on a single key.
+    let (mut count, first) = (0, low.into());
+    for group in keys.chunks(LANES) {
+        let mut any = false;
+        for key in group {
+            any |= (*key >= low) & (*key <= high);
+        }
+        if any {
+            for key in group {
+                let here = (*key >= low) & (*key <= high);
+                let key: u64 = (*key).into();
+                inside[count % BLOCK] = key.wrapping_sub(first) as u32;
+                count += usize::from(here);
+            }
+        }
+    }
+    (above as usize, count)
 }
 
 impl Float for f32 {
     type Key = u32;
+
+    #[inline(always)]
+    fn sift(keys: &[u32], low: u32, high: u32, inside: &mut [u32; BLOCK]) -> (usize, usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(counts) = super::sift_avx512::sift(keys, low, high, inside) {
+            return counts;
+        }
+        sift(keys, low, high, inside)
+    }
 
     #[inline(always)]
     fn from_f32(value: f32) -> Self {

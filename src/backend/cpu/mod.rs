@@ -10,6 +10,8 @@ mod float;
 mod kernels;
 mod random;
 pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod sift_avx512;
 mod statistics;
 
 pub use dispatch::Cpu;

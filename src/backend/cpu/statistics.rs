@@ -152,29 +152,8 @@ pub fn magnitude_bracket<W: Float>(delta: &Delta<'_>, bracket: Bracket, inside: 
         for (key, value) in keys.0.iter_mut().zip(&*values) {
             *key = value.key();
         }
-        let keys = &keys.0[..values.len()];
-        let mut over = 0_u32;
-        for key in keys {
-            over += u32::from(*key > high);
-        }
-        above += u64::from(over);
-        // Most groups have no member inside the bracket. In those that have, every key is written
-        // and only those inside advance the count: no branch depends on a single key.
-        let mut count = 0;
-        for group in keys.chunks(LANES) {
-            let mut any = false;
-            for key in group {
-                any |= (*key >= low) & (*key <= high);
-            }
-            if any {
-                for key in group {
-                    let inside = (*key >= low) & (*key <= high);
-                    let key: u64 = (*key).into();
-                    found.0[count % BLOCK] = key.wrapping_sub(bracket.low) as u32;
-                    count += usize::from(inside);
-                }
-            }
-        }
+        let (over, count) = W::sift(&keys.0[..values.len()], low, high, &mut found.0);
+        above += over as u64;
         inside.extend_from_slice(&found.0[..count]);
     }
     above
@@ -236,9 +215,11 @@ pub fn magnitude_sample<W: Float>(delta: &Delta<'_>, run: usize, stride: usize, 
     while start < delta.tuned.len() {
         let n = run.min(BLOCK).min(delta.tuned.len() - start);
         load_delta(delta, start, &mut base.0[..n], &mut tuned.0[..n]);
-        for value in &tuned.0[..n] {
-            let key: u64 = value.key().into();
-            keys.push(key as u32);
+        let first = keys.len();
+        keys.resize(first + n, 0);
+        for (key, value) in keys[first..].iter_mut().zip(&tuned.0[..n]) {
+            let wide: u64 = value.key().into();
+            *key = wide as u32;
         }
         start += stride;
     }
