@@ -161,7 +161,7 @@ impl PackedMatrix {
     /// `out = x W^T + bias`: `x` is `[m, k]`, `bias` `[n]`, `out` `[m, n]`, all row-major.
     ///
     /// Each element is one chain of fused multiply-adds over the inputs in order, from zero, and then the bias; or, of
-    /// bf16 weights on a CPU with tile registers, the sum that [`super::amx`] describes. Its bits depend on its row of `x` alone.
+    /// bf16 weights on a CPU with tile registers, the sum that the module `amx` describes. Its bits depend on its row of `x` alone.
     ///
     /// # Panics
     /// When the lengths do not fit together.
