@@ -14,10 +14,9 @@ use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use super::avx512::Avx512;
-use super::matmul::{Left, Multiplier, Panel, Parts, Product, Rows};
+use super::matmul::{Edge, Left, Multiplier, Panel, Parts, Rows, WeightProduct};
 use super::split::{PAIR, STEP, TILE, cut_rows, lay_out_panel, tiles_of};
 use super::tile::{Element, PANEL, Start};
-use super::transposed;
 
 /// Tile registers; a value proves that the CPU has them and the operating system lets this process use them.
 #[derive(Clone, Copy)]
@@ -33,28 +32,16 @@ impl Amx {
         })
     }
 
-    /// Runs a product forth.
-    pub fn forth<E: Element>(self, product: Product<'_, E>) {
+    /// Runs a product of bf16 weights.
+    pub fn run(self, product: impl WeightProduct) {
         let _tiles = Configured::new(self);
         // SAFETY: `self` proves the features.
-        unsafe { forth(self, product) }
-    }
-
-    /// Runs a product back.
-    pub fn back<E: Element>(self, product: transposed::Product<'_, E>) {
-        let _tiles = Configured::new(self);
-        // SAFETY: `self` proves the features.
-        unsafe { back(self, product) }
+        unsafe { enabled(self, product) }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn forth<E: Element>(amx: Amx, product: Product<'_, E>) {
-    product.run_with(amx);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn back<E: Element>(amx: Amx, product: transposed::Product<'_, E>) {
+fn enabled(amx: Amx, product: impl WeightProduct) {
     product.run_with(amx);
 }
 
@@ -247,7 +234,7 @@ const AHEAD_BYTES: usize = 256;
 
 impl Multiplier for Amx {
     type Simd = Avx512;
-    /// Many, since each block cuts the whole weight; their parts are 960 KiB of the second-level cache.
+    /// Many, since each block lays out the whole weight; their parts are 960 KiB of the second-level cache.
     const FORTH: usize = 512;
     const BACK: usize = 512;
     const DEPTH: usize = 320;
@@ -301,16 +288,11 @@ impl Multiplier for Amx {
                 // in each row of the result, which is borrowed for us alone.
                 unsafe { job(result, n).run(both) };
             } else {
-                let mut edge = [[MaybeUninit::new(0.0); PANEL]; PAIR * TILE];
-                let row = |r: usize| (first + r) * n + column;
-                for (r, line) in edge.iter_mut().enumerate().take(rows) {
-                    line[..width].copy_from_slice(&out[row(r)..row(r) + width]);
-                }
+                let at = first * n + column;
+                let mut edge = Edge::<{ PAIR * TILE }>::load(&out[at..], n, rows, width);
                 // SAFETY: as above; the result is our own.
-                unsafe { job(edge.as_mut_ptr().cast(), PANEL).run(both) };
-                for (r, line) in edge.iter().enumerate().take(rows) {
-                    out[row(r)..row(r) + width].copy_from_slice(&line[..width]);
-                }
+                unsafe { job(edge.as_mut_ptr(), PANEL).run(both) };
+                edge.store(&mut out[at..], n, rows, width);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::matmul::{Left, Multiplier, Panel, Rows};
+use super::matmul::{Edge, Left, Multiplier, Panel, Rows};
 use super::simd::{LANES, Simd};
 use super::tile::{DEPTH, Element, Operands, PANEL, STRIDE};
 
@@ -61,17 +61,12 @@ impl<S: Simd> Multiplier for Chain<S> {
                 // are the panel's columns in each row of the result, which is borrowed for us alone.
                 unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: n }) };
             } else {
-                let mut edge = [[MaybeUninit::new(0.0); PANEL]; 16];
-                let row = |r: usize| (first + r) * n + column;
-                for (r, line) in edge.iter_mut().enumerate().take(height) {
-                    line[..width].copy_from_slice(&out[row(r)..row(r) + width]);
-                }
-                let result = edge.as_mut_ptr().cast();
+                let at = first * n + column;
+                let mut edge = Edge::<16>::load(&out[at..], n, height, width);
+                let result = edge.as_mut_ptr();
                 // SAFETY: as above; the result is our own, and of as many rows as any level's tile.
                 unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: PANEL }) };
-                for (r, line) in edge.iter().enumerate().take(height) {
-                    out[row(r)..row(r) + width].copy_from_slice(&line[..width]);
-                }
+                edge.store(&mut out[at..], n, height, width);
             }
             first = end;
         }

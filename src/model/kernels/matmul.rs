@@ -39,6 +39,19 @@ pub(super) trait Multiplier: Copy {
     fn multiply<E: Element>(self, left: &mut Left, panel: Panel<'_, E>, out: &mut [MaybeUninit<f32>]);
 }
 
+/// A product forth or back.
+pub(super) trait WeightProduct: Task<Output = ()> {
+    /// Runs it with a multiplier.
+    fn run_with<M: Multiplier>(self, multiplier: M);
+}
+
+/// Runs a product away from the loops that call it, which it shall not make longer.
+#[cold]
+#[inline(never)]
+pub(super) fn run_apart<S: Simd>(simd: S, product: impl WeightProduct) {
+    simd.vectorize(product);
+}
+
 /// A stretch of the depth of a block of rows.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
@@ -73,6 +86,35 @@ pub(super) struct Panel<'a, E> {
     /// Outputs of the whole matrix, and the first one of the panel.
     pub n: usize,
     pub column: usize,
+}
+
+/// The columns of a panel that are there, where the matrix or the block ends within it, in rows of their own.
+pub(super) struct Edge<const ROWS: usize>([[MaybeUninit<f32>; PANEL]; ROWS]);
+
+impl<const ROWS: usize> Edge<ROWS> {
+    /// What stands in `rows` rows of `width` columns, the first of them at the start of `from`, `n` apart.
+    #[inline(always)]
+    pub fn load(from: &[MaybeUninit<f32>], n: usize, rows: usize, width: usize) -> Self {
+        let mut edge = Self([[MaybeUninit::new(0.0); PANEL]; ROWS]);
+        for (r, line) in edge.0.iter_mut().enumerate().take(rows) {
+            line[..width].copy_from_slice(&from[r * n..r * n + width]);
+        }
+        edge
+    }
+
+    /// [`PANEL`] results a row.
+    #[inline(always)]
+    pub fn as_mut_ptr(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
+
+    /// Puts them back.
+    #[inline(always)]
+    pub fn store(&self, to: &mut [MaybeUninit<f32>], n: usize, rows: usize, width: usize) {
+        for (r, line) in self.0.iter().enumerate().take(rows) {
+            to[r * n..r * n + width].copy_from_slice(&line[..width]);
+        }
+    }
 }
 
 /// Rows as multipliers hold them; kept from product to product.
@@ -119,10 +161,9 @@ impl<E: Element> Task for Product<'_, E> {
     }
 }
 
-impl<E: Element> Product<'_, E> {
-    /// Runs it with a multiplier.
+impl<E: Element> WeightProduct for Product<'_, E> {
     #[inline(always)]
-    pub fn run_with<M: Multiplier>(self, multiplier: M) {
+    fn run_with<M: Multiplier>(self, multiplier: M) {
         let Self { shape: Shape { m, n, k }, x, lines, bias, out } = self;
         if k == 0 {
             out.fill(MaybeUninit::new(0.0));
@@ -150,18 +191,11 @@ impl<E: Element> Product<'_, E> {
             for row in std::mem::take(&mut left.whole) {
                 let shape = Shape { m: 1, n, k };
                 let (x, out) = (&x[(first + row) * k..][..k], &mut out[row * n..][..n]);
-                Product { shape, x, lines, bias: None, out }.run_in_one_piece(multiplier.simd());
+                run_apart(multiplier.simd(), Product { shape, x, lines, bias: None, out });
             }
             add_bias(bias, out);
         }
         LEFT.set(left);
-    }
-
-    /// Away from the loops that call it, which it shall not make longer.
-    #[cold]
-    #[inline(never)]
-    fn run_in_one_piece<S: Simd>(self, simd: S) {
-        simd.vectorize(self);
     }
 }
 

@@ -5,9 +5,10 @@ use std::mem::MaybeUninit;
 #[cfg(target_arch = "x86_64")]
 use super::amx::Amx;
 use super::fresh::{again, fresh};
-use super::simd::{Level, Task};
-use super::tile::{Bf16, Element, F16, PANEL};
-use super::{matmul, transposed};
+use super::matmul::{self, WeightProduct};
+use super::simd::Level;
+use super::tile::{Bf16, F16, PANEL};
+use super::transposed;
 use crate::dtype::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
 /// What a packed weight is stored as; the arithmetic is f32 for all.
@@ -243,36 +244,15 @@ impl PackedMatrix {
         }
     }
 
-    fn run<P: WeightProduct>(&self, unit: Unit, product: P) {
+    fn run(&self, unit: Unit, product: impl WeightProduct) {
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx(amx) if self.finite && self.precision() == Precision::Bf16 => product.run_amx(amx),
+            Unit::Amx(amx) if self.finite && self.precision() == Precision::Bf16 => amx.run(product),
             // An infinity times the parts of a row is no number.
             #[cfg(target_arch = "x86_64")]
             Unit::Amx(_) => Level::detected().run(product),
             Unit::Chain(level) => level.run(product),
         }
-    }
-}
-
-/// A product forth or back.
-trait WeightProduct: Task<Output = ()> {
-    /// Runs it in tile registers.
-    #[cfg(target_arch = "x86_64")]
-    fn run_amx(self, amx: Amx);
-}
-
-impl<E: Element> WeightProduct for matmul::Product<'_, E> {
-    #[cfg(target_arch = "x86_64")]
-    fn run_amx(self, amx: Amx) {
-        amx.forth(self);
-    }
-}
-
-impl<E: Element> WeightProduct for transposed::Product<'_, E> {
-    #[cfg(target_arch = "x86_64")]
-    fn run_amx(self, amx: Amx) {
-        amx.back(self);
     }
 }
 

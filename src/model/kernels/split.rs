@@ -19,7 +19,7 @@ use super::tile::{Element, PANEL};
 pub const PARTS: usize = 3;
 /// Depth of a tile: the inputs that one instruction adds up.
 pub const STEP: usize = 32;
-/// Rows of a tile, and twice that: a pair of tiles side by side shares what it reads of the other side.
+/// Rows of a tile, and how many tiles side by side share what they read of the other side.
 pub const TILE: usize = 16;
 pub const PAIR: usize = 2;
 

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 use super::chain::Chain;
-use super::matmul::{LEFT, Multiplier, Panel, Rows, Shape, block_of};
+use super::matmul::{LEFT, Multiplier, Panel, Rows, Shape, WeightProduct, block_of, run_apart};
 use super::packed::Line;
 use super::simd::{LANES, Simd, Task};
 use super::tile::{Element, PANEL, Start};
@@ -37,10 +37,9 @@ impl<E: Element> Task for Product<'_, E> {
     }
 }
 
-impl<E: Element> Product<'_, E> {
-    /// Runs it with a multiplier.
+impl<E: Element> WeightProduct for Product<'_, E> {
     #[inline(always)]
-    pub fn run_with<M: Multiplier>(self, multiplier: M) {
+    fn run_with<M: Multiplier>(self, multiplier: M) {
         let Self { shape: Shape { m, n, k }, y, lines, out } = self;
         if n == 0 || m == 0 {
             out.fill(MaybeUninit::new(0.0));
@@ -80,18 +79,11 @@ impl<E: Element> Product<'_, E> {
             for row in std::mem::take(&mut left.whole) {
                 let shape = Shape { m: 1, n, k };
                 let (y, out) = (&y[(first + row) * n..][..n], &mut out[row * k..][..k]);
-                Product { shape, y, lines, out }.run_in_one_piece(multiplier.simd());
+                run_apart(multiplier.simd(), Product { shape, y, lines, out });
             }
         }
         LEFT.set(left);
         TURNED.set(turned);
-    }
-
-    /// Away from the loops that call it, which it shall not make longer.
-    #[cold]
-    #[inline(never)]
-    fn run_in_one_piece<S: Simd>(self, simd: S) {
-        simd.vectorize(self);
     }
 }
 
