@@ -4,10 +4,9 @@
 //! SC 2011), keyed by 64 bits that a caller derives from seed, model and tensor name with
 //! [`stream_key`]. Which word of which block belongs to an element is the caller's rule.
 
-const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 /// The fewest rounds that pass every test of `BigCrush` (same paper, table 2); masks need no margin
 /// beyond that, and the rounds are most of what a mask costs.
-const ROUNDS: usize = 7;
+pub const ROUNDS: usize = 7;
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The generator's key; draws are pure functions of key and counter.
@@ -17,10 +16,21 @@ pub struct Philox {
 }
 
 impl Philox {
+    /// What a round multiplies two of the words by.
+    pub const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+
     /// A stream for a 64-bit key.
     #[must_use]
     pub fn new(key: u64) -> Self {
         Self { key: [key as u32, (key >> 32) as u32] }
+    }
+
+    /// What round `round` (from 0) mixes in.
+    #[inline(always)]
+    #[must_use]
+    pub fn round_key(self, round: usize) -> [u32; 2] {
+        let of = |i: usize| self.key[i].wrapping_add(WEYL[i].wrapping_mul(round as u32));
+        [of(0), of(1)]
     }
 
     /// The four words of block `counter`.
@@ -28,17 +38,16 @@ impl Philox {
     #[must_use]
     pub fn block(self, counter: u64) -> [u32; 4] {
         let mut x = [counter as u32, (counter >> 32) as u32, 0, 0];
-        let mut key = self.key;
-        for _ in 0..ROUNDS {
-            let first = u64::from(MULTIPLIERS[0]) * u64::from(x[0]);
-            let second = u64::from(MULTIPLIERS[1]) * u64::from(x[2]);
+        for round in 0..ROUNDS {
+            let key = self.round_key(round);
+            let first = u64::from(Self::MULTIPLIERS[0]) * u64::from(x[0]);
+            let second = u64::from(Self::MULTIPLIERS[1]) * u64::from(x[2]);
             x = [
                 (second >> 32) as u32 ^ x[1] ^ key[0],
                 second as u32,
                 (first >> 32) as u32 ^ x[3] ^ key[1],
                 first as u32,
             ];
-            key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
         x
     }
@@ -57,18 +66,17 @@ impl Philox {
             x[0][lane] = counter.wrapping_add(lane as u64);
             x[1][lane] = counter >> 32;
         }
-        let mut key = self.key;
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            let key = self.round_key(round);
             let (key0, key1) = (u64::from(key[0]), u64::from(key[1]));
             for lane in 0..16 {
-                let first = u64::from(MULTIPLIERS[0]) * (x[0][lane] & LOW);
-                let second = u64::from(MULTIPLIERS[1]) * (x[2][lane] & LOW);
+                let first = u64::from(Self::MULTIPLIERS[0]) * (x[0][lane] & LOW);
+                let second = u64::from(Self::MULTIPLIERS[1]) * (x[2][lane] & LOW);
                 x[0][lane] = (second >> 32) ^ x[1][lane] ^ key0;
                 x[2][lane] = (first >> 32) ^ x[3][lane] ^ key1;
                 x[1][lane] = second;
                 x[3][lane] = first;
             }
-            key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
         }
         let mut words = [[0_u32; 16]; 4];
         for (words, x) in words.iter_mut().zip(&x) {

@@ -95,9 +95,9 @@ pub fn maps(backend: &dyn Backend) {
             Selection::Random { stream: Philox::new(seed), keep_below, rescale: 2.5 },
         ];
         let delta = Delta { base: Some(operands[0]), tuned: operands[3], precision };
-        let mut mask = vec![0xee; n];
+        let mut mask = vec![0xee; n.div_ceil(64)];
         backend.magnitude_sums(delta, selections[2], 384, Some(&mut mask));
-        let mut expected = vec![0xdd; n];
+        let mut expected = vec![0xdd; n.div_ceil(64)];
         Scalar.magnitude_sums(delta, selections[2], 384, Some(&mut expected));
         prop_assert_eq!(&mask, &expected);
         let masks = [None, None, Some(&mask[..])];

@@ -85,6 +85,14 @@ pub struct Output<'a> {
     pub dtype: DType,
 }
 
+impl Output<'_> {
+    /// Elements from `start` on.
+    #[must_use]
+    pub fn from(&mut self, start: usize) -> Output<'_> {
+        Output { bytes: &mut self.bytes[start * self.dtype.bytes()..], dtype: self.dtype }
+    }
+}
+
 /// What an input is multiplied by.
 #[derive(Debug, Clone, Copy)]
 pub enum Coefficient<'a> {
@@ -92,6 +100,17 @@ pub enum Coefficient<'a> {
     Uniform(f64),
     /// One for each element of the call.
     PerElement(&'a [f64]),
+}
+
+impl Coefficient<'_> {
+    /// Those of the elements from `start` on.
+    #[must_use]
+    pub fn from(self, start: usize) -> Self {
+        match self {
+            Self::Uniform(c) => Self::Uniform(c),
+            Self::PerElement(cs) => Self::PerElement(&cs[start..]),
+        }
+    }
 }
 
 /// Which elements of a task vector take part, and what they are multiplied by first.
@@ -188,7 +207,7 @@ pub struct TaskVectors<'a> {
     pub selections: &'a [Selection],
     /// For each random selection, optionally, what [`Backend::magnitude_sums`] drew before for these
     /// elements: the same bytes come out faster. Empty for none at all.
-    pub masks: &'a [Option<&'a [u8]>],
+    pub masks: &'a [Option<&'a [u64]>],
     /// One for each input, rounded to the working type.
     pub coefficients: &'a [Coefficient<'a>],
     /// Elect a sign per element.
@@ -215,6 +234,15 @@ pub struct Delta<'a> {
     pub tuned: Operand<'a>,
     /// Working type of the subtraction.
     pub precision: Precision,
+}
+
+impl Delta<'_> {
+    /// Elements from `start` on.
+    #[must_use]
+    pub fn from(self, start: usize) -> Self {
+        let length = self.tuned.len();
+        Self { base: self.base.map(|base| base.slice(start, length)), tuned: self.tuned.slice(start, length), ..self }
+    }
 }
 
 /// An inclusive range of magnitude keys.
@@ -277,14 +305,14 @@ pub trait Backend: Sync {
     fn magnitude_sample(&self, delta: Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>);
 
     /// Sums of magnitudes: of all elements, and of the selected ones (before any rescaling).
-    /// `first_element` is as in [`TaskVectors`]. With a random selection and room in `mask` (a byte
-    /// for each element), writes 1 for elements that were drawn and 0 for the rest.
+    /// `first_element` is as in [`TaskVectors`]. With a random selection and room in `mask` (a bit for
+    /// each element: `i % 64` of word `i / 64`), sets the bits of elements that were drawn and no others.
     fn magnitude_sums(
         &self,
         delta: Delta<'_>,
         selection: Selection,
         first_element: u64,
-        mask: Option<&mut [u8]>,
+        mask: Option<&mut [u64]>,
     ) -> (f64, f64);
 
     /// Number of infinite and NaN elements.

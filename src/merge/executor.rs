@@ -519,7 +519,7 @@ impl Executor<'_> {
         map: &Map,
         chunk: &ChunkInputs<'_>,
         coefficients: &[Coefficient<'_>],
-        masks: &[Option<&[u8]>],
+        masks: &[Option<&[u64]>],
         output: Output<'_>,
     ) {
         match map {

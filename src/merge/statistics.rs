@@ -115,10 +115,10 @@ pub enum Measured {
 /// while measuring and kept for the map, except for tensors so large that drawing twice is cheaper
 /// than the memory.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Masks(Vec<BTreeMap<usize, Vec<u8>>>);
+pub struct Masks(Vec<BTreeMap<usize, Vec<u64>>>);
 
 /// Bytes of masks kept for one tensor.
-const MASK_BYTES: u64 = 64 << 20;
+const MASK_BYTES: u64 = 96 << 20;
 
 impl Measured {
     /// The three products `aa, ab, bb` of vector `index` of a pair of inputs.
@@ -150,7 +150,7 @@ impl Measured {
 
     /// The masks of a chunk, one per non-base input; empty when there are none at all.
     #[must_use]
-    pub fn masks(&self, chunk: usize) -> Vec<Option<&[u8]>> {
+    pub fn masks(&self, chunk: usize) -> Vec<Option<&[u64]>> {
         match self {
             Self::Selections(_, masks) => masks.0.iter().map(|m| m.get(&chunk).map(Vec::as_slice)).collect(),
             _ => Vec::new(),
@@ -244,7 +244,7 @@ pub fn begin(
             });
             let trims: Vec<Trim> = trims.collect();
             if statistics.needs_data() {
-                let keep_masks = elements * trims.len() as u64 <= MASK_BYTES;
+                let keep_masks = elements.div_ceil(8) * trims.len() as u64 <= MASK_BYTES;
                 Ok(Box::new(Selecting { trims, rescale: *rescale, keep_masks, sums: None, masks: Masks::default() }))
             } else {
                 Err(Measured::Selections(trims.iter().map(Trim::selection).collect(), Masks::default()))
@@ -360,7 +360,7 @@ struct Selecting {
 struct RescaleSums {
     totals: Mutex<Vec<(f64, f64)>>,
     parts: InOrder<Vec<(f64, f64)>>,
-    masks: Vec<Mutex<BTreeMap<usize, Vec<u8>>>>,
+    masks: Vec<Mutex<BTreeMap<usize, Vec<u64>>>>,
 }
 
 /// Sums below this are not worth dividing by (mergekit's rule).
@@ -379,7 +379,7 @@ impl Measurement for Selecting {
             selection => {
                 let delta = chunk.delta(trim.input());
                 let random = matches!(selection, Selection::Random { .. });
-                let mut mask = (random && self.keep_masks).then(|| vec![0; delta.tuned.len()]);
+                let mut mask = (random && self.keep_masks).then(|| vec![0; delta.tuned.len().div_ceil(64)]);
                 let sums = backend.magnitude_sums(delta, selection, chunk.range.start, mask.as_deref_mut());
                 if let Some(mask) = mask {
                     masks.lock().unwrap_or_else(PoisonError::into_inner).insert(chunk.index, mask);

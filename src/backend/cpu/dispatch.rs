@@ -5,9 +5,11 @@
 
 use multiversion::multiversion;
 
+use super::avx512::Avx512;
 use super::{kernels, statistics};
 use crate::backend::{
-    Backend, Bracket, Delta, DeltaStatistics, Digit, Operand, Output, Precision, Selection, TaskVectors, WeightedSum,
+    Backend, Bracket, Coefficient, Delta, DeltaStatistics, Digit, Operand, Output, Precision, Selection, TaskVectors,
+    WeightedSum,
 };
 use crate::dtype::DType;
 
@@ -58,7 +60,7 @@ versions!(
 );
 versions!(
     sums_f32, sums_f64, statistics::magnitude_sums,
-    (delta: &Delta<'_>, selection: Selection, first_element: u64, mask: Option<&mut [u8]>) -> (f64, f64)
+    (delta: &Delta<'_>, selection: Selection, first_element: u64, mask: Option<&mut [u64]>) -> (f64, f64)
 );
 #[multiversion(targets(
     "x86_64+avx+avx2+fma+f16c+bmi1+bmi2+lzcnt+popcnt+avx512f+avx512bw+avx512cd+avx512dq+avx512vl",
@@ -86,20 +88,50 @@ impl Backend for Cpu {
     }
 
     fn weighted_sum(&self, job: &WeightedSum<'_>, mut output: Output<'_>) {
+        let done = Avx512::detect().map_or(0, |cpu| cpu.weighted_sum(job, &mut output));
+        let length = job.inputs.first().map_or(0, Operand::len);
+        if done == length {
+            return;
+        }
+        let inputs: Vec<Operand<'_>> = job.inputs.iter().map(|input| input.slice(done, length)).collect();
+        let coefficients: Vec<Coefficient<'_>> = job.coefficients.iter().map(|c| c.from(done)).collect();
+        let job = WeightedSum { inputs: &inputs, coefficients: &coefficients, ..*job };
+        let mut output = output.from(done);
         match job.precision {
-            Precision::F32 => weighted_sum_f32(job, &mut output),
-            Precision::F64 => weighted_sum_f64(job, &mut output),
+            Precision::F32 => weighted_sum_f32(&job, &mut output),
+            Precision::F64 => weighted_sum_f64(&job, &mut output),
         }
     }
 
     fn task_vectors(&self, job: &TaskVectors<'_>, mut output: Output<'_>) {
+        let done = Avx512::detect().map_or(0, |cpu| cpu.task_vectors(job, &mut output));
+        let length = job.base.len();
+        if done == length {
+            return;
+        }
+        let inputs: Vec<Operand<'_>> = job.inputs.iter().map(|input| input.slice(done, length)).collect();
+        let coefficients: Vec<Coefficient<'_>> = job.coefficients.iter().map(|c| c.from(done)).collect();
+        // Whole words of bits are behind.
+        let masks: Vec<_> = job.masks.iter().map(|mask| mask.map(|mask| &mask[done / 64..])).collect();
+        let job = TaskVectors {
+            base: job.base.slice(done, length),
+            inputs: &inputs,
+            masks: &masks,
+            coefficients: &coefficients,
+            first_element: job.first_element + done as u64,
+            ..*job
+        };
+        let mut output = output.from(done);
         match job.precision {
-            Precision::F32 => task_vectors_f32(job, &mut output),
-            Precision::F64 => task_vectors_f64(job, &mut output),
+            Precision::F32 => task_vectors_f32(&job, &mut output),
+            Precision::F64 => task_vectors_f64(&job, &mut output),
         }
     }
 
     fn products(&self, vectors: &[Delta<'_>], sums: &mut [f64]) {
+        if Avx512::detect().is_some_and(|cpu| cpu.products(vectors, sums)) {
+            return;
+        }
         match vectors.first().map(|v| v.precision) {
             Some(Precision::F64) => products_f64(vectors, sums),
             _ => products_f32(vectors, sums),
@@ -114,10 +146,14 @@ impl Backend for Cpu {
     }
 
     fn magnitude_bracket(&self, delta: Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> u64 {
-        match delta.precision {
-            Precision::F32 => bracket_f32(&delta, bracket, inside),
-            Precision::F64 => bracket_f64(&delta, bracket, inside),
-        }
+        let (done, above) =
+            Avx512::detect().map_or_else(Default::default, |cpu| cpu.magnitude_bracket(&delta, bracket, inside));
+        let delta = delta.from(done);
+        above
+            + match delta.precision {
+                Precision::F32 => bracket_f32(&delta, bracket, inside),
+                Precision::F64 => bracket_f64(&delta, bracket, inside),
+            }
     }
 
     fn magnitude_histogram(&self, delta: Delta<'_>, digit: Digit, counts: &mut [u64]) {
@@ -153,12 +189,22 @@ impl Backend for Cpu {
         delta: Delta<'_>,
         selection: Selection,
         first_element: u64,
-        mask: Option<&mut [u8]>,
+        mut mask: Option<&mut [u64]>,
     ) -> (f64, f64) {
-        match delta.precision {
+        let (done, sums) = Avx512::detect().map_or_else(Default::default, |cpu| {
+            cpu.magnitude_sums(&delta, selection, first_element, mask.as_deref_mut())
+        });
+        if done == delta.tuned.len() {
+            return sums;
+        }
+        let (delta, first_element) = (delta.from(done), first_element + done as u64);
+        // Whole words were written so far.
+        let mask = mask.map(|mask| &mut mask[done / 64..]);
+        let rest = match delta.precision {
             Precision::F32 => sums_f32(&delta, selection, first_element, mask),
             Precision::F64 => sums_f64(&delta, selection, first_element, mask),
-        }
+        };
+        (sums.0 + rest.0, sums.1 + rest.1)
     }
 
     fn non_finite(&self, values: Operand<'_>) -> u64 {

@@ -43,16 +43,10 @@ pub trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn to_bf16(self) -> u16;
     fn to_f16(self) -> u16;
     fn to_f32(self) -> f32;
-
-    /// Counts keys above `high`, and writes those from `low` to `high`, as offsets from `low`, to the front of
-    /// `inside`: both numbers.
-    #[inline(always)]
-    fn sift(keys: &[Self::Key], low: Self::Key, high: Self::Key, inside: &mut [u32; BLOCK]) -> (usize, usize) {
-        sift(keys, low, high, inside)
-    }
 }
 
-/// [`Float::sift`] in plain Rust.
+/// Counts keys above `high`, and writes those from `low` to `high`, as offsets from `low`, to the front of `inside`: both
+/// numbers.
 #[inline(always)]
 pub fn sift<K: Copy + Ord + Into<u64>>(keys: &[K], low: K, high: K, inside: &mut [u32; BLOCK]) -> (usize, usize) {
     let mut above = 0_u32;
@@ -81,15 +75,6 @@ pub fn sift<K: Copy + Ord + Into<u64>>(keys: &[K], low: K, high: K, inside: &mut
 
 impl Float for f32 {
     type Key = u32;
-
-    #[inline(always)]
-    fn sift(keys: &[u32], low: u32, high: u32, inside: &mut [u32; BLOCK]) -> (usize, usize) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(counts) = super::sift_avx512::sift(keys, low, high, inside) {
-            return counts;
-        }
-        sift(keys, low, high, inside)
-    }
 
     #[inline(always)]
     fn from_f32(value: f32) -> Self {

@@ -88,7 +88,7 @@ pub fn task_vectors<W: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
                 continue;
             }
             load(input, start, delta);
-            let mask = job.masks.get(i).copied().flatten().map(|mask| &mask[start..start + n]);
+            let mask = job.masks.get(i).copied().flatten().map(|mask| (mask, start));
             let block = Block { selection: job.selections[i], mask, first, base, words: &mut words.0 };
             match job.coefficients[i] {
                 Coefficient::Uniform(c) => add_weighted(block, W::from_f64(c), delta, mix),
@@ -113,8 +113,8 @@ pub fn task_vectors<W: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
 /// What a block of a task vector is made with.
 struct Block<'a, W> {
     selection: Selection,
-    /// What was drawn before, for a random selection.
-    mask: Option<&'a [u8]>,
+    /// What was drawn before, for a random selection, and where in it the block is.
+    mask: Option<(&'a [u64], usize)>,
     /// Flat index of the block's first element.
     first: u64,
     base: &'a [W],
@@ -137,13 +137,11 @@ fn add_weighted<W: Float>(block: Block<'_, W>, weight: W, values: &mut [W], mix:
         }
         Selection::Random { stream, keep_below, rescale } => {
             let rescale = W::from_f64(rescale);
-            match mask {
-                Some(mask) => add(Stored(mask), rescale, weight, base, values, mix),
-                None => {
-                    let keep = random::draw(stream, keep_below, first, values.len(), words);
-                    add(keep, rescale, weight, base, values, mix);
-                }
-            }
+            let keep = match mask {
+                Some((mask, start)) => Drawn::stored(mask, start, values.len(), words),
+                None => random::draw(stream, keep_below, first, values.len(), words),
+            };
+            add(keep, rescale, weight, base, values, mix);
         }
     }
 }
@@ -232,16 +230,6 @@ impl<W: Float> Keep<W> for Above<W::Key> {
     #[inline(always)]
     fn keeps(&self, _i: usize, delta: W) -> bool {
         delta.key() > self.0
-    }
-}
-
-/// A mask drawn before.
-struct Stored<'a>(&'a [u8]);
-
-impl<W: Float> Keep<W> for Stored<'_> {
-    #[inline(always)]
-    fn keeps(&self, i: usize, _delta: W) -> bool {
-        self.0[i] != 0
     }
 }
 

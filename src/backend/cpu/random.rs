@@ -10,6 +10,31 @@ pub struct Drawn<'a> {
     pub limit: u32,
 }
 
+impl<'a> Drawn<'a> {
+    /// What was drawn before and kept as bits (element `i` is bit `i % 64` of word `i / 64`), of elements
+    /// `start..start + n`, `start` a multiple of 64.
+    #[inline(always)]
+    pub fn stored(mask: &[u64], start: usize, n: usize, words: &'a mut [u32; BLOCK]) -> Self {
+        for (out, bits) in words.as_chunks_mut::<64>().0.iter_mut().zip(&mask[start / 64..(start + n).div_ceil(64)]) {
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = (!bits >> i) as u32 & 1;
+            }
+        }
+        Drawn { words: &words[..n], limit: 1 }
+    }
+
+    /// The bits of a block, as [`Drawn::stored`] reads them.
+    #[inline(always)]
+    pub fn keep(&self, start: usize, mask: &mut [u64]) {
+        for (bits, words) in mask[start / 64..].iter_mut().zip(self.words.chunks(64)) {
+            *bits = 0;
+            for (i, word) in words.iter().enumerate() {
+                *bits |= u64::from(*word < self.limit) << i;
+            }
+        }
+    }
+}
+
 /// Draws for `n` elements from `first` on.
 #[inline(always)]
 pub fn draw(stream: Philox, keep_below: u64, first: u64, n: usize, words: &mut [u32; BLOCK]) -> Drawn<'_> {
@@ -67,7 +92,7 @@ fn settle(stream: Philox, first: u64, upper: u32, lower: u32, words: &mut [u32])
 }
 
 /// The lower half of an element's draw.
-fn lower_half(stream: Philox, element: u64) -> u32 {
+pub fn lower_half(stream: Philox, element: u64) -> u32 {
     let (counter, word, high) = draw_position(element);
     let word = stream.block(counter | 1 << 63)[word];
     if high { word >> 16 } else { word & 0xffff }

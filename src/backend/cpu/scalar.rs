@@ -277,11 +277,13 @@ impl Backend for Scalar {
         delta: Delta<'_>,
         selection: Selection,
         first_element: u64,
-        mask: Option<&mut [u8]>,
+        mask: Option<&mut [u64]>,
     ) -> (f64, f64) {
         if let (Some(mask), Selection::Random { stream, keep_below, .. }) = (mask, selection) {
-            for (e, m) in mask.iter_mut().enumerate() {
-                *m = u8::from(draw(stream, first_element + e as u64) < keep_below);
+            mask.fill(0);
+            for e in 0..delta.tuned.len() {
+                let drawn = draw(stream, first_element + e as u64) < keep_below;
+                mask[e / 64] |= u64::from(drawn) << (e % 64);
             }
         }
         match delta.precision {

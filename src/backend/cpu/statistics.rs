@@ -1,6 +1,6 @@
 //! The statistics passes, as loop bodies generic over the working type.
 
-use super::float::{Aligned, BLOCK, Float, load};
+use super::float::{Aligned, BLOCK, Float, load, sift};
 use super::kernels::{keep_only, select};
 use super::random;
 use crate::backend::{Bracket, Delta, DeltaStatistics, Digit, LANES, Operand, Selection, fold_lanes};
@@ -152,7 +152,7 @@ pub fn magnitude_bracket<W: Float>(delta: &Delta<'_>, bracket: Bracket, inside: 
         for (key, value) in keys.0.iter_mut().zip(&*values) {
             *key = value.key();
         }
-        let (over, count) = W::sift(&keys.0[..values.len()], low, high, &mut found.0);
+        let (over, count) = sift(&keys.0[..values.len()], low, high, &mut found.0);
         above += over as u64;
         inside.extend_from_slice(&found.0[..count]);
     }
@@ -230,7 +230,7 @@ pub fn magnitude_sums<W: Float>(
     delta: &Delta<'_>,
     selection: Selection,
     first_element: u64,
-    mut mask: Option<&mut [u8]>,
+    mut mask: Option<&mut [u64]>,
 ) -> (f64, f64) {
     let mut words = Aligned::<u32>::new();
     let (mut all, mut kept) = (0.0, 0.0);
@@ -244,9 +244,7 @@ pub fn magnitude_sums<W: Float>(
         match (selection, &mut mask) {
             (Selection::Random { stream, keep_below, .. }, Some(mask)) => {
                 let drawn = random::draw(stream, keep_below, first, values.len(), &mut words.0);
-                for (m, word) in mask[start..end].iter_mut().zip(drawn.words) {
-                    *m = u8::from(*word < drawn.limit);
-                }
+                drawn.keep(start, mask);
                 keep_only(drawn, one, values);
             }
             _ => select(selection.rescaled(1.0), first, values, &mut words.0),

@@ -1,0 +1,83 @@
+//! The kernels that merges spend their time in, in AVX-512 registers from load to store, for f32 work.
+//!
+//! The compiler's versions of the bodies in [`super::kernels`] and [`super::statistics`] pass every intermediate result
+//! through the first-level cache; these keep up with memory. Each does as many whole groups as it can, writes the bits
+//! of the definition, and says how far it came (nowhere, for work that it does not know); the plain bodies do the rest.
+
+mod bracket;
+mod draws;
+mod group;
+mod magnitude_sums;
+mod products;
+mod task_vectors;
+mod weighted_sum;
+
+use draws::Draws;
+use group::Vector;
+
+use crate::backend::{Bracket, Delta, Output, Selection, TaskVectors, WeightedSum};
+
+/// A value proves that the CPU has AVX-512 and what else these kernels use.
+#[derive(Clone, Copy)]
+pub struct Avx512(());
+
+impl Avx512 {
+    /// The proof, where the CPU (and the operating system) can.
+    pub fn detect() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt");
+        has.then_some(Self(()))
+    }
+
+    /// [`crate::backend::Backend::weighted_sum`]: how many elements were written.
+    pub fn weighted_sum(self, job: &WeightedSum<'_>, output: &mut Output<'_>) -> usize {
+        // SAFETY: `self` proves the features.
+        unsafe { weighted_sum::weighted_sum(job, output) }
+    }
+
+    /// [`crate::backend::Backend::task_vectors`]: how many elements were written.
+    pub fn task_vectors(self, job: &TaskVectors<'_>, output: &mut Output<'_>) -> usize {
+        // SAFETY: `self` proves the features.
+        unsafe { task_vectors::task_vectors(job, output) }
+    }
+
+    /// [`crate::backend::Backend::products`] of two vectors; whether it was done.
+    pub fn products(self, vectors: &[Delta<'_>], sums: &mut [f64]) -> bool {
+        let ([a, b], [aa, ab, bb, ..]) = (vectors, sums) else { return false };
+        let (Some(a), Some(b)) = (Vector::new(a), Vector::new(b)) else { return false };
+        // SAFETY: `self` proves the features.
+        let found = unsafe { products::products(a, b) };
+        for (sum, found) in [aa, ab, bb].into_iter().zip(found) {
+            *sum += found;
+        }
+        true
+    }
+
+    /// [`crate::backend::Backend::magnitude_sums`] of a random selection: elements looked at, and their sums.
+    pub fn magnitude_sums(
+        self,
+        delta: &Delta<'_>,
+        selection: Selection,
+        first: u64,
+        mask: Option<&mut [u64]>,
+    ) -> (usize, (f64, f64)) {
+        let (Some(vector), Selection::Random { stream, keep_below, .. }) = (Vector::new(delta), selection) else {
+            return Default::default();
+        };
+        // SAFETY: `self` proves the features.
+        unsafe { magnitude_sums::magnitude_sums(vector, Draws::new(stream, keep_below), first, mask) }
+    }
+
+    /// [`crate::backend::Backend::magnitude_bracket`]: elements looked at, and the number of keys above.
+    pub fn magnitude_bracket(self, delta: &Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> (usize, u64) {
+        let Some(vector) = Vector::new(delta) else { return Default::default() };
+        // SAFETY: `self` proves the features.
+        unsafe { bracket::magnitude_bracket(vector, bracket, inside) }
+    }
+}
