@@ -329,7 +329,11 @@ impl Executor<'_> {
             let output = &self.plan.outputs[job.output];
             let width = output.dtype.bytes() as u64;
             let bytes = (piece.range.end - piece.range.start) * width;
-            buffer.resize(usize::try_from(bytes).unwrap_or(0), 0);
+            let length = usize::try_from(bytes).unwrap_or(0);
+            if buffer.len() < length {
+                buffer.resize(length, 0);
+            }
+            let buffer = &mut buffer[..length];
             let (map, measured) = (&maps[piece.job], &measured[piece.job]);
             self.map_chunk(job, map, measured, piece.index, piece.range.clone(), adapted, buffer);
             if output.dtype.is_float() {

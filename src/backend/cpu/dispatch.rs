@@ -178,6 +178,8 @@ impl Backend for Cpu {
     }
 
     fn magnitude_sample(&self, delta: Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>) {
+        let done = Avx512::detect().map_or(0, |cpu| cpu.magnitude_sample(&delta, run, stride, keys));
+        let delta = delta.from(done);
         match delta.precision {
             Precision::F32 => sample_f32(&delta, run, stride, keys),
             Precision::F64 => sample_f64(&delta, run, stride, keys),
@@ -208,7 +210,8 @@ impl Backend for Cpu {
     }
 
     fn non_finite(&self, values: Operand<'_>) -> u64 {
-        non_finite(values)
+        let (done, count) = Avx512::detect().map_or((0, 0), |cpu| cpu.non_finite(values));
+        count + non_finite(values.slice(done, values.len()))
     }
 
     fn delta_statistics(&self, base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics {

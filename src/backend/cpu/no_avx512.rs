@@ -1,6 +1,6 @@
 //! What stands for `avx512` on processors of another kind: nothing is ever detected.
 
-use crate::backend::{Bracket, Delta, Output, Selection, TaskVectors, WeightedSum};
+use crate::backend::{Bracket, Delta, Operand, Output, Selection, TaskVectors, WeightedSum};
 
 /// No value of it exists.
 #[derive(Clone, Copy)]
@@ -34,6 +34,14 @@ impl Avx512 {
     }
 
     pub fn magnitude_bracket(self, _delta: &Delta<'_>, _bracket: Bracket, _inside: &mut Vec<u32>) -> (usize, u64) {
+        match self {}
+    }
+
+    pub fn magnitude_sample(self, _delta: &Delta<'_>, _run: usize, _stride: usize, _keys: &mut Vec<u32>) -> usize {
+        match self {}
+    }
+
+    pub fn non_finite(self, _values: Operand<'_>) -> (usize, u64) {
         match self {}
     }
 }

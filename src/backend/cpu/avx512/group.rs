@@ -1,14 +1,15 @@
 //! Sixty-four neighbouring elements in four registers, and moving them in and out.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_loadu_si256,
-    _mm256_mask_mov_epi16, _mm256_set1_epi16, _mm256_storeu_si256, _mm512_add_epi32, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
-    _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_mask_mov_epi32, _mm512_mask_mov_ps, _mm512_packus_epi32,
+    __m256i, __m512, __m512i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_prefetch,
+    _mm256_loadu_si256, _mm256_mask_mov_epi16, _mm256_set1_epi16, _mm256_storeu_si256, _mm512_add_epi32,
+    _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_mask_mov_epi32, _mm512_mask_mov_ps, _mm512_packus_epi32,
     _mm512_permutexvar_epi64, _mm512_set_epi64, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
     _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
 };
 
+use super::Avx512;
 use crate::backend::{Delta, Operand, Precision};
 use crate::dtype::DType;
 
@@ -17,6 +18,9 @@ pub type Group = [__m512; 4];
 
 /// Elements of a group.
 pub const GROUP: usize = 64;
+
+/// How many bytes ahead a group asks for.
+const AHEAD: usize = 2048;
 
 /// An operand no wider than f32.
 #[derive(Clone, Copy)]
@@ -46,7 +50,7 @@ impl Stored {
 
 impl<'a> Source<'a> {
     /// `None` for operands that are not exact in f32.
-    pub fn new(operand: Operand<'a>) -> Option<Self> {
+    pub fn new(_proof: Avx512, operand: Operand<'a>) -> Option<Self> {
         Stored::of(operand.dtype).map(|stored| Self { bytes: operand.bytes, stored })
     }
 
@@ -63,31 +67,58 @@ impl<'a> Source<'a> {
         Source { bytes: &room[..GROUP * width], stored: self.stored }
     }
 
-    /// Elements `at..at + 64`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
-    #[inline]
+    /// Elements `at..at + 64`. Always put into its caller, where the registers are.
+    #[inline(always)]
     pub fn group(&self, at: usize) -> Group {
-        match self.stored {
-            Stored::F32 => {
-                let bytes = &self.bytes[at * 4..][..GROUP * 4];
-                // SAFETY: a quarter of the group's bytes each.
-                let part = |i: usize| unsafe { _mm512_loadu_ps(bytes.as_ptr().add(64 * i).cast()) };
-                [part(0), part(1), part(2), part(3)]
-            }
-            Stored::F16 => {
-                let bytes = &self.bytes[at * 2..][..GROUP * 2];
-                // SAFETY: a quarter of the group's bytes each.
-                let part = |i: usize| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) };
-                [_mm512_cvtph_ps(part(0)), _mm512_cvtph_ps(part(1)), _mm512_cvtph_ps(part(2)), _mm512_cvtph_ps(part(3))]
-            }
-            Stored::Bf16 => {
-                let bytes = &self.bytes[at * 2..][..GROUP * 2];
-                // SAFETY: a quarter of the group's bytes each.
-                let part = |i: usize| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) };
-                [widened(part(0)), widened(part(1)), widened(part(2)), widened(part(3))]
+        // SAFETY: a source is made with the proof of the features.
+        unsafe {
+            match self.stored {
+                Stored::F32 => from_f32(&self.bytes[at * 4..][..GROUP * 4]),
+                Stored::F16 => from_f16(&self.bytes[at * 2..][..GROUP * 2]),
+                Stored::Bf16 => from_bf16(&self.bytes[at * 2..][..GROUP * 2]),
             }
         }
     }
+}
+
+/// Asks for the lines of a group that comes later: the CPU itself looks no further than the page at hand.
+#[inline(always)]
+fn ask_ahead(bytes: &[u8]) {
+    for line in (0..bytes.len()).step_by(64) {
+        let address = bytes.as_ptr().wrapping_add(AHEAD + line);
+        // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn from_f32(bytes: &[u8]) -> Group {
+    assert_eq!(bytes.len(), GROUP * 4, "a group");
+    ask_ahead(bytes);
+    // SAFETY: a quarter of the group's bytes each.
+    let part = |i: usize| unsafe { _mm512_loadu_ps(bytes.as_ptr().add(64 * i).cast()) };
+    [part(0), part(1), part(2), part(3)]
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+#[inline]
+fn from_bf16(bytes: &[u8]) -> Group {
+    assert_eq!(bytes.len(), GROUP * 2, "a group");
+    ask_ahead(bytes);
+    // SAFETY: a quarter of the group's bytes each.
+    let part = |i: usize| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) };
+    [widened(part(0)), widened(part(1)), widened(part(2)), widened(part(3))]
+}
+
+/// A function of its own, like the rarer cases of [`store`]: what is left is small enough to be put into every kernel.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
+#[inline(never)]
+fn from_f16(bytes: &[u8]) -> Group {
+    assert_eq!(bytes.len(), GROUP * 2, "a group");
+    // SAFETY: a quarter of the group's bytes each.
+    let part = |i: usize| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) };
+    [_mm512_cvtph_ps(part(0)), _mm512_cvtph_ps(part(1)), _mm512_cvtph_ps(part(2)), _mm512_cvtph_ps(part(3))]
 }
 
 /// bf16 as the upper halves of f32.
@@ -115,15 +146,15 @@ pub struct Vector<'a> {
 
 impl<'a> Vector<'a> {
     /// `None` for what is not made in f32.
-    pub fn new(delta: &Delta<'a>) -> Option<Self> {
+    pub fn new(proof: Avx512, delta: &Delta<'a>) -> Option<Self> {
         if delta.precision != Precision::F32 {
             return None;
         }
         let base = match delta.base {
-            Some(base) => Some(Source::new(base)?),
+            Some(base) => Some(Source::new(proof, base)?),
             None => None,
         };
-        Some(Self { tuned: Source::new(delta.tuned)?, base })
+        Some(Self { tuned: Source::new(proof, delta.tuned)?, base })
     }
 
     /// Number of elements.
@@ -138,11 +169,14 @@ impl<'a> Vector<'a> {
     }
 
     /// Elements `at..at + 64`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
-    #[inline]
+    #[inline(always)]
     pub fn group(&self, at: usize) -> Group {
         let tuned = self.tuned.group(at);
-        self.base.map_or(tuned, |base| minus(tuned, base.group(at)))
+        match &self.base {
+            None => tuned,
+            // SAFETY: a source is made with the proof of the features.
+            Some(base) => unsafe { minus(tuned, base.group(at)) },
+        }
     }
 }
 
@@ -157,25 +191,8 @@ pub fn minus(a: Group, b: Group) -> Group {
 #[inline]
 pub fn store(group: Group, stored: Stored, at: usize, output: &mut [u8]) {
     match stored {
-        Stored::F32 => {
-            let bytes = &mut output[at * 4..][..GROUP * 4];
-            for (i, values) in group.into_iter().enumerate() {
-                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
-                let canonical = _mm512_mask_mov_ps(values, nan, _mm512_set1_ps(f32::NAN));
-                // SAFETY: a quarter of the group's bytes each.
-                unsafe { _mm512_storeu_ps(bytes.as_mut_ptr().add(64 * i).cast(), canonical) };
-            }
-        }
-        Stored::F16 => {
-            let bytes = &mut output[at * 2..][..GROUP * 2];
-            for (i, values) in group.into_iter().enumerate() {
-                let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
-                let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-                let canonical = _mm256_mask_mov_epi16(halves, nan, _mm256_set1_epi16(0x7e00));
-                // SAFETY: a quarter of the group's bytes each.
-                unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().add(32 * i).cast(), canonical) };
-            }
-        }
+        Stored::F32 => store_f32(group, &mut output[at * 4..][..GROUP * 4]),
+        Stored::F16 => store_f16(group, &mut output[at * 2..][..GROUP * 2]),
         Stored::Bf16 => {
             let bytes = &mut output[at * 2..][..GROUP * 2];
             // Packing works on quarters of a register.
@@ -187,6 +204,31 @@ pub fn store(group: Group, stored: Stored, at: usize, output: &mut [u8]) {
                 unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().add(64 * i).cast(), halves) };
             }
         }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline(never)]
+fn store_f32(group: Group, bytes: &mut [u8]) {
+    assert_eq!(bytes.len(), GROUP * 4, "a group");
+    for (i, values) in group.into_iter().enumerate() {
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
+        let canonical = _mm512_mask_mov_ps(values, nan, _mm512_set1_ps(f32::NAN));
+        // SAFETY: a quarter of the group's bytes each.
+        unsafe { _mm512_storeu_ps(bytes.as_mut_ptr().add(64 * i).cast(), canonical) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline(never)]
+fn store_f16(group: Group, bytes: &mut [u8]) {
+    assert_eq!(bytes.len(), GROUP * 2, "a group");
+    for (i, values) in group.into_iter().enumerate() {
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
+        let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
+        let canonical = _mm256_mask_mov_epi16(halves, nan, _mm256_set1_epi16(0x7e00));
+        // SAFETY: a quarter of the group's bytes each.
+        unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().add(32 * i).cast(), canonical) };
     }
 }
 

@@ -8,14 +8,17 @@ mod bracket;
 mod draws;
 mod group;
 mod magnitude_sums;
+mod non_finite;
 mod products;
+mod sample;
 mod task_vectors;
 mod weighted_sum;
 
 use draws::Draws;
 use group::Vector;
 
-use crate::backend::{Bracket, Delta, Output, Selection, TaskVectors, WeightedSum};
+use crate::backend::{Bracket, Delta, Operand, Output, Selection, TaskVectors, WeightedSum};
+use crate::dtype::DType;
 
 /// A value proves that the CPU has AVX-512 and what else these kernels use.
 #[derive(Clone, Copy)]
@@ -38,19 +41,19 @@ impl Avx512 {
     /// [`crate::backend::Backend::weighted_sum`]: how many elements were written.
     pub fn weighted_sum(self, job: &WeightedSum<'_>, output: &mut Output<'_>) -> usize {
         // SAFETY: `self` proves the features.
-        unsafe { weighted_sum::weighted_sum(job, output) }
+        unsafe { weighted_sum::weighted_sum(self, job, output) }
     }
 
     /// [`crate::backend::Backend::task_vectors`]: how many elements were written.
     pub fn task_vectors(self, job: &TaskVectors<'_>, output: &mut Output<'_>) -> usize {
         // SAFETY: `self` proves the features.
-        unsafe { task_vectors::task_vectors(job, output) }
+        unsafe { task_vectors::task_vectors(self, job, output) }
     }
 
     /// [`crate::backend::Backend::products`] of two vectors; whether it was done.
     pub fn products(self, vectors: &[Delta<'_>], sums: &mut [f64]) -> bool {
         let ([a, b], [aa, ab, bb, ..]) = (vectors, sums) else { return false };
-        let (Some(a), Some(b)) = (Vector::new(a), Vector::new(b)) else { return false };
+        let (Some(a), Some(b)) = (Vector::new(self, a), Vector::new(self, b)) else { return false };
         // SAFETY: `self` proves the features.
         let found = unsafe { products::products(a, b) };
         for (sum, found) in [aa, ab, bb].into_iter().zip(found) {
@@ -67,7 +70,7 @@ impl Avx512 {
         first: u64,
         mask: Option<&mut [u64]>,
     ) -> (usize, (f64, f64)) {
-        let (Some(vector), Selection::Random { stream, keep_below, .. }) = (Vector::new(delta), selection) else {
+        let (Some(vector), Selection::Random { stream, keep_below, .. }) = (Vector::new(self, delta), selection) else {
             return Default::default();
         };
         // SAFETY: `self` proves the features.
@@ -76,8 +79,28 @@ impl Avx512 {
 
     /// [`crate::backend::Backend::magnitude_bracket`]: elements looked at, and the number of keys above.
     pub fn magnitude_bracket(self, delta: &Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> (usize, u64) {
-        let Some(vector) = Vector::new(delta) else { return Default::default() };
+        let Some(vector) = Vector::new(self, delta) else { return Default::default() };
         // SAFETY: `self` proves the features.
         unsafe { bracket::magnitude_bracket(vector, bracket, inside) }
+    }
+
+    /// [`crate::backend::Backend::magnitude_sample`]: the element to go on from.
+    pub fn magnitude_sample(self, delta: &Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>) -> usize {
+        match Vector::new(self, delta) {
+            // SAFETY: `self` proves the features.
+            Some(vector) if run == sample::RUN => unsafe { sample::magnitude_sample(vector, stride, keys) },
+            _ => 0,
+        }
+    }
+
+    /// [`crate::backend::Backend::non_finite`]: elements looked at, and the count.
+    pub fn non_finite(self, values: Operand<'_>) -> (usize, u64) {
+        let exponent = match values.dtype {
+            DType::BF16 => 0x7f80,
+            DType::F16 => 0x7c00,
+            _ => return (0, 0),
+        };
+        // SAFETY: `self` proves the features.
+        unsafe { non_finite::non_finite(values.bytes, exponent) }
     }
 }

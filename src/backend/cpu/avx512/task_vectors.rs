@@ -1,12 +1,13 @@
 //! Weighted, selected task vectors added to a base, with one coefficient an input.
 
 use std::arch::x86_64::{
-    __m512, __m512i, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_LT_OQ, _CMP_UNORD_Q, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cmpeq_epi32_mask, _mm512_cmpgt_epi32_mask, _mm512_div_ps,
-    _mm512_mask_add_ps, _mm512_mask_mov_ps, _mm512_maskz_mul_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps,
+    __m512, __m512i, _CMP_EQ_OQ, _CMP_GE_OQ, _CMP_GT_OQ, _CMP_NLE_UQ, _CMP_UNORD_Q, _mm512_add_ps, _mm512_and_si512,
+    _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cmpeq_epi32_mask, _mm512_cmpge_epi32_mask, _mm512_cmpgt_epi32_mask,
+    _mm512_div_ps, _mm512_mask_add_ps, _mm512_mask_mov_ps, _mm512_maskz_mov_ps, _mm512_maskz_mul_ps, _mm512_mul_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_xor_ps,
 };
 
+use super::Avx512;
 use super::draws::Draws;
 use super::group::{GROUP, Group, Source, Stored, minus, store};
 use crate::backend::{Coefficient, DRAW_GROUP, Output, Precision, Selection, TaskVectors};
@@ -37,8 +38,9 @@ enum Keep<'a> {
 
 /// Writes all whole groups; how many elements those have.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
-pub fn task_vectors(job: &TaskVectors<'_>, output: &mut Output<'_>) -> usize {
-    let (Some(stored), Some(base), Some(mut terms)) = (Stored::of(output.dtype), Source::new(job.base), terms(job))
+pub fn task_vectors(proof: Avx512, job: &TaskVectors<'_>, output: &mut Output<'_>) -> usize {
+    let (Some(stored), Some(base), Some(mut terms)) =
+        (Stored::of(output.dtype), Source::new(proof, job.base), terms(proof, job))
     else {
         return 0;
     };
@@ -74,7 +76,7 @@ pub fn task_vectors(job: &TaskVectors<'_>, output: &mut Output<'_>) -> usize {
 
 /// The inputs that take part; `None` for what only the plain kernel knows.
 #[target_feature(enable = "avx512f")]
-fn terms<'a>(job: &TaskVectors<'a>) -> Option<Vec<Term<'a>>> {
+fn terms<'a>(proof: Avx512, job: &TaskVectors<'a>) -> Option<Vec<Term<'a>>> {
     if job.precision != Precision::F32 {
         return None;
     }
@@ -97,7 +99,7 @@ fn terms<'a>(job: &TaskVectors<'a>) -> Option<Vec<Term<'a>>> {
             }
         };
         let (weight, rescale) = (_mm512_set1_ps(weight as f32), _mm512_set1_ps(rescale as f32));
-        terms.push(Term { input: Source::new(*input)?, weight, keep, rescale, drawn: [0; 2] });
+        terms.push(Term { input: Source::new(proof, *input)?, weight, keep, rescale, drawn: [0; 2] });
     }
     (terms.len() <= MOST_INPUTS).then_some(terms)
 }
@@ -111,13 +113,19 @@ impl Term<'_> {
         match self.keep {
             Keep::All => {}
             Keep::Magnitude { threshold, ties_before } => {
-                let ties = ties_before.saturating_sub(first + at as u64).min(GROUP as u64);
-                let ties = if ties == 0 { 0 } else { u64::MAX >> (GROUP as u64 - ties) };
+                let ties = ties_before.saturating_sub(first + at as u64);
+                let magnitude = _mm512_set1_epi32(i32::MAX);
                 for (i, value) in values.iter_mut().enumerate() {
-                    let key = _mm512_and_si512(_mm512_castps_si512(*value), _mm512_set1_epi32(i32::MAX));
+                    let key = _mm512_and_si512(_mm512_castps_si512(*value), magnitude);
                     // NaN is above every threshold that comes here.
-                    let keep = _mm512_cmpgt_epi32_mask(key, threshold)
-                        | _mm512_cmpeq_epi32_mask(key, threshold) & (ties >> (16 * i)) as u16;
+                    let keep = if ties >= GROUP as u64 {
+                        _mm512_cmpge_epi32_mask(key, threshold)
+                    } else if ties == 0 {
+                        _mm512_cmpgt_epi32_mask(key, threshold)
+                    } else {
+                        let before = (u64::MAX >> (GROUP as u64 - ties) >> (16 * i)) as u16;
+                        _mm512_cmpgt_epi32_mask(key, threshold) | _mm512_cmpeq_epi32_mask(key, threshold) & before
+                    };
                     *value = _mm512_maskz_mul_ps(keep, *value, self.rescale);
                 }
             }
@@ -148,21 +156,24 @@ fn keep(drawn: u64, rescale: __m512, values: &mut Group) {
 }
 
 /// The sum, or the mean by weight, of what agrees with the sign of the sum of all.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
 fn elected_mean(terms: &[Term<'_>], all: &[Group; MOST_INPUTS], sum: Group, normalize: bool) -> Group {
     let zero = _mm512_setzero_ps();
-    // A sum that is NaN elects the negative side.
-    let plus = |sum| _mm512_cmp_ps_mask::<_CMP_GE_OQ>(sum, zero);
-    let plus = [plus(sum[0]), plus(sum[1]), plus(sum[2]), plus(sum[3])];
+    // What turns the elected side to plus; a sum that is NaN elects minus.
+    let turn = |sum| {
+        let minus = !_mm512_cmp_ps_mask::<_CMP_GE_OQ>(sum, zero);
+        _mm512_maskz_mov_ps(minus, _mm512_set1_ps(-0.0))
+    };
+    let turn = [turn(sum[0]), turn(sum[1]), turn(sum[2]), turn(sum[3])];
     let (mut mix, mut divisor) = ([zero; 4], [zero; 4]);
     for (term, weighted) in terms.iter().zip(all) {
         for i in 0..4 {
             let u = weighted[i];
-            let agrees = plus[i] & _mm512_cmp_ps_mask::<_CMP_GT_OQ>(u, zero)
-                | !plus[i] & _mm512_cmp_ps_mask::<_CMP_LT_OQ>(u, zero);
-            let taken = agrees | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(u, u);
-            mix[i] = _mm512_mask_add_ps(mix[i], taken, mix[i], u);
+            let turned = _mm512_xor_ps(u, turn[i]);
+            let agrees = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(turned, zero);
+            let agrees_or_nan = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(turned, zero);
+            mix[i] = _mm512_mask_add_ps(mix[i], agrees_or_nan, mix[i], u);
             divisor[i] = _mm512_mask_add_ps(divisor[i], agrees, divisor[i], term.weight);
         }
     }
