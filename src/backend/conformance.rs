@@ -87,18 +87,18 @@ pub fn maps(backend: &dyn Backend) {
             Precision::F32 => u64::from(0.03_f32.to_bits()),
             Precision::F64 => 0.03_f64.to_bits(),
         };
-        // A limit low enough that some draws tie with its upper half.
-        let keep_below = [1 << 31, 70_000, 40_000, 1 << 32][usize::from(flags[1]) * 2 + usize::from(flags[2])];
+        // Limits of one bit, of some and of many, and the one that keeps all.
+        let keep_below = [1 << 31, 3 << 24, 858_993_459, 1 << 32][usize::from(flags[1]) * 2 + usize::from(flags[2])];
         let selections = [
             if flags[2] { Selection::All } else { Selection::Nothing },
-            Selection::Magnitude { threshold, ties_before: 384 + n as u64 / 2, rescale: 1.7 },
+            Selection::Magnitude { threshold, ties_before: 1536 + n as u64 / 2, rescale: 1.7 },
             Selection::Random { stream: Philox::new(seed), keep_below, rescale: 2.5 },
         ];
         let delta = Delta { base: Some(operands[0]), tuned: operands[3], precision };
         let mut mask = vec![0xee; n.div_ceil(64)];
-        backend.magnitude_sums(delta, selections[2], 384, Some(&mut mask));
+        backend.magnitude_sums(delta, selections[2], 1536, Some(&mut mask));
         let mut expected = vec![0xdd; n.div_ceil(64)];
-        Scalar.magnitude_sums(delta, selections[2], 384, Some(&mut expected));
+        Scalar.magnitude_sums(delta, selections[2], 1536, Some(&mut expected));
         prop_assert_eq!(&mask, &expected);
         let masks = [None, None, Some(&mask[..])];
         let job = TaskVectors {
@@ -111,7 +111,7 @@ pub fn maps(backend: &dyn Backend) {
             normalize: flags[1],
             divisor: flags[2].then_some(0.7),
             scale: 0.9,
-            first_element: 384,
+            first_element: 1536,
             precision,
         };
         prop_assert_eq!(case.run(|o| backend.task_vectors(&job, o)), case.run(|o| Scalar.task_vectors(&job, o)));
@@ -165,8 +165,8 @@ pub fn statistics(backend: &dyn Backend) {
             prop_assert_eq!(sample(backend), sample(&Scalar));
             let random = Selection::Random { stream: Philox::new(seed), keep_below: 1 << 30, rescale: 9.0 };
             let (a, b) = (
-                backend.magnitude_sums(*vector, random, 128, None),
-                Scalar.magnitude_sums(*vector, random, 128, None),
+                backend.magnitude_sums(*vector, random, 1024, None),
+                Scalar.magnitude_sums(*vector, random, 1024, None),
             );
             prop_assert!(same(a.0, b.0) && same(a.1, b.1), "{:?} {:?}", a, b);
             prop_assert_eq!(backend.non_finite(vector.tuned), Scalar.non_finite(vector.tuned));

@@ -129,10 +129,7 @@ pub enum Selection {
         /// Factor for kept elements.
         rescale: f64,
     },
-    /// Elements whose random draw is below a limit. The upper half of the 32-bit draw comes from
-    /// `stream` at [`draw_position`]; the lower half decides only when the upper half equals the
-    /// limit's, and is taken from the same place of the stream whose block counters have their top
-    /// bit set.
+    /// Elements whose random draw of 32 bits is below a limit; the bits come from `stream` at [`draw_position`].
     Random {
         /// The stream.
         stream: Philox,
@@ -157,17 +154,23 @@ impl Selection {
     }
 }
 
-/// Where the 16-bit draw of a flat element index comes from: block counter, word of the block, and
-/// whether it is the word's upper half. Sixteen neighbours share a word and a half, so that vector
-/// lanes and GPU threads read straight.
+/// Where bit `plane` (0 is the highest) of the draw of a flat element index comes from: block counter, word of the
+/// block and bit of the word. A plane of [`DRAW_GROUP`] neighbours lies in one word of sixteen consecutive counters, in
+/// order: a limit is compared with all of their draws by two bitwise operations a plane, and no plane beyond the
+/// last that is needed to tell them apart is ever made. A density of a half needs the first one.
 #[must_use]
-pub fn draw_position(element: u64) -> (u64, usize, bool) {
-    ((element / DRAW_GROUP) * 16 + element % 16, ((element % 64) / 16) as usize, element % DRAW_GROUP >= 64)
+pub fn draw_position(element: u64, plane: u32) -> (u64, usize, u32) {
+    let (group, within) = (element / DRAW_GROUP, element % DRAW_GROUP);
+    let counter = (group * DRAW_CALLS + u64::from(plane / 4)) * 16 + within / 32;
+    (counter, (plane % 4) as usize, (within % 32) as u32)
 }
 
 /// Elements that share sixteen blocks of the generator; calls with random selections start at a
 /// multiple of it.
-pub const DRAW_GROUP: u64 = 128;
+pub const DRAW_GROUP: u64 = 512;
+
+/// Times sixteen blocks, four planes each, that a group may need.
+pub const DRAW_CALLS: u64 = 8;
 
 /// A float's magnitude as an integer that orders the same way (sign bit cleared); NaN is above all.
 #[inline(always)]

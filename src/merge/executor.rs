@@ -12,12 +12,13 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
-use super::chunk::{CHUNK_ELEMENTS, chunks, rows};
-use super::method::{Coefficients, Map, Measured, Sparsify, Statistics};
+use super::chunk::{CHUNK_ELEMENTS, chunks};
+use super::map_part::{map_part, parts};
+use super::method::{Map, Measured, Sparsify, Statistics};
 use super::plan::{JobInput, MergePlan, TensorJob};
 use super::statistics::{self, ChunkInputs, Measurement};
 use super::trim::{WholeModelSearch, WholeModelThresholds};
-use crate::backend::{Backend, Coefficient, DRAW_GROUP, Operand, Output, TaskVectors, WeightedSum};
+use crate::backend::{Backend, DRAW_GROUP, Operand, Output};
 use crate::checkpoint::hash::sha256_while_written;
 use crate::checkpoint::layout::OutputTensor;
 use crate::checkpoint::writer::{OutputFile, StagingDir, WriteError};
@@ -130,8 +131,12 @@ pub fn compute_tensors(
         let mut bytes = vec![0; usize::try_from(output.bytes()).unwrap_or(0)];
         for (index, range) in chunks(bytes.len() as u64 / width as u64).enumerate() {
             progress.cancel.check()?;
-            let piece = &mut bytes[range.start as usize * width..range.end as usize * width];
-            executor.map_chunk(job, &map, &measured[0], index, range.clone(), &mut adapted, piece);
+            let inputs = executor.inputs(job, index, &range, &mut adapted);
+            for part in parts(&range) {
+                let piece = &mut bytes[part.start as usize * width..part.end as usize * width];
+                let into = Output { bytes: piece, dtype: output.dtype };
+                map_part(backend, &job.parameters.shape, &map, &measured[0], &inputs, &part, into);
+            }
             executor.release(job, &range);
         }
         take(job.output, bytes);
@@ -219,7 +224,7 @@ pub fn execute_in_memory(
 /// What a worker keeps from chunk to chunk.
 #[derive(Default)]
 struct Scratch {
-    /// The chunk that is computed.
+    /// The part of a chunk that is computed.
     output: Vec<u8>,
     /// Chunks of inputs with adapters added, by input.
     adapted: Vec<Vec<u8>>,
@@ -328,23 +333,24 @@ impl Executor<'_> {
             let job = batch[piece.job];
             let output = &self.plan.outputs[job.output];
             let width = output.dtype.bytes() as u64;
-            let bytes = (piece.range.end - piece.range.start) * width;
-            let length = usize::try_from(bytes).unwrap_or(0);
-            if buffer.len() < length {
-                buffer.resize(length, 0);
+            let inputs = self.inputs(job, piece.index, &piece.range, adapted);
+            for part in parts(&piece.range) {
+                let bytes = usize::try_from((part.end - part.start) * width).unwrap_or(0);
+                buffer.resize(buffer.len().max(bytes), 0);
+                let buffer = &mut buffer[..bytes];
+                let (map, measured) = (&maps[piece.job], &measured[piece.job]);
+                let into = Output { bytes: buffer, dtype: output.dtype };
+                map_part(self.backend, &job.parameters.shape, map, measured, &inputs, &part, into);
+                if output.dtype.is_float() {
+                    let count = self.backend.non_finite(Operand { bytes: buffer, dtype: output.dtype });
+                    broken[piece.job].fetch_add(count, Ordering::Relaxed);
+                }
+                self.sink.put(job.output, part.start * width, buffer)?;
             }
-            let buffer = &mut buffer[..length];
-            let (map, measured) = (&maps[piece.job], &measured[piece.job]);
-            self.map_chunk(job, map, measured, piece.index, piece.range.clone(), adapted, buffer);
-            if output.dtype.is_float() {
-                let count = self.backend.non_finite(Operand { bytes: buffer, dtype: output.dtype });
-                broken[piece.job].fetch_add(count, Ordering::Relaxed);
-            }
-            self.sink.put(job.output, piece.range.start * width, buffer)?;
             self.release(job, &piece.range);
             let read: u64 = job.inputs.iter().map(|i| range_bytes(i, &piece.range)).sum();
             self.progress.event(Event::BytesRead(read));
-            self.progress.event(Event::BytesWritten(bytes));
+            self.progress.event(Event::BytesWritten((piece.range.end - piece.range.start) * width));
             if left[piece.job].fetch_sub(1, Ordering::Relaxed) == 1 {
                 self.progress.event(Event::TensorDone { name: output.name.clone() });
             }
@@ -454,108 +460,6 @@ impl Executor<'_> {
             if let Some(source) = self.plan.models[input.model].source() {
                 source.release(&input.tensor, byte_range(input, range));
             }
-        }
-    }
-
-    /// Computes one chunk into `buffer`.
-    #[expect(clippy::too_many_arguments, reason = "a chunk is what all of these say")]
-    fn map_chunk(
-        &self,
-        job: &TensorJob,
-        map: &Map,
-        measured: &Measured,
-        index: usize,
-        range: Range<u64>,
-        adapted: &mut Vec<Vec<u8>>,
-        buffer: &mut [u8],
-    ) {
-        let chunk = self.inputs(job, index, &range, adapted);
-        let dtype = self.plan.outputs[job.output].dtype;
-        let (coefficients, columns) = match map {
-            Map::Copy if chunk.operands[0].dtype == dtype => {
-                buffer.copy_from_slice(chunk.operands[0].bytes);
-                return;
-            }
-            Map::Copy => {
-                self.backend.scale(chunk.operands[0], 1.0, job.parameters.precision, Output { bytes: buffer, dtype });
-                return;
-            }
-            Map::Scale { factor } => {
-                self.backend.scale(
-                    chunk.operands[0],
-                    *factor,
-                    job.parameters.precision,
-                    Output { bytes: buffer, dtype },
-                );
-                return;
-            }
-            Map::WeightedSum { coefficients, .. } | Map::TaskVectors { coefficients, .. } => match coefficients {
-                Coefficients::Uniform(values) => {
-                    let values: Vec<Coefficient<'_>> = values.iter().map(|c| Coefficient::Uniform(*c)).collect();
-                    self.apply(map, &chunk, &values, &measured.masks(index), Output { bytes: buffer, dtype });
-                    return;
-                }
-                Coefficients::PerRow(_) => (coefficients, false),
-                Coefficients::PerColumn(_) => (coefficients, true),
-            },
-        };
-        let shape = &job.parameters.shape;
-        let length = if columns { shape[1..].iter().product() } else { shape.last().copied().unwrap_or(1) };
-        for (row, piece) in rows(range.clone(), length) {
-            let width = dtype.bytes();
-            let bytes =
-                &mut buffer[(piece.start - range.start) as usize * width..(piece.end - range.start) as usize * width];
-            let first = (piece.start - row * length) as usize;
-            let last = (piece.end - row * length) as usize;
-            let values: Vec<Coefficient<'_>> = match coefficients {
-                Coefficients::PerColumn(inputs) => {
-                    inputs.iter().map(|c| Coefficient::PerElement(&c[first..last])).collect()
-                }
-                Coefficients::PerRow(rows) => rows[row as usize].iter().map(|c| Coefficient::Uniform(*c)).collect(),
-                Coefficients::Uniform(values) => values.iter().map(|c| Coefficient::Uniform(*c)).collect(),
-            };
-            self.apply(map, &chunk.piece(&piece), &values, &[], Output { bytes, dtype });
-        }
-    }
-
-    fn apply(
-        &self,
-        map: &Map,
-        chunk: &ChunkInputs<'_>,
-        coefficients: &[Coefficient<'_>],
-        masks: &[Option<&[u64]>],
-        output: Output<'_>,
-    ) {
-        match map {
-            Map::WeightedSum { divisor, .. } => {
-                let job = WeightedSum {
-                    inputs: &chunk.operands,
-                    coefficients,
-                    divisor: *divisor,
-                    precision: chunk.precision,
-                };
-                self.backend.weighted_sum(&job, output);
-            }
-            Map::TaskVectors { selections, consensus, normalize, divisor, scale, .. } => {
-                let Some(base) = chunk.base else { return };
-                let tuned: Vec<Operand<'_>> =
-                    (0..chunk.operands.len()).filter(|i| *i != base).map(|i| chunk.operands[i]).collect();
-                let job = TaskVectors {
-                    base: chunk.operands[base],
-                    inputs: &tuned,
-                    selections,
-                    masks,
-                    coefficients,
-                    consensus: *consensus,
-                    normalize: *normalize,
-                    divisor: *divisor,
-                    scale: *scale,
-                    first_element: chunk.range.start,
-                    precision: chunk.precision,
-                };
-                self.backend.task_vectors(&job, output);
-            }
-            Map::Copy | Map::Scale { .. } => {}
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - [`executor`]: chunks, threads, memory; runs a plan into a staging directory.
 //! - [`adapted`]: models with a LoRA adapter on top, as recipes name them (`model+adapter`).
 //! - [`in_memory()`]: the same merges without files, for a decoder to run.
-//! - [`statistics`], [`trim`]: the passes before the map.
+//! - [`statistics`], [`trim`]: the passes before the map; [`map_part`]: the map.
 //! - [`stages`]: recipes of several documents.
 //! - [`card`], [`lock`], [`verify`]: what is written beside the weights, and checking it later.
 
@@ -17,6 +17,7 @@ pub mod chunk;
 pub mod executor;
 pub mod in_memory;
 pub mod lock;
+pub mod map_part;
 pub mod method;
 pub mod output;
 pub mod parameters;

@@ -1,7 +1,7 @@
 //! The two maps, as loop bodies generic over the working type.
 
 use super::float::{Aligned, BLOCK, Float, load, store};
-use super::random::{self, Drawn};
+use super::random;
 use crate::backend::{Coefficient, Operand, Output, Selection, TaskVectors, WeightedSum};
 
 /// See [`crate::backend::Backend::scale`].
@@ -137,11 +137,11 @@ fn add_weighted<W: Float>(block: Block<'_, W>, weight: W, values: &mut [W], mix:
         }
         Selection::Random { stream, keep_below, rescale } => {
             let rescale = W::from_f64(rescale);
-            let keep = match mask {
-                Some((mask, start)) => Drawn::stored(mask, start, values.len(), words),
-                None => random::draw(stream, keep_below, first, values.len(), words),
-            };
-            add(keep, rescale, weight, base, values, mix);
+            match mask {
+                Some((mask, start)) => random::spread(&mask[start / 64..], words),
+                None => random::spread(&random::draw(stream, keep_below, first, values.len()), words),
+            }
+            add(Drawn(words), rescale, weight, base, values, mix);
         }
     }
 }
@@ -182,8 +182,8 @@ pub fn select<W: Float>(selection: Selection, first: u64, delta: &mut [W], words
             keep_only(Above(threshold), rescale, after);
         }
         Selection::Random { stream, keep_below, rescale } => {
-            let keep = random::draw(stream, keep_below, first, delta.len(), words);
-            keep_only(keep, W::from_f64(rescale), delta);
+            random::spread(&random::draw(stream, keep_below, first, delta.len()), words);
+            keep_only(Drawn(words), W::from_f64(rescale), delta);
         }
     }
 }
@@ -233,10 +233,13 @@ impl<W: Float> Keep<W> for Above<W::Key> {
     }
 }
 
+/// What [`random::spread`] made.
+pub struct Drawn<'a>(pub &'a [u32; BLOCK]);
+
 impl<W: Float> Keep<W> for Drawn<'_> {
     #[inline(always)]
     fn keeps(&self, i: usize, _delta: W) -> bool {
-        self.words[i] < self.limit
+        self.0[i] != 0
     }
 }
 

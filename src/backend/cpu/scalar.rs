@@ -57,12 +57,10 @@ fn keys<W: Float>(vector: &Delta<'_>) -> Vec<u64> {
 
 /// An element's 32-bit draw.
 fn draw(stream: Philox, element: u64) -> u64 {
-    let (counter, word, high) = draw_position(element);
-    let half = |counter: u64| {
-        let word = stream.block(counter)[word];
-        u64::from(if high { word >> 16 } else { word & 0xffff })
-    };
-    half(counter) << 16 | half(counter | 1 << 63)
+    (0..32).fold(0, |draw, plane| {
+        let (counter, word, bit) = draw_position(element, plane);
+        draw << 1 | u64::from(stream.block(counter)[word] >> bit & 1)
+    })
 }
 
 fn selected<W: Float>(selection: Selection, value: W, index: u64) -> W {

@@ -1,7 +1,7 @@
 //! The statistics passes, as loop bodies generic over the working type.
 
 use super::float::{Aligned, BLOCK, Float, load, sift};
-use super::kernels::{keep_only, select};
+use super::kernels::{Drawn, keep_only, select};
 use super::random;
 use crate::backend::{Bracket, Delta, DeltaStatistics, Digit, LANES, Operand, Selection, fold_lanes};
 use crate::dtype::DType;
@@ -243,9 +243,10 @@ pub fn magnitude_sums<W: Float>(
         let values = &mut blocks.tuned.0[..end - start];
         match (selection, &mut mask) {
             (Selection::Random { stream, keep_below, .. }, Some(mask)) => {
-                let drawn = random::draw(stream, keep_below, first, values.len(), &mut words.0);
-                drawn.keep(start, mask);
-                keep_only(drawn, one, values);
+                let bits = random::draw(stream, keep_below, first, values.len());
+                mask[start / 64..end.div_ceil(64)].copy_from_slice(&bits[..values.len().div_ceil(64)]);
+                random::spread(&bits, &mut words.0);
+                keep_only(Drawn(&words.0), one, values);
             }
             _ => select(selection.rescaled(1.0), first, values, &mut words.0),
         }

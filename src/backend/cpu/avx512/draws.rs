@@ -1,76 +1,66 @@
 //! Random selections as bits, a group of draws at a time.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi64, _mm512_cmpeq_epi16_mask, _mm512_cmplt_epu16_mask, _mm512_mask_shuffle_epi32,
-    _mm512_mul_epu32, _mm512_set_epi64, _mm512_set1_epi16, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_shuffle_epi32, _mm512_srli_epi64, _mm512_xor_si512, _pext_u32,
+    __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_andnot_si512, _mm512_mask_shuffle_epi32, _mm512_mul_epu32,
+    _mm512_or_si512, _mm512_set_epi64, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
+    _mm512_shuffle_epi32, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_test_epi32_mask, _mm512_xor_si512,
 };
 
-use super::super::random::lower_half;
-use crate::backend::DRAW_GROUP;
+use crate::backend::{DRAW_CALLS, DRAW_GROUP};
 use crate::rng::{Philox, ROUNDS};
 
 /// The draws of one random selection.
 #[derive(Clone, Copy)]
 pub struct Draws {
     stream: Philox,
-    /// Halves of the limit.
-    upper: u32,
-    lower: u32,
+    keep_below: u64,
 }
+
+/// A bit for each element of a group.
+pub type Bits = [u64; DRAW_GROUP as usize / 64];
 
 impl Draws {
     pub fn new(stream: Philox, keep_below: u64) -> Self {
-        Self { stream, upper: (keep_below >> 16) as u32, lower: keep_below as u32 & 0xffff }
+        Self { stream, keep_below }
     }
 
-    /// A bit for each of the 128 elements from `first` on (a multiple of 128): whether it was drawn.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+    /// Which of the elements from `first` on (a multiple of [`DRAW_GROUP`]) are drawn; see
+    /// [`crate::backend::draw_position`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
     #[inline]
-    pub fn bits(self, first: u64) -> [u64; 2] {
-        // The limit 2^32.
-        if self.upper > 0xffff {
-            return [u64::MAX; 2];
+    pub fn bits(self, first: u64) -> Bits {
+        let mut bits = [u64::MAX; 8];
+        if self.keep_below > u64::from(u32::MAX) {
+            return bits;
         }
-        let words = words(self.stream, first / DRAW_GROUP * 16);
-        let upper = _mm512_set1_epi16((self.upper as u16).cast_signed());
-        let (mut low, mut high) = (0, 0);
-        for (i, words) in words.iter().enumerate() {
-            // Lower halves of the words at even places, upper ones at odd places.
-            let below = _mm512_cmplt_epu16_mask(*words, upper);
-            low |= u64::from(_pext_u32(below, 0x5555_5555)) << (16 * i);
-            high |= u64::from(_pext_u32(below, 0xaaaa_aaaa)) << (16 * i);
-        }
-        let mut bits = [low, high];
-        if self.lower > 0 {
-            for (i, words) in words.iter().enumerate() {
-                let undecided = _mm512_cmpeq_epi16_mask(*words, upper);
-                if undecided != 0 {
-                    self.settle(undecided, i, first, &mut bits);
+        let zero = _mm512_setzero_si512();
+        let (mut keep, mut undecided) = (zero, _mm512_set1_epi32(-1));
+        let mut limit = self.keep_below as u32;
+        for call in 0..DRAW_CALLS {
+            let planes = words(self.stream, (first / DRAW_GROUP * DRAW_CALLS + call) * 16);
+            for plane in planes {
+                if limit >> 31 == 1 {
+                    // A zero is below the limit's one.
+                    keep = _mm512_or_si512(keep, _mm512_andnot_si512(plane, undecided));
+                    undecided = _mm512_and_si512(undecided, plane);
+                } else {
+                    undecided = _mm512_andnot_si512(plane, undecided);
                 }
+                limit <<= 1;
+            }
+            if limit == 0 || _mm512_test_epi32_mask(undecided, undecided) == 0 {
+                break;
             }
         }
+        // SAFETY: a register has as many bits.
+        unsafe { _mm512_storeu_si512(bits.as_mut_ptr().cast(), keep) };
         bits
-    }
-
-    /// Draws of word `word` whose upper halves equal the limit's are decided by their lower halves.
-    #[cold]
-    fn settle(self, mut undecided: u32, word: usize, first: u64, bits: &mut [u64; 2]) {
-        while undecided != 0 {
-            let half = undecided.trailing_zeros();
-            undecided &= undecided - 1;
-            let (lane, high) = (half / 2, half % 2);
-            let at = 16 * word as u32 + lane;
-            if lower_half(self.stream, first + u64::from(at + 64 * high)) < self.lower {
-                bits[high as usize] |= 1 << at;
-            }
-        }
     }
 }
 
 /// [`Philox::blocks`] in registers: words 0 to 3 of sixteen counters. Even counters and odd ones are apart, each in the
 /// lower half of a 64-bit lane, where products need no widening.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 #[inline]
 fn words(stream: Philox, counter: u64) -> [__m512i; 4] {
     let first = _mm512_set1_epi64(i64::from(Philox::MULTIPLIERS[0]));

@@ -10,7 +10,7 @@ use std::arch::x86_64::{
 };
 
 use super::Avx512;
-use crate::backend::{Delta, Operand, Precision};
+use crate::backend::{Delta, Operand, Output, Precision};
 use crate::dtype::DType;
 
 /// Elements `16 i ..` in register `i`.
@@ -31,14 +31,14 @@ pub struct Source<'a> {
 
 /// What elements are stored as. Three cases and no table of widths: the compiler then keeps a group in registers.
 #[derive(Clone, Copy)]
-pub enum Stored {
+enum Stored {
     Bf16,
     F16,
     F32,
 }
 
 impl Stored {
-    pub fn of(dtype: DType) -> Option<Self> {
+    fn of(dtype: DType) -> Option<Self> {
         match dtype {
             DType::BF16 => Some(Self::Bf16),
             DType::F16 => Some(Self::F16),
@@ -111,7 +111,7 @@ fn from_bf16(bytes: &[u8]) -> Group {
     [widened(part(0)), widened(part(1)), widened(part(2)), widened(part(3))]
 }
 
-/// A function of its own, like the rarer cases of [`store`]: what is left is small enough to be put into every kernel.
+/// A function of its own, like the rarer cases of [`Target::store`]: what is left is small enough for every kernel.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 #[inline(never)]
 fn from_f16(bytes: &[u8]) -> Group {
@@ -186,24 +186,43 @@ pub fn minus(a: Group, b: Group) -> Group {
     [_mm512_sub_ps(a[0], b[0]), _mm512_sub_ps(a[1], b[1]), _mm512_sub_ps(a[2], b[2]), _mm512_sub_ps(a[3], b[3])]
 }
 
-/// Writes a group as elements `at..at + 64`: nearest, ties to even, one NaN.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
-#[inline]
-pub fn store(group: Group, stored: Stored, at: usize, output: &mut [u8]) {
-    match stored {
-        Stored::F32 => store_f32(group, &mut output[at * 4..][..GROUP * 4]),
-        Stored::F16 => store_f16(group, &mut output[at * 2..][..GROUP * 2]),
-        Stored::Bf16 => {
-            let bytes = &mut output[at * 2..][..GROUP * 2];
-            // Packing works on quarters of a register.
-            let order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
-            for i in 0..2 {
-                let mixed = _mm512_packus_epi32(to_bf16(group[2 * i]), to_bf16(group[2 * i + 1]));
-                let halves = _mm512_permutexvar_epi64(order, mixed);
-                // SAFETY: a half of the group's bytes each.
-                unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().add(64 * i).cast(), halves) };
+/// Where groups are written to.
+pub struct Target<'a> {
+    bytes: &'a mut [u8],
+    stored: Stored,
+}
+
+impl<'a> Target<'a> {
+    /// `None` for outputs wider than f32.
+    pub fn new(_proof: Avx512, output: &'a mut Output<'_>) -> Option<Self> {
+        Stored::of(output.dtype).map(|stored| Self { bytes: output.bytes, stored })
+    }
+
+    /// Writes elements `at..at + 64`: nearest, ties to even, one NaN. Always put into its caller, where the registers are.
+    #[inline(always)]
+    pub fn store(&mut self, group: Group, at: usize) {
+        // SAFETY: a target is made with the proof of the features.
+        unsafe {
+            match self.stored {
+                Stored::F32 => store_f32(group, &mut self.bytes[at * 4..][..GROUP * 4]),
+                Stored::F16 => store_f16(group, &mut self.bytes[at * 2..][..GROUP * 2]),
+                Stored::Bf16 => store_bf16(group, &mut self.bytes[at * 2..][..GROUP * 2]),
             }
         }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn store_bf16(group: Group, bytes: &mut [u8]) {
+    assert_eq!(bytes.len(), GROUP * 2, "a group");
+    // Packing works on quarters of a register.
+    let order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
+    for i in 0..2 {
+        let mixed = _mm512_packus_epi32(to_bf16(group[2 * i]), to_bf16(group[2 * i + 1]));
+        let halves = _mm512_permutexvar_epi64(order, mixed);
+        // SAFETY: a half of the group's bytes each.
+        unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().add(64 * i).cast(), halves) };
     }
 }
 

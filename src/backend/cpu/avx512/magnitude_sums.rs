@@ -9,7 +9,7 @@ use super::group::{GROUP, Vector};
 use crate::backend::{DRAW_GROUP, LANES, SUM_RUN, fold_lanes};
 
 /// The sums over all whole runs, and how many elements those have; a bit for each element goes to `mask`.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 pub fn magnitude_sums(
     vector: Vector<'_>,
     draws: Draws,
@@ -22,16 +22,16 @@ pub fn magnitude_sums(
         let (mut everything, mut selected) = (_mm512_setzero_ps(), _mm512_setzero_ps());
         for at in (run * SUM_RUN..(run + 1) * SUM_RUN).step_by(DRAW_GROUP as usize) {
             let bits = draws.bits(first + at as u64);
-            for (half, bits) in bits.into_iter().enumerate() {
-                let values = vector.group(at + half * GROUP);
-                for (i, value) in values.into_iter().enumerate() {
+            for (i, bits) in bits.into_iter().enumerate() {
+                let values = vector.group(at + i * GROUP);
+                for (lane, value) in values.into_iter().enumerate() {
                     let magnitude = _mm512_abs_ps(value);
                     everything = _mm512_add_ps(everything, magnitude);
-                    selected = _mm512_mask_add_ps(selected, (bits >> (16 * i)) as u16, selected, magnitude);
+                    selected = _mm512_mask_add_ps(selected, (bits >> (16 * lane)) as u16, selected, magnitude);
                 }
             }
             if let Some(mask) = mask.as_deref_mut() {
-                mask[at / GROUP..][..2].copy_from_slice(&bits);
+                mask[at / GROUP..][..bits.len()].copy_from_slice(&bits);
             }
         }
         let everything = fold(everything);

@@ -33,7 +33,6 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("popcnt");
         has.then_some(Self(()))
     }
@@ -101,6 +100,6 @@ impl Avx512 {
             _ => return (0, 0),
         };
         // SAFETY: `self` proves the features.
-        unsafe { non_finite::non_finite(values.bytes, exponent) }
+        unsafe { non_finite::non_finite(self, values.bytes, exponent) }
     }
 }

@@ -8,8 +8,8 @@ use std::arch::x86_64::{
 };
 
 use super::Avx512;
-use super::draws::Draws;
-use super::group::{GROUP, Group, Source, Stored, minus, store};
+use super::draws::{Bits, Draws};
+use super::group::{GROUP, Group, Source, Target, minus};
 use crate::backend::{Coefficient, DRAW_GROUP, Output, Precision, Selection, TaskVectors};
 
 /// Inputs whose weighted task vectors the election may keep; more are left to the plain kernel.
@@ -24,8 +24,8 @@ struct Term<'a> {
     weight: __m512,
     keep: Keep<'a>,
     rescale: __m512,
-    /// Draws of the group at hand and the one after it.
-    drawn: [u64; 2],
+    /// Draws around the group at hand.
+    drawn: Bits,
 }
 
 /// Which elements stay.
@@ -37,17 +37,17 @@ enum Keep<'a> {
 }
 
 /// Writes all whole groups; how many elements those have.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 pub fn task_vectors(proof: Avx512, job: &TaskVectors<'_>, output: &mut Output<'_>) -> usize {
-    let (Some(stored), Some(base), Some(mut terms)) =
-        (Stored::of(output.dtype), Source::new(proof, job.base), terms(proof, job))
+    let (Some(mut target), Some(base), Some(mut terms)) =
+        (Target::new(proof, output), Source::new(proof, job.base), terms(proof, job))
     else {
         return 0;
     };
     let divisor = job.divisor.map(|divisor| _mm512_set1_ps(divisor as f32));
     let scale = _mm512_set1_ps(job.scale as f32);
     let mut all = [[_mm512_setzero_ps(); 4]; MOST_INPUTS];
-    // Draws come in pairs of groups.
+    // The plain kernel goes on where draws begin.
     let whole = base.len() / DRAW_GROUP as usize * DRAW_GROUP as usize;
     for at in (0..whole).step_by(GROUP) {
         let base = base.group(at);
@@ -59,8 +59,13 @@ pub fn task_vectors(proof: Avx512, job: &TaskVectors<'_>, output: &mut Output<'_
                 mix[i] = _mm512_add_ps(mix[i], weighted[i]);
             }
         }
-        if job.consensus {
-            mix = elected_mean(&terms, &all, mix, job.normalize);
+        if job.consensus && job.normalize {
+            let (sum, weights) = elect::<true>(&terms, &all, mix);
+            for i in 0..4 {
+                mix[i] = _mm512_div_ps(sum[i], one_for_zero(weights[i]));
+            }
+        } else if job.consensus {
+            (mix, _) = elect::<false>(&terms, &all, mix);
         } else if let Some(divisor) = divisor {
             for mix in &mut mix {
                 *mix = _mm512_div_ps(*mix, divisor);
@@ -69,7 +74,7 @@ pub fn task_vectors(proof: Avx512, job: &TaskVectors<'_>, output: &mut Output<'_
         for i in 0..4 {
             mix[i] = _mm512_add_ps(base[i], _mm512_mul_ps(mix[i], scale));
         }
-        store(mix, stored, at, output.bytes);
+        target.store(mix, at);
     }
     whole
 }
@@ -99,14 +104,14 @@ fn terms<'a>(proof: Avx512, job: &TaskVectors<'a>) -> Option<Vec<Term<'a>>> {
             }
         };
         let (weight, rescale) = (_mm512_set1_ps(weight as f32), _mm512_set1_ps(rescale as f32));
-        terms.push(Term { input: Source::new(proof, *input)?, weight, keep, rescale, drawn: [0; 2] });
+        terms.push(Term { input: Source::new(proof, *input)?, weight, keep, rescale, drawn: [0; 8] });
     }
     (terms.len() <= MOST_INPUTS).then_some(terms)
 }
 
 impl Term<'_> {
     /// The weighted task vector of a group.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
     #[inline]
     fn weighted(&mut self, base: Group, first: u64, at: usize) -> Group {
         let mut values = minus(self.input.group(at), base);
@@ -130,11 +135,11 @@ impl Term<'_> {
                 }
             }
             Keep::Draw(draws) => {
-                let half = at / GROUP % 2;
-                if half == 0 {
+                let part = at / GROUP % self.drawn.len();
+                if part == 0 {
                     self.drawn = draws.bits(first + at as u64);
                 }
-                keep(self.drawn[half], self.rescale, &mut values);
+                keep(self.drawn[part], self.rescale, &mut values);
             }
             Keep::Drawn(mask) => keep(mask[at / GROUP], self.rescale, &mut values),
         }
@@ -155,10 +160,10 @@ fn keep(drawn: u64, rescale: __m512, values: &mut Group) {
     }
 }
 
-/// The sum, or the mean by weight, of what agrees with the sign of the sum of all.
+/// The sum of what agrees with the sign of the sum of all, and, where they are wanted, of its weights.
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
-fn elected_mean(terms: &[Term<'_>], all: &[Group; MOST_INPUTS], sum: Group, normalize: bool) -> Group {
+fn elect<const WEIGHTS: bool>(terms: &[Term<'_>], all: &[Group; MOST_INPUTS], sum: Group) -> (Group, Group) {
     let zero = _mm512_setzero_ps();
     // What turns the elected side to plus; a sum that is NaN elects minus.
     let turn = |sum| {
@@ -166,22 +171,25 @@ fn elected_mean(terms: &[Term<'_>], all: &[Group; MOST_INPUTS], sum: Group, norm
         _mm512_maskz_mov_ps(minus, _mm512_set1_ps(-0.0))
     };
     let turn = [turn(sum[0]), turn(sum[1]), turn(sum[2]), turn(sum[3])];
-    let (mut mix, mut divisor) = ([zero; 4], [zero; 4]);
+    let (mut mix, mut weights) = ([zero; 4], [zero; 4]);
     for (term, weighted) in terms.iter().zip(all) {
         for i in 0..4 {
             let u = weighted[i];
             let turned = _mm512_xor_ps(u, turn[i]);
-            let agrees = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(turned, zero);
             let agrees_or_nan = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(turned, zero);
             mix[i] = _mm512_mask_add_ps(mix[i], agrees_or_nan, mix[i], u);
-            divisor[i] = _mm512_mask_add_ps(divisor[i], agrees, divisor[i], term.weight);
+            if WEIGHTS {
+                let agrees = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(turned, zero);
+                weights[i] = _mm512_mask_add_ps(weights[i], agrees, weights[i], term.weight);
+            }
         }
     }
-    if normalize {
-        for i in 0..4 {
-            let none = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(divisor[i], zero);
-            mix[i] = _mm512_div_ps(mix[i], _mm512_mask_mov_ps(divisor[i], none, _mm512_set1_ps(1.0)));
-        }
-    }
-    mix
+    (mix, weights)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn one_for_zero(divisor: __m512) -> __m512 {
+    let none = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(divisor, _mm512_setzero_ps());
+    _mm512_mask_mov_ps(divisor, none, _mm512_set1_ps(1.0))
 }

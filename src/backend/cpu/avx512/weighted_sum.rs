@@ -3,13 +3,13 @@
 use std::arch::x86_64::{_mm512_div_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps};
 
 use super::Avx512;
-use super::group::{GROUP, Source, Stored, store};
+use super::group::{GROUP, Source, Target};
 use crate::backend::{Coefficient, Output, Precision, WeightedSum};
 
 /// Writes all whole groups; how many elements those have.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub fn weighted_sum(proof: Avx512, job: &WeightedSum<'_>, output: &mut Output<'_>) -> usize {
-    let (Some(stored), Precision::F32) = (Stored::of(output.dtype), job.precision) else { return 0 };
+    let (Some(mut target), Precision::F32) = (Target::new(proof, output), job.precision) else { return 0 };
     let mut terms = Vec::with_capacity(job.inputs.len());
     for (input, coefficient) in job.inputs.iter().zip(job.coefficients) {
         let (Some(input), Coefficient::Uniform(c)) = (Source::new(proof, *input), coefficient) else { return 0 };
@@ -30,7 +30,7 @@ pub fn weighted_sum(proof: Avx512, job: &WeightedSum<'_>, output: &mut Output<'_
                 *sum = _mm512_div_ps(*sum, divisor);
             }
         }
-        store(sum, stored, at, output.bytes);
+        target.store(sum, at);
     }
     whole
 }
