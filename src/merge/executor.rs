@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
-use super::chunk::{CHUNK_ELEMENTS, chunks};
-use super::map_part::{map_part, parts};
+use super::chunk::{CHUNK_ELEMENTS, chunks, parts};
+use super::map_part::map_part;
 use super::method::{Map, Measured, Sparsify, Statistics};
 use super::plan::{JobInput, MergePlan, TensorJob};
 use super::statistics::{self, ChunkInputs, Measurement};

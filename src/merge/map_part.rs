@@ -7,16 +7,6 @@ use super::method::{Coefficients, Map, Measured};
 use super::statistics::ChunkInputs;
 use crate::backend::{Backend, Coefficient, DRAW_GROUP, Operand, Output, TaskVectors, WeightedSum};
 
-/// Elements of a part: few enough for its output to wait in the second-level cache until it is written.
-const PART_ELEMENTS: u64 = 128 * 1024;
-
-/// Cuts a chunk's range into parts.
-pub fn parts(chunk: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
-    let Range { start, end } = *chunk;
-    let step = usize::try_from(PART_ELEMENTS).unwrap_or(usize::MAX);
-    (start..end).step_by(step).map(move |start| start..(start + PART_ELEMENTS).min(end))
-}
-
 /// Computes elements `range` of a tensor of some `shape` into `output`; `chunk` is the chunk that they are part of.
 pub fn map_part(
     backend: &dyn Backend,
@@ -107,24 +97,5 @@ fn apply(
             backend.task_vectors(&job, output);
         }
         Map::Copy | Map::Scale { .. } => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::chunk::CHUNK_ELEMENTS;
-    use super::*;
-
-    #[test]
-    fn parts_cover_a_chunk_once_and_are_whole_groups_of_draws() {
-        for length in [0, 1, PART_ELEMENTS, PART_ELEMENTS + 1, CHUNK_ELEMENTS] {
-            let mut end = CHUNK_ELEMENTS;
-            for part in parts(&(CHUNK_ELEMENTS..CHUNK_ELEMENTS + length)) {
-                assert_eq!(part.start, end);
-                assert!(part.start.is_multiple_of(DRAW_GROUP) && part.end > part.start);
-                end = part.end;
-            }
-            assert_eq!(end, CHUNK_ELEMENTS + length);
-        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
-use super::chunk::rows;
+use super::chunk::{parts, rows};
 use super::trim::{Trim, WholeModelThresholds};
 use crate::backend::{Backend, Delta, Operand, Precision, Selection};
 use crate::rng::Philox;
@@ -374,20 +374,33 @@ impl Measurement for Selecting {
             }
             return;
         };
-        let part = self.trims.iter().zip(&sums.masks).map(|(trim, masks)| match trim.selection() {
-            Selection::All | Selection::Nothing => (0.0, 0.0),
-            selection => {
-                let delta = chunk.delta(trim.input());
-                let random = matches!(selection, Selection::Random { .. });
-                let mut mask = (random && self.keep_masks).then(|| vec![0; delta.tuned.len().div_ceil(64)]);
-                let sums = backend.magnitude_sums(delta, selection, chunk.range.start, mask.as_deref_mut());
-                if let Some(mask) = mask {
-                    masks.lock().unwrap_or_else(PoisonError::into_inner).insert(chunk.index, mask);
+        let mut totals = vec![(0.0, 0.0); self.trims.len()];
+        let keeps = |trim: &Trim| self.keep_masks && matches!(trim.selection(), Selection::Random { .. });
+        let words = chunk.operands.first().map_or(0, Operand::len).div_ceil(64);
+        let mut masks: Vec<Vec<u64>> =
+            self.trims.iter().map(|trim| vec![0; if keeps(trim) { words } else { 0 }]).collect();
+        // All inputs of a part before the next part: the base is then read from memory once.
+        for range in parts(&chunk.range) {
+            let part = chunk.piece(&range);
+            let first = (range.start - chunk.range.start) as usize / 64;
+            let last = ((range.end - chunk.range.start) as usize).div_ceil(64);
+            for ((trim, total), mask) in self.trims.iter().zip(&mut totals).zip(&mut masks) {
+                let selection = trim.selection();
+                if matches!(selection, Selection::All | Selection::Nothing) {
+                    continue;
                 }
-                sums
+                let mask = if mask.is_empty() { None } else { Some(&mut mask[first..last]) };
+                let (all, kept) = backend.magnitude_sums(part.delta(trim.input()), selection, range.start, mask);
+                total.0 += all;
+                total.1 += kept;
             }
-        });
-        sums.parts.submit(chunk.index, part.collect(), |part| {
+        }
+        for ((trim, mask), place) in self.trims.iter().zip(masks).zip(&sums.masks) {
+            if keeps(trim) {
+                place.lock().unwrap_or_else(PoisonError::into_inner).insert(chunk.index, mask);
+            }
+        }
+        sums.parts.submit(chunk.index, totals, |part| {
             let mut totals = sums.totals.lock().unwrap_or_else(PoisonError::into_inner);
             for (total, part) in totals.iter_mut().zip(part) {
                 total.0 += part.0;
