@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
+/// Bytes around a fault that Linux maps at once.
+const FAULT_AROUND: u64 = 64 << 10;
+
 /// A mapped file. Pages that were read count as resident memory until [`MappedFile::release`].
 #[derive(Debug)]
 pub struct MappedFile {
@@ -68,10 +71,14 @@ impl MappedFile {
 
     /// Tells the kernel that the pages of `range` are no longer needed here. The data stay in the
     /// page cache and in the file; reading them again is correct and costs a minor fault.
-    /// The page that the range ends in is kept for whoever reads on.
+    ///
+    /// The range is widened to whole windows of [`FAULT_AROUND`]: a neighbour who reads on in a window has all of it
+    /// mapped again, released pages too, and the last one to release a window gives all of it back. With
+    /// exact ranges, what stayed mapped grew with the file.
     pub fn release(&self, range: Range<u64>) {
-        let start = range.start / self.page * self.page;
-        let end = if range.end >= self.len() { self.len() } else { range.end / self.page * self.page };
+        let window = FAULT_AROUND.max(self.page);
+        let start = range.start / window * window;
+        let end = range.end.div_ceil(window).saturating_mul(window).min(self.len());
         if end <= start {
             return;
         }
