@@ -10,6 +10,9 @@ use memmap2::{Advice, Mmap, UncheckedAdvice};
 /// Bytes around a fault that Linux maps at once.
 const FAULT_AROUND: u64 = 64 << 10;
 
+/// Bytes of the largest piece of the page cache that a fault maps.
+const LARGEST_FOLIO: u64 = 2 << 20;
+
 /// A mapped file. Pages that were read count as resident memory until [`MappedFile::release`].
 #[derive(Debug)]
 pub struct MappedFile {
@@ -72,11 +75,20 @@ impl MappedFile {
     /// Tells the kernel that the pages of `range` are no longer needed here. The data stay in the
     /// page cache and in the file; reading them again is correct and costs a minor fault.
     ///
-    /// The range is widened to whole windows of [`FAULT_AROUND`]: a neighbour who reads on in a window has all of it
-    /// mapped again, released pages too, and the last one to release a window gives all of it back. With
-    /// exact ranges, what stayed mapped grew with the file.
+    /// The range is widened to whole windows that Linux maps at one fault: a neighbour who reads on in a window has
+    /// all of it mapped again, released pages too. With exact ranges, what stayed mapped grew with the file.
     pub fn release(&self, range: Range<u64>) {
-        let window = FAULT_AROUND.max(self.page);
+        self.release_windows(range, FAULT_AROUND);
+    }
+
+    /// [`MappedFile::release`] for a time when nobody reads: a fault may map as much as a large folio of the page
+    /// cache, and all of that is given back.
+    pub fn release_around(&self, range: Range<u64>) {
+        self.release_windows(range, LARGEST_FOLIO);
+    }
+
+    fn release_windows(&self, range: Range<u64>, window: u64) {
+        let window = window.max(self.page);
         let start = range.start / window * window;
         let end = range.end.div_ceil(window).saturating_mul(window).min(self.len());
         if end <= start {

@@ -24,6 +24,9 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
 
     /// Says that bytes of a tensor, counted from its start, will not be read again soon.
     fn release(&self, tensor: &Tensor, bytes: Range<u64>);
+
+    /// The same of a whole tensor, at a time when nobody reads it or its neighbours.
+    fn release_all(&self, tensor: &Tensor);
 }
 
 impl TensorSource for ModelDir {
@@ -46,6 +49,12 @@ impl TensorSource for ModelDir {
     fn release(&self, tensor: &Tensor, bytes: Range<u64>) {
         if let Some(shard) = self.shards().get(tensor.shard) {
             shard.release(tensor.range.start + bytes.start..tensor.range.start + bytes.end);
+        }
+    }
+
+    fn release_all(&self, tensor: &Tensor) {
+        if let Some(shard) = self.shards().get(tensor.shard) {
+            shard.release_around(tensor.range.clone());
         }
     }
 }
@@ -92,6 +101,8 @@ impl TensorSource for MemoryModel {
     }
 
     fn release(&self, _: &Tensor, _: Range<u64>) {}
+
+    fn release_all(&self, _tensor: &Tensor) {}
 }
 
 impl fmt::Debug for MemoryModel {

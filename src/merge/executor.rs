@@ -256,6 +256,11 @@ impl Executor<'_> {
             let batch: Vec<&TensorJob> = batch.iter().collect();
             let measured = self.measure(&batch, &thresholds)?;
             self.write(&batch, &measured, &mut non_finite)?;
+            for input in batch.iter().flat_map(|job| &job.inputs) {
+                if let Some(source) = self.plan.models[input.model].source() {
+                    source.release_all(&input.tensor);
+                }
+            }
         }
         Ok(non_finite)
     }
