@@ -2,20 +2,22 @@
 //! model has, with the same maps, chunks, threads, preallocation, positional writes, sync and
 //! rename as a merge, and no arithmetic beyond adding up what was read.
 //!
-//! `floor THREADS OUT MODEL_DIR...`; the output has the size of the first model.
+//! `floor [--hash] THREADS OUT MODEL_DIR...`; the output has the size of the first model. With `--hash` its SHA-256 is
+//! taken while it is written, as a merge does unless told not to.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use billon::checkpoint::ModelDir;
+use billon::checkpoint::hash::sha256_while_written;
 use billon::checkpoint::mapped::MappedFile;
 use billon::checkpoint::writer::StagingDir;
 
 /// Bytes of a chunk: what a merge of bf16 models takes at a time.
 const CHUNK: u64 = 1 << 20;
 
-fn run(threads: usize, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Error> {
+fn run(threads: usize, hash: bool, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Error> {
     let models = models.iter().map(|m| ModelDir::open(m)).collect::<Result<Vec<_>, _>>()?;
     let staging = StagingDir::create(out, true)?;
     let total: u64 = models[0].shards().iter().map(MappedFile::len).sum();
@@ -37,6 +39,9 @@ fn run(threads: usize, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Er
     let failed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| output.sync_while_written());
+        if hash {
+            scope.spawn(|| sha256_while_written(&output));
+        }
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut buffer = Vec::new();
@@ -70,15 +75,16 @@ fn run(threads: usize, out: &Path, models: &[PathBuf]) -> Result<u64, billon::Er
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program of its own")]
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
+    let hash = args.next_if(|arg| arg == "--hash").is_some();
     let threads = args.next().and_then(|t| t.parse().ok());
     let out = args.next().map(PathBuf::from);
     let models: Vec<PathBuf> = args.map(PathBuf::from).collect();
     let (Some(threads), Some(out), false) = (threads, out, models.is_empty()) else {
-        eprintln!("usage: floor THREADS OUT MODEL_DIR...");
+        eprintln!("usage: floor [--hash] THREADS OUT MODEL_DIR...");
         return ExitCode::from(2);
     };
-    match run(threads, &out, &models) {
+    match run(threads, hash, &out, &models) {
         Ok(sum) => {
             println!("{sum:016x}");
             ExitCode::SUCCESS

@@ -2,7 +2,8 @@
 """Paired whole-process runs: billon, the floor program and mergekit in turn, on the same recipes.
 
     paired.py --billon BIN --floor BIN [--mergekit BIN] --work DIR [--sizes 0.5b,1.5b]
-              [--methods linear,ties] [--runs 3] [--peer-runs 1] [--flags="--no-hash"] --out FILE.json
+              [--methods linear,ties] [--runs 3] [--peer-runs 1] [--flags="--no-hash"]
+              [--floor-flags="--hash"] --out FILE.json
 
 DIR holds ckpt/SIZE/{base,ft1,ft2,ft3} and configs/SIZE-METHOD.yml. Each input is read through
 once before each run, so that all start with a warm page cache. Figures are those of the operating
@@ -53,6 +54,7 @@ def main():
     ap.add_argument("--peer-runs", type=int, default=1)
     ap.add_argument("--threads", default="2")
     ap.add_argument("--flags", default="")
+    ap.add_argument("--floor-flags", default="")
     a = ap.parse_args()
     out = os.path.abspath(a.out)
     binaries = {k: os.path.abspath(getattr(a, k)) for k in ("billon", "floor")}
@@ -67,7 +69,7 @@ def main():
             for i in range(a.runs):
                 for name, command in (
                     ("billon", [binaries["billon"], "merge", recipe, "out/billon", "--force", "-q", "-j", a.threads, *a.flags.split()]),
-                    ("floor", [binaries["floor"], a.threads, "out/floor", *dirs]),
+                    ("floor", [binaries["floor"], *a.floor_flags.split(), a.threads, "out/floor", *dirs]),
                     ("mergekit", [a.mergekit, recipe, "out/mergekit", "--no-copy-tokenizer", "--quiet"]),
                 ):
                     if name == "mergekit" and (not a.mergekit or i >= a.peer_runs):
@@ -77,7 +79,7 @@ def main():
                     runs[name].append(run(command, env))
                     shutil.rmtree(f"out/{name}", ignore_errors=True)
             b, f, m = runs["billon"], runs["floor"], runs["mergekit"]
-            raw.append({"size": size, "method": method, "flags": a.flags, "runs": runs})
+            raw.append({"size": size, "method": method, "flags": a.flags, "floor_flags": a.floor_flags, "runs": runs})
             pair = [x["wall"] / y["wall"] for x, y in zip(b, f)]
             row = [size, method, f"{median(b,'wall'):.2f}", f"{median(f,'wall'):.2f}", f"{statistics.median(pair):.2f}",
                    f"{median(b,'cpu'):.2f}", f"{median(f,'cpu'):.2f}", f"{median(b,'rss_mb'):.0f}"]

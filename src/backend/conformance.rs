@@ -69,9 +69,15 @@ fn sizes() -> impl Strategy<Value = usize> {
 
 /// Maps: byte for byte.
 pub fn maps(backend: &dyn Backend) {
-    let strategy =
-        ([0_usize..4, 0_usize..4, 0_usize..4, 0_usize..4], 0_usize..4, sizes(), any::<u64>(), any::<[bool; 4]>());
-    proptest!(ProptestConfig::with_cases(150), |((dtypes, output, n, seed, flags) in strategy)| {
+    let strategy = (
+        [0_usize..4, 0_usize..4, 0_usize..4, 0_usize..4],
+        0_usize..4,
+        sizes(),
+        any::<u64>(),
+        any::<[bool; 4]>(),
+        0_usize..4,
+    );
+    proptest!(ProptestConfig::with_cases(300), |((dtypes, output, n, seed, flags, kind) in strategy)| {
         let case = Case::new(dtypes, output, n, seed);
         let operands = case.operands();
         let precision = case.precision;
@@ -89,16 +95,19 @@ pub fn maps(backend: &dyn Backend) {
         };
         // Limits of one bit, of some and of many, and the one that keeps all.
         let keep_below = [1 << 31, 3 << 24, 858_993_459, 1 << 32][usize::from(flags[1]) * 2 + usize::from(flags[2])];
-        let selections = [
-            if flags[2] { Selection::All } else { Selection::Nothing },
-            Selection::Magnitude { threshold, ties_before: 1536 + n as u64 / 2, rescale: 1.7 },
-            Selection::Random { stream: Philox::new(seed), keep_below, rescale: 2.5 },
-        ];
+        let part = if flags[2] { Selection::All } else { Selection::Nothing };
+        let ties_before = 2048 + [0, n as u64 / 2, 3, n as u64][(seed % 4) as usize];
+        let magnitude = Selection::Magnitude { threshold, ties_before, rescale: 1.7 };
+        let random = Selection::Random { stream: Philox::new(seed), keep_below, rescale: 2.5 };
+        let whole = Selection::Magnitude { threshold: 0, ties_before: 0, rescale: 1.0 };
+        // Of one kind, as methods ask for them, and mixed.
+        let kinds = [[part, magnitude, random], [part, whole, magnitude], [part, random, random], [part, Selection::All, Selection::All]];
+        let selections = kinds[kind];
         let delta = Delta { base: Some(operands[0]), tuned: operands[3], precision };
         let mut mask = vec![0xee; n.div_ceil(64)];
-        backend.magnitude_sums(delta, selections[2], 1536, Some(&mut mask));
+        backend.magnitude_sums(delta, random, 2048, Some(&mut mask));
         let mut expected = vec![0xdd; n.div_ceil(64)];
-        Scalar.magnitude_sums(delta, selections[2], 1536, Some(&mut expected));
+        Scalar.magnitude_sums(delta, random, 2048, Some(&mut expected));
         prop_assert_eq!(&mask, &expected);
         let masks = [None, None, Some(&mask[..])];
         let job = TaskVectors {
@@ -111,7 +120,7 @@ pub fn maps(backend: &dyn Backend) {
             normalize: flags[1],
             divisor: flags[2].then_some(0.7),
             scale: 0.9,
-            first_element: 1536,
+            first_element: 2048,
             precision,
         };
         prop_assert_eq!(case.run(|o| backend.task_vectors(&job, o)), case.run(|o| Scalar.task_vectors(&job, o)));
@@ -150,7 +159,7 @@ pub fn statistics(backend: &dyn Backend) {
         };
         for vector in &vectors {
             let bracket = Bracket { low, high: low + (1 << 22) };
-            let scan = |b: &dyn Backend| { let mut v = Vec::new(); (b.magnitude_bracket(*vector, bracket, &mut v), v) };
+            let scan = |b: &dyn Backend| { let mut v = Vec::new(); let above = b.magnitude_bracket(*vector, bracket, &mut v); v.sort_unstable(); (above, v) };
             prop_assert_eq!(scan(backend), scan(&Scalar));
             for digit in [
                 Digit { shift: width - 16, bits: 16, prefix: 0 },
@@ -161,7 +170,7 @@ pub fn statistics(backend: &dyn Backend) {
             }
             prop_assert_eq!(backend.magnitude_counts(*vector, low), Scalar.magnitude_counts(*vector, low));
             prop_assert_eq!(backend.magnitude_positions(*vector, 0, 5), Scalar.magnitude_positions(*vector, 0, 5));
-            let sample = |b: &dyn Backend| { let mut v = Vec::new(); b.magnitude_sample(*vector, 32, 100, &mut v); v };
+            let sample = |b: &dyn Backend| { let mut v = Vec::new(); b.magnitude_sample(*vector, 32, 100, &mut v); v.sort_unstable(); v };
             prop_assert_eq!(sample(backend), sample(&Scalar));
             let random = Selection::Random { stream: Philox::new(seed), keep_below: 1 << 30, rescale: 9.0 };
             let (a, b) = (

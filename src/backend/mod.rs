@@ -19,12 +19,12 @@ use crate::rng::Philox;
 /// Floating-point sums: element `i` of a call is added, in f64, to lane `i % LANES` in order of
 /// `i`; the lanes are then added pairwise (see [`fold_lanes`]). Sums of magnitudes first add runs of
 /// [`SUM_RUN`] elements, again by lanes, in the working type.
-pub const LANES: usize = 16;
+pub const LANES: usize = 32;
 
 /// See [`LANES`].
 pub const SUM_RUN: usize = 1024;
 
-/// Adds lanes by halves: 16 to 8 to 4 to 2 to 1.
+/// Adds lanes by halves: 32 to 16 to 8 to 4 to 2 to 1.
 #[must_use]
 pub fn fold_lanes(mut lanes: [f64; LANES]) -> f64 {
     let mut width = LANES / 2;
@@ -155,22 +155,24 @@ impl Selection {
 }
 
 /// Where bit `plane` (0 is the highest) of the draw of a flat element index comes from: block counter, word of the
-/// block and bit of the word. A plane of [`DRAW_GROUP`] neighbours lies in one word of sixteen consecutive counters, in
+/// block and bit of the word. A plane of [`DRAW_GROUP`] neighbours lies in two words of sixteen consecutive counters, in
 /// order: a limit is compared with all of their draws by two bitwise operations a plane, and no plane beyond the
-/// last that is needed to tell them apart is ever made. A density of a half needs the first one.
+/// last that is needed to tell them apart is ever made (but for one, every other time). A density of a half needs the
+/// first one.
 #[must_use]
 pub fn draw_position(element: u64, plane: u32) -> (u64, usize, u32) {
     let (group, within) = (element / DRAW_GROUP, element % DRAW_GROUP);
-    let counter = (group * DRAW_CALLS + u64::from(plane / 4)) * 16 + within / 32;
-    (counter, (plane % 4) as usize, (within % 32) as u32)
+    let counter = (group * DRAW_CALLS + u64::from(plane / 2)) * 16 + within % 512 / 32;
+    let word = (plane % 2) as usize * 2 + (within / 512) as usize;
+    (counter, word, (within % 32) as u32)
 }
 
 /// Elements that share sixteen blocks of the generator; calls with random selections start at a
 /// multiple of it.
-pub const DRAW_GROUP: u64 = 512;
+pub const DRAW_GROUP: u64 = 1024;
 
-/// Times sixteen blocks, four planes each, that a group may need.
-pub const DRAW_CALLS: u64 = 8;
+/// Times sixteen blocks, two planes each, that a group may need.
+pub const DRAW_CALLS: u64 = 16;
 
 /// A float's magnitude as an integer that orders the same way (sign bit cleared); NaN is above all.
 #[inline(always)]
@@ -291,7 +293,7 @@ pub trait Backend: Sync {
     /// `sums` holds all pairs of a column next to each other and has room for every element.
     fn column_products(&self, vectors: &[Delta<'_>], sums: &mut [f64]);
 
-    /// Counts keys above the bracket and appends those inside it in order, as offsets from its low
+    /// Counts keys above the bracket and appends those inside it in any order, as offsets from its low
     /// end (brackets are narrower than 2^32).
     fn magnitude_bracket(&self, delta: Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> u64;
 
@@ -304,7 +306,8 @@ pub trait Backend: Sync {
     /// Numbers of elements whose key is above `key`, and equal to it.
     fn magnitude_counts(&self, delta: Delta<'_>, key: u64) -> (u64, u64);
 
-    /// Appends the keys of the first `run` of every `stride` elements (f32 keys, which fit 32 bits).
+    /// Appends the keys of the first `run` of every `stride` elements, in any order (f32 keys, which fit
+    /// 32 bits).
     fn magnitude_sample(&self, delta: Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>);
 
     /// Sums of magnitudes: of all elements, and of the selected ones (before any rescaling).

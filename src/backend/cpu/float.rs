@@ -1,6 +1,6 @@
 //! The two working types, and moving blocks of elements in and out of them.
 
-use crate::backend::{LANES, Operand};
+use crate::backend::Operand;
 use crate::dtype::{
     DType, bf16_to_f32, canonical_f32, canonical_f64, f16_to_f32, f32_to_bf16, f32_to_f16, f64_to_f32_odd,
 };
@@ -56,7 +56,7 @@ pub fn sift<K: Copy + Ord + Into<u64>>(keys: &[K], low: K, high: K, inside: &mut
     // Most groups have no member inside the bracket. In those that have, every key is written
     // and only those inside advance the count: no branch depends on a single key.
     let (mut count, first) = (0, low.into());
-    for group in keys.chunks(LANES) {
+    for group in keys.chunks(16) {
         let mut any = false;
         for key in group {
             any |= (*key >= low) & (*key <= high);

@@ -13,7 +13,7 @@ pub type Bits = [u64; BLOCK / 64];
 pub fn draw(stream: Philox, keep_below: u64, first: u64, n: usize) -> Bits {
     let mut bits = [0; BLOCK / 64];
     let group = first / DRAW_GROUP;
-    for (i, bits) in bits.as_chunks_mut::<8>().0.iter_mut().enumerate().take(n.div_ceil(DRAW_GROUP as usize)) {
+    for (i, bits) in bits.as_chunks_mut::<16>().0.iter_mut().enumerate().take(n.div_ceil(DRAW_GROUP as usize)) {
         *bits = draw_group(stream, keep_below, group + i as u64);
     }
     if !n.is_multiple_of(64) {
@@ -25,31 +25,33 @@ pub fn draw(stream: Philox, keep_below: u64, first: u64, n: usize) -> Bits {
 /// Compares the draws of a group with the limit, plane by plane from the highest, until every one is decided or the rest
 /// of the limit is zero.
 #[inline(always)]
-fn draw_group(stream: Philox, keep_below: u64, group: u64) -> [u64; 8] {
+fn draw_group(stream: Philox, keep_below: u64, group: u64) -> [u64; 16] {
     if keep_below > u64::from(u32::MAX) {
-        return [u64::MAX; 8];
+        return [u64::MAX; 16];
     }
-    let (mut keep, mut undecided) = ([0_u32; 16], [u32::MAX; 16]);
+    let (mut keep, mut undecided) = ([[0_u32; 16]; 2], [[u32::MAX; 16]; 2]);
     let mut limit = keep_below as u32;
     for call in 0..DRAW_CALLS {
-        for plane in &stream.blocks((group * DRAW_CALLS + call) * 16) {
+        for plane in stream.blocks((group * DRAW_CALLS + call) * 16).as_chunks::<2>().0 {
             let ones = 0_u32.wrapping_sub(limit >> 31);
-            for lane in 0..16 {
-                keep[lane] |= undecided[lane] & !plane[lane] & ones;
-                undecided[lane] &= !(plane[lane] ^ ones);
+            for half in 0..2 {
+                for lane in 0..16 {
+                    keep[half][lane] |= undecided[half][lane] & !plane[half][lane] & ones;
+                    undecided[half][lane] &= !(plane[half][lane] ^ ones);
+                }
             }
             limit <<= 1;
         }
         let mut any = 0;
-        for lane in undecided {
+        for lane in undecided.as_flattened() {
             any |= lane;
         }
         if limit == 0 || any == 0 {
             break;
         }
     }
-    let mut bits = [0; 8];
-    for (bits, pair) in bits.iter_mut().zip(keep.as_chunks::<2>().0) {
+    let mut bits = [0; 16];
+    for (bits, pair) in bits.iter_mut().zip(keep.as_flattened().as_chunks::<2>().0) {
         *bits = u64::from(pair[0]) | u64::from(pair[1]) << 32;
     }
     bits

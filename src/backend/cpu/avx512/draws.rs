@@ -29,31 +29,36 @@ impl Draws {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
     #[inline]
     pub fn bits(self, first: u64) -> Bits {
-        let mut bits = [u64::MAX; 8];
+        let mut bits = [u64::MAX; 16];
         if self.keep_below > u64::from(u32::MAX) {
             return bits;
         }
-        let zero = _mm512_setzero_si512();
-        let (mut keep, mut undecided) = (zero, _mm512_set1_epi32(-1));
+        let (zero, ones) = (_mm512_setzero_si512(), _mm512_set1_epi32(-1));
+        let (mut keep, mut undecided) = ([zero; 2], [ones; 2]);
         let mut limit = self.keep_below as u32;
         for call in 0..DRAW_CALLS {
-            let planes = words(self.stream, (first / DRAW_GROUP * DRAW_CALLS + call) * 16);
-            for plane in planes {
-                if limit >> 31 == 1 {
-                    // A zero is below the limit's one.
-                    keep = _mm512_or_si512(keep, _mm512_andnot_si512(plane, undecided));
-                    undecided = _mm512_and_si512(undecided, plane);
-                } else {
-                    undecided = _mm512_andnot_si512(plane, undecided);
+            let words = words(self.stream, (first / DRAW_GROUP * DRAW_CALLS + call) * 16);
+            for plane in words.chunks_exact(2) {
+                for i in 0..2 {
+                    if limit >> 31 == 1 {
+                        // A zero is below the limit's one.
+                        keep[i] = _mm512_or_si512(keep[i], _mm512_andnot_si512(plane[i], undecided[i]));
+                        undecided[i] = _mm512_and_si512(undecided[i], plane[i]);
+                    } else {
+                        undecided[i] = _mm512_andnot_si512(plane[i], undecided[i]);
+                    }
                 }
                 limit <<= 1;
             }
-            if limit == 0 || _mm512_test_epi32_mask(undecided, undecided) == 0 {
+            let any = _mm512_or_si512(undecided[0], undecided[1]);
+            if limit == 0 || _mm512_test_epi32_mask(any, any) == 0 {
                 break;
             }
         }
-        // SAFETY: a register has as many bits.
-        unsafe { _mm512_storeu_si512(bits.as_mut_ptr().cast(), keep) };
+        for (bits, keep) in bits.as_chunks_mut::<8>().0.iter_mut().zip(keep) {
+            // SAFETY: a register has as many bits.
+            unsafe { _mm512_storeu_si512(bits.as_mut_ptr().cast(), keep) };
+        }
         bits
     }
 }

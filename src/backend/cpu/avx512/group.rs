@@ -1,19 +1,20 @@
 //! Sixty-four neighbouring elements in four registers, and moving them in and out.
 
 use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_prefetch,
-    _mm256_loadu_si256, _mm256_mask_mov_epi16, _mm256_set1_epi16, _mm256_storeu_si256, _mm512_add_epi32,
-    _mm512_and_si512, _mm512_castps_si512, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32,
-    _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_mask_mov_epi32, _mm512_mask_mov_ps, _mm512_packus_epi32,
-    _mm512_permutexvar_epi64, _mm512_set_epi64, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
-    _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
+    __m512, __m512i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_prefetch,
+    _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtph_ps, _mm512_cvtps_ph, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_add_epi32, _mm512_mask_mov_epi16, _mm512_mask_mov_ps, _mm512_permutex2var_ps, _mm512_set_epi32,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_sub_ps, _mm512_test_epi32_mask, _pext_u64,
 };
 
 use super::Avx512;
 use crate::backend::{Delta, Operand, Output, Precision};
 use crate::dtype::DType;
 
-/// Elements `16 i ..` in register `i`.
+/// The even elements of the first half, its odd ones, and those of the second half: what bf16 widens to by a shift and by
+/// clearing the lower bits.
 pub type Group = [__m512; 4];
 
 /// Elements of a group.
@@ -93,22 +94,36 @@ fn ask_ahead(bytes: &[u8]) {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
+fn from_bf16(bytes: &[u8]) -> Group {
+    assert_eq!(bytes.len(), GROUP * 2, "a group");
+    ask_ahead(bytes);
+    // SAFETY: a half of the group's bytes each.
+    let half = |i: usize| unsafe { _mm512_loadu_si512(bytes.as_ptr().add(64 * i).cast()) };
+    let (first, second) = (half(0), half(1));
+    [even_of(first), odd_of(first), even_of(second), odd_of(second)]
+}
+
+/// bf16 are the upper halves of f32.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn even_of(halves: __m512i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn odd_of(halves: __m512i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_and_si512(halves, _mm512_set1_epi32(0xffff_0000_u32.cast_signed())))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
 fn from_f32(bytes: &[u8]) -> Group {
     assert_eq!(bytes.len(), GROUP * 4, "a group");
     ask_ahead(bytes);
     // SAFETY: a quarter of the group's bytes each.
     let part = |i: usize| unsafe { _mm512_loadu_ps(bytes.as_ptr().add(64 * i).cast()) };
-    [part(0), part(1), part(2), part(3)]
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
-#[inline]
-fn from_bf16(bytes: &[u8]) -> Group {
-    assert_eq!(bytes.len(), GROUP * 2, "a group");
-    ask_ahead(bytes);
-    // SAFETY: a quarter of the group's bytes each.
-    let part = |i: usize| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) };
-    [widened(part(0)), widened(part(1)), widened(part(2)), widened(part(3))]
+    apart([part(0), part(1), part(2), part(3)])
 }
 
 /// A function of its own, like the rarer cases of [`Target::store`]: what is left is small enough for every kernel.
@@ -117,15 +132,52 @@ fn from_bf16(bytes: &[u8]) -> Group {
 fn from_f16(bytes: &[u8]) -> Group {
     assert_eq!(bytes.len(), GROUP * 2, "a group");
     // SAFETY: a quarter of the group's bytes each.
-    let part = |i: usize| unsafe { _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast()) };
-    [_mm512_cvtph_ps(part(0)), _mm512_cvtph_ps(part(1)), _mm512_cvtph_ps(part(2)), _mm512_cvtph_ps(part(3))]
+    let part = |i: usize| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast())) };
+    apart([part(0), part(1), part(2), part(3)])
 }
 
-/// bf16 as the upper halves of f32.
+/// From elements `16 i ..` in register `i`.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn widened(halves: __m256i) -> __m512 {
-    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+fn apart(x: [__m512; 4]) -> Group {
+    let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    let odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
+    [
+        _mm512_permutex2var_ps(x[0], even, x[1]),
+        _mm512_permutex2var_ps(x[0], odd, x[1]),
+        _mm512_permutex2var_ps(x[2], even, x[3]),
+        _mm512_permutex2var_ps(x[2], odd, x[3]),
+    ]
+}
+
+/// To elements `16 i ..` in register `i`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn together(x: Group) -> [__m512; 4] {
+    let first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    let second = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
+    [
+        _mm512_permutex2var_ps(x[0], first, x[1]),
+        _mm512_permutex2var_ps(x[0], second, x[1]),
+        _mm512_permutex2var_ps(x[2], first, x[3]),
+        _mm512_permutex2var_ps(x[2], second, x[3]),
+    ]
+}
+
+/// A bit for each element of a group, bit `i` for element `i`, as a mask for each register.
+#[target_feature(enable = "bmi2")]
+#[inline]
+pub fn masks_of(bits: u64) -> [u16; 4] {
+    let even = _pext_u64(bits, 0x5555_5555_5555_5555);
+    let odd = _pext_u64(bits, 0xaaaa_aaaa_aaaa_aaaa);
+    [even as u16, odd as u16, (even >> 16) as u16, (odd >> 16) as u16]
+}
+
+/// Whether any element is NaN.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub fn any_nan(x: &Group) -> bool {
+    _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x[0], x[1]) | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x[2], x[3]) != 0
 }
 
 /// Room for a group of a vector and of its base.
@@ -214,51 +266,65 @@ impl<'a> Target<'a> {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn store_bf16(group: Group, bytes: &mut [u8]) {
+fn store_bf16(mut group: Group, bytes: &mut [u8]) {
     assert_eq!(bytes.len(), GROUP * 2, "a group");
-    // Packing works on quarters of a register.
-    let order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
-    for i in 0..2 {
-        let mixed = _mm512_packus_epi32(to_bf16(group[2 * i]), to_bf16(group[2 * i + 1]));
-        let halves = _mm512_permutexvar_epi64(order, mixed);
-        // SAFETY: a half of the group's bytes each.
-        unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().add(64 * i).cast(), halves) };
+    if any_nan(&group) {
+        group = with_one_nan(group);
     }
+    for i in 0..2 {
+        let even = _mm512_srli_epi32::<16>(rounded_to_bf16(group[2 * i]));
+        let both = _mm512_mask_mov_epi16(even, 0xaaaa_aaaa, rounded_to_bf16(group[2 * i + 1]));
+        // SAFETY: a half of the group's bytes each.
+        unsafe { _mm512_storeu_si512(bytes.as_mut_ptr().add(64 * i).cast(), both) };
+    }
+}
+
+/// Bits of bf16 in the upper halves of the lanes, nearest, ties to even; [`crate::dtype::f32_to_bf16`]. No NaN comes here
+/// but the one that stays as it is.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn rounded_to_bf16(values: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(values);
+    let odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(0x1_0000));
+    let below = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+    _mm512_mask_add_epi32(below, odd, below, _mm512_set1_epi32(1))
+}
+
+/// NaN replaced by the one that is written.
+#[target_feature(enable = "avx512f")]
+#[cold]
+#[inline(never)]
+fn with_one_nan(mut group: Group) -> Group {
+    for values in &mut group {
+        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(*values, *values);
+        *values = _mm512_mask_mov_ps(*values, nan, _mm512_set1_ps(f32::NAN));
+    }
+    group
 }
 
 #[target_feature(enable = "avx512f")]
 #[inline(never)]
-fn store_f32(group: Group, bytes: &mut [u8]) {
+fn store_f32(mut group: Group, bytes: &mut [u8]) {
     assert_eq!(bytes.len(), GROUP * 4, "a group");
-    for (i, values) in group.into_iter().enumerate() {
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
-        let canonical = _mm512_mask_mov_ps(values, nan, _mm512_set1_ps(f32::NAN));
+    if any_nan(&group) {
+        group = with_one_nan(group);
+    }
+    for (i, values) in together(group).into_iter().enumerate() {
         // SAFETY: a quarter of the group's bytes each.
-        unsafe { _mm512_storeu_ps(bytes.as_mut_ptr().add(64 * i).cast(), canonical) };
+        unsafe { _mm512_storeu_ps(bytes.as_mut_ptr().add(64 * i).cast(), values) };
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline(never)]
-fn store_f16(group: Group, bytes: &mut [u8]) {
+fn store_f16(mut group: Group, bytes: &mut [u8]) {
     assert_eq!(bytes.len(), GROUP * 2, "a group");
-    for (i, values) in group.into_iter().enumerate() {
-        let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
-        let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
-        let canonical = _mm256_mask_mov_epi16(halves, nan, _mm256_set1_epi16(0x7e00));
-        // SAFETY: a quarter of the group's bytes each.
-        unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().add(32 * i).cast(), canonical) };
+    if any_nan(&group) {
+        group = with_one_nan(group);
     }
-}
-
-/// Bits of bf16 in the lower halves of the lanes; [`crate::dtype::f32_to_bf16`].
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn to_bf16(values: __m512) -> __m512i {
-    let bits = _mm512_castps_si512(values);
-    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-    let bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
-    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, bias));
-    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
-    _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7fc0))
+    for (i, values) in together(group).into_iter().enumerate() {
+        let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
+        // SAFETY: a quarter of the group's bytes each.
+        unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().add(32 * i).cast(), halves) };
+    }
 }

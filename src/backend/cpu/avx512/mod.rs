@@ -7,6 +7,7 @@
 mod bracket;
 mod draws;
 mod group;
+mod keep;
 mod magnitude_sums;
 mod non_finite;
 mod products;
@@ -33,6 +34,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("bmi2")
             && is_x86_feature_detected!("popcnt");
         has.then_some(Self(()))
     }
@@ -45,8 +47,7 @@ impl Avx512 {
 
     /// [`crate::backend::Backend::task_vectors`]: how many elements were written.
     pub fn task_vectors(self, job: &TaskVectors<'_>, output: &mut Output<'_>) -> usize {
-        // SAFETY: `self` proves the features.
-        unsafe { task_vectors::task_vectors(self, job, output) }
+        task_vectors::task_vectors(self, job, output)
     }
 
     /// [`crate::backend::Backend::products`] of two vectors; whether it was done.

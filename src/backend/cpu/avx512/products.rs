@@ -8,13 +8,13 @@ use std::arch::x86_64::{
 use super::group::{GROUP, Group, Room, Vector};
 use crate::backend::{LANES, fold_lanes};
 
-/// Sixteen lanes of sums.
-type Lanes = [__m512d; 2];
+/// Sums over even elements, and over odd ones.
+type Lanes = [[__m512d; 2]; 2];
 
 /// `aa`, `ab` and `bb` of all whole groups, by lanes, and then of the rest, filled up with zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub fn products(a: Vector<'_>, b: Vector<'_>) -> [f64; 3] {
-    let mut sums = [[_mm512_setzero_pd(); 2]; 3];
+    let mut sums = [[[_mm512_setzero_pd(); 2]; 2]; 3];
     let whole = a.len() / GROUP * GROUP;
     for at in (0..whole).step_by(GROUP) {
         sums = plus(sums, a.group(at), b.group(at));
@@ -34,9 +34,9 @@ fn plus(mut sums: [Lanes; 3], a: Group, b: Group) -> [Lanes; 3] {
         let (a, b) = (widened(a[i]), widened(b[i]));
         for half in 0..2 {
             // A product of two f32 is exact in f64: fusing it with the addition changes no bit.
-            sums[0][half] = _mm512_fmadd_pd(a[half], a[half], sums[0][half]);
-            sums[1][half] = _mm512_fmadd_pd(a[half], b[half], sums[1][half]);
-            sums[2][half] = _mm512_fmadd_pd(b[half], b[half], sums[2][half]);
+            sums[0][i % 2][half] = _mm512_fmadd_pd(a[half], a[half], sums[0][i % 2][half]);
+            sums[1][i % 2][half] = _mm512_fmadd_pd(a[half], b[half], sums[1][i % 2][half]);
+            sums[2][i % 2][half] = _mm512_fmadd_pd(b[half], b[half], sums[2][i % 2][half]);
         }
     }
     sums
@@ -44,7 +44,7 @@ fn plus(mut sums: [Lanes; 3], a: Group, b: Group) -> [Lanes; 3] {
 
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
-fn widened(values: __m512) -> Lanes {
+fn widened(values: __m512) -> [__m512d; 2] {
     [_mm512_cvtps_pd(_mm512_castps512_ps256(values)), _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(values))]
 }
 
@@ -52,9 +52,15 @@ fn widened(values: __m512) -> Lanes {
 #[inline]
 fn fold(sums: Lanes) -> f64 {
     let mut lanes = [0.0; LANES];
-    for (lanes, sums) in lanes.as_chunks_mut::<8>().0.iter_mut().zip(sums) {
-        // SAFETY: eight lanes have room for eight.
-        unsafe { _mm512_storeu_pd(lanes.as_mut_ptr(), sums) };
+    for (first, sums) in sums.into_iter().enumerate() {
+        let mut half = [0.0; LANES / 2];
+        for (half, sums) in half.as_chunks_mut::<8>().0.iter_mut().zip(sums) {
+            // SAFETY: eight lanes have room for eight.
+            unsafe { _mm512_storeu_pd(half.as_mut_ptr(), sums) };
+        }
+        for (i, sum) in half.into_iter().enumerate() {
+            lanes[2 * i + first] = sum;
+        }
     }
     fold_lanes(lanes)
 }
