@@ -23,28 +23,35 @@ pub const GROUP: usize = 64;
 /// How many bytes ahead a group asks for.
 const AHEAD: usize = 2048;
 
+/// Bytes of a group.
+type Halves = [u8; GROUP * 2];
+type Singles = [u8; GROUP * 4];
+
 /// An operand no wider than f32.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
-    bytes: &'a [u8],
-    stored: Stored,
+    groups: Groups<'a>,
+    /// What whole groups leave over.
+    rest: &'a [u8],
 }
 
-/// What elements are stored as. Three cases and no table of widths: the compiler then keeps a group in registers.
+/// Whole groups by what elements are stored as. Cut once: a loop over them checks one index a group.
 #[derive(Clone, Copy)]
-enum Stored {
-    Bf16,
-    F16,
-    F32,
+enum Groups<'a> {
+    Bf16(&'a [Halves]),
+    F16(&'a [Halves]),
+    F32(&'a [Singles]),
 }
 
-impl Stored {
-    fn of(dtype: DType) -> Option<Self> {
-        match dtype {
-            DType::BF16 => Some(Self::Bf16),
-            DType::F16 => Some(Self::F16),
-            DType::F32 => Some(Self::F32),
-            _ => None,
+impl Groups<'_> {
+    fn width(&self) -> usize {
+        if matches!(self, Self::F32(_)) { 4 } else { 2 }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Bf16(groups) | Self::F16(groups) => groups.len(),
+            Self::F32(groups) => groups.len(),
         }
     }
 }
@@ -52,31 +59,45 @@ impl Stored {
 impl<'a> Source<'a> {
     /// `None` for operands that are not exact in f32.
     pub fn new(_proof: Avx512, operand: Operand<'a>) -> Option<Self> {
-        Stored::of(operand.dtype).map(|stored| Self { bytes: operand.bytes, stored })
+        let halves = operand.bytes.as_chunks();
+        let (groups, rest) = match operand.dtype {
+            DType::BF16 => (Groups::Bf16(halves.0), halves.1),
+            DType::F16 => (Groups::F16(halves.0), halves.1),
+            DType::F32 => {
+                let (groups, rest) = operand.bytes.as_chunks();
+                (Groups::F32(groups), rest)
+            }
+            _ => return None,
+        };
+        Some(Self { groups, rest })
     }
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.bytes.len() / if matches!(self.stored, Stored::F32) { 4 } else { 2 }
+        self.groups.len() * GROUP + self.rest.len() / self.groups.width()
     }
 
-    /// The elements from `start` on, less than a group, followed by zeros.
-    fn rest<'s>(&self, start: usize, room: &'s mut [u8; GROUP * 4]) -> Source<'s> {
-        let width = if matches!(self.stored, Stored::F32) { 4 } else { 2 };
-        let bytes = &self.bytes[start * width..];
-        room[..bytes.len()].copy_from_slice(bytes);
-        Source { bytes: &room[..GROUP * width], stored: self.stored }
+    /// The elements after the last whole group, followed by zeros: a group.
+    fn last<'s>(&self, room: &'s mut Singles) -> Source<'s> {
+        room[..self.rest.len()].copy_from_slice(self.rest);
+        let halves = &room.as_chunks().0[..1];
+        let groups = match self.groups {
+            Groups::Bf16(_) => Groups::Bf16(halves),
+            Groups::F16(_) => Groups::F16(halves),
+            Groups::F32(_) => Groups::F32(std::slice::from_ref(room)),
+        };
+        Source { groups, rest: &[] }
     }
 
-    /// Elements `at..at + 64`. Always put into its caller, where the registers are.
+    /// Elements `at..at + 64`, `at` being a multiple of 64. Always put into its caller, where the registers are.
     #[inline(always)]
     pub fn group(&self, at: usize) -> Group {
         // SAFETY: a source is made with the proof of the features.
         unsafe {
-            match self.stored {
-                Stored::F32 => from_f32(&self.bytes[at * 4..][..GROUP * 4]),
-                Stored::F16 => from_f16(&self.bytes[at * 2..][..GROUP * 2]),
-                Stored::Bf16 => from_bf16(&self.bytes[at * 2..][..GROUP * 2]),
+            match self.groups {
+                Groups::F32(groups) => from_f32(&groups[at / GROUP]),
+                Groups::F16(groups) => from_f16(&groups[at / GROUP]),
+                Groups::Bf16(groups) => from_bf16(&groups[at / GROUP]),
             }
         }
     }
@@ -94,8 +115,7 @@ fn ask_ahead(bytes: &[u8]) {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn from_bf16(bytes: &[u8]) -> Group {
-    assert_eq!(bytes.len(), GROUP * 2, "a group");
+fn from_bf16(bytes: &Halves) -> Group {
     ask_ahead(bytes);
     // SAFETY: a half of the group's bytes each.
     let half = |i: usize| unsafe { _mm512_loadu_si512(bytes.as_ptr().add(64 * i).cast()) };
@@ -118,8 +138,7 @@ fn odd_of(halves: __m512i) -> __m512 {
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn from_f32(bytes: &[u8]) -> Group {
-    assert_eq!(bytes.len(), GROUP * 4, "a group");
+fn from_f32(bytes: &Singles) -> Group {
     ask_ahead(bytes);
     // SAFETY: a quarter of the group's bytes each.
     let part = |i: usize| unsafe { _mm512_loadu_ps(bytes.as_ptr().add(64 * i).cast()) };
@@ -129,8 +148,7 @@ fn from_f32(bytes: &[u8]) -> Group {
 /// A function of its own, like the rarer cases of [`Target::store`]: what is left is small enough for every kernel.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 #[inline(never)]
-fn from_f16(bytes: &[u8]) -> Group {
-    assert_eq!(bytes.len(), GROUP * 2, "a group");
+fn from_f16(bytes: &Halves) -> Group {
     // SAFETY: a quarter of the group's bytes each.
     let part = |i: usize| unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast())) };
     apart([part(0), part(1), part(2), part(3)])
@@ -181,7 +199,7 @@ pub fn any_nan(x: &Group) -> bool {
 }
 
 /// Room for a group of a vector and of its base.
-pub struct Room([[u8; GROUP * 4]; 2]);
+pub struct Room([Singles; 2]);
 
 impl Default for Room {
     fn default() -> Self {
@@ -214,10 +232,10 @@ impl<'a> Vector<'a> {
         self.tuned.len()
     }
 
-    /// The elements from `start` on, less than a group, followed by zeros.
-    pub fn rest<'s>(&self, start: usize, room: &'s mut Room) -> Vector<'s> {
+    /// The elements after the last whole group, followed by zeros: a group.
+    pub fn last<'s>(&self, room: &'s mut Room) -> Vector<'s> {
         let Room([tuned, base]) = room;
-        Vector { tuned: self.tuned.rest(start, tuned), base: self.base.map(|source| source.rest(start, base)) }
+        Vector { tuned: self.tuned.last(tuned), base: self.base.map(|source| source.last(base)) }
     }
 
     /// Elements `at..at + 64`.
@@ -239,15 +257,21 @@ pub fn minus(a: Group, b: Group) -> Group {
 }
 
 /// Where groups are written to.
-pub struct Target<'a> {
-    bytes: &'a mut [u8],
-    stored: Stored,
+pub enum Target<'a> {
+    Bf16(&'a mut [Halves]),
+    F16(&'a mut [Halves]),
+    F32(&'a mut [Singles]),
 }
 
 impl<'a> Target<'a> {
     /// `None` for outputs wider than f32.
     pub fn new(_proof: Avx512, output: &'a mut Output<'_>) -> Option<Self> {
-        Stored::of(output.dtype).map(|stored| Self { bytes: output.bytes, stored })
+        match output.dtype {
+            DType::BF16 => Some(Self::Bf16(output.bytes.as_chunks_mut().0)),
+            DType::F16 => Some(Self::F16(output.bytes.as_chunks_mut().0)),
+            DType::F32 => Some(Self::F32(output.bytes.as_chunks_mut().0)),
+            _ => None,
+        }
     }
 
     /// Writes elements `at..at + 64`: nearest, ties to even, one NaN. Always put into its caller, where the registers are.
@@ -255,10 +279,10 @@ impl<'a> Target<'a> {
     pub fn store(&mut self, group: Group, at: usize) {
         // SAFETY: a target is made with the proof of the features.
         unsafe {
-            match self.stored {
-                Stored::F32 => store_f32(group, &mut self.bytes[at * 4..][..GROUP * 4]),
-                Stored::F16 => store_f16(group, &mut self.bytes[at * 2..][..GROUP * 2]),
-                Stored::Bf16 => store_bf16(group, &mut self.bytes[at * 2..][..GROUP * 2]),
+            match self {
+                Self::F32(groups) => store_f32(group, &mut groups[at / GROUP]),
+                Self::F16(groups) => store_f16(group, &mut groups[at / GROUP]),
+                Self::Bf16(groups) => store_bf16(group, &mut groups[at / GROUP]),
             }
         }
     }
@@ -266,8 +290,7 @@ impl<'a> Target<'a> {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn store_bf16(mut group: Group, bytes: &mut [u8]) {
-    assert_eq!(bytes.len(), GROUP * 2, "a group");
+fn store_bf16(mut group: Group, bytes: &mut Halves) {
     if any_nan(&group) {
         group = with_one_nan(group);
     }
@@ -304,8 +327,7 @@ fn with_one_nan(mut group: Group) -> Group {
 
 #[target_feature(enable = "avx512f")]
 #[inline(never)]
-fn store_f32(mut group: Group, bytes: &mut [u8]) {
-    assert_eq!(bytes.len(), GROUP * 4, "a group");
+fn store_f32(mut group: Group, bytes: &mut Singles) {
     if any_nan(&group) {
         group = with_one_nan(group);
     }
@@ -317,8 +339,7 @@ fn store_f32(mut group: Group, bytes: &mut [u8]) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline(never)]
-fn store_f16(mut group: Group, bytes: &mut [u8]) {
-    assert_eq!(bytes.len(), GROUP * 2, "a group");
+fn store_f16(mut group: Group, bytes: &mut Halves) {
     if any_nan(&group) {
         group = with_one_nan(group);
     }

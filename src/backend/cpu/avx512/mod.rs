@@ -87,8 +87,10 @@ impl Avx512 {
     /// [`crate::backend::Backend::magnitude_sample`]: the element to go on from.
     pub fn magnitude_sample(self, delta: &Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>) -> usize {
         match Vector::new(self, delta) {
-            // SAFETY: `self` proves the features.
-            Some(vector) if run == sample::RUN => unsafe { sample::magnitude_sample(vector, stride, keys) },
+            Some(vector) if run == sample::RUN && stride.is_multiple_of(group::GROUP) => {
+                // SAFETY: `self` proves the features.
+                unsafe { sample::magnitude_sample(vector, stride, keys) }
+            }
             _ => 0,
         }
     }

@@ -22,7 +22,7 @@ pub fn products(a: Vector<'_>, b: Vector<'_>) -> [f64; 3] {
     if whole < a.len() {
         // A product of two zeros leaves a sum as it is.
         let (mut room_a, mut room_b) = (Room::default(), Room::default());
-        sums = plus(sums, a.rest(whole, &mut room_a).group(0), b.rest(whole, &mut room_b).group(0));
+        sums = plus(sums, a.last(&mut room_a).group(0), b.last(&mut room_b).group(0));
     }
     [fold(sums[0]), fold(sums[1]), fold(sums[2])]
 }
