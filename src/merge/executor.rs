@@ -1,9 +1,9 @@
 //! Runs a plan: chunks in file order, any number of threads, a bounded window of mapped input.
 //!
 //! Consecutive tensors form a batch of at most [`WINDOW_BYTES`] of input. A batch is first measured
-//! (as many rounds as its statistics need), then mapped and written. Between the passes its pages
-//! stay resident; a tensor larger than the window gives them back chunk by chunk and reads them
-//! again from the page cache. Workers take chunks from a counter, so chunks start in order; results
+//! (as many rounds as its statistics need), then mapped and written. Pages that were measured stay resident until the
+//! batch is written; a tensor larger than the window, or one without statistics, gives them back chunk by chunk (the
+//! former reads them again from the page cache). Workers take chunks from a counter, so chunks start in order; results
 //! do not depend on which worker takes which.
 
 use std::ops::Range;
@@ -352,7 +352,10 @@ impl Executor<'_> {
                 }
                 self.sink.put(job.output, part.start * width, buffer)?;
             }
-            self.release(job, &piece.range);
+            // What the statistics left resident goes with the batch, in a few calls: each one interrupts all threads.
+            if matches!(measured[piece.job], Measured::Nothing) || job.bytes_read() > WINDOW_BYTES {
+                self.release(job, &piece.range);
+            }
             let read: u64 = job.inputs.iter().map(|i| range_bytes(i, &piece.range)).sum();
             self.progress.event(Event::BytesRead(read));
             self.progress.event(Event::BytesWritten((piece.range.end - piece.range.start) * width));
