@@ -156,9 +156,8 @@ impl Selection {
 
 /// Where bit `plane` (0 is the highest) of the draw of a flat element index comes from: block counter, word of the
 /// block and bit of the word. A plane of [`DRAW_GROUP`] neighbours lies in two words of sixteen consecutive counters, in
-/// order: a limit is compared with all of their draws by two bitwise operations a plane, and no plane beyond the
-/// last that is needed to tell them apart is ever made (but for one, every other time). A density of a half needs the
-/// first one.
+/// order: a limit is compared with all of their draws by two bitwise operations a plane, and planes beyond the pair
+/// that tells the last of them apart are never made. A density of a half needs one pair.
 #[must_use]
 pub fn draw_position(element: u64, plane: u32) -> (u64, usize, u32) {
     let (group, within) = (element / DRAW_GROUP, element % DRAW_GROUP);

@@ -9,6 +9,7 @@ use super::Avx512;
 use super::draws::{Bits, Draws};
 use super::group::{GROUP, Group, any_nan, masks_of};
 use crate::backend::Selection;
+use crate::rng::Philox;
 
 /// The key of infinity: those of NaN are above it.
 const INFINITY_KEY: u64 = 0x7f80_0000;
@@ -96,7 +97,11 @@ fn largest(threshold: __m512i, ties: u64, rescale: __m512, mut values: Group) ->
 
 impl<'a> Keep<'a> for Drawn<'a> {
     fn new(_proof: Avx512, selection: Selection, mask: Option<&'a [u64]>, first: u64) -> Option<(Self, f64)> {
-        let Selection::Random { stream, keep_below, rescale } = selection else { return None };
+        let (stream, keep_below, rescale) = match selection {
+            Selection::All => (Philox::new(0), 1 << 32, 1.0),
+            Selection::Random { stream, keep_below, rescale } => (stream, keep_below, rescale),
+            _ => return None,
+        };
         Some((Self { draws: Draws::new(stream, keep_below), mask, first, around: Bits::default() }, rescale))
     }
 
