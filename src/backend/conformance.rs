@@ -101,8 +101,12 @@ pub fn maps(backend: &dyn Backend) {
         let random = Selection::Random { stream: Philox::new(seed), keep_below, rescale: 2.5 };
         let whole = Selection::Magnitude { threshold: 0, ties_before: 0, rescale: 1.0 };
         // Of one kind, as methods ask for them, and mixed.
-        let kinds = [[part, magnitude, random], [part, whole, magnitude], [part, random, random], [part, Selection::All, Selection::All]];
-        let selections = kinds[kind];
+        let selections = [
+            [part, magnitude, random],
+            [part, whole, magnitude],
+            [part, random, random],
+            [part, Selection::All, Selection::All],
+        ][kind];
         let delta = Delta { base: Some(operands[0]), tuned: operands[3], precision };
         let mut mask = vec![0xee; n.div_ceil(64)];
         backend.magnitude_sums(delta, random, 2048, Some(&mut mask));
@@ -159,7 +163,12 @@ pub fn statistics(backend: &dyn Backend) {
         };
         for vector in &vectors {
             let bracket = Bracket { low, high: low + (1 << 22) };
-            let scan = |b: &dyn Backend| { let mut v = Vec::new(); let above = b.magnitude_bracket(*vector, bracket, &mut v); v.sort_unstable(); (above, v) };
+            let scan = |b: &dyn Backend| {
+                let mut inside = Vec::new();
+                let above = b.magnitude_bracket(*vector, bracket, &mut inside);
+                inside.sort_unstable();
+                (above, inside)
+            };
             prop_assert_eq!(scan(backend), scan(&Scalar));
             for digit in [
                 Digit { shift: width - 16, bits: 16, prefix: 0 },
@@ -170,7 +179,13 @@ pub fn statistics(backend: &dyn Backend) {
             }
             prop_assert_eq!(backend.magnitude_counts(*vector, low), Scalar.magnitude_counts(*vector, low));
             prop_assert_eq!(backend.magnitude_positions(*vector, 0, 5), Scalar.magnitude_positions(*vector, 0, 5));
-            let sample = |b: &dyn Backend| { let mut v = Vec::new(); b.magnitude_sample(*vector, 32, [100, 128][(seed % 2) as usize], &mut v); v.sort_unstable(); v };
+            let stride = [100, 128][(seed % 2) as usize];
+            let sample = |b: &dyn Backend| {
+                let mut keys = Vec::new();
+                b.magnitude_sample(*vector, 32, stride, &mut keys);
+                keys.sort_unstable();
+                keys
+            };
             prop_assert_eq!(sample(backend), sample(&Scalar));
             let random = Selection::Random { stream: Philox::new(seed), keep_below: 1 << 30, rescale: 9.0 };
             let (a, b) = (

@@ -160,12 +160,7 @@ fn from_f16(bytes: &Halves) -> Group {
 fn apart(x: [__m512; 4]) -> Group {
     let even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     let odd = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    [
-        _mm512_permutex2var_ps(x[0], even, x[1]),
-        _mm512_permutex2var_ps(x[0], odd, x[1]),
-        _mm512_permutex2var_ps(x[2], even, x[3]),
-        _mm512_permutex2var_ps(x[2], odd, x[3]),
-    ]
+    permuted(x, even, odd)
 }
 
 /// To elements `16 i ..` in register `i`.
@@ -174,6 +169,13 @@ fn apart(x: [__m512; 4]) -> Group {
 fn together(x: Group) -> [__m512; 4] {
     let first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     let second = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
+    permuted(x, first, second)
+}
+
+/// Two registers from each half of the group, by indices into its 32 elements.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn permuted(x: [__m512; 4], first: __m512i, second: __m512i) -> [__m512; 4] {
     [
         _mm512_permutex2var_ps(x[0], first, x[1]),
         _mm512_permutex2var_ps(x[0], second, x[1]),
@@ -276,9 +278,12 @@ impl<'a> Target<'a> {
 
     /// Writes elements `at..at + 64`: nearest, ties to even, one NaN. Always put into its caller, where the registers are.
     #[inline(always)]
-    pub fn store(&mut self, group: Group, at: usize) {
+    pub fn store(&mut self, mut group: Group, at: usize) {
         // SAFETY: a target is made with the proof of the features.
         unsafe {
+            if any_nan(&group) {
+                group = with_one_nan(group);
+            }
             match self {
                 Self::F32(groups) => store_f32(group, &mut groups[at / GROUP]),
                 Self::F16(groups) => store_f16(group, &mut groups[at / GROUP]),
@@ -290,10 +295,7 @@ impl<'a> Target<'a> {
 
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-fn store_bf16(mut group: Group, bytes: &mut Halves) {
-    if any_nan(&group) {
-        group = with_one_nan(group);
-    }
+fn store_bf16(group: Group, bytes: &mut Halves) {
     for i in 0..2 {
         let even = _mm512_srli_epi32::<16>(rounded_to_bf16(group[2 * i]));
         let both = _mm512_mask_mov_epi16(even, 0xaaaa_aaaa, rounded_to_bf16(group[2 * i + 1]));
@@ -327,10 +329,7 @@ fn with_one_nan(mut group: Group) -> Group {
 
 #[target_feature(enable = "avx512f")]
 #[inline(never)]
-fn store_f32(mut group: Group, bytes: &mut Singles) {
-    if any_nan(&group) {
-        group = with_one_nan(group);
-    }
+fn store_f32(group: Group, bytes: &mut Singles) {
     for (i, values) in together(group).into_iter().enumerate() {
         // SAFETY: a quarter of the group's bytes each.
         unsafe { _mm512_storeu_ps(bytes.as_mut_ptr().add(64 * i).cast(), values) };
@@ -339,10 +338,7 @@ fn store_f32(mut group: Group, bytes: &mut Singles) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline(never)]
-fn store_f16(mut group: Group, bytes: &mut Halves) {
-    if any_nan(&group) {
-        group = with_one_nan(group);
-    }
+fn store_f16(group: Group, bytes: &mut Halves) {
     for (i, values) in together(group).into_iter().enumerate() {
         let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(values);
         // SAFETY: a quarter of the group's bytes each.
