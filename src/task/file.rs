@@ -114,7 +114,7 @@ impl Files {
         let source = SourceText { name: origin.display(), text: origin.read()? };
         let text = source.text.clone();
         let file = self.diagnostics.len();
-        let mut diagnostics = Diagnostics::new(Arc::new(source), false);
+        let mut diagnostics = Diagnostics::new(Arc::new(source), false).last_key_wins();
         let mut documents = parse(&text, &mut diagnostics);
         let first = if documents.is_empty() { None } else { Some(documents.remove(0)) };
         let start = Span { line: 1, column: 1, length: 1 };
