@@ -16,7 +16,7 @@ pub enum TaskError {
     #[error("cannot read {}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("there is no task, group, tag or file `{name}`")]
-    Unknown { name: String, nearest: Option<String>, known: Vec<String> },
+    Unknown { name: String, nearest: Option<String>, known: Vec<String>, unread: Vec<String> },
     #[error("group `{group}` names `{name}`, which is no task, group or tag")]
     UnknownMember { group: String, name: String, nearest: Option<String> },
     #[error("group `{group}` contains itself")]
@@ -45,6 +45,14 @@ pub enum TaskError {
     Chat(#[from] TokenizerError),
 }
 
+/// Names that fit a message; the others are counted.
+fn several(names: &[String]) -> String {
+    const SHOWN: usize = 40;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(SHOWN);
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
 fn list(places: &[PathBuf]) -> String {
     places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }
@@ -71,7 +79,13 @@ impl Diagnose for TaskError {
             Self::Unknown { nearest: Some(nearest), .. } | Self::UnknownMember { nearest: Some(nearest), .. } => {
                 format!("did you mean `{nearest}`?")
             }
-            Self::Unknown { known, .. } => format!("built in: {}", known.join(", ")),
+            Self::Unknown { known, unread, .. } => {
+                let mut hints = vec![format!("known: {}", several(known))];
+                if !unread.is_empty() {
+                    hints.push(format!("these files cannot be read as tasks: {}", several(unread)));
+                }
+                return hints;
+            }
             Self::NoDataFile { data_dir: false, .. } => {
                 "say where the data are: --data DIR, or BILLON_DATA in the environment".to_owned()
             }

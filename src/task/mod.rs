@@ -26,6 +26,7 @@ mod documents;
 mod error;
 mod fewshot;
 mod file;
+mod index;
 mod load;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
