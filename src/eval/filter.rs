@@ -12,22 +12,7 @@ use crate::task::spec::{FilterPipeline, FilterStep};
 use crate::yaml::diagnostic::nearest;
 
 /// All functions, with their arguments.
-const FUNCTIONS: &[(&str, &[&str])] = &[
-    ("take_first", &[]),
-    ("take_first_k", &["k"]),
-    ("majority_vote", &[]),
-    ("regex", &["regex_pattern", "group_select", "fallback"]),
-    ("regex_pos", &["regex_pattern", "group_select", "fallback"]),
-    (
-        "multi_choice_regex",
-        &["regex_pattern", "group_select", "fallback", "ignore_case", "ignore_punctuation", "regexes_to_ignore"],
-    ),
-    ("remove_whitespace", &[]),
-    ("lowercase", &[]),
-    ("uppercase", &[]),
-    ("map", &["mapping_dict", "default_value"]),
-];
-
+const FUNCTIONS: &[(&str, &[&str])] = crate::task::spec::FILTER_FUNCTIONS;
 const DEFAULT_PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
 
 /// Why a pipeline cannot be used.

@@ -46,11 +46,11 @@ pub struct TaskScores {
 
 impl TaskScores {
     /// Adds a mean that is not computed from outcomes (a judge's) to the first slot; one value a
-    /// document.
-    pub fn add_mean(&mut self, metric: &str, values: &[f64], seed: u64) {
+    /// document, or none where the document is not scored.
+    pub fn add_mean(&mut self, metric: &str, values: &[Option<f64>], seed: u64) {
         let Some(slot) = self.slots.first_mut() else { return };
-        let values: Vec<DocumentValue> = values.iter().map(|value| DocumentValue::Number(*value)).collect();
-        let tally = Tally::new(Statistic::Mean, &values);
+        let scored: Vec<DocumentValue> = values.iter().flatten().map(|value| DocumentValue::Number(*value)).collect();
+        let tally = Tally::new(Statistic::Mean, &scored);
         self.metrics.push(MetricScore {
             metric: metric.to_owned(),
             slot: slot.slot.clone(),
@@ -59,7 +59,7 @@ impl TaskScores {
             statistic: Statistic::Mean,
         });
         for (document, value) in slot.documents.iter_mut().zip(values) {
-            document.values.push((metric.to_owned(), value));
+            document.values.extend(value.map(|value| (metric.to_owned(), DocumentValue::Number(value))));
         }
     }
 }
@@ -346,9 +346,6 @@ impl DocumentReader<'_> {
     }
 
     fn choices(&mut self, choices: Choices<'_>) -> Result<DocumentScores> {
-        if choices.gold.is_empty() {
-            self.warn("the right answer is none of the choices");
-        }
         let predicted = choices.predicted();
         let labels = self.labels(choices.gold, predicted);
         let kind = self.question()?;
@@ -402,7 +399,8 @@ impl DocumentReader<'_> {
             predicted = texts.first().and_then(|text| protocol.label(text, choices));
             let mut gold: Vec<usize> = references.iter().filter_map(|text| gold_label(text, choices)).collect();
             gold.dedup();
-            if gold.is_empty() {
+            // Where there is no reference the prompts have said so.
+            if gold.is_empty() && !references.is_empty() {
                 self.warn("the right answer is none of the choices");
             }
             labels = Some((self.labels(&gold, predicted), gold));

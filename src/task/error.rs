@@ -29,8 +29,10 @@ pub enum TaskError {
     NoDataFile { task: String, split: String, file: String, places: Vec<PathBuf>, data_dir: bool },
     #[error("task `{task}`: split `{split}` has no data file")]
     NoSplit { task: String, split: String, known: Vec<String> },
-    #[error("{}:{line}: {message}", path.display())]
+    #[error("{}{}: {message}", path.display(), numbered(*line))]
     Row { path: PathBuf, line: usize, message: String },
+    #[error("{}: {rows} rows have {columns} different columns between them, and share few", list(paths))]
+    TooWide { paths: Vec<PathBuf>, rows: usize, columns: usize },
     #[error("{} has no documents", path.display())]
     Empty { path: PathBuf },
     #[error("{}: this build does not read parquet files", path.display())]
@@ -45,8 +47,13 @@ pub enum TaskError {
     Chat(#[from] TokenizerError),
 }
 
+/// A line's number after a colon; nothing for the whole file.
+fn numbered(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(":{line}") }
+}
+
 /// Names that fit a message; the others are counted.
-fn several(names: &[String]) -> String {
+pub(super) fn several(names: &[String]) -> String {
     const SHOWN: usize = 40;
     let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     let more = names.len().saturating_sub(SHOWN);
@@ -65,6 +72,7 @@ impl Diagnose for TaskError {
             Self::Io { .. } => ErrorKind::Io,
             Self::NoDataFile { .. }
             | Self::Row { .. }
+            | Self::TooWide { .. }
             | Self::Empty { .. }
             | Self::NoParquet { .. }
             | Self::Document { .. } => ErrorKind::Input,
@@ -91,6 +99,10 @@ impl Diagnose for TaskError {
             }
             Self::NoDataFile { .. } => {
                 "recipes/tasks/README.md says where each data set comes from and how its files are named".to_owned()
+            }
+            Self::TooWide { .. } => {
+                "a split is a table: put what differs from row to row into one column, as a list or an object"
+                    .to_owned()
             }
             Self::NoSplit { known, .. } => format!("data_files has: {}", known.join(", ")),
             Self::NoParquet { .. } => "build with `--features parquet`, or convert the file to JSON lines".to_owned(),

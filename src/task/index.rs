@@ -166,12 +166,7 @@ impl Index {
 }
 
 /// Task files of a folder and, `depth` levels down, of those in it.
-fn collect(
-    folder: &Path,
-    depth: usize,
-    seen: &mut BTreeSet<PathBuf>,
-    paths: &mut Vec<PathBuf>,
-) -> std::io::Result<()> {
+fn collect(folder: &Path, depth: usize, seen: &mut BTreeSet<PathBuf>, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
     // A link may lead back to where we are.
     if !seen.insert(folder.canonicalize()?) {
         return Ok(());

@@ -17,6 +17,8 @@ use crate::yaml::{Kind, Node};
 
 const GROUP_KEYS: &[&str] = &["group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "include"];
 
+const AGGREGATE_KEYS: &[&str] = &["metric", "aggregation", "weight_by_size", "filter_list"];
+
 /// One entry of a group's `aggregate_metric_list`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AggregateMetric {
@@ -342,19 +344,39 @@ impl Loader {
         let mut aggregate = Vec::new();
         for item in list {
             let text = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+            for key in item.as_object().into_iter().flat_map(Map::keys) {
+                if !AGGREGATE_KEYS.contains(&key.as_str())
+                    && let Some(diagnostics) = self.files.of(entry.file)
+                {
+                    diagnostics.unknown(entry.node.span, "key of `aggregate_metric_list`", key, AGGREGATE_KEYS);
+                }
+            }
             let Some(metric) = text("metric") else {
                 self.files.error(entry, entry.node.span, "an entry of `aggregate_metric_list` has no `metric`", "");
                 continue;
             };
-            if text("aggregation").is_some_and(|name| name != "mean") {
+            if item.get("aggregation").is_some_and(|name| name.as_str() != Some("mean") && !name.is_null()) {
                 self.files.error(entry, entry.node.span, "groups are aggregated by `mean` only", "");
             }
             let filters = match item.get("filter_list") {
+                None | Some(Value::Null) => None,
                 Some(Value::String(name)) => Some(vec![name.clone()]),
-                Some(Value::Array(names)) => Some(names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()),
-                _ => None,
+                Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
+                    Some(names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
+                }
+                Some(_) => {
+                    self.files.error(entry, entry.node.span, "`filter_list` must be a name or a list of names", "");
+                    None
+                }
             };
-            let weight_by_size = item.get("weight_by_size").and_then(Value::as_bool).unwrap_or(true);
+            let weight_by_size = match item.get("weight_by_size") {
+                None | Some(Value::Null) => true,
+                Some(Value::Bool(truth)) => *truth,
+                Some(_) => {
+                    self.files.error(entry, entry.node.span, "`weight_by_size` must be true or false", "");
+                    true
+                }
+            };
             aggregate.push(AggregateMetric { metric, filters, weight_by_size });
         }
         aggregate

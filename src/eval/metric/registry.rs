@@ -269,3 +269,22 @@ impl Diagnose for MetricError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::task::spec::{JUDGED, METRIC_OPTIONS};
+
+    /// Task files are checked against a table of their own, lines and all, before metrics are built.
+    #[test]
+    fn task_files_know_every_metric_with_its_options() {
+        let names = |info: &'static MetricInfo| std::iter::once(info.name).chain(info.aliases.iter().copied());
+        let ours: BTreeMap<&str, &[&str]> =
+            REGISTRY.iter().flat_map(|info| names(info).map(|name| (name, info.arguments))).collect();
+        let mut table: BTreeMap<&str, &[&str]> = METRIC_OPTIONS.iter().copied().collect();
+        table.remove(JUDGED);
+        assert_eq!(table, ours);
+    }
+}
