@@ -9,6 +9,7 @@
 pub mod dtype;
 pub mod error;
 pub mod event;
+pub mod python_regex;
 pub mod rng;
 
 pub mod checkpoint;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// What may use what: a module may name those of lower rank.
 const RANKS: &[(u32, &[&str])] = &[
-    (1, &["error", "event", "dtype", "rng"]),
+    (1, &["error", "event", "dtype", "python_regex", "rng"]),
     (2, &["checkpoint", "hub", "jinja", "yaml"]),
     (3, &["arch", "backend", "tokenizer"]),
     (4, &["lora", "recipe", "task"]),
@@ -41,6 +41,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("tokenizers", "tokenizer/"),
     ("candle_core", "model/ convert/ train/"),
     ("plotters", "experiment/"),
+    ("fancy_regex", "python_regex/"),
 ];
 
 const MOST_LINES: usize = 600;
