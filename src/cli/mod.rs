@@ -136,6 +136,7 @@ pub fn main() -> ExitCode {
     };
     let cancel = Arc::new(CancelFlag::new());
     watch_signals(&cancel);
+    catch_file_size_signal();
     let json = cli.command.json();
     match cli.command.run(&cancel) {
         Ok(code) => code,
@@ -207,6 +208,13 @@ fn watch_signals(cancel: &Arc<CancelFlag>) {
     // Without the thread, signals keep their default action: the run ends without cleaning up and
     // the next one sweeps.
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
+}
+
+/// Lets a write beyond `ulimit -f` fail as any other does, with an error and a clean-up: the signal would end the process.
+fn catch_file_size_signal() {
+    let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Without it, such a write ends the process as a kill does, and the next run sweeps.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
 
 fn plain_error(error: &Error) -> String {

@@ -148,6 +148,7 @@ impl Work for Local {
             data_dir: context.experiment.data.clone(),
             resume: true,
             force: true,
+            inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
         };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
