@@ -5,7 +5,7 @@
 //! nanosecond modification and status-change times: a file that was touched in any way is hashed
 //! again. `billon verify` never trusts the cache.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
 /// # Errors
 /// What the operating system says.
 pub fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option<String>> {
-    let mut file = File::open(path)?;
+    let mut file = crate::input::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; STEP];
     loop {
@@ -146,7 +146,7 @@ impl HashCache {
     #[must_use]
     pub fn open(dir: &Path) -> Self {
         let file = dir.join("input-sha256");
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let text = crate::input::read_text(&file, u64::MAX).unwrap_or_default();
         let mut entries: Vec<(String, String)> = text
             .lines()
             .filter_map(|l| l.rsplit_once(' '))

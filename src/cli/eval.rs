@@ -187,7 +187,7 @@ impl EvalArgs {
     }
 
     fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<PathBuf>)> {
-        let started = jiff::Timestamp::now();
+        let started = crate::clock::instant();
         let clock = Instant::now();
         let set = task::load_from(&self.tasks, &self.include_path)?;
         for warning in &set.warnings {

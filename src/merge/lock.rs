@@ -110,7 +110,8 @@ impl Lock {
         if !path.is_file() {
             return Err(LockError::Missing { directory: directory.into() });
         }
-        let text = std::fs::read(&path).map_err(|source| LockError::Io { path: path.clone(), source })?;
+        let text = crate::input::read(&path, crate::input::LIST_BYTES)
+            .map_err(|source| LockError::Io { path: path.clone(), source })?;
         let lock: Self =
             serde_json::from_slice(&text).map_err(|source| LockError::Json { path: path.clone(), source })?;
         if lock.lock_version != FORMAT {

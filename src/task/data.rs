@@ -217,7 +217,7 @@ fn read_file(path: &Path, format: DataFormat) -> Result<Vec<Doc>, TaskError> {
     if format == DataFormat::Parquet {
         return Err(TaskError::NoParquet { path: path.into() });
     }
-    let bytes = std::fs::read(path).map_err(|source| TaskError::Io { path: path.into(), source })?;
+    let bytes = crate::input::read(path, u64::MAX).map_err(|source| TaskError::Io { path: path.into(), source })?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line = before.split(|b| *b == b'\n').count();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::tree::Span;
 use crate::error::{Diagnose, ErrorKind};
+use crate::visible;
 
 /// A recipe's text and where it came from.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +73,10 @@ impl Diagnostics {
         self.add(Diagnostic { severity: Severity::Error, message: message.into(), span: span.into(), help, kind });
     }
 
-    fn add(&mut self, diagnostic: Diagnostic) {
+    /// Keys and values of a recipe may hold line breaks, which would forge lines of the report.
+    fn add(&mut self, mut diagnostic: Diagnostic) {
+        diagnostic.message = visible::message(&diagnostic.message).into_owned();
+        diagnostic.help = diagnostic.help.map(|help| visible::message(&help).into_owned());
         if !self.list.contains(&diagnostic) {
             self.list.push(diagnostic);
         }
@@ -144,7 +148,10 @@ impl Diagnostics {
             let _ = write!(
                 text,
                 "\n{gutter}--> {}:{}:{}\n{gutter} |\n{} | {line}\n{gutter} | {indent}{marker}",
-                self.source.name, span.line, span.column, span.line
+                visible::value(&self.source.name),
+                span.line,
+                span.column,
+                span.line
             );
         }
         if let Some(help) = &diagnostic.help {
@@ -183,7 +190,7 @@ impl fmt::Display for RecipeError {
             .map(|d| self.diagnostics.render(d))
             .collect();
         let plural = if errors.len() == 1 { "problem" } else { "problems" };
-        write!(f, "{} {plural} in {}", errors.len(), self.diagnostics.source.name)?;
+        write!(f, "{} {plural} in {}", errors.len(), visible::value(&self.diagnostics.source.name))?;
         for error in errors {
             write!(f, "\n\n{error}")?;
         }
@@ -198,6 +205,10 @@ impl Diagnose for RecipeError {
         let mut kinds = errors.map(|d| d.kind);
         let first = kinds.next().unwrap_or(ErrorKind::Usage);
         if kinds.any(|kind| kind == ErrorKind::Usage) { ErrorKind::Usage } else { first }
+    }
+
+    fn is_laid_out(&self) -> bool {
+        true
     }
 }
 

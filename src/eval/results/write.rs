@@ -24,7 +24,7 @@ pub struct Written {
 /// The present time as the harness writes it into file names.
 #[must_use]
 pub fn stamp() -> String {
-    jiff::Zoned::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
+    crate::clock::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
 }
 
 /// Publishes a run below `out`: into a folder named after the model, or beside `out` when that ends in
