@@ -5,6 +5,9 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 use crate::error::{Diagnose, ErrorKind};
 
+/// Stack of a worker: that of a main thread, since workers run whole commands and render templates.
+const STACK: usize = 8 << 20;
+
 /// Not even one worker thread can be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start a worker thread")]
@@ -30,7 +33,7 @@ impl Diagnose for ThreadsError {
 pub fn pool(threads: usize, name: &'static str) -> Result<rayon::ThreadPool, ThreadsError> {
     let mut threads = threads.max(1);
     loop {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
         match builder.thread_name(move |index| format!("{name}-{index}")).build() {
             Ok(pool) => return Ok(pool),
             Err(source) if threads == 1 => return Err(ThreadsError { source }),

@@ -10,9 +10,9 @@ pub(super) const DEEPEST: usize = 1000;
 /// The line of the first expression that nests deeper than [`DEEPEST`].
 pub(super) fn too_deep(source: &str) -> Option<usize> {
     let mut scanner = Scanner { bytes: source.as_bytes(), at: 0 };
-    while let Some(line) = scanner.next_tag() {
+    while let Some(start) = scanner.next_tag() {
         if scanner.tag() > DEEPEST {
-            return Some(line);
+            return Some(1 + source.bytes().take(start).filter(|byte| *byte == b'\n').count());
         }
     }
     None
@@ -34,7 +34,7 @@ impl Scanner<'_> {
         self.at = found.map_or(self.bytes.len(), |place| self.at + place + end.len());
     }
 
-    /// Goes behind the opening of the next `{{` or `{%`; its line.
+    /// Goes behind the opening of the next `{{` or `{%`; where that begins.
     fn next_tag(&mut self) -> Option<usize> {
         while self.at < self.bytes.len() {
             match self.rest() {
@@ -43,13 +43,13 @@ impl Scanner<'_> {
                     self.skip_past(b"#}");
                 }
                 [b'{', b'{' | b'%', ..] => {
-                    let line = 1 + self.bytes.iter().take(self.at).filter(|byte| **byte == b'\n').count();
+                    let start = self.at;
                     let block = self.rest().get(1) == Some(&b'%');
                     self.at += 2;
                     if block && self.word() == b"raw" {
                         self.skip_raw();
                     } else {
-                        return Some(line);
+                        return Some(start);
                     }
                 }
                 _ => self.at += 1,

@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a panic fails the test; nobody reads its files")]
 
 mod architecture;
+mod attacks;
 mod checkpoint;
 mod context;
 mod convert;
 mod decoder;
 mod decoder_refusals;
+mod environment;
 mod eval;
 mod experiments;
 mod fixtures;
 mod formulas;
+mod fuzz_lock;
 mod gate;
 mod inputs;
 mod interrupt;
@@ -27,6 +30,7 @@ mod recipe_errors;
 mod recipes;
 mod task_prompts;
 mod tasks;
+mod terminal;
 mod tokenizer;
 mod train_data;
 mod training;
