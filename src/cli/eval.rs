@@ -149,7 +149,7 @@ impl EvalArgs {
     }
 
     fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<Destination>)> {
-        let started = jiff::Timestamp::now();
+        let started = crate::clock::instant();
         let clock = Instant::now();
         let model_name = self.harness.model(self.model.as_deref())?;
         self.harness.warn(progress);

@@ -271,7 +271,7 @@ impl Work<'_> {
             }
             Ok(())
         };
-        match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        match crate::threads::pool(threads, "convert") {
             Ok(pool) => pool.install(|| chunks.par_iter().try_for_each(convert))?,
             // No threads to be had: the work is the same on this one.
             Err(_) => chunks.iter().try_for_each(convert)?,

@@ -108,7 +108,7 @@ pub fn run(
             outputs,
             outcome: done.outcome,
             seconds: clock.elapsed().as_secs_f64(),
-            finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            finished: crate::clock::instant().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         };
         state.finish(record.clone())?;
         finished.insert(step.name.clone(), record);

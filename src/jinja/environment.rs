@@ -8,16 +8,29 @@ use crate::python_regex::{PythonRegex, Template};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 
+use super::bounded;
+use super::template::FUEL;
+
 /// An environment without templates: Python's printing and methods, `tojson` as `json.dumps`, no
 /// escaping. White space and undefined values are the caller's choice.
 #[must_use]
 pub fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_formatter(|out, _, value| out.write_str(&python::text(value)).map_err(Error::from));
+    environment.set_formatter(|out, _, value| out.write_str(&python::text(value)?).map_err(Error::from));
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
     environment.add_filter("string", |value: &Value| python::text(value));
+    environment.add_filter("pprint", |value: &Value| python::repr(value));
+    environment.set_fuel(Some(FUEL));
+    environment.add_filter("indent", bounded::indent);
+    environment.add_filter("batch", bounded::batch);
+    environment.add_filter("slice", bounded::slice);
+    environment.add_filter("format", bounded::format);
+    environment.add_filter("join", bounded::join);
+    environment.add_filter("replace", bounded::replace);
+    // The engine's own; an extension that neither transformers nor the harness switches on.
+    environment.remove_global("debug");
     environment
 }
 
@@ -26,7 +39,10 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
     match (name, value.kind(), arguments) {
         ("index", ValueKind::Seq, [wanted]) => {
             let place = value.try_iter()?.position(|item| item == *wanted);
-            place.map(Value::from).ok_or_else(|| invalid(format!("{} is not in the list", python::repr(wanted))))
+            match place {
+                Some(place) => Ok(Value::from(place)),
+                None => Err(invalid(format!("{} is not in the list", python::repr(wanted)?))),
+            }
         }
         ("index", ValueKind::String, [wanted]) => {
             let (Some(text), Some(wanted)) = (value.as_str(), wanted.as_str()) else {
@@ -41,7 +57,12 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
         ("removesuffix", ValueKind::String, [affix]) => {
             Ok(strip_affix(value, affix, |text, affix| text.strip_suffix(affix)))
         }
-        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments),
+        _ => {
+            if let Some(text) = value.as_str() {
+                bounded::check_method(text, name, arguments)?;
+            }
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
+        }
     }
 }
 
@@ -71,8 +92,10 @@ fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
         sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
     };
     options.assert_all_used()?;
-    Ok(Value::from(python::json_dumps(value, &layout)))
+    python::json_dumps(value, &layout).map(Value::from)
 }
+
+const MOST_PATTERNS: usize = 256;
 
 static PATTERNS: Mutex<BTreeMap<String, PythonRegex>> = Mutex::new(BTreeMap::new());
 
@@ -98,7 +121,10 @@ pub fn regex_replace(
         None => {
             let regex = PythonRegex::new(&pattern)
                 .map_err(|e| invalid(format!("regex_replace: pattern `{pattern}` cannot be used: {e}")))?;
-            if let Ok(mut patterns) = PATTERNS.lock() {
+            // A template may make patterns of its data; as many as task files have are worth keeping.
+            if let Ok(mut patterns) = PATTERNS.lock()
+                && patterns.len() < MOST_PATTERNS
+            {
                 patterns.insert(pattern, regex.clone());
             }
             regex

@@ -186,7 +186,8 @@ impl LoraConfig {
         if !file.is_file() {
             return Err(AdapterError::NoConfig { path: folder.into() });
         }
-        let text = std::fs::read(&file).map_err(|source| AdapterError::Io { path: file.clone(), source })?;
+        let text = crate::input::read(&file, crate::input::SETTINGS_BYTES)
+            .map_err(|source| AdapterError::Io { path: file.clone(), source })?;
         Self::parse(&file, &text)
     }
 

@@ -106,10 +106,10 @@ impl Lock {
     /// [`LockError`].
     pub fn read(directory: &Path) -> Result<Self, LockError> {
         let path = directory.join(LOCK_FILE);
-        if !path.is_file() {
-            return Err(LockError::Missing { directory: directory.into() });
-        }
-        let text = std::fs::read(&path).map_err(|source| LockError::Io { path: path.clone(), source })?;
+        let text = crate::input::read(&path, crate::input::LIST_BYTES).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => LockError::Missing { directory: directory.into() },
+            _ => LockError::Io { path: path.clone(), source },
+        })?;
         let lock: Self =
             serde_json::from_slice(&text).map_err(|source| LockError::Json { path: path.clone(), source })?;
         if lock.lock_version != FORMAT {

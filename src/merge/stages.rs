@@ -441,22 +441,25 @@ fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Resu
     let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
     progress.event(Event::HashingInputs { bytes });
     let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            let before = FileState::of(path);
+            let hash = sha256_file(path, progress.cancel);
+            let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
+            done.push(((*path).clone(), same, hash));
+        }
+        done
+    };
     let results = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.clamp(1, unknown.len()))
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut done = Vec::new();
-                    while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                        let before = FileState::of(path);
-                        let hash = sha256_file(path, progress.cancel);
-                        let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
-                        done.push(((*path).clone(), same, hash));
-                    }
-                    done
-                })
-            })
-            .collect();
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_default()).collect::<Vec<_>>()
+        // This thread works too, so that the files are hashed where no other can be had.
+        let workers: Vec<_> =
+            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::threads::spawn_scoped(scope, work)).collect();
+        let mut results = work();
+        for worker in workers {
+            results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        results
     });
     let mut fresh = Vec::new();
     for (path, state, hash) in results {

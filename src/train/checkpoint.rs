@@ -111,7 +111,7 @@ pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f
 fn state(folder: &Path) -> Result<RunState, TrainError> {
     let path = folder.join(STATE);
     let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
-    let text = std::fs::read(&path).map_err(|error| fault(error.to_string()))?;
+    let text = crate::input::read(&path, crate::input::LIST_BYTES).map_err(|error| fault(error.to_string()))?;
     serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))
 }
 

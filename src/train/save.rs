@@ -103,7 +103,7 @@ fn companions(base: Base<'_>, dtype: DType) -> Result<Vec<(&'static str, Vec<u8>
     let mut files = Vec::new();
     for &name in ["config.json"].iter().chain(COMPANION_FILES) {
         let path = base.directory.join(name);
-        let mut bytes = match std::fs::read(&path) {
+        let mut bytes = match crate::input::read(&path, crate::input::LIST_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(TrainError::Checkpoint { path, reason: error.to_string() }.into()),

@@ -26,7 +26,7 @@ pub struct Written {
 /// The present time as the harness writes it into file names.
 #[must_use]
 pub fn stamp() -> String {
-    jiff::Zoned::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
+    crate::clock::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
 }
 
 /// Where a run's results will be: made and proven writable before the model is asked anything.

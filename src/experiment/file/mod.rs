@@ -37,8 +37,8 @@ const PUBLISHED_KEYS: &[&str] = &["source", "metric", "rows"];
 /// # Errors
 /// The file can't be read, or everything that is wrong with it, each with its place.
 pub fn load(path: &Path) -> Result<Experiment> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ExperimentError::Read { path: path.to_owned(), source })?;
+    let text = crate::input::read_text(path, crate::input::TEXT_BYTES)
+        .map_err(|source| ExperimentError::Read { path: path.to_owned(), source })?;
     parse(path, &text)
 }
 
@@ -176,7 +176,7 @@ impl Reader {
         };
         let (name, settings, text) = if let Some(file) = node.text() {
             let path = self.beside(file);
-            let text = std::fs::read_to_string(&path)
+            let text = crate::input::read_text(&path, crate::input::TEXT_BYTES)
                 .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
             (path.display().to_string(), Value::from(text.as_str()), text)
         } else {
