@@ -3,6 +3,7 @@
 //! [`ModelDir`] opens a Hugging Face model directory and gives every tensor as a range of a mapped
 //! shard; a [`TensorSource`] is such a directory or a model in memory. [`layout`] plans output shards; [`writer`]
 //! fills them from any thread inside a staging directory that appears under its final name in one rename.
+//! [`unchanged`] and [`shortened`] tell when a file changes while it is read.
 //! [`folder_lock`] keeps a second run out of a folder that grows step by step.
 
 pub mod config;
@@ -13,9 +14,12 @@ pub mod layout;
 pub mod mapped;
 pub mod model_dir;
 pub mod quantised;
+pub mod shortened;
 pub mod source;
+pub mod unchanged;
 pub mod writer;
 
 pub use config::ModelConfig;
 pub use model_dir::{CheckpointError, ModelDir, Tensor};
 pub use source::{MemoryModel, TensorSource};
+pub use unchanged::{FileStamps, InputChanged};

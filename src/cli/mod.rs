@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::{InputChanged, shortened};
 use crate::error::{Error, Result};
 use crate::event::CancelFlag;
 
@@ -81,7 +82,7 @@ struct OutputArgs {
     /// Print the result as JSON on stdout and events as JSON lines on stderr.
     #[arg(long)]
     json: bool,
-    /// No progress and no warnings on stderr; errors only.
+    /// No progress on stderr; only errors, and warnings that the result may not be what is meant.
     #[arg(long, short)]
     quiet: bool,
     /// Worker threads (default: all cores).
@@ -135,7 +136,12 @@ pub fn main() -> ExitCode {
     let cancel = Arc::new(CancelFlag::new());
     watch_signals(&cancel);
     let json = cli.command.json();
-    match cli.command.run(&cancel) {
+    let result = cli.command.run(&cancel).and_then(|code| match shortened::first() {
+        // Whatever was made of such a file is not to be trusted, even where nobody asked before.
+        Some(path) => Err(InputChanged { path, what: "it was shortened".to_owned() }.into()),
+        None => Ok(code),
+    });
+    match result {
         Ok(code) => code,
         Err(error) => {
             let text = if json { json_error(&error) } else { plain_error(&error) };

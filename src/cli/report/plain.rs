@@ -100,7 +100,7 @@ impl Reporter for Plain {
                 }
             }
             Event::StepStarted { index, count, name } => write_line(&format!("[{} of {count}] {name}", index + 1)),
-            Event::Warning(message) => write_line(&format!("warning: {message}")),
+            Event::Warning(message) | Event::Alert(message) => write_line(&format!("warning: {message}")),
             Event::TensorDone { .. } | Event::Syncing | Event::Finished => {}
         }
     }
