@@ -80,6 +80,7 @@ impl Adapter {
             parts.take(info, mapped.slice(info.start..info.end))?;
         }
         let (factors, saved) = (parts.factors()?, parts.saved);
+        mapped.unchanged()?;
         Ok(Self::assemble(path, config, factors, saved)?)
     }
 
