@@ -11,6 +11,7 @@ use super::config::ModelConfig;
 use super::header::{Header, HeaderError};
 use super::mapped::MappedFile;
 use super::quantised;
+use super::unchanged::{FileStamps, InputChanged};
 use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
 
@@ -54,6 +55,8 @@ pub struct ModelDir {
     shards: Vec<MappedFile>,
     tensors: BTreeMap<String, Tensor>,
     warnings: Vec<String>,
+    /// Of config and index, taken before they were read.
+    stamps: FileStamps,
 }
 
 /// Why a model directory can't be used.
@@ -141,9 +144,13 @@ impl ModelDir {
         if !root.is_dir() {
             return Err(CheckpointError::NotADirectory { path: root.into() });
         }
+        let mut stamps = FileStamps::default();
+        for name in ["config.json", INDEX_FILE] {
+            stamps.take(&root.join(name));
+        }
         let config = read_config(root)?;
-        let mut model =
-            Self { root: root.into(), config, shards: Vec::new(), tensors: BTreeMap::new(), warnings: Vec::new() };
+        let (shards, tensors, warnings) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut model = Self { root: root.into(), config, shards, tensors, warnings, stamps };
         let index = root.join(INDEX_FILE);
         let single = root.join(SINGLE_FILE);
         if index.exists() {
@@ -195,6 +202,15 @@ impl ModelDir {
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
         self.shards.get(tensor.shard).map_or(&[], |shard| shard.slice(tensor.range.clone()))
+    }
+
+    /// Whether weights, index and config are what they were when the directory was opened.
+    ///
+    /// # Errors
+    /// [`InputChanged`] naming the first file that is not.
+    pub fn unchanged(&self) -> Result<(), InputChanged> {
+        self.shards.iter().try_for_each(MappedFile::unchanged)?;
+        self.stamps.check()
     }
 
     /// Every file whose contents decide a merge: weights, index, config.

@@ -38,6 +38,7 @@ impl Adapter {
             parts.take(info, mapped.slice(info.start..info.end))?;
         }
         let tensors = parts.finish()?;
+        mapped.unchanged()?;
         Ok(Self::assemble(path, config, tensors)?)
     }
 }

@@ -111,6 +111,21 @@ impl ModelAdapter {
         self.adapter.path()
     }
 
+    /// Whether any factor or saved tensor has an infinity or NaN.
+    #[must_use]
+    pub fn has_non_finite(&self) -> bool {
+        let odd = |values: &[f32]| values.iter().any(|value| !value.is_finite());
+        let factors = self.adapter.factors().values();
+        let saved = |tensor: &SavedTensor| {
+            let zeros = vec![0; tensor.bytes.len()];
+            let (written, zeros) = (&tensor.bytes[..], &zeros[..]);
+            let dtype = tensor.dtype;
+            super::non_finite::count_made(Operand { bytes: written, dtype }, &[Operand { bytes: zeros, dtype }]) > 0
+        };
+        factors.into_iter().any(|f| odd(f.a()) || odd(f.b()) || f.magnitude().is_some_and(odd))
+            || self.adapter.saved().values().any(saved)
+    }
+
     /// Bytes that it holds in memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {

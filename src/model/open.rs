@@ -63,6 +63,8 @@ impl Decoder {
             blocks.push(layer.block);
             names.extend(layer.names);
         }
+        // Everything is packed: nothing is read from the files after this.
+        model.unchanged()?;
         let warnings = unused(model, options, source, config.tie_word_embeddings)?;
         let eos_token_ids = eos_token_ids(model.root(), &config)?;
         let ropes = config.ropes.iter().map(Rope::new).collect();

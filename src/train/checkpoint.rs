@@ -105,6 +105,7 @@ pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f
         widen(info.dtype, mapped.slice(info.start..info.end), &mut values);
         tensors.push(values);
     }
+    mapped.unchanged()?;
     Ok(tensors)
 }
 

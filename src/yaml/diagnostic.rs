@@ -30,6 +30,8 @@ pub struct SourceText {
 pub enum Severity {
     /// The run goes on.
     Warning,
+    /// The run goes on, and its result may not be what was meant: told even with `--quiet`.
+    Alert,
     /// Nothing is written.
     Error,
 }
@@ -130,6 +132,11 @@ impl Diagnostics {
         self.push(Severity::Warning, span.into(), message, help);
     }
 
+    /// Notes a warning that `--quiet` does not hide.
+    pub fn alert(&mut self, span: impl Into<Option<Span>>, message: impl Into<String>) {
+        self.push(Severity::Alert, span.into(), message, None);
+    }
+
     /// Notes an unknown name (an error, or a warning when lenient) and the nearest known one.
     pub fn unknown(&mut self, span: Span, what: &str, name: &str, known: &[&str]) {
         let severity = if self.lenient { Severity::Warning } else { Severity::Error };
@@ -155,13 +162,19 @@ impl Diagnostics {
     /// The rendered warnings, one text each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let all = || self.list.iter().filter(|d| d.severity == Severity::Warning);
+        let all = || self.list.iter().filter(|d| d.severity != Severity::Error);
         let mut shown: Vec<String> = all().take(SHOWN).map(|d| self.render(d)).collect();
         let more = all().count().saturating_sub(SHOWN);
         if more > 0 {
             shown.push(format!("{more} more warnings in {}", self.source.name));
         }
         shown
+    }
+
+    /// Those of them that `--quiet` does not hide.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<String> {
+        self.list.iter().filter(|d| d.severity == Severity::Alert).map(|d| self.render(d)).collect()
     }
 
     /// `Err` with everything noted when there is an error among it.

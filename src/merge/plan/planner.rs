@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::models::ModelIndex;
 use super::slices::PlannedSlice;
 use super::{JobInput, PlanOptions, TensorJob};
 use crate::arch::{self, Place};
@@ -9,11 +10,13 @@ use crate::backend::Precision;
 use crate::checkpoint::layout::OutputTensor;
 use crate::dtype::DType;
 use crate::error::ErrorKind;
-use crate::merge::method::{self, BaseRule, MergeMethod, TensorParameters, Values};
+use crate::merge::method::{
+    BaseRule, MergeMethod, MethodError, MethodFault, Sparsify, Statistics, TensorParameters, Values,
+};
 use crate::merge::parameters::{ParameterResolver, Position};
 use crate::merge::sources::Model;
 use crate::recipe::Diagnostics;
-use crate::recipe::{Recipe, Source, Span};
+use crate::recipe::{ModelReference, Recipe, Source, Span};
 use crate::rng::stream_key;
 
 /// Collects output tensors.
@@ -21,6 +24,7 @@ pub(super) struct Planner<'a, 'r> {
     pub(super) recipe: &'a Recipe,
     pub(super) method: &'static dyn MergeMethod,
     pub(super) models: &'a [Model],
+    pub(super) index: &'a ModelIndex,
     pub(super) options: &'a PlanOptions,
     pub(super) parameters: &'a mut ParameterResolver<'r>,
     pub(super) diagnostics: &'a mut Diagnostics,
@@ -30,7 +34,8 @@ pub(super) struct Planner<'a, 'r> {
 
 impl Planner<'_, '_> {
     pub(super) fn add_tensors(&mut self, slices: &[PlannedSlice<'_>], donor: usize) {
-        let (Some(first), Some(last)) = (slices.first(), slices.last()) else { return };
+        let merged = || slices.iter().filter(|slice| !slice.kept);
+        let (Some(first), Some(last)) = (merged().next(), merged().next_back()) else { return };
         for (slice, place) in [(first, Place::Before), (last, Place::After)] {
             let names: BTreeSet<&str> = slice
                 .inputs
@@ -91,7 +96,12 @@ impl Planner<'_, '_> {
             }
         }
         let mut lone = false;
-        if let Some((model, name)) = missing.first() {
+        let kept = self.recipe.keeps_base_only
+            && !missing.is_empty()
+            && found.len() == 1
+            && slice.base.is_some_and(|base| base == found[0].0)
+            || slice.kept;
+        if let Some((model, name)) = missing.first().filter(|_| !kept) {
             if !self.may_be_missing(output, *model, name, &found, slice) {
                 return;
             }
@@ -111,22 +121,44 @@ impl Planner<'_, '_> {
             if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
         let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
         let precision = if wide { Precision::F64 } else { Precision::F32 };
-        let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision);
+        let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision, kept);
         let base_alone = parameters.base.is_some() && found.len() == 1;
-        let verbatim = lone || base_alone || !floating;
-        if !verbatim && let Err(message) = self.method.check(&parameters) {
-            // Parameters rarely differ between tensors: once is enough, with the first one named.
-            if !self.diagnostics.list().iter().any(|d| d.message.starts_with(&message)) {
-                let message = format!("{message} (first at tensor `{output}`)");
-                self.diagnostics.error(self.recipe.method.span, message);
-            }
-        }
+        let verbatim = kept || lone || base_alone || !floating;
+        let statistics = match verbatim {
+            true => Statistics::None,
+            false => self.checked_statistics(output, &parameters),
+        };
         let inputs: Vec<JobInput> =
             found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
-        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, verbatim }));
+        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, statistics, verbatim }));
     }
 
+    /// What the method wants to be measured of a tensor, once its parameters have a meaning together. A parameter
+    /// that is missing was noted before.
+    fn checked_statistics(&mut self, output: &str, parameters: &TensorParameters) -> Statistics {
+        let result = self.method.check(parameters).and_then(|refused| {
+            if let Some(message) = refused {
+                // Parameters rarely differ between tensors: once is enough, with the first one named.
+                if !self.diagnostics.list().iter().any(|d| d.message.starts_with(&message)) {
+                    let message = format!("{message} (first at tensor `{output}`)");
+                    self.diagnostics.error(self.recipe.method.span, message);
+                }
+            }
+            self.method.statistics(parameters)
+        });
+        match result {
+            Ok(statistics) => statistics,
+            Err(MethodFault::NoValue { .. }) if self.diagnostics.has_errors() => Statistics::None,
+            Err(fault) => {
+                let message = fault.at(self.method.name(), output).to_string();
+                self.diagnostics.model_error(ErrorKind::Internal, None, message, MethodError::HINT);
+                Statistics::None
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a tensor")]
     fn tensor_parameters(
         &mut self,
         slice: &PlannedSlice<'_>,
@@ -135,7 +167,14 @@ impl Planner<'_, '_> {
         found: &[(usize, Option<&Source>, JobInput)],
         shape: &[u64],
         precision: Precision,
+        kept: bool,
     ) -> TensorParameters {
+        let (specs, shape) = (self.method.parameters(), shape.to_vec());
+        if kept {
+            // Copied, whatever parameters say.
+            let (shared, inputs, stream_keys) = (Vec::new(), vec![Vec::new()], vec![0]);
+            return TensorParameters { shape, specs, shared, inputs, base: None, stream_keys, precision };
+        }
         let position = Position { slice: slice.slice, t };
         let has_base = self.method.contract().base != BaseRule::Ignored;
         let base = found.iter().position(|(model, ..)| has_base && Some(*model) == slice.base);
@@ -151,9 +190,13 @@ impl Planner<'_, '_> {
             let label = (reference.as_str(), span);
             let is_base = base == Some(i);
             inputs.push(self.parameters.input(*source, is_base, &input.name, position, label, self.diagnostics));
-            stream_keys.push(stream_key(self.options.seed, &[&reference, output]));
+            // By place in the recipe, so that the masks do not follow the spelling of paths. The number of the
+            // document keeps masks of different stages apart.
+            let place = slice.place(*model).map_or_else(|| "base".to_owned(), |place| place.to_string());
+            let document = self.recipe.document.to_string();
+            stream_keys.push(stream_key(self.options.seed, &[&document, &place, output]));
         }
-        TensorParameters { shape: shape.to_vec(), shared, inputs, base, stream_keys, precision }
+        TensorParameters { shape, specs, shared, inputs, base, stream_keys, precision }
     }
 
     /// Whether a tensor that some models lack can be merged from the others. If not, says why.
@@ -174,7 +217,12 @@ impl Planner<'_, '_> {
                 ErrorKind::Mismatch,
                 span,
                 message,
-                "the checkpoint is incomplete, or the models do not belong together",
+                if found.len() == 1 && slice.base.is_some_and(|base| found[0].0 == base) {
+                    "the checkpoint is incomplete, or the models do not belong together; `base_only: keep` in the \
+                     recipe copies what only the base has"
+                } else {
+                    "the checkpoint is incomplete, or the models do not belong together"
+                },
             );
             return false;
         }
@@ -194,7 +242,8 @@ impl Planner<'_, '_> {
                 ErrorKind::Mismatch,
                 span,
                 message,
-                "add the tensor to the model, or remove it from the others",
+                "add the tensor to the model, or remove it from the others; `base_only: keep` in the recipe copies \
+                 what only the base has",
             );
             return false;
         }
@@ -258,18 +307,18 @@ impl Planner<'_, '_> {
     }
 
     fn source_span(&self, model: usize) -> Option<Span> {
-        let reference = &self.models[model].reference;
-        let listed = self.recipe.sources().find(|s| s.model.value == *reference).map(|s| s.model.span);
-        listed.or_else(|| self.recipe.base_model.as_ref().filter(|b| b.value == *reference).map(|b| b.span))
+        let leads = |reference: &ModelReference| self.index.get(reference) == Some(&model);
+        let listed = self.recipe.sources().find(|s| leads(&s.model.value)).map(|s| s.model.span);
+        listed.or_else(|| self.recipe.base_model.as_ref().filter(|b| leads(&b.value)).map(|b| b.span))
     }
 }
 
 /// A threshold for a whole task vector compares keys of all its tensors, so they must be of one
 /// working type.
-pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob], method: &dyn MergeMethod) {
+pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob]) {
     let whole = |job: &TensorJob| {
-        matches!(method.statistics(&job.parameters), method::Statistics::Sparsify { rules, .. }
-            if rules.iter().any(|r| matches!(r, method::Sparsify::LargestOfModel { .. })))
+        matches!(&job.statistics, Statistics::Sparsify { rules, .. }
+            if rules.iter().any(|r| matches!(r, Sparsify::LargestOfModel { .. })))
     };
     if jobs.iter().any(|j| j.parameters.precision == Precision::F64) && jobs.iter().any(whole) {
         for job in jobs {
