@@ -188,16 +188,17 @@ pub fn merge(
     for warning in &warnings {
         progress.warn(warning);
     }
-    refuse_inputs(target, &input_paths(file, &planned, options.companions))?;
-    check_target(target, options.force)?;
+    let inputs = input_paths(file, &planned, options.companions);
+    let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
+    for target in [target].into_iter().chain(kept.as_deref()) {
+        refuse_inputs(target, &inputs)?;
+        check_target(target, options.force)?;
+    }
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan), text);
     if options.hash {
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
     }
     let staging = StagingDir::create(target, options.force)?;
-    if options.keep_intermediates && planned.order.len() > 1 {
-        check_target(&intermediates_target(target), options.force)?;
-    }
     let mut run = StageRun {
         options,
         backend,
