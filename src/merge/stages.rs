@@ -196,8 +196,12 @@ pub fn merge(
     let planned = plan_recipe(file, text, &resolver, &options.plan)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    refuse_inputs(target, &input_paths(file, &planned, options.companions))?;
-    check_target(target, options.force)?;
+    let inputs = input_paths(file, &planned, options.companions);
+    let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
+    for target in [target].into_iter().chain(kept.as_deref()) {
+        refuse_inputs(target, &inputs)?;
+        check_target(target, options.force)?;
+    }
     let mut copied = FileStamps::default();
     planned.plans.iter().flat_map(|plan| copied_files(plan, options.companions)).for_each(|path| copied.take(&path));
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
@@ -205,9 +209,6 @@ pub fn merge(
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
     }
     let staging = StagingDir::create(target, options.force)?;
-    if options.keep_intermediates && planned.order.len() > 1 {
-        check_target(&intermediates_target(target), options.force)?;
-    }
     let mut run = StageRun {
         options,
         backend,
