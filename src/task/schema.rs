@@ -114,7 +114,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         reader.refuse("unsafe_code", "billon never runs code that a model wrote");
     }
     let protocols = reader.protocols(&metadata, output_type);
-    reader.own_numbers(&metadata);
+    reader.written_labels(&metadata);
     let role = reader.role(&metadata);
     let metrics = reader.metrics(output_type);
     let filters = reader.filters();

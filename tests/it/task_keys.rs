@@ -77,6 +77,8 @@ fn tasks_names_unknown_metrics_options_and_filters_with_their_lines() {
         ("repeats: 100000000", "`repeats` must be a whole number from 1 to 1000"),
         ("num_fewshot: 100000000", "`num_fewshot` must be a whole number from 0 to 100000"),
         ("fewshot_config: {target_delimiter: [1]}", "`target_delimiter` must be a text"),
+        ("metadata: {pixiu: {exact_frist: true}}", "`pixiu` cannot have `exact_frist: true`"),
+        ("metadata: {pixiu: {synonyms: {rise: yes}}}", "`pixiu` cannot have `synonyms"),
         ("metadata: {max_gen_toks: lots}", "`max_gen_toks` must be a whole number above 0"),
     ] {
         let run = tasks(&context, "t.yaml", &format!("{WRITTEN}{more}\n"));
