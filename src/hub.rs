@@ -101,7 +101,7 @@ fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     if !plain {
         return None;
     }
-    if let Ok(commit) = std::fs::read_to_string(repository.join("refs").join(revision)) {
+    if let Ok(commit) = crate::input::read_text(&repository.join("refs").join(revision), crate::input::SETTINGS_BYTES) {
         let path = snapshots.join(commit.trim());
         if path.is_dir() {
             return Some(path);

@@ -5,7 +5,7 @@
 //! nanosecond modification and status-change times: a file that was touched in any way is hashed
 //! again. `billon verify` never trusts the cache.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub fn checksum(record: &str) -> String {
 /// # Errors
 /// What the operating system says.
 pub fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option<String>> {
-    let mut file = File::open(path)?;
+    let mut file = crate::input::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; STEP];
     loop {
@@ -167,7 +167,7 @@ impl HashCache {
     pub fn open(dir: &Path) -> Self {
         let file = dir.join("input-sha256");
         // Not as text: one byte that is no UTF-8 must not cost all entries.
-        let bytes = std::fs::read(&file).unwrap_or_default();
+        let bytes = crate::input::read(&file, u64::MAX).unwrap_or_default();
         let mut entries: Vec<(String, String)> =
             bytes.split(|byte| *byte == b'\n').filter_map(|line| entry(std::str::from_utf8(line).ok()?)).collect();
         if entries.len() > MAX_ENTRIES {

@@ -1,6 +1,5 @@
 //! A read-only memory map that gives its pages back.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,7 +26,7 @@ impl MappedFile {
     /// # Errors
     /// What the operating system says when the file can't be opened or mapped.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = crate::input::open(path)?;
         // SAFETY: the map is read-only and private to this value. A file that another process
         // shortens while it is mapped would fault; like every reader of mapped checkpoints we
         // require that inputs are not modified during a run (documented in the README).

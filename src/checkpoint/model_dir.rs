@@ -224,7 +224,8 @@ impl ModelDir {
     }
 
     fn open_sharded(&mut self, path: &Path) -> Result<(), CheckpointError> {
-        let text = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })?;
+        let text = crate::input::read(path, crate::input::LIST_BYTES)
+            .map_err(|source| CheckpointError::Io { path: path.into(), source })?;
         let index: ShardIndex =
             serde_json::from_slice(&text).map_err(|source| CheckpointError::Index { path: path.into(), source })?;
         let mut opened: BTreeMap<&str, BTreeMap<String, Tensor>> = BTreeMap::new();
@@ -300,7 +301,7 @@ impl ModelDir {
 
 fn read_config(root: &Path) -> Result<Option<ModelConfig>, CheckpointError> {
     let path = root.join("config.json");
-    match std::fs::read_to_string(&path) {
+    match crate::input::read_text(&path, crate::input::SETTINGS_BYTES) {
         Ok(text) => {
             ModelConfig::parse(&path, text).map(Some).map_err(|source| CheckpointError::Config { path, source })
         }

@@ -20,7 +20,7 @@ use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
 use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
 use crate::eval::openai::{Decode, Needs, OpenAiServer};
-use crate::eval::results::{self, GroupMetric, GroupRecord, RunRecord};
+use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecord, Written};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
@@ -128,19 +128,17 @@ impl EvalArgs {
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let pool = super::thread_pool(self.output.threads())?;
         let progress = Progress { reporter: &*reporter, cancel };
-        let (record, out) = pool.install(|| self.record(progress))?;
+        let (record, destination) = pool.install(|| self.record(progress))?;
         drop(reporter);
+        // Files first: a reader of stdout that has gone costs no results.
+        let written = destination.map(|place| place.write(&record, &results::stamp())).transpose()?;
         if self.output.json {
-            print_json(&results::write::results_json(&record))?;
-        } else {
-            print(&super::scores::table(&record))?;
+            return print_json(&with_paths(results::write::results_json(&record), written.as_ref()));
         }
-        let Some(out) = out else { return Ok(()) };
-        let written = results::write(&out, &record, &results::stamp())?;
-        if !self.output.quiet && !self.output.json {
+        if let Some(written) = written.filter(|_| !self.output.quiet) {
             report::plain::write_line(&format!("results in {}", written.results.display()));
         }
-        Ok(())
+        print(&super::scores::table(&record))
     }
 
     fn documents(&self) -> Documents {
@@ -150,8 +148,8 @@ impl EvalArgs {
         }
     }
 
-    fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<PathBuf>)> {
-        let started = jiff::Timestamp::now();
+    fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<Destination>)> {
+        let started = crate::clock::instant();
         let clock = Instant::now();
         let model_name = self.harness.model(self.model.as_deref())?;
         self.harness.warn(progress);
@@ -163,6 +161,7 @@ impl EvalArgs {
         let data = self.data.as_deref();
         let tasks = configs.into_iter().map(|config| Task::open(config, data)).collect::<Result<Vec<_>, _>>()?;
         let directory = crate::hub::resolve(&model_name, None, crate::hub::cache_dir().as_deref())?;
+        let destination = self.out.as_ref().map(|out| Destination::prepare(out, &model_name)).transpose()?;
         let judge = self.judge.judge(self.seed, self.server.request_timeout, !self.no_cache)?;
         let Opened { model, tokenizer, mut identity, parameters } = self.open(&directory, &tasks, progress)?;
         let chat = self.prompts.template(&tokenizer)?;
@@ -213,7 +212,7 @@ impl EvalArgs {
             tasks: records,
             groups: groups.into_iter().rev().map(group).collect(),
         };
-        Ok((record, self.out.clone()))
+        Ok((record, destination))
     }
 
     /// The model under test, on this machine or behind a server.
@@ -278,6 +277,15 @@ impl EvalArgs {
         }
         config
     }
+}
+
+/// The results with the places of their files, which hold a time stamp.
+fn with_paths(mut results: Value, written: Option<&Written>) -> Value {
+    if let Some(top) = results.as_object_mut() {
+        top.insert("results_path".into(), json!(written.map(|written| &written.results)));
+        top.insert("samples_paths".into(), json!(written.map_or(&[][..], |written| &written.samples)));
+    }
+    results
 }
 
 fn environment(tokenizer: &Tokenizer, max_length: usize) -> Map<String, Value> {

@@ -79,7 +79,7 @@ pub(super) fn summary(report: &MergeReport) -> String {
         "merged {} with {} into {}\n  {} parameters in {}, {}\n  read {}, wrote {} in {:.2} s ({rate:.1} GB/s, {})\n",
         plural(report.models.len(), "model"),
         report.method,
-        report.output.display(),
+        crate::visible::value(&report.output.display().to_string()),
         human_count(report.parameters),
         plural(report.tensors, "tensor"),
         plural(report.shards, "shard"),

@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::merge::report::{PlanReport, StagePlan, TensorPlan};
 use crate::merge::sources::Resolver;
 use crate::merge::{PlanOptions, plan_recipe};
+use crate::visible::value as shown;
 
 /// Options that shape a plan.
 #[derive(Debug, Clone, Args)]
@@ -99,7 +100,7 @@ fn render(plan: &PlanReport) -> String {
     let mut text = String::new();
     for (i, stage) in plan.stages.iter().enumerate() {
         if plan.stages.len() > 1 {
-            let name = stage.name.as_deref().unwrap_or("output");
+            let name = shown(stage.name.as_deref().unwrap_or("output"));
             let _ = writeln!(text, "stage {} of {}: {name}", i + 1, plan.stages.len());
         }
         render_stage(stage, &mut text);
@@ -108,29 +109,29 @@ fn render(plan: &PlanReport) -> String {
 }
 
 fn render_stage(stage: &StagePlan, text: &mut String) {
-    let width = stage.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
+    let width = stage.tensors.iter().map(|t| shown(&t.name).chars().count()).max().unwrap_or(0);
     for tensor in &stage.tensors {
         let shape = format!("{:?}", tensor.shape);
         let _ = writeln!(
             text,
             "{:width$}  {:5} {shape:16} {:>9}  {}",
-            tensor.name,
+            shown(&tensor.name),
             tensor.dtype,
             human_bytes(tensor.bytes),
-            operation(stage, tensor),
+            shown(&operation(stage, tensor)),
         );
     }
     let _ = writeln!(text, "\nmethod        {}", stage.method);
     for model in &stage.models {
         let note = if *model == stage.donor { "  (config and tokenizer)" } else { "" };
-        let _ = writeln!(text, "model         {model}{note}");
+        let _ = writeln!(text, "model         {}{note}", shown(model));
     }
     let _ = writeln!(text, "parameters    {} in {} tensors", human_count(stage.parameters), stage.tensors.len());
     let _ = writeln!(text, "to read       {}", human_bytes(stage.bytes_read));
     let _ = writeln!(text, "to write      {}", human_bytes(stage.bytes_written));
     let _ = writeln!(text, "peak memory   about {}", human_bytes(stage.peak_memory));
     for (name, bytes) in &stage.shards {
-        let _ = writeln!(text, "shard         {name}  {}", human_bytes(*bytes));
+        let _ = writeln!(text, "shard         {}  {}", shown(name), human_bytes(*bytes));
     }
 }
 

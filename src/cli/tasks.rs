@@ -15,6 +15,7 @@ use crate::hub;
 use crate::task::spec::JUDGED;
 use crate::task::{self, Ask, Documents, PromptSettings, Protocol, Rendered, Role, Task, TaskConfig, TaskSet};
 use crate::tokenizer::Tokenizer;
+use crate::visible::value as shown;
 
 /// Arguments of `billon tasks`.
 #[derive(Debug, Args)]
@@ -169,10 +170,10 @@ fn listing(set: &TaskSet, rows: &[Value]) -> String {
     }
     let mut out = table.render();
     for group in &set.groups {
-        let _ = writeln!(out, "group {}: {}", group.name, group.members.join(", "));
+        let _ = writeln!(out, "group {}: {}", shown(&group.name), shown(&group.members.join(", ")));
     }
     for warning in warnings {
-        let _ = writeln!(out, "warning: {warning}");
+        let _ = writeln!(out, "warning: {}", crate::visible::message(&warning));
     }
     out
 }
@@ -339,7 +340,7 @@ impl<'a> Shown<'a> {
         let _ = writeln!(
             out,
             "task {} ({}), document {} of {}, {} shots",
-            config.name,
+            shown(&config.name),
             config.output_type.name(),
             self.rendered.doc_id,
             self.task.documents().len(),
@@ -390,7 +391,7 @@ fn named(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<(u32, String)> {
 }
 
 fn listed(tokens: &[(u32, String)]) -> String {
-    tokens.iter().map(|(id, token)| format!("{id}:{token}")).collect::<Vec<_>>().join(" ")
+    tokens.iter().map(|(id, token)| format!("{id}:{}", shown(token))).collect::<Vec<_>>().join(" ")
 }
 
 /// Blanks as `·`, tabs as `→`, line ends as `¶`.

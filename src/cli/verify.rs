@@ -10,6 +10,7 @@ use crate::backend::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::merge::verify::{VerifyOptions, VerifyReport, require_clean, verify};
+use crate::visible::value as shown;
 
 /// Arguments of `billon verify`.
 #[derive(Debug, Args)]
@@ -52,21 +53,21 @@ fn summary(report: &VerifyReport) -> String {
         let _ = writeln!(text, "{} files have no hash in the lock; their sizes match", report.files_without_hash.len());
     }
     if !report.unknown_files.is_empty() {
-        let _ = writeln!(text, "not in the lock: {}", report.unknown_files.join(", "));
+        let _ = writeln!(text, "not in the lock: {}", shown(&report.unknown_files.join(", ")));
     }
     if report.inputs_verified > 0 {
         let _ = writeln!(text, "{} input files match their SHA-256", report.inputs_verified);
     }
     match &report.not_derived {
         Some(reason) => {
-            let _ = writeln!(text, "no tensor was derived again: {reason}");
+            let _ = writeln!(text, "no tensor was derived again: {}", shown(reason));
         }
         None => {
             let _ = writeln!(text, "{} tensors derived again, byte for byte equal", report.tensors_derived.len());
         }
     }
     for problem in &report.problems {
-        let _ = writeln!(text, "WRONG: {problem}");
+        let _ = writeln!(text, "WRONG: {}", shown(&problem.to_string()));
     }
     text
 }

@@ -21,6 +21,7 @@ use super::metric::{DocumentValue, MetricError, Scored, Statistic, Tally};
 use super::outcome::Outcome;
 use super::protocol::{Protocol, gold_label};
 use crate::error::Result;
+use crate::python_regex::SearchError;
 use crate::task::spec::{FilterPipeline, MetricSpec};
 
 /// A task's metrics, checked.
@@ -406,20 +407,25 @@ impl DocumentReader<'_> {
             labels = Some((self.labels(&gold, predicted), gold));
         }
         let kind = if labels.is_some() { self.question()? } else { None };
-        let share = |right: &dyn Fn(&str) -> bool| {
-            let hits = texts.iter().filter(|text| right(text)).count();
-            Some(DocumentValue::Number(if texts.is_empty() { 0.0 } else { hits as f64 / texts.len() as f64 }))
+        let document = self.index;
+        let share = |right: &dyn Fn(&str) -> Result<bool, SearchError>| {
+            let mut hits = 0;
+            for text in &texts {
+                hits += usize::from(right(text).map_err(|source| MetricError::Search { document, source })?);
+            }
+            let share = if texts.is_empty() { 0.0 } else { hits as f64 / texts.len() as f64 };
+            Ok::<_, MetricError>(Some(DocumentValue::Number(share)))
         };
         let mut values = Vec::with_capacity(self.scorer.metrics.len());
         for (metric, exact) in &self.scorer.metrics {
             let value = match (metric.info.kind, &labels) {
                 (Kind::ExactMatch, _) => {
                     let exact = exact.clone().unwrap_or_default();
-                    share(&|text| exact.matches(text, references))
+                    share(&|text| exact.matches(text, references))?
                 }
                 (Kind::NumericMatch, _) => {
                     let tolerance = metric.arguments.get("tolerance").and_then(Value::as_f64).unwrap_or(0.0);
-                    share(&|text| references.iter().any(|gold| numeric_match(text, gold, tolerance)))
+                    share(&|text| Ok(references.iter().any(|gold| numeric_match(text, gold, tolerance))))?
                 }
                 (Kind::EntityF1, _) => Some(self.entities(metric, texts.first().copied().unwrap_or(""))?),
                 (Kind::Acc, Some((_, gold))) => {

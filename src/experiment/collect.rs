@@ -291,7 +291,7 @@ fn curves(context: Context<'_>) -> Vec<Curve> {
 /// A training log: a JSON object a line, with `step` and any of `loss`, `learning_rate` and what was
 /// evaluated (`eval_loss`, `task/metric`).
 fn curve(name: &str, log: &Path) -> Option<Curve> {
-    let text = std::fs::read_to_string(log).ok()?;
+    let text = crate::input::read_text(log, u64::MAX).ok()?;
     let mut curve = Curve { name: name.to_owned(), ..Curve::default() };
     for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let Some(step) = line.get("step").and_then(Value::as_f64) else { continue };

@@ -148,6 +148,7 @@ impl Work for Local {
             data_dir: context.experiment.data.clone(),
             resume: true,
             force: true,
+            inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
         };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
@@ -188,7 +189,7 @@ impl Work for Local {
             roles.push(task.role);
         }
         let clock = std::time::Instant::now();
-        let started = jiff::Timestamp::now().as_millisecond() as f64 / 1e3;
+        let started = crate::clock::instant().as_millisecond() as f64 / 1e3;
         let OpenedModel { model, tokenizer, mut identity, parameters } = self.open(subject, context)?;
         let chat = evaluation
             .chat_template

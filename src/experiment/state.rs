@@ -45,7 +45,7 @@ pub struct OutputRecord {
 }
 
 /// The records of an output folder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct State {
     out: PathBuf,
     records: BTreeMap<String, Record>,
@@ -64,7 +64,7 @@ impl State {
             if hidden || path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let text = std::fs::read_to_string(&path)
+            let text = crate::input::read_text(&path, crate::input::LIST_BYTES)
                 .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
             let record: Record = serde_json::from_str(&text)
                 .map_err(|error| ExperimentError::Record { path: path.clone(), reason: error.to_string() })?;

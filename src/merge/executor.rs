@@ -25,6 +25,7 @@ use crate::checkpoint::writer::{OutputFile, StagingDir, WriteError};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
+use crate::threads::{pool, spawn_scoped};
 
 /// Input bytes that may be resident at once, apart from one chunk per thread.
 pub const WINDOW_BYTES: u64 = 160 << 20;
@@ -58,7 +59,7 @@ pub fn execute(
     options: ExecuteOptions,
     progress: Progress<'_>,
 ) -> Result<Execution> {
-    let pool = thread_pool(options.threads)?;
+    let pool = pool(options.threads, "merge")?;
     let mut files = Vec::new();
     for shard in &plan.layout.shards {
         let file = staging.create_file(&shard.file_name, shard.bytes)?;
@@ -69,16 +70,18 @@ pub fn execute(
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress };
     std::thread::scope(|scope| {
         let hasher = options.hash.then(|| {
-            scope.spawn(|| -> Result<Vec<String>, WriteError> {
+            let hash = || -> Result<Vec<String>, WriteError> {
                 let mut hashes = Vec::new();
                 for file in &files {
                     hashes.extend(sha256_while_written(file)?);
                 }
                 Ok(hashes)
-            })
+            };
+            // Without a thread for it, the same after the last byte.
+            spawn_scoped(scope, hash).map_or(Hashing::After(hash), Hashing::Beside)
         });
-        // A failed early sync is reported by the last one.
-        scope.spawn(|| files.iter().try_for_each(OutputFile::sync_while_written));
+        // A failed early sync is reported by the last one, and done by it where there is no thread.
+        let _ = spawn_scoped(scope, || files.iter().try_for_each(OutputFile::sync_while_written));
         let mut result = {
             let _wake = WakeFollowers(&files);
             executor.run()
@@ -87,14 +90,23 @@ pub fn execute(
             progress.event(Event::Syncing);
             result = result.and_then(|r| files.iter().try_for_each(OutputFile::sync).map(|()| r).map_err(Error::from));
         }
-        let hashes = match hasher.map(std::thread::ScopedJoinHandle::join) {
-            Some(Ok(hashes)) => hashes.map_err(Error::from),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Ok(Vec::new()),
+        let hashes = match hasher {
+            Some(Hashing::Beside(thread)) => match thread.join() {
+                Ok(hashes) => hashes,
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+            Some(Hashing::After(hash)) if result.is_ok() => hash(),
+            Some(Hashing::After(_)) | None => Ok(Vec::new()),
         };
         let non_finite = result?;
         Ok(Execution { shard_hashes: hashes?, non_finite })
     })
+}
+
+/// Hashing of the output: on a thread that follows what is written, or when all is written.
+enum Hashing<'scope, F> {
+    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<String>, WriteError>>),
+    After(F),
 }
 
 /// When the map pass is over, one way or the other (a panic included), nobody may wait for bytes
@@ -119,7 +131,7 @@ pub fn compute_tensors(
     progress: Progress<'_>,
     mut take: impl FnMut(usize, Vec<u8>),
 ) -> Result<()> {
-    let pool = thread_pool(threads)?;
+    let pool = pool(threads, "merge")?;
     let executor = Executor { plan, backend, pool: &pool, sink: &Shards { plan, files: &[] }, progress };
     let mut adapted = Vec::new();
     let thresholds = executor.whole_model_thresholds()?;
@@ -142,26 +154,6 @@ pub fn compute_tensors(
         take(job.output, bytes);
     }
     Ok(())
-}
-
-fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
-        .thread_name(|i| format!("merge-{i}"))
-        .build()
-        .map_err(|source| Error::from(ThreadError { source }))
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start worker threads")]
-struct ThreadError {
-    source: rayon::ThreadPoolBuildError,
-}
-
-impl crate::error::Diagnose for ThreadError {
-    fn kind(&self) -> crate::error::ErrorKind {
-        crate::error::ErrorKind::Io
-    }
 }
 
 struct Executor<'a> {
@@ -213,7 +205,7 @@ pub fn execute_in_memory(
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<(Vec<Vec<u8>>, Execution)> {
-    let pool = thread_pool(threads)?;
+    let pool = pool(threads, "merge")?;
     let empty = |output: &OutputTensor| Mutex::new(vec![0; usize::try_from(output.bytes()).unwrap_or(0)]);
     let sink = Buffers(plan.outputs.iter().map(empty).collect());
     let non_finite = Executor { plan, backend, pool: &pool, sink: &sink, progress }.run()?;

@@ -16,8 +16,7 @@ use super::report::{InputPlan, StagePlan, TensorPlan};
 use crate::error::{Diagnose, ErrorKind};
 use crate::recipe::setting::Value;
 
-/// Its name in the output directory.
-pub const LOCK_FILE: &str = "billon.lock.json";
+pub use crate::checkpoint::manifest::LOCK_FILE;
 
 /// The lock's format version.
 const FORMAT: u32 = 1;
@@ -107,10 +106,10 @@ impl Lock {
     /// [`LockError`].
     pub fn read(directory: &Path) -> Result<Self, LockError> {
         let path = directory.join(LOCK_FILE);
-        if !path.is_file() {
-            return Err(LockError::Missing { directory: directory.into() });
-        }
-        let text = std::fs::read(&path).map_err(|source| LockError::Io { path: path.clone(), source })?;
+        let text = crate::input::read(&path, crate::input::LIST_BYTES).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => LockError::Missing { directory: directory.into() },
+            _ => LockError::Io { path: path.clone(), source },
+        })?;
         let lock: Self =
             serde_json::from_slice(&text).map_err(|source| LockError::Json { path: path.clone(), source })?;
         if lock.lock_version != FORMAT {

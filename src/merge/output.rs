@@ -93,7 +93,8 @@ pub fn write_companions(
         files.insert("config.json".to_owned(), config.into_bytes());
     }
     for path in copied_files(plan, options) {
-        let bytes = std::fs::read(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+        let bytes =
+            crate::input::read(&path, u64::MAX).map_err(|source| WriteError::Io { path: path.clone(), source })?;
         if let Some(name) = path.file_name() {
             files.insert(name.to_string_lossy().into_owned(), bytes);
         }

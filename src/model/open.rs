@@ -241,7 +241,9 @@ fn unused(
 /// The tokens that end a text.
 fn eos_token_ids(root: &Path, config: &DecoderConfig) -> Result<Vec<u32>> {
     let file = root.join("generation_config.json");
-    let Ok(text) = std::fs::read(&file) else { return Ok(config.eos_token_ids.clone()) };
+    let Ok(text) = crate::input::read(&file, crate::input::SETTINGS_BYTES) else {
+        return Ok(config.eos_token_ids.clone());
+    };
     let object: Value = serde_json::from_slice(&text).map_err(|_| ConfigError::Type {
         file: file.clone(),
         key: "the file".to_owned(),

@@ -65,6 +65,10 @@ fn list(places: &[PathBuf]) -> String {
 }
 
 impl Diagnose for TaskError {
+    fn is_laid_out(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
             Self::File(error) => error.kind(),

@@ -63,9 +63,8 @@ impl Origin {
                 known: Vec::new(),
                 unread: Vec::new(),
             }),
-            Self::Disk(path) => {
-                std::fs::read_to_string(path).map_err(|source| TaskError::Io { path: path.clone(), source })
-            }
+            Self::Disk(path) => crate::input::read_text(path, crate::input::TEXT_BYTES)
+                .map_err(|source| TaskError::Io { path: path.clone(), source }),
         }
     }
 }

@@ -7,6 +7,7 @@ use super::config::{DataFormat, Field, OutputType, TaskConfig};
 use super::file::{Entries, Entry, Files, Origin};
 use super::generation;
 use super::pyyaml::json;
+use crate::checkpoint::file_name;
 use crate::yaml::{Kind, Node, Span};
 
 /// Keys of a task.
@@ -95,6 +96,10 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
     }
     let rolling = output_type == Some(OutputType::LoglikelihoodRolling);
     reader.required("task", true);
+    if let Some(why) = reader.text("task").and_then(|name| file_name::fault(&name)) {
+        let help = "the name becomes part of a file's name, `samples_NAME_TIME.jsonl`";
+        reader.fault("task", None, format!("this can't be a task's name: {why}"), help);
+    }
     reader.required("doc_to_target", true);
     reader.required("doc_to_text", !rolling);
     reader.required("doc_to_choice", output_type == Some(OutputType::MultipleChoice));

@@ -11,6 +11,7 @@ use serde_json::Map;
 use super::error::TokenizerError;
 use super::special_tokens::SpecialTokens;
 use crate::checkpoint::hash::sha256_bytes;
+use crate::jinja::guard::Subject;
 use crate::jinja::python::{is_space, value_of};
 
 /// One turn of a conversation.
@@ -46,6 +47,7 @@ pub struct ChatTemplate {
     special: Vec<(String, String)>,
     arguments: Map<String, serde_json::Value>,
     origin: String,
+    subject: Subject,
 }
 
 const NAME: &str = "chat_template";
@@ -57,7 +59,7 @@ static GENERATION: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").ok());
 
 impl ChatTemplate {
-    /// Compiles a template; `origin` names it in errors.
+    /// Compiles a template; `origin` is its file, for messages.
     ///
     /// # Errors
     /// [`TokenizerError::ChatSyntax`] with the line.
@@ -70,7 +72,7 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", |format: String| {
-            jiff::fmt::strtime::format(&format, &jiff::Zoned::now())
+            jiff::fmt::strtime::format(&format, &crate::clock::now())
                 .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))
         });
         // `{% generation %}` marks what an assistant wrote, for training masks; here it is a scope.
@@ -78,9 +80,10 @@ impl ChatTemplate {
             Some(tag) => tag.replace_all(&source, "{%$1 ${2}with $3%}").into_owned(),
             None => source.clone(),
         };
-        environment.add_template_owned(NAME, compiled).map_err(|e| fault(&e))?;
+        let subject = Subject::new(&format!("the chat template {origin}"));
+        crate::jinja::add(&mut environment, NAME.to_owned(), compiled, &subject).map_err(|e| fault(&e))?;
         let special = special.iter().map(|(role, text)| (role.to_owned(), text.to_owned())).collect();
-        Ok(Self { environment, source, special, arguments: Map::new(), origin })
+        Ok(Self { environment, source, special, arguments: Map::new(), origin, subject })
     }
 
     /// Further variables for the template, such as `enable_thinking`.
@@ -133,10 +136,8 @@ impl ChatTemplate {
         variables.push(("tools".to_owned(), Value::from(())));
         variables.push(("documents".to_owned(), Value::from(())));
         variables.push(("add_generation_prompt".to_owned(), Value::from(add_generation_prompt)));
-        let rendered = self
-            .environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Value::from_pairs(variables)))
+        let context = Value::from_pairs(variables);
+        let rendered = crate::jinja::render(&self.environment, NAME, context, &self.subject)
             .map_err(|e| TokenizerError::ChatRefused { origin: self.origin.clone(), message: describe(&e) })?;
         let Some(message) = continued else { return Ok(rendered) };
         let tag = CONTINUE.trim_end();
@@ -171,7 +172,7 @@ impl ChatTemplate {
 
 /// What went wrong, with the line of the template.
 fn describe(error: &Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = crate::jinja::reason(error);
     error.line().map_or_else(|| what.clone(), |line| format!("{what} (line {line} of the template)"))
 }
 

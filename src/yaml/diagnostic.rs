@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::tree::Span;
 use crate::error::{Diagnose, ErrorKind};
+use crate::visible;
 
 /// Problems of a file that are shown; the others are counted.
 const SHOWN: usize = 40;
@@ -103,9 +104,11 @@ impl Diagnostics {
         self.add(Diagnostic { severity: Severity::Error, message: message.into(), span: span.into(), help, kind });
     }
 
+    /// Keys and values of a recipe may hold line breaks, which would forge lines of the report.
     fn add(&mut self, diagnostic: Diagnostic) {
         let mut diagnostic = diagnostic;
-        diagnostic.message = shortened(&diagnostic.message, LONGEST_MESSAGE);
+        diagnostic.message = shortened(&visible::message(&diagnostic.message), LONGEST_MESSAGE);
+        diagnostic.help = diagnostic.help.map(|help| visible::message(&help).into_owned());
         let key = (diagnostic.severity == Severity::Error, diagnostic.span, diagnostic.message.clone());
         if self.known.insert(key) {
             self.list.push(diagnostic);
@@ -184,7 +187,10 @@ impl Diagnostics {
             let _ = write!(
                 text,
                 "\n{gutter}--> {}:{}:{}\n{gutter} |\n{} | {line}\n{gutter} | {indent}{marker}",
-                self.source.name, span.line, span.column, span.line
+                visible::value(&self.source.name),
+                span.line,
+                span.column,
+                span.line
             );
         }
         if let Some(help) = &diagnostic.help {
@@ -245,7 +251,7 @@ impl fmt::Display for RecipeError {
         let errors = || self.diagnostics.list.iter().filter(|d| d.severity == Severity::Error);
         let count = errors().count();
         let plural = if count == 1 { "problem" } else { "problems" };
-        write!(f, "{count} {plural} in {}", self.diagnostics.source.name)?;
+        write!(f, "{count} {plural} in {}", visible::value(&self.diagnostics.source.name))?;
         for error in errors().take(SHOWN) {
             write!(f, "\n\n{}", self.diagnostics.render(error))?;
         }
@@ -263,6 +269,10 @@ impl Diagnose for RecipeError {
         let mut kinds = errors.map(|d| d.kind);
         let first = kinds.next().unwrap_or(ErrorKind::Usage);
         if kinds.any(|kind| kind == ErrorKind::Usage) { ErrorKind::Usage } else { first }
+    }
+
+    fn is_laid_out(&self) -> bool {
+        true
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// What may use what: a module may name those of lower rank.
 const RANKS: &[(u32, &[&str])] = &[
-    (1, &["error", "event", "dtype", "rng"]),
+    (1, &["error", "event", "dtype", "python_regex", "rng", "clock", "input", "panics", "threads", "visible"]),
     (2, &["checkpoint", "hub", "jinja", "yaml"]),
     (3, &["arch", "backend", "tokenizer"]),
     (4, &["lora", "recipe", "task"]),
@@ -26,6 +26,8 @@ const RANKS: &[(u32, &[&str])] = &[
 const BESIDE: &[(&str, &str)] = &[
     // The cancel flag hands out the error of a cancelled run.
     ("event", "error"),
+    // So does the pool that has no thread.
+    ("threads", "error"),
 ];
 
 /// Crates and names with the only sources that may use them (several are set apart by blanks).
@@ -41,6 +43,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("tokenizers", "tokenizer/"),
     ("candle_core", "model/ convert/ train/"),
     ("plotters", "experiment/"),
+    ("fancy_regex", "python_regex/"),
 ];
 
 const MOST_LINES: usize = 600;

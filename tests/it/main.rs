@@ -3,16 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a panic fails the test; nobody reads its files")]
 
 mod architecture;
+mod attacks;
 mod checkpoint;
 mod context;
 mod convert;
 mod decoder;
 mod decoder_refusals;
+mod environment;
 mod eval;
 mod eval_refusals;
 mod experiments;
 mod fixtures;
 mod formulas;
+mod fuzz_lock;
 mod gate;
 mod inputs;
 mod interrupt;
@@ -22,6 +25,10 @@ mod merge;
 mod merge_adapters;
 mod methods_f64;
 mod openai;
+mod outputs;
+mod outputs_eval;
+mod outputs_mounted;
+mod outputs_train;
 mod parity_mergekit;
 mod plan;
 mod recipe_errors;
@@ -30,6 +37,7 @@ mod task_data;
 mod task_keys;
 mod task_prompts;
 mod tasks;
+mod terminal;
 mod tokenizer;
 mod train_data;
 mod training;

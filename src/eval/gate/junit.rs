@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::decision::Verdict;
 use super::run::GateReport;
+use crate::visible;
 
 /// The XML.
 #[must_use]
@@ -47,7 +48,7 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&apos;"),
-            c if c.is_control() || c == '\u{fffe}' || c == '\u{ffff}' => out.push(' '),
+            c if visible::is_hidden(c) || c == '\u{fffe}' || c == '\u{ffff}' => out.push(' '),
             c => out.push(c),
         }
     }

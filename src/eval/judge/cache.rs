@@ -52,7 +52,7 @@ impl VerdictCache {
     /// [`ServerError::Cache`].
     pub fn open(path: &Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Cache { path: path.display().to_string(), source };
-        let text = match std::fs::read(path) {
+        let text = match crate::input::read(path, u64::MAX) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(error)),

@@ -204,6 +204,8 @@ pub enum MetricError {
     Aggregation { metric: String, found: String, expected: &'static str },
     #[error("pattern `{pattern}` of `{metric}` cannot be used: {reason}")]
     Pattern { metric: String, pattern: String, reason: String },
+    #[error("`exact_match` of document {document} cannot be computed")]
+    Search { document: usize, source: crate::python_regex::SearchError },
     #[error("metric `{metric}` cannot be computed from {found}")]
     Outcome { metric: String, found: &'static str },
     #[error("metric `{metric}` needs a label protocol to read labels from written answers")]

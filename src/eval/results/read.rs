@@ -59,7 +59,8 @@ impl RunResults {
     /// Nothing there, or not what the harness's layout promises; file and key are named.
     pub fn load(path: &Path) -> Result<Self, ResultsError> {
         let path = locate(path)?;
-        let text = fs::read_to_string(&path).map_err(|source| ResultsError::Read { path: path.clone(), source })?;
+        let text = crate::input::read_text(&path, u64::MAX)
+            .map_err(|source| ResultsError::Read { path: path.clone(), source })?;
         let value = parse(&text).map_err(|source| ResultsError::Json { path: path.clone(), source })?;
         let wrong = |key: &str, expected| ResultsError::Key { path: path.clone(), key: key.to_owned(), expected };
         let Value::Object(top) = value else { return Err(wrong("results", "a mapping")) };
@@ -139,7 +140,7 @@ impl RunResults {
         let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let (_, stamp) = name.trim_end_matches(".json").rsplit_once('_').ok_or_else(none)?;
         let path = self.path.with_file_name(format!("samples_{task}_{stamp}.jsonl"));
-        let text = match fs::read_to_string(&path) {
+        let text = match crate::input::read_text(&path, u64::MAX) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none()),
             Err(source) => return Err(ResultsError::Read { path, source }),
             Ok(text) => text,

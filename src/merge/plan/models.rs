@@ -87,8 +87,12 @@ pub(super) fn check_tokenizer(recipe: &Recipe, models: &[Model], diagnostics: &m
         );
     }
     let Some(tokenizer) = &recipe.tokenizer else { return };
-    let texts: BTreeSet<Option<Vec<u8>>> =
-        models.iter().map(|m| m.source().and_then(|s| std::fs::read(s.root().join("tokenizer.json")).ok())).collect();
+    let texts: BTreeSet<Option<Vec<u8>>> = models
+        .iter()
+        .map(|m| {
+            m.source().and_then(|s| crate::input::read(&s.root().join("tokenizer.json"), crate::input::LIST_BYTES).ok())
+        })
+        .collect();
     let rows: BTreeSet<u64> = models
         .iter()
         .flat_map(|m| m.tensors.iter().filter(|(name, _)| arch::is_vocabulary_indexed(name)))

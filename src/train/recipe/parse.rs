@@ -29,6 +29,10 @@ pub enum LoadError {
 }
 
 impl Diagnose for LoadError {
+    fn is_laid_out(&self) -> bool {
+        matches!(self, Self::Recipe(_))
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. } => ErrorKind::Usage,
@@ -88,8 +92,8 @@ impl TrainRecipe {
     /// # Errors
     /// When it can't be read, and as [`TrainRecipe::parse_with`].
     pub fn load(path: &Path, overrides: &[(String, String)]) -> Result<Parsed, LoadError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_path_buf(), source })?;
+        let text = crate::input::read_text(path, crate::input::TEXT_BYTES)
+            .map_err(|source| LoadError::Read { path: path.to_path_buf(), source })?;
         Ok(Self::parse_with(&path.display().to_string(), &text, overrides)?)
     }
 }
