@@ -234,7 +234,16 @@ impl ShowArgs {
             return Err(ShowError::NoDocument { task: config.name.clone(), count, doc: self.doc }.into());
         };
         let shown = Shown::new(&task, rendered, prompts.num_fewshot, tokenizer.as_ref())?;
-        if self.json { print_json(&shown.json()) } else { print(&shown.text(self.whitespace)) }
+        if self.json {
+            let mut json = shown.json();
+            json["warnings"] = set.warnings.into();
+            return print_json(&json);
+        }
+        let mut text = shown.text(self.whitespace);
+        for warning in &set.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        print(&text)
     }
 }
 

@@ -192,12 +192,30 @@ impl Reader<'_> {
         Some(FilterStep { function: name.to_owned(), arguments: map })
     }
 
-    /// `metadata.max_gen_toks`: new tokens of a written label.
-    pub(super) fn own_numbers(&mut self, metadata: &Map<String, Value>) {
+    /// `metadata.max_gen_toks`, new tokens of a written label, and `metadata.pixiu`, how such a label is
+    /// read.
+    pub(super) fn written_labels(&mut self, metadata: &Map<String, Value>) {
         if let Some(value) = metadata.get("max_gen_toks")
             && value.as_u64().is_none_or(|n| !(1..=1 << 24).contains(&n))
         {
             self.fault("metadata", None, format!("`max_gen_toks` must be a whole number above 0, not {value}"), "");
+        }
+        let Some(pixiu) = metadata.get("pixiu").filter(|value| !value.is_null()) else { return };
+        let texts = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(Value::is_string));
+        for (key, value) in pixiu.as_object().into_iter().flatten() {
+            let fits = match key.as_str() {
+                "exact_first" => value.is_boolean(),
+                "default" => value.is_string(),
+                "synonyms" => value.as_object().is_some_and(|map| map.values().all(texts)),
+                _ => false,
+            };
+            if !fits {
+                let help = "`exact_first: true`, `default: TEXT`, `synonyms: {CHOICE: [TEXT, ...]}`";
+                self.fault("metadata", None, format!("`pixiu` cannot have `{key}: {value}`"), help);
+            }
+        }
+        if !pixiu.is_object() {
+            self.fault("metadata", None, "`pixiu` must be a mapping", "");
         }
     }
 

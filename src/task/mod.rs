@@ -37,6 +37,7 @@ mod python_random;
 mod pyyaml;
 mod render;
 mod schema;
+mod shots;
 pub mod spec;
 pub mod suite;
 mod template;

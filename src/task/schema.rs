@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::config::{DataFormat, FewShotConfig, Field, OutputType, Sampler, TaskConfig};
+use super::config::{DataFormat, Field, OutputType, TaskConfig};
 use super::file::{Entries, Entry, Files, Origin};
 use super::generation;
 use super::pyyaml::json;
@@ -57,20 +57,7 @@ const REFUSED: &[(&str, &str)] = &[
 
 /// Most examples in a prompt, and most answers to one: each takes memory of its own.
 const MOST_SHOTS: usize = 100_000;
-const MOST_REPEATS: usize = 10_000;
-
-const FEWSHOT_KEYS: &[&str] = &[
-    "sampler",
-    "split",
-    "samples",
-    "fewshot_indices",
-    "doc_to_text",
-    "doc_to_target",
-    "doc_to_choice",
-    "gen_prefix",
-    "target_delimiter",
-    "fewshot_delimiter",
-];
+const MOST_REPEATS: usize = 1_000;
 
 /// Notes keys that are unknown or refused.
 pub(super) fn check_keys(entries: &Entries, known: &[&str], files: &mut Files) {
@@ -132,7 +119,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         reader.refuse("unsafe_code", "billon never runs code that a model wrote");
     }
     let protocols = reader.protocols(&metadata, output_type);
-    reader.own_numbers(&metadata);
+    reader.written_labels(&metadata);
     let role = reader.role(&metadata);
     let metrics = reader.metrics(output_type);
     let filters = reader.filters();
@@ -156,7 +143,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         fewshot_delimiter,
         gen_prefix: reader.text("gen_prefix"),
         num_fewshot: reader.count("num_fewshot", MOST_SHOTS),
-        repeats: reader.count("repeats", MOST_REPEATS).unwrap_or(1).max(1),
+        repeats: reader.repeats(),
         fewshot,
         generation_kwargs,
         filters,
@@ -253,6 +240,16 @@ impl Reader<'_> {
         count
     }
 
+    fn repeats(&mut self) -> usize {
+        let Some(value) = self.json("repeats") else { return 1 };
+        let count = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=MOST_REPEATS).contains(n));
+        if count.is_none() {
+            let message = format!("`repeats` must be a whole number from 1 to {MOST_REPEATS}, not {value}");
+            self.fault("repeats", None, message, "");
+        }
+        count.unwrap_or(1)
+    }
+
     fn output_type(&mut self) -> Option<OutputType> {
         let Some(name) = self.text("output_type") else { return Some(OutputType::GenerateUntil) };
         let all = [
@@ -325,7 +322,7 @@ impl Reader<'_> {
     }
 
     /// The name of a split, which must have a data file.
-    fn split(&mut self, key: &str, files: &IndexMap<String, Vec<String>>) -> Option<String> {
+    pub(super) fn split(&mut self, key: &str, files: &IndexMap<String, Vec<String>>) -> Option<String> {
         let split = self.text(key)?;
         if !files.is_empty() && !files.contains_key(&split) {
             let known = files.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -339,7 +336,7 @@ impl Reader<'_> {
         self.field_of(key, None, value)
     }
 
-    fn field_of(&mut self, key: &str, span: Option<Span>, value: Value) -> Option<Field> {
+    pub(super) fn field_of(&mut self, key: &str, span: Option<Span>, value: Value) -> Option<Field> {
         match value {
             Value::String(text) => {
                 if let Err(message) = super::template::check(&text) {
@@ -398,97 +395,22 @@ impl Reader<'_> {
             });
             self.fault("generation_kwargs", span, fault.message, &fault.help);
         }
-        if let Some(Value::String(text)) = map.get("temperature")
-            && let Ok(number) = text.trim().parse::<f64>()
-        {
-            map.insert("temperature".to_owned(), Value::from(number));
+        // Samples show it as the harness does, which makes it a float.
+        let degrees = map.get("temperature").and_then(|value| match value {
+            Value::String(text) => text.trim().parse::<f64>().ok(),
+            other => other.as_f64(),
+        });
+        if let Some(degrees) = degrees {
+            map.insert("temperature".to_owned(), Value::from(degrees));
         }
         if !map.contains_key("until") {
             map.insert("until".to_owned(), until);
         }
         Some(map)
     }
-
-    fn fewshot(&mut self, files: &IndexMap<String, Vec<String>>, target: &str, delimiter: &str) -> FewShotConfig {
-        let mut config = FewShotConfig {
-            sampler: Sampler::Default,
-            split: self.split("fewshot_split", files),
-            samples: None,
-            indices: None,
-            doc_to_text: None,
-            doc_to_target: None,
-            doc_to_choice: None,
-            gen_prefix: self.text("gen_prefix"),
-            target_delimiter: target.to_owned(),
-            fewshot_delimiter: delimiter.to_owned(),
-        };
-        let Some(entry) = self.get("fewshot_config").cloned() else { return config };
-        let Some(keys) = mapping(&entry.node) else {
-            self.fault("fewshot_config", None, "`fewshot_config` must be a mapping", "");
-            return config;
-        };
-        for (key, node) in keys.iter().filter(|(_, node)| node.kind != Kind::Null) {
-            let (name, value, span) = (key.value.as_str(), json(node), Some(node.span));
-            let text = || match &value {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                _ => None,
-            };
-            if ["split", "gen_prefix", "target_delimiter", "fewshot_delimiter"].contains(&name) && text().is_none() {
-                self.fault("fewshot_config", span, format!("`{name}` must be a text"), quote_hint(&value));
-                continue;
-            }
-            match name {
-                "sampler" => match value.as_str() {
-                    Some("default") => config.sampler = Sampler::Default,
-                    Some("first_n") => config.sampler = Sampler::FirstN,
-                    Some("balanced") => config.sampler = Sampler::Balanced,
-                    _ => self.fault(
-                        "fewshot_config",
-                        span,
-                        "unknown sampler",
-                        "known: default, first_n, and billon's own balanced",
-                    ),
-                },
-                "split" => config.split = text(),
-                "samples" => {
-                    let samples: Option<Vec<Map<String, Value>>> =
-                        value.as_array().map(|list| list.iter().filter_map(|item| item.as_object().cloned()).collect());
-                    if samples.as_ref().map(Vec::len) != value.as_array().map(Vec::len) || samples.is_none() {
-                        self.fault("fewshot_config", span, "`samples` must be a list of documents", "");
-                    }
-                    config.samples = samples;
-                }
-                "fewshot_indices" => {
-                    let list: Option<Vec<usize>> = value
-                        .as_array()
-                        .and_then(|list| list.iter().map(|item| item.as_u64().map(|n| n as usize)).collect());
-                    if list.is_none() {
-                        self.fault("fewshot_config", span, "`fewshot_indices` must be a list of places from 0", "");
-                    }
-                    config.indices = list.filter(|list| !list.is_empty());
-                }
-                "doc_to_text" => config.doc_to_text = self.field_of("fewshot_config", span, value),
-                "doc_to_target" => config.doc_to_target = self.field_of("fewshot_config", span, value),
-                "doc_to_choice" => config.doc_to_choice = self.field_of("fewshot_config", span, value),
-                "gen_prefix" => config.gen_prefix = text(),
-                "target_delimiter" => config.target_delimiter = text().unwrap_or(config.target_delimiter),
-                "fewshot_delimiter" => config.fewshot_delimiter = text().unwrap_or(config.fewshot_delimiter),
-                "process_docs" => {
-                    self.fault("fewshot_config", Some(key.span), "`process_docs` is not supported: it runs Python", "");
-                }
-                _ => {
-                    if let Some(diagnostics) = self.files.of(entry.file) {
-                        diagnostics.unknown(key.span, "key of `fewshot_config`", name, FEWSHOT_KEYS);
-                    }
-                }
-            }
-        }
-        config
-    }
 }
 
-fn quote_hint(value: &Value) -> &'static str {
+pub(super) fn quote_hint(value: &Value) -> &'static str {
     match value {
         Value::Bool(_) => "a bare yes, no, on, off, true or false is a boolean in YAML 1.1: put it in quotes",
         Value::Null => "put it in quotes if a word is meant",

@@ -5,6 +5,7 @@
 //! files are read through it.
 
 pub mod diagnostic;
+mod mapping;
 mod parser;
 mod property;
 mod scalar;

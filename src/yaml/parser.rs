@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostic::Diagnostics;
+use super::mapping::Mapping;
 use super::scanner::Scanner;
 use super::token::{Mark, ScanError, TokenKind};
 use super::tree::{Kind, Node, Span, Spanned};
@@ -442,73 +443,6 @@ impl Parser<'_> {
         let span = Span { line: start.shown.0 + 1, column: start.shown.1 + 1, length };
         // After a final line break there is no text to show.
         if span.line > self.end.line { self.end } else { span }
-    }
-}
-
-/// A mapping while its keys come in.
-#[derive(Default)]
-struct Mapping {
-    entries: Vec<(Spanned<String>, Node)>,
-    places: BTreeMap<String, usize>,
-    /// From merge keys; what stands in the mapping itself wins.
-    inherited: Vec<(Spanned<String>, Node)>,
-}
-
-impl Mapping {
-    fn add(&mut self, key: Node, value: Node, diagnostics: &mut Diagnostics) {
-        let (name, quoted) = match key.kind {
-            Kind::Scalar { text, quoted } => (text, quoted),
-            Kind::Null => (String::new(), false),
-            _ => {
-                diagnostics.error(key.span, "a key must be a plain word");
-                return;
-            }
-        };
-        if name == "<<" && !quoted {
-            match value.kind {
-                Kind::Mapping(merged) => self.inherited.extend(merged),
-                // Of a list, the first mapping with a key counts.
-                Kind::Sequence(items) if items.iter().all(|item| matches!(item.kind, Kind::Mapping(_))) => {
-                    for item in items.into_iter().rev() {
-                        if let Kind::Mapping(merged) = item.kind {
-                            self.inherited.extend(merged);
-                        }
-                    }
-                }
-                _ => diagnostics.error(key.span, "`<<` takes a mapping or a list of mappings"),
-            }
-            return;
-        }
-        let entry = (Spanned { value: name.clone(), span: key.span }, value);
-        match self.places.get(&name).and_then(|place| self.entries.get_mut(*place)) {
-            Some(first) => {
-                diagnostics.repeated_key(key.span, &name, first.0.span.line);
-                *first = entry;
-            }
-            None => {
-                self.places.insert(name, self.entries.len());
-                self.entries.push(entry);
-            }
-        }
-    }
-
-    /// The entries, merged ones first; each key once.
-    fn finish(self) -> Vec<(Spanned<String>, Node)> {
-        if self.inherited.is_empty() {
-            return self.entries;
-        }
-        let mut entries: Vec<(Spanned<String>, Node)> = Vec::new();
-        let mut places: BTreeMap<String, usize> = BTreeMap::new();
-        for entry in self.inherited.into_iter().chain(self.entries) {
-            match places.get(&entry.0.value).and_then(|place| entries.get_mut(*place)) {
-                Some(earlier) => *earlier = entry,
-                None => {
-                    places.insert(entry.0.value.clone(), entries.len());
-                    entries.push(entry);
-                }
-            }
-        }
-        entries
     }
 }
 

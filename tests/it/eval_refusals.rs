@@ -57,7 +57,10 @@ fn labels_that_are_all_unknown_are_an_error_that_names_the_nearest() {
 fn a_damaged_line_of_the_response_cache_is_asked_again() {
     let context = Context::new();
     let rows: Vec<Value> = (0..8)
-        .map(|i| json!({"text": format!("profit rose {i} percent"), "label": ["positive", "negative"][i % 2]}))
+        .map(|i| {
+            let label = if i % 2 == 0 { "positive" } else { "negative" };
+            json!({"text": format!("profit rose {i} percent"), "label": label})
+        })
         .collect();
     let first = eval(&context, TASK, &rows, &["--json"]);
     assert_eq!(first.code, Some(0), "{}", first.stderr);
@@ -129,7 +132,8 @@ fn log_probabilities_above_0_are_refused() {
         assert_eq!(run.code, Some(code), "{last}: {}", run.stderr);
         if code == 1 {
             assert!(run.stderr.contains("which is no log-probability"), "{last}: {}", run.stderr);
-            let remembered: usize = files(&context.path("cache")).values().map(Vec::len).sum();
+            let cache = context.path("cache");
+            let remembered = if cache.exists() { files(&cache).values().map(Vec::len).sum() } else { 0 };
             assert_eq!(remembered, 0, "nothing wrong is remembered");
         }
     }

@@ -55,7 +55,7 @@ fn tasks_names_unknown_metrics_options_and_filters_with_their_lines() {
     assert_eq!(run.code, Some(2), "{}", run.stdout);
     for expected in [
         "3 problems",
-        "unknown filter function `regexx`\n  --> ",
+        "unknown filter function `regexx`",
         "t.yaml:11:19",
         "did you mean `regex`?",
         "unknown metric `exact_matchh`",
@@ -74,9 +74,11 @@ fn tasks_names_unknown_metrics_options_and_filters_with_their_lines() {
         ("filter_list: [{name: f, filter: [{function: regex, regex_patern: a}]}]", "did you mean `regex_pattern`?"),
         ("filter_list: [{name: f, filter: [{function: regex, regex_pattern: \"(\"}]}]", "pattern `(`"),
         ("filter_list: [{name: f, filter: [{function: custom}]}]", "`custom` is not supported"),
-        ("repeats: 100000000", "`repeats` must be a whole number from 0 to 10000"),
+        ("repeats: 100000000", "`repeats` must be a whole number from 1 to 1000"),
         ("num_fewshot: 100000000", "`num_fewshot` must be a whole number from 0 to 100000"),
         ("fewshot_config: {target_delimiter: [1]}", "`target_delimiter` must be a text"),
+        ("metadata: {pixiu: {exact_frist: true}}", "`pixiu` cannot have `exact_frist: true`"),
+        ("metadata: {pixiu: {synonyms: {rise: yes}}}", "`pixiu` cannot have `synonyms"),
         ("metadata: {max_gen_toks: lots}", "`max_gen_toks` must be a whole number above 0"),
     ] {
         let run = tasks(&context, "t.yaml", &format!("{WRITTEN}{more}\n"));
@@ -119,11 +121,8 @@ fn include_paths_are_searched_with_their_sub_folders() {
     };
     let found = run("deep_one");
     assert!(found.code == Some(0) && found.stdout.contains("deep_one"), "{}", found.stderr);
-    let unknown = run("deep_two");
-    assert_eq!(unknown.code, Some(2));
-    for text in ["did you mean `deep_one`?"] {
-        assert!(unknown.stderr.contains(text), "{}", unknown.stderr);
-    }
+    let unknown = run("deep_on");
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("did you mean `deep_one`?"), "{}", unknown.stderr);
     let nothing = run("zzzzzzzz");
     assert!(nothing.stderr.contains("deep_one") && nothing.stderr.contains("broken.yaml"), "{}", nothing.stderr);
     let two = context.write("lib/sub/second.yaml", &CHOICE.replace("task: t\n", "task: deep_one\n"));

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::prompt::Verdict;
 use crate::checkpoint::hash::{checksum, sha256_bytes};
+use crate::eval::cache::is_whole;
 use crate::eval::openai::ServerError;
 
 /// One line.
@@ -61,7 +62,7 @@ impl VerdictCache {
         for line in text.lines().filter(|line| !line.is_empty()) {
             match Line::read(line) {
                 Some((key, verdict)) => _ = known.insert(key, verdict),
-                None => damaged += usize::from(line.ends_with('}')),
+                None => damaged += usize::from(is_whole(line.as_bytes())),
             }
         }
         if let Some(parent) = path.parent() {

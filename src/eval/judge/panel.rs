@@ -89,7 +89,7 @@ impl Judge {
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let damaged = self.cache.as_ref().map_or(0, VerdictCache::damaged);
-        let text = "remembered verdicts of the judge cannot be used (damaged, or of an older version); asked again";
+        let text = "remembered verdicts of the judge changed on disk and cannot be used; asked again";
         (damaged > 0).then(|| format!("{damaged} {text}"))
     }
 
