@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod input;
 pub mod panics;
+pub mod python_regex;
 pub mod rng;
 pub mod threads;
 pub mod visible;

@@ -11,10 +11,12 @@ mod demo;
 mod diff;
 mod eval;
 mod gate;
+mod harness_flags;
 mod inspect;
 mod merge;
 mod methods;
 mod plan;
+mod prompts;
 mod report;
 mod run;
 mod runaway;
@@ -127,6 +129,7 @@ pub fn main() -> ExitCode {
     crate::panics::print_only_uncaught();
     let cancel = Arc::new(CancelFlag::new());
     signals::watch(&cancel);
+    catch_file_size_signal();
     let json = cli.command.json();
     runaway::watch(json);
     match cli.command.run(&cancel) {
@@ -181,6 +184,13 @@ impl Command {
             Self::Methods(args) => args.json,
         }
     }
+}
+
+/// Lets a write beyond `ulimit -f` fail as any other does, with an error and a clean-up: the signal would end the process.
+fn catch_file_size_signal() {
+    let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Without it, such a write ends the process as a kill does, and the next run sweeps.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
 
 /// An error and its hints. What comes from files is escaped; only the excerpts of a recipe's problems have lines.

@@ -83,6 +83,7 @@ impl TrainArgs {
             data_dir: self.data.clone(),
             resume: self.resume,
             force: self.force,
+            inputs: vec![self.recipe.clone()],
             pool: None,
         };
         let pool = super::thread_pool(self.output.threads())?;

@@ -148,6 +148,7 @@ impl Work for Local {
             data_dir: context.experiment.data.clone(),
             resume: true,
             force: true,
+            inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
         };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
@@ -198,6 +199,9 @@ impl Work for Local {
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = cache_dir().filter(|_| self.remember).map(|dir| dir.join("responses"));
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
+        if let Some(warning) = cache.as_ref().and_then(ResponseCache::warning) {
+            context.progress.warn(warning);
+        }
         let limit = if validation { evaluation.validation_limit } else { evaluation.limit };
         let options = EvalOptions {
             prompts: PromptSettings {
@@ -213,7 +217,7 @@ impl Work for Local {
             protocols: evaluation.protocols.clone(),
             seed: context.experiment.seed,
         };
-        let asked = CachedModel { model: &model, cache: cache.as_ref() };
+        let asked = CachedModel { model: &model, cache: cache.as_ref(), seed: context.experiment.seed };
         let mut records = evaluate(&opened, &asked, &tokenizer, None, &options, context.progress)?;
         for (record, role) in records.iter_mut().zip(&roles) {
             record.role = Some(role.name().to_owned());

@@ -45,7 +45,7 @@ pub struct OutputRecord {
 }
 
 /// The records of an output folder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct State {
     out: PathBuf,
     records: BTreeMap<String, Record>,

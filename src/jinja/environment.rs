@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use super::python::{self, JsonLayout};
+use crate::python_regex::{PythonRegex, Template};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
-use regex::Regex;
 
 use super::bounded;
-use super::python::{self, JsonLayout};
 use super::template::FUEL;
 
 /// An environment without templates: Python's printing and methods, `tojson` as `json.dumps`, no
@@ -97,12 +97,12 @@ fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
 
 const MOST_PATTERNS: usize = 256;
 
-static PATTERNS: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
+static PATTERNS: Mutex<BTreeMap<String, PythonRegex>> = Mutex::new(BTreeMap::new());
 
 /// The harness's `regex_replace` filter: `re.sub(pattern, repl, value, count)`.
 ///
 /// # Errors
-/// A pattern that the regex engine does not know: look-around and back-references, mostly.
+/// What Python's `re` refuses, and a search that takes too many steps.
 pub fn regex_replace(
     value: String,
     pattern: String,
@@ -119,8 +119,8 @@ pub fn regex_replace(
     let regex = match known {
         Some(regex) => regex,
         None => {
-            let regex = Regex::new(&pattern)
-                .map_err(|e| invalid(format!("regex_replace: pattern `{pattern}` is not supported: {e}")))?;
+            let regex = PythonRegex::new(&pattern)
+                .map_err(|e| invalid(format!("regex_replace: pattern `{pattern}` cannot be used: {e}")))?;
             // A template may make patterns of its data; as many as task files have are worth keeping.
             if let Ok(mut patterns) = PATTERNS.lock()
                 && patterns.len() < MOST_PATTERNS
@@ -130,45 +130,10 @@ pub fn regex_replace(
             regex
         }
     };
-    Ok(regex.replacen(&value, count, expansion(&replacement)).into_owned())
-}
-
-/// Python's `\1` and `\g<name>` as the regex crate's `${1}` and `${name}`.
-fn expansion(replacement: &str) -> String {
-    let mut out = String::new();
-    let mut chars = replacement.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (c, chars.peek().copied()) {
-            ('$', _) => out.push_str("$$"),
-            ('\\', Some(digit)) if digit.is_ascii_digit() => {
-                let mut name = String::new();
-                while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                    name.push(digit);
-                }
-                out.push_str(&format!("${{{name}}}"));
-            }
-            ('\\', Some('g')) => {
-                chars.next();
-                let name: String = chars.by_ref().skip_while(|c| *c == '<').take_while(|c| *c != '>').collect();
-                out.push_str(&format!("${{{name}}}"));
-            }
-            ('\\', Some(next)) => {
-                chars.next();
-                match next {
-                    'n' => out.push('\n'),
-                    't' => out.push('\t'),
-                    'r' => out.push('\r'),
-                    '\\' => out.push('\\'),
-                    other => {
-                        out.push('\\');
-                        out.push(other);
-                    }
-                }
-            }
-            (c, _) => out.push(c),
-        }
-    }
-    out
+    let template = Template::new(&regex, &replacement)
+        .map_err(|e| invalid(format!("regex_replace: replacement `{replacement}` cannot be used: {e}")))?;
+    let replaced = regex.replace(&value, count, |found| template.expand(found));
+    replaced.map_err(|e| invalid(format!("regex_replace: {e}")))
 }
 
 #[cfg(test)]
@@ -197,6 +162,7 @@ mod tests {
             );
         }
         assert!(environment.render_str("{{ [1].index(2) }}", ()).is_err());
-        assert!(environment.render_str("{{ 'a' | regex_replace('(?=a)', '') }}", ()).is_err());
+        assert_eq!(environment.render_str("{{ 'ab' | regex_replace('(?=b)', '-') }}", ()).unwrap(), "a-b");
+        assert!(environment.render_str("{{ 'a' | regex_replace('a)', '') }}", ()).is_err());
     }
 }

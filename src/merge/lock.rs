@@ -16,8 +16,7 @@ use super::report::{InputPlan, StagePlan, TensorPlan};
 use crate::error::{Diagnose, ErrorKind};
 use crate::recipe::setting::Value;
 
-/// Its name in the output directory.
-pub const LOCK_FILE: &str = "billon.lock.json";
+pub use crate::checkpoint::manifest::LOCK_FILE;
 
 /// The lock's format version.
 const FORMAT: u32 = 1;

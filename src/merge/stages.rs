@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::adapted::ModelAdapter;
 use super::executor::{ExecuteOptions, execute};
 use super::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
 use super::output::{CompanionOptions, FileRecord, copied_files, write_companions};
@@ -17,9 +16,9 @@ use super::plan::{MergePlan, PlanOptions, plan, plan_with};
 use super::report::{MergeReport, PlanReport};
 use super::sources::{Model, Resolver};
 use crate::backend::Backend;
-use crate::checkpoint::ModelDir;
+use crate::checkpoint::file_name;
 use crate::checkpoint::hash::{FileState, HashCache, sha256_file};
-use crate::checkpoint::writer::{StagingDir, WriteError, check_target};
+use crate::checkpoint::writer::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::recipe::schema::TokenizerSource;
@@ -102,14 +101,12 @@ fn execution_order(recipes: &[Recipe], diagnostics: &mut Diagnostics) -> Vec<usi
             Some(name) if names.insert(&name.value, i).is_some() => {
                 diagnostics.error(name.span, format!("two documents are named `{}`", name.value));
             }
-            Some(name)
-                if Path::new(&name.value).components().count() != 1
-                    || name.value.contains(['/', '\\'])
-                    || name.value.starts_with('.') =>
-            {
-                diagnostics.error(
+            Some(name) if name.value.starts_with('.') || file_name::fault(&name.value).is_some() => {
+                let why = file_name::fault(&name.value).unwrap_or_else(|| "it begins with a dot".to_owned());
+                diagnostics.error_help(
                     name.span,
-                    format!("`{}` can't be a document's name: it has to be usable as a file name", name.value),
+                    format!("`{}` can't be a document's name: {why}", name.value.escape_debug()),
+                    "it has to be usable as a file name",
                 );
             }
             None if unnamed.replace(i).is_some() => {
@@ -191,13 +188,16 @@ pub fn merge(
     for warning in &warnings {
         progress.warn(warning);
     }
+    refuse_inputs(target, &input_paths(file, &planned, options.companions))?;
     check_target(target, options.force)?;
-    refuse_inputs_as_target(target, &planned)?;
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan), text);
     if options.hash {
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
     }
     let staging = StagingDir::create(target, options.force)?;
+    if options.keep_intermediates && planned.order.len() > 1 {
+        check_target(&intermediates_target(target), options.force)?;
+    }
     let mut run = StageRun {
         options,
         backend,
@@ -233,13 +233,13 @@ pub fn merge(
     progress.cancel.check()?;
     staging.write(LOCK_FILE, lock.text().as_bytes())?;
     let (bytes, intermediates) = (run.bytes, run.intermediates.take());
-    let output = staging.publish()?;
+    staging.publish()?;
     if let Some(intermediates) = intermediates.filter(|_| options.keep_intermediates) {
         intermediates.publish()?;
     }
     progress.event(Event::Finished);
     Ok(MergeReport {
-        output,
+        output: target.to_owned(),
         method: plan.method.name().to_owned(),
         stages: count,
         models: plan.models.iter().map(|m| m.reference.to_string()).collect(),
@@ -313,7 +313,13 @@ impl StageRun<'_> {
             self.staging
         } else {
             if self.intermediates.is_none() {
-                self.intermediates = Some(StagingDir::create(&self.intermediates_target(), self.options.force)?);
+                let target = intermediates_target(self.staging.target());
+                let made = if self.options.keep_intermediates {
+                    StagingDir::create(&target, self.options.force)?
+                } else {
+                    StagingDir::scratch(self.staging.target())?
+                };
+                self.intermediates = Some(made);
             }
             let name = recipe.name.as_ref().map_or("stage", |n| n.value.as_str());
             let Some(parent) = &self.intermediates else { return Ok(BTreeMap::new()) };
@@ -337,13 +343,13 @@ impl StageRun<'_> {
         }
         Ok(files)
     }
+}
 
-    fn intermediates_target(&self) -> PathBuf {
-        let hidden = self.staging.target();
-        let mut name = hidden.file_name().unwrap_or_default().to_os_string();
-        name.push(".stages");
-        hidden.with_file_name(name)
-    }
+/// `OUT.stages`, where the results of earlier documents go on request.
+fn intermediates_target(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push(".stages");
+    output.with_file_name(name)
 }
 
 /// Plans a document again, now that the results of the stages which it rests on are open.
@@ -362,16 +368,18 @@ pub(super) fn plan_again(
     again.ok_or_else(|| Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into())
 }
 
-fn refuse_inputs_as_target(target: &Path, planned: &PlannedRecipe) -> Result<(), WriteError> {
-    let Ok(target_path) = target.canonicalize() else { return Ok(()) };
-    let models = || planned.plans.iter().flat_map(|p| &p.models);
-    let dirs = models().filter_map(|m| m.dir.as_ref()).map(ModelDir::root);
-    for root in dirs.chain(models().filter_map(|m| m.adapter.as_ref()).map(ModelAdapter::path)) {
-        if root.canonicalize().is_ok_and(|root| root.starts_with(&target_path)) {
-            return Err(WriteError::TargetIsInput { target: target.into() });
+/// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
+fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOptions) -> Vec<PathBuf> {
+    let mut paths = vec![file.to_owned()];
+    for plan in &planned.plans {
+        for model in &plan.models {
+            paths.extend(model.dir.as_ref().map(|dir| dir.root().to_owned()));
+            paths.extend(model.adapter.as_ref().map(|adapter| adapter.path().to_owned()));
+            paths.extend(model.input_files());
         }
+        paths.extend(copied_files(plan, companions));
     }
-    Ok(())
+    paths
 }
 
 /// Records of input files, by model and file name.

@@ -121,7 +121,7 @@ impl RecipeFile {
         // A byte order mark is not part of the recipe.
         let text = text.trim_start_matches('\u{feff}').to_owned();
         let source = Arc::new(SourceText { name, text });
-        let mut diagnostics = Diagnostics::new(source.clone(), lenient);
+        let mut diagnostics = Diagnostics::new(source.clone(), lenient).last_key_wins();
         let nodes = yaml::parse(&source.text, &mut diagnostics);
         let mut recipes = Vec::new();
         for node in nodes.iter().filter(|n| n.kind != Kind::Null) {

@@ -3,10 +3,11 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::config::{DataFormat, FewShotConfig, Field, OutputType, Protocol, Role, Sampler, TaskConfig};
+use super::config::{DataFormat, FewShotConfig, Field, OutputType, Sampler, TaskConfig};
 use super::file::{Entries, Entry, Files, Origin};
+use super::generation;
 use super::pyyaml::json;
-use super::spec::{FilterPipeline, FilterStep, MetricSpec};
+use crate::checkpoint::file_name;
 use crate::yaml::{Kind, Node, Span};
 
 /// Keys of a task.
@@ -54,6 +55,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("task_list", "is an old form of `group`"),
 ];
 
+/// Most examples in a prompt, and most answers to one: each takes memory of its own.
+const MOST_SHOTS: usize = 100_000;
+const MOST_REPEATS: usize = 10_000;
+
 const FEWSHOT_KEYS: &[&str] = &[
     "sampler",
     "split",
@@ -80,9 +85,9 @@ pub(super) fn check_keys(entries: &Entries, known: &[&str], files: &mut Files) {
 }
 
 /// Reads typed values out of a task's keys, noting what does not fit.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     entries: &'a Entries,
-    files: &'a mut Files,
+    pub(super) files: &'a mut Files,
 }
 
 /// The task that the keys describe; `None` after errors were noted.
@@ -104,6 +109,10 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
     }
     let rolling = output_type == Some(OutputType::LoglikelihoodRolling);
     reader.required("task", true);
+    if let Some(why) = reader.text("task").and_then(|name| file_name::fault(&name)) {
+        let help = "the name becomes part of a file's name, `samples_NAME_TIME.jsonl`";
+        reader.fault("task", None, format!("this can't be a task's name: {why}"), help);
+    }
     reader.required("doc_to_target", true);
     reader.required("doc_to_text", !rolling);
     reader.required("doc_to_choice", output_type == Some(OutputType::MultipleChoice));
@@ -123,8 +132,9 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         reader.refuse("unsafe_code", "billon never runs code that a model wrote");
     }
     let protocols = reader.protocols(&metadata, output_type);
+    reader.own_numbers(&metadata);
     let role = reader.role(&metadata);
-    let metrics = reader.metrics(output_type, &metadata);
+    let metrics = reader.metrics(output_type);
     let filters = reader.filters();
     let config = TaskConfig {
         name: reader.text("task").unwrap_or_default(),
@@ -145,8 +155,8 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         target_delimiter,
         fewshot_delimiter,
         gen_prefix: reader.text("gen_prefix"),
-        num_fewshot: reader.count("num_fewshot"),
-        repeats: reader.count("repeats").unwrap_or(1).max(1),
+        num_fewshot: reader.count("num_fewshot", MOST_SHOTS),
+        repeats: reader.count("repeats", MOST_REPEATS).unwrap_or(1).max(1),
         fewshot,
         generation_kwargs,
         filters,
@@ -173,7 +183,7 @@ fn raw(entries: &Entries) -> Map<String, Value> {
     entries.iter().map(|(key, entry)| (key.clone(), json(&entry.node))).collect()
 }
 
-fn mapping(node: &Node) -> Option<&[(crate::yaml::Spanned<String>, Node)]> {
+pub(super) fn mapping(node: &Node) -> Option<&[(crate::yaml::Spanned<String>, Node)]> {
     match &node.kind {
         Kind::Mapping(entries) => Some(entries),
         _ => None,
@@ -181,17 +191,26 @@ fn mapping(node: &Node) -> Option<&[(crate::yaml::Spanned<String>, Node)]> {
 }
 
 impl Reader<'_> {
-    fn get(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key).filter(|entry| entry.node.kind != Kind::Null)
     }
 
-    fn json(&self, key: &str) -> Option<Value> {
+    pub(super) fn json(&self, key: &str) -> Option<Value> {
         self.get(key).map(|entry| json(&entry.node))
     }
 
-    fn fault(&mut self, key: &str, span: Option<Span>, message: impl Into<String>, help: &str) {
+    pub(super) fn fault(&mut self, key: &str, span: Option<Span>, message: impl Into<String>, help: &str) {
         if let Some(entry) = self.entries.get(key) {
             self.files.error(entry, span.unwrap_or(entry.node.span), message, help);
+        }
+    }
+
+    /// Notes something that changes nothing.
+    fn warning(&mut self, key: &str, message: &str) {
+        if let Some((span, file)) = self.entries.get(key).map(|entry| (entry.key, entry.file))
+            && let Some(diagnostics) = self.files.of(file)
+        {
+            diagnostics.warning(span, message, None);
         }
     }
 
@@ -214,7 +233,7 @@ impl Reader<'_> {
     }
 
     /// A string; a number or boolean counts as its Python text.
-    fn text(&mut self, key: &str) -> Option<String> {
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
         match self.json(key)? {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
@@ -225,11 +244,11 @@ impl Reader<'_> {
         }
     }
 
-    fn count(&mut self, key: &str) -> Option<usize> {
+    fn count(&mut self, key: &str, most: usize) -> Option<usize> {
         let value = self.json(key)?;
-        let count = value.as_u64().map(|n| n as usize);
+        let count = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= most);
         if count.is_none() {
-            self.fault(key, None, format!("`{key}` must be a whole number, 0 or more"), "");
+            self.fault(key, None, format!("`{key}` must be a whole number from 0 to {most}, not {value}"), "");
         }
         count
     }
@@ -357,6 +376,10 @@ impl Reader<'_> {
             None => None,
         };
         if output_type != Some(OutputType::GenerateUntil) {
+            if given.is_some() {
+                let message = "`generation_kwargs` has no effect: nothing is generated with this `output_type`";
+                self.warning("generation_kwargs", message);
+            }
             return None;
         }
         let until = Value::from(vec![delimiter]);
@@ -369,11 +392,16 @@ impl Reader<'_> {
             ];
             return Some(defaults.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
         };
-        if let Some(temperature) = map.get("temperature") {
-            match temperature.as_f64().or_else(|| temperature.as_str().and_then(|text| text.parse().ok())) {
-                Some(number) => _ = map.insert("temperature".to_owned(), Value::from(number)),
-                None => self.fault("generation_kwargs", None, "`temperature` must be a number", ""),
-            }
+        for fault in generation::faults(&map) {
+            let span = self.get("generation_kwargs").and_then(|entry| {
+                mapping(&entry.node)?.iter().find(|(key, _)| key.value == fault.key).map(|(key, _)| key.span)
+            });
+            self.fault("generation_kwargs", span, fault.message, &fault.help);
+        }
+        if let Some(Value::String(text)) = map.get("temperature")
+            && let Ok(number) = text.trim().parse::<f64>()
+        {
+            map.insert("temperature".to_owned(), Value::from(number));
         }
         if !map.contains_key("until") {
             map.insert("until".to_owned(), until);
@@ -401,7 +429,15 @@ impl Reader<'_> {
         };
         for (key, node) in keys.iter().filter(|(_, node)| node.kind != Kind::Null) {
             let (name, value, span) = (key.value.as_str(), json(node), Some(node.span));
-            let text = || value.as_str().map(str::to_owned);
+            let text = || match &value {
+                Value::String(text) => Some(text.clone()),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            };
+            if ["split", "gen_prefix", "target_delimiter", "fewshot_delimiter"].contains(&name) && text().is_none() {
+                self.fault("fewshot_config", span, format!("`{name}` must be a text"), quote_hint(&value));
+                continue;
+            }
             match name {
                 "sampler" => match value.as_str() {
                     Some("default") => config.sampler = Sampler::Default,
@@ -436,8 +472,8 @@ impl Reader<'_> {
                 "doc_to_target" => config.doc_to_target = self.field_of("fewshot_config", span, value),
                 "doc_to_choice" => config.doc_to_choice = self.field_of("fewshot_config", span, value),
                 "gen_prefix" => config.gen_prefix = text(),
-                "target_delimiter" => config.target_delimiter = text().unwrap_or_default(),
-                "fewshot_delimiter" => config.fewshot_delimiter = text().unwrap_or_default(),
+                "target_delimiter" => config.target_delimiter = text().unwrap_or(config.target_delimiter),
+                "fewshot_delimiter" => config.fewshot_delimiter = text().unwrap_or(config.fewshot_delimiter),
                 "process_docs" => {
                     self.fault("fewshot_config", Some(key.span), "`process_docs` is not supported: it runs Python", "");
                 }
@@ -449,109 +485,6 @@ impl Reader<'_> {
             }
         }
         config
-    }
-
-    /// `metric_list`, then `metadata.metrics`: names that the harness does not know stand there, so
-    /// that it can still read the file.
-    fn metrics(&mut self, output_type: Option<OutputType>, metadata: &Map<String, Value>) -> Vec<MetricSpec> {
-        let mut metrics = match self.json("metric_list") {
-            Some(list) => self.metric_list("metric_list", &list),
-            None => {
-                let names = output_type.map_or(&[][..], OutputType::default_metrics);
-                let list = names.iter().map(|name| Value::from(*name)).collect();
-                self.metric_list("metric_list", &Value::Array(list))
-            }
-        };
-        if let Some(own) = metadata.get("metrics") {
-            metrics.extend(self.metric_list("metadata", own));
-        }
-        metrics
-    }
-
-    fn metric_list(&mut self, key: &str, list: &Value) -> Vec<MetricSpec> {
-        let mut metrics = Vec::new();
-        for item in list.as_array().cloned().unwrap_or_default() {
-            let mut map = match item {
-                Value::Object(map) => map,
-                Value::String(name) => Map::from_iter([("metric".to_owned(), Value::String(name))]),
-                _ => Map::new(),
-            };
-            let Some(Value::String(name)) = map.shift_remove("metric") else {
-                self.fault(key, None, "an entry of the list of metrics has no `metric`", "");
-                continue;
-            };
-            if map.shift_remove("hf_evaluate") == Some(Value::Bool(true)) {
-                let help = "billon has its own metrics and downloads none";
-                self.fault(key, None, format!("metric `{name}` with `hf_evaluate` is not supported"), help);
-            }
-            let aggregation = map.shift_remove("aggregation").and_then(|v| v.as_str().map(str::to_owned));
-            let higher_is_better = map.shift_remove("higher_is_better").and_then(|v| v.as_bool());
-            metrics.push(MetricSpec { name, aggregation, higher_is_better, arguments: map });
-        }
-        if metrics.is_empty() {
-            self.fault(key, None, "the list of metrics names none", "");
-        }
-        metrics
-    }
-
-    fn filters(&mut self) -> Vec<FilterPipeline> {
-        let Some(value) = self.json("filter_list") else { return Vec::new() };
-        let mut filters = Vec::new();
-        for item in value.as_array().cloned().unwrap_or_default() {
-            let name = item.get("name").and_then(Value::as_str).map(str::to_owned);
-            let steps: Option<Vec<FilterStep>> = item.get("filter").and_then(Value::as_array).and_then(|steps| {
-                let step = |step: &Value| {
-                    let mut map = step.as_object()?.clone();
-                    let function = map.shift_remove("function")?.as_str()?.to_owned();
-                    Some(FilterStep { function, arguments: map })
-                };
-                steps.iter().map(step).collect()
-            });
-            match (name, steps) {
-                (Some(name), Some(steps)) => filters.push(FilterPipeline { name, steps }),
-                _ => {
-                    let help = "`- name: NAME` and `filter: [{function: FUNCTION, ...}]`";
-                    self.fault("filter_list", None, "an entry of `filter_list` lacks its name or its steps", help);
-                }
-            }
-        }
-        if filters.is_empty() {
-            self.fault("filter_list", None, "`filter_list` must be a list of named pipelines", "");
-        }
-        filters
-    }
-
-    fn role(&mut self, metadata: &Map<String, Value>) -> Option<Role> {
-        let name = metadata.get("role")?;
-        let found = [Role::Seen, Role::Unseen, Role::General].into_iter().find(|r| name.as_str() == Some(r.name()));
-        if found.is_none() {
-            self.fault("metadata", None, format!("unknown role {name}"), "known: seen, unseen, general");
-        }
-        found
-    }
-
-    fn protocols(&mut self, metadata: &Map<String, Value>, output_type: Option<OutputType>) -> Vec<Protocol> {
-        let choice = output_type == Some(OutputType::MultipleChoice);
-        let Some(list) = metadata.get("protocols") else {
-            return if choice { vec![Protocol::ChoiceLl] } else { Vec::new() };
-        };
-        let mut protocols = Vec::new();
-        for name in list.as_array().cloned().unwrap_or_default() {
-            let all = [Protocol::ChoiceLl, Protocol::PixiuGen, Protocol::StrictGen];
-            match all.into_iter().find(|p| name.as_str() == Some(p.name())) {
-                Some(protocol) => protocols.push(protocol),
-                None => {
-                    let help = "known: choice-ll, pixiu-gen, strict-gen";
-                    self.fault("metadata", None, format!("unknown protocol {name}"), help);
-                }
-            }
-        }
-        if !choice {
-            self.fault("metadata", None, "`protocols` is for `output_type: multiple_choice`", "");
-        } else if protocols.is_empty() {
-            self.fault("metadata", None, "`protocols` must be a list of protocols", "");
-        }
-        protocols
     }
 }
 

@@ -12,6 +12,7 @@ pub mod data;
 mod error;
 mod estimate;
 mod evaluation;
+mod folder;
 mod gradient;
 pub mod log;
 mod optimiser;

@@ -14,14 +14,14 @@ use super::data::{Example, SetSummary, TrainingData};
 use super::error::TrainError;
 use super::estimate::{Estimate, estimate};
 use super::evaluation::Evaluation;
+use super::folder::{self, CONFIG_FILE, RunFolder};
 use super::gradient::{StepLoss, StepSetting, step_gradient};
-use super::log::{LOG_FILE, LogLine, TrainLog, TrainerState};
+use super::log::{LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
 use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
-use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::hash::hex;
 use crate::checkpoint::writer::publish_file;
 use crate::error::{Error, ErrorKind, Result};
@@ -44,6 +44,8 @@ pub struct TrainOptions {
     pub resume: bool,
     /// Start over where `out` holds a run; with `resume`, only where it is not this one.
     pub force: bool,
+    /// Further files that the run comes from, and must not replace: the recipe's.
+    pub inputs: Vec<PathBuf>,
     /// Where the base model's weights are shared with other decoders.
     pub pool: Option<Arc<WeightPool>>,
 }
@@ -83,13 +85,14 @@ pub struct TrainReport {
 /// after which the run can be resumed.
 pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress: Progress<'_>) -> Result<TrainReport> {
     let out = &options.out;
+    let start = match &recipe.adapter {
+        AdapterRecipe::Lora(lora) => lora.init_from.as_deref(),
+        AdapterRecipe::Full => None,
+    };
+    let inputs: Vec<PathBuf> =
+        options.inputs.iter().cloned().chain([model.to_owned()]).chain(start.map(Path::to_path_buf)).collect();
+    folder::check(options, model, &inputs)?;
     let found = checkpoint::list(out);
-    if options.resume && !options.force && found.is_empty() {
-        return Err(TrainError::NothingToResume { out: out.clone() }.into());
-    }
-    if !options.resume && !options.force && (!found.is_empty() || out.join(LOG_FILE).exists()) {
-        return Err(TrainError::OutExists { out: out.clone() }.into());
-    }
     let tokenizer = Arc::new(Tokenizer::open(model)?);
     let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
     let fingerprint = fingerprint(recipe, &data);
@@ -102,10 +105,6 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     for warning in files.warnings().iter().chain(decoder.warnings()) {
         progress.warn(warning.clone());
     }
-    let start = match &recipe.adapter {
-        AdapterRecipe::Lora(lora) => lora.init_from.as_deref(),
-        AdapterRecipe::Full => None,
-    };
     let start = latest.as_deref().filter(|_| recipe.adapter != AdapterRecipe::Full).or(start);
     let start = start.map(Adapter::open).transpose()?;
     let attached = attach(decoder, recipe, start.as_ref())?;
@@ -114,7 +113,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     if course.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
         return Err(TrainError::NothingTrained.into());
     }
-    let _alone = FolderLock::take(out)?;
+    let run_folder = RunFolder::enter(options, &inputs, latest.is_some())?;
     let mut optimiser = AdamW {
         beta1: recipe.adam_beta1,
         beta2: recipe.adam_beta2,
@@ -131,12 +130,11 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
             restore_model(folder, &attached)?;
         }
         state = checkpoint::restore(folder, &attached.parameters, &mut optimiser, &fingerprint)?;
-    } else if options.force {
-        for (_, path) in found {
-            let _ = std::fs::remove_dir_all(path);
+        // A run that was killed between saving and pruning left more than it should.
+        if let Some(limit) = recipe.save_total_limit {
+            checkpoint::prune(out, limit, state.best.map(|(step, _)| step));
         }
     }
-    publish_file(&out.join("config.resolved.yaml"), recipe.to_yaml().as_bytes())?;
     let evaluation = Evaluation::open(
         recipe,
         options.data_dir.as_deref(),
@@ -144,11 +142,20 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         Arc::clone(&attached.decoder),
         Arc::clone(&tokenizer),
     )?;
-    let log = TrainLog::open(out, latest.is_some().then_some(state.step))?;
+    let begun = (|| {
+        publish_file(&out.join(CONFIG_FILE), recipe.to_yaml().as_bytes())?;
+        Ok(TrainLog::open(out, latest.is_some().then_some(state.step))?)
+    })();
     let schedule = Schedule::new(recipe, course.total);
     let recompute = recomputes(recipe, &attached, &data, &course, progress);
     let run = Run { recipe, out, data: &data, attached: &attached, evaluation, base, schedule, recompute, progress };
-    run.train(course, optimiser, state, log)
+    match begun.and_then(|log| run.train(course, optimiser, state, log)) {
+        Err(error) => {
+            run_folder.failed()?;
+            Err(error)
+        }
+        done => done,
+    }
 }
 
 /// A run under way.
@@ -229,8 +236,8 @@ impl Run<'_> {
         {
             self.load(&self.out.join(format!("checkpoint-{step}")), &best.metric)?;
         }
-        save::result(self.out, self.attached, self.base)?;
-        publish_file(&self.out.join("trainer_state.json"), self.trainer_state(&course, &state, &log).as_bytes())?;
+        log.sync()?;
+        save::result(self.out, self.attached, self.base, &self.trainer_state(&course, &state, &log))?;
         self.progress.event(Event::Finished);
         Ok(TrainReport {
             out: self.out.to_owned(),

@@ -7,9 +7,10 @@ use serde_json::json;
 use super::attach::Attached;
 use super::checkpoint::{OPTIMIZER, RunState, STATE, moments_file};
 use super::error::TrainError;
+use super::log::TrainerState;
 use super::optimiser::AdamW;
 use crate::checkpoint::header::Header;
-use crate::checkpoint::writer::{StagingDir, publish_file};
+use crate::checkpoint::writer::StagingDir;
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::merge::output::COMPANION_FILES;
@@ -49,7 +50,7 @@ pub fn checkpoint(
         }
     }
     staging.write(OPTIMIZER, &moments_file(&attached.parameters, optimiser))?;
-    staging.write("trainer_state.json", trainer_state.as_bytes())?;
+    staging.write(TrainerState::FILE, trainer_state.as_bytes())?;
     let mut text = serde_json::to_vec_pretty(&json!(state)).unwrap_or_default();
     text.push(b'\n');
     staging.write(STATE, &text)?;
@@ -57,24 +58,23 @@ pub fn checkpoint(
     Ok(())
 }
 
-/// Writes the result beside the logs. The weights come last, each file whole or not at all.
+/// Writes the result and the final state beside config, logs and checkpoints. All of it appears in one exchange.
 ///
 /// # Errors
-/// What the operating system says.
-pub fn result(out: &Path, attached: &Attached, base: Base<'_>) -> Result<()> {
+/// What the operating system says; the folder is then as it was.
+pub fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_state: &str) -> Result<()> {
+    let staging = StagingDir::succeed(out)?;
     match attached.adapter()? {
-        Some(adapter) => {
-            for (name, bytes) in adapter.files(base.name) {
-                publish_file(&out.join(name), &bytes)?;
-            }
-        }
+        Some(adapter) => adapter.write_into(&staging, base.name)?,
         None => {
             for (name, bytes) in companions(base, base.dtype)? {
-                publish_file(&out.join(name), &bytes)?;
+                staging.write(name, &bytes)?;
             }
-            publish_file(&out.join("model.safetensors"), &weights(attached, base.dtype)?)?;
+            staging.write("model.safetensors", &weights(attached, base.dtype)?)?;
         }
     }
+    staging.write(TrainerState::FILE, trainer_state.as_bytes())?;
+    staging.publish()?;
     Ok(())
 }
 

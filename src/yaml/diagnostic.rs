@@ -1,11 +1,20 @@
 //! Problems of a recipe, each with its place and an excerpt.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::tree::Span;
 use crate::error::{Diagnose, ErrorKind};
 use crate::visible;
+
+/// Problems of a file that are shown; the others are counted.
+const SHOWN: usize = 40;
+/// Characters of a message, and of a name in it, that are shown.
+const LONGEST_MESSAGE: usize = 1000;
+const LONGEST_NAME: usize = 120;
+/// Characters of an excerpt's line.
+const WIDEST: usize = 160;
 
 /// A recipe's text and where it came from.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,14 +54,36 @@ pub struct Diagnostic {
 pub struct Diagnostics {
     source: Arc<SourceText>,
     list: Vec<Diagnostic>,
+    /// Severity, place and message of what is in the list.
+    known: BTreeSet<(bool, Option<Span>, String)>,
     lenient: bool,
+    last_key_wins: bool,
 }
 
 impl Diagnostics {
     /// No problems yet. With `lenient`, unknown keys are warnings.
     #[must_use]
     pub fn new(source: Arc<SourceText>, lenient: bool) -> Self {
-        Self { source, list: Vec::new(), lenient }
+        Self { source, list: Vec::new(), known: BTreeSet::new(), lenient, last_key_wins: false }
+    }
+
+    /// Of a key given twice the last value counts, with a warning, as where PyYAML reads the file: its
+    /// users would get another result without one. Otherwise it is an error. For files whose warnings
+    /// are shown.
+    #[must_use]
+    pub fn last_key_wins(mut self) -> Self {
+        self.last_key_wins = true;
+        self
+    }
+
+    /// Notes a key that stands in its mapping for the second time.
+    pub(super) fn repeated_key(&mut self, span: Span, name: &str, first: usize) {
+        let message = format!("key `{}` is given twice (first on line {first})", shortened(name, LONGEST_NAME));
+        if self.last_key_wins {
+            self.warning(span, message, Some("the last value counts; remove the other".to_owned()));
+        } else {
+            self.error(span, message);
+        }
     }
 
     /// Notes a problem; the same one at the same place is noted once.
@@ -74,10 +105,12 @@ impl Diagnostics {
     }
 
     /// Keys and values of a recipe may hold line breaks, which would forge lines of the report.
-    fn add(&mut self, mut diagnostic: Diagnostic) {
-        diagnostic.message = visible::message(&diagnostic.message).into_owned();
+    fn add(&mut self, diagnostic: Diagnostic) {
+        let mut diagnostic = diagnostic;
+        diagnostic.message = shortened(&visible::message(&diagnostic.message), LONGEST_MESSAGE);
         diagnostic.help = diagnostic.help.map(|help| visible::message(&help).into_owned());
-        if !self.list.contains(&diagnostic) {
+        let key = (diagnostic.severity == Severity::Error, diagnostic.span, diagnostic.message.clone());
+        if self.known.insert(key) {
             self.list.push(diagnostic);
         }
     }
@@ -104,7 +137,7 @@ impl Diagnostics {
             Some(candidate) => format!("did you mean `{candidate}`?"),
             None => format!("known here: {}", known.join(", ")),
         };
-        self.push(severity, Some(span), format!("unknown {what} `{name}`"), Some(help));
+        self.push(severity, Some(span), format!("unknown {what} `{}`", shortened(name, LONGEST_NAME)), Some(help));
     }
 
     /// Everything noted.
@@ -122,7 +155,13 @@ impl Diagnostics {
     /// The rendered warnings, one text each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.list.iter().filter(|d| d.severity == Severity::Warning).map(|d| self.render(d)).collect()
+        let all = || self.list.iter().filter(|d| d.severity == Severity::Warning);
+        let mut shown: Vec<String> = all().take(SHOWN).map(|d| self.render(d)).collect();
+        let more = all().count().saturating_sub(SHOWN);
+        if more > 0 {
+            shown.push(format!("{more} more warnings in {}", self.source.name));
+        }
+        shown
     }
 
     /// `Err` with everything noted when there is an error among it.
@@ -140,10 +179,10 @@ impl Diagnostics {
         if let Some(span) = diagnostic.span {
             let gutter = " ".repeat(span.line.to_string().len());
             let line = self.source.text.lines().nth(span.line.saturating_sub(1)).unwrap_or("");
+            let (line, column) = excerpt(line, span.column.saturating_sub(1));
             // A tab keeps its width in the marker line, so that the marker stays below its target.
-            let indent: String =
-                line.chars().take(span.column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let room = line.chars().count().saturating_sub(span.column.saturating_sub(1));
+            let indent: String = line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let room = line.chars().count().saturating_sub(column);
             let marker = "^".repeat(span.length.clamp(1, room.max(1)));
             let _ = write!(
                 text,
@@ -161,9 +200,36 @@ impl Diagnostics {
     }
 }
 
+/// A text of at most `most` characters.
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// A line cut to [`WIDEST`] characters around a column, with the column's place in what is left.
+fn excerpt(line: &str, column: usize) -> (String, usize) {
+    if line.char_indices().nth(WIDEST).is_none() {
+        return (line.to_owned(), column);
+    }
+    let skipped = if column > WIDEST / 2 { column - WIDEST / 4 } else { 0 };
+    let mut rest = line.chars().skip(skipped);
+    let mut cut: String = if skipped > 0 { "…".to_owned() } else { String::new() };
+    cut.extend(rest.by_ref().take(WIDEST));
+    if rest.next().is_some() {
+        cut.push('…');
+    }
+    (cut, column - skipped + usize::from(skipped > 0))
+}
+
 /// The known name that `name` is probably meant to be.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // Nobody means a name with so long a text; comparing takes its length times theirs.
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
     let fold = |s: &str| s.to_lowercase().replace('-', "_");
     known
         .iter()
@@ -182,17 +248,15 @@ pub struct RecipeError {
 
 impl fmt::Display for RecipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors: Vec<_> = self
-            .diagnostics
-            .list
-            .iter()
-            .filter(|d| d.severity == Severity::Error)
-            .map(|d| self.diagnostics.render(d))
-            .collect();
-        let plural = if errors.len() == 1 { "problem" } else { "problems" };
-        write!(f, "{} {plural} in {}", errors.len(), visible::value(&self.diagnostics.source.name))?;
-        for error in errors {
-            write!(f, "\n\n{error}")?;
+        let errors = || self.diagnostics.list.iter().filter(|d| d.severity == Severity::Error);
+        let count = errors().count();
+        let plural = if count == 1 { "problem" } else { "problems" };
+        write!(f, "{count} {plural} in {}", visible::value(&self.diagnostics.source.name))?;
+        for error in errors().take(SHOWN) {
+            write!(f, "\n\n{}", self.diagnostics.render(error))?;
+        }
+        if count > SHOWN {
+            write!(f, "\n\nand {} more", count - SHOWN)?;
         }
         Ok(())
     }

@@ -16,4 +16,4 @@ mod harness_tests;
 pub use error::ResultsError;
 pub use read::{RunResults, Sample, TaskResults};
 pub use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
-pub use write::{Written, stamp, write};
+pub use write::{Destination, Written, stamp, write};

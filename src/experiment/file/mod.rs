@@ -28,6 +28,8 @@ use reader::Reader;
 
 const KEYS: &[&str] =
     &["name", "base_model", "data", "seed", "training", "specialists", "merges", "evaluation", "gate", "published"];
+/// Most bytes of a row's name: the hidden `.evaluate-NAME.json.billon-PID-N` has to be a file's name, too.
+const MOST_NAME_BYTES: usize = 190;
 const PUBLISHED_KEYS: &[&str] = &["source", "metric", "rows"];
 
 /// Reads an experiment file.
@@ -141,9 +143,19 @@ impl Reader {
                 self.diagnostics.error(span, "`base` is the name of the base model's row");
             }
             let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            // A sweep's rows have their settings in their names.
+            let rows = merges.get(name).into_iter().flat_map(|merge| &merge.candidates).map(|row| row.name.as_str());
+            let long = rows.chain([name.as_str()]).find(|row| row.len() > MOST_NAME_BYTES);
             if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
                 let help = "names become file names: use letters, digits, `-`, `_` and `.`";
-                self.diagnostics.error_help(span, format!("`{name}` is no name for a row"), help);
+                self.diagnostics.error_help(span, format!("`{}` is no name for a row", name.escape_debug()), help);
+            } else if let Some(row) = long {
+                let message = format!("`{row}` is too long for a row's name: {} characters", row.len());
+                self.diagnostics.error_help(
+                    span,
+                    message,
+                    format!("names become file names: at most {MOST_NAME_BYTES}"),
+                );
             }
         }
     }

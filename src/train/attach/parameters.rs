@@ -61,6 +61,14 @@ pub fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter
                 return Err(TrainError::Unsupported { key: "lora_dropout", reason }.into());
             }
             let targets = lora::targets(&config, modules.iter().map(|module| module.name.as_str()))?;
+            // What is not trained on would be missing from the adapter that is saved.
+            if let Some(module) =
+                start.and_then(|start| start.modules().find(|name| !targets.iter().any(|t| t == name)))
+            {
+                let reason =
+                    format!("the adapter to start from changes `{module}`, which is no linear layer that is trained");
+                return Err(TrainError::Unsupported { key: "init_from", reason }.into());
+            }
             for module in &modules {
                 if targets.contains(&module.name) {
                     build.lora(module, &config, start, recipe.seed)?;
@@ -121,7 +129,7 @@ impl Build {
 
     fn lora(&mut self, module: &Module, config: &LoraConfig, start: Option<&Adapter>, seed: u64) -> Result<()> {
         let name = &module.name;
-        let (r, scale) = config.rank_and_scale(name);
+        let (r, scale) = config.rank_and_scale(name)?;
         let (n, k) = (module.outputs(), module.inputs());
         let factors = start.and_then(|start| start.factors().get(name));
         if start.is_some() && factors.is_none_or(|f| (f.inputs(), f.outputs(), f.rank()) != (k, n, r)) {

@@ -67,6 +67,7 @@ impl TrainRecipe {
         // A byte order mark is not part of the recipe.
         let text = text.trim_start_matches('\u{feff}');
         let mut notes = Notes::new(name, text);
+        notes.diagnostics = notes.diagnostics.last_key_wins();
         let documents = yaml::parse(text, &mut notes.diagnostics);
         // What a broken text seems to say is not worth a second fault.
         notes.diagnostics.check()?;

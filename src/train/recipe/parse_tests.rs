@@ -149,7 +149,7 @@ fn every_fault_has_a_place_and_a_cure() {
         ("warmup_steps: 5\nwarmup_ratio: 0.1", &["set different warm-ups"]),
         ("val_size: 500", &["share of each data set's rows", "0.05"]),
         ("num_epochs: .inf", &["`num_epochs` must be"]),
-        ("target_modules: '(q_proj'", &["no regular expression", "unclosed group"]),
+        ("target_modules: '(q_proj'", &["no regular expression", "unterminated subpattern"]),
         ("target_modules: ['q_proj', 'v.*']", &["`v.*` is a pattern"]),
         ("lora_target_linear: true\nlora_target_modules: [embed_tokens]", &["choose different modules"]),
         ("metric_for_best_model: fpb/acc", &["list the task under `evaluation: tasks:`"]),
