@@ -130,7 +130,7 @@ fn render(comparison: &Comparison, flips: usize) -> String {
         writeln!(text, "\nintervals: paired bootstrap (BCa), {} resamples, seed {}", comparison.draws, comparison.seed);
     for task in &comparison.tasks {
         for mismatch in &task.mismatches {
-            let _ = writeln!(text, "{}: {}", shown(&task.task), shown(&mismatch.to_string()));
+            let _ = writeln!(text, "{}: {}", shown(&task.task), shown(mismatch));
         }
         for flip in task.flips.iter().take(flips) {
             let kind = if flip.lost { "lost" } else { "won" };

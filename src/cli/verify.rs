@@ -82,7 +82,7 @@ fn summary(report: &VerifyReport) -> String {
         }
     }
     for problem in &report.problems {
-        let _ = writeln!(text, "WRONG: {}", shown(&problem.to_string()));
+        let _ = writeln!(text, "WRONG: {}", shown(problem));
     }
     text
 }

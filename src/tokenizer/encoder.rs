@@ -53,7 +53,8 @@ impl Tokenizer {
             tokenizer.with_padding(None);
             tokenizers::Result::Ok(tokenizer)
         });
-        let tokenizer = tokenizer.map_err(&damaged)?.map_err(|error| damaged(error.to_string()))?;
+        let tokenizer =
+            tokenizer.map_err(|panic| damaged(failed(&panic)))?.map_err(|error| damaged(error.to_string()))?;
         let config = read_json(&directory.join("tokenizer_config.json"))?.unwrap_or(Value::Null);
         let special = SpecialTokens::read(directory, &config)?;
         let token = |role: &str| {
@@ -204,9 +205,17 @@ impl Tokenizer {
         action: &'static str,
         work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T>,
     ) -> Result<T, TokenizerError> {
-        let done = caught(|| work(&self.pipeline)).and_then(|result| result.map_err(|error| error.to_string()));
-        done.map_err(|message| TokenizerError::Refused { path: self.directory.clone(), action, message })
+        let done = match caught(|| work(&self.pipeline)) {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(panic) => Err(failed(&panic)),
+        };
+        done.map_err(|message| TokenizerError::Refused { path: self.directory.join("tokenizer.json"), action, message })
     }
+}
+
+/// A panic of the library, which the files of few models can cause.
+fn failed(panic: &str) -> String {
+    format!("the tokenizers library fails on it ({panic})")
 }
 
 /// A chat template and the file that holds it.

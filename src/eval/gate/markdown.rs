@@ -86,3 +86,14 @@ fn code(text: &str) -> String {
     };
     format!("`{}`", text.chars().map(clean).collect::<String>().replace('|', "\\|"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside_their_cells_and_code_spans() {
+        assert_eq!(code("a`b|c\n\u{202e}d"), "`a'b\\|c \u{fffd}d`");
+        assert_eq!(cell("a|b`<x>\n\u{1b}[31m\u{200b}"), "a\\|b\\`&lt;x> \u{fffd}\\[31m\u{fffd}");
+    }
+}

@@ -59,7 +59,7 @@ impl RunResults {
     /// Nothing there, or not what the harness's layout promises; file and key are named.
     pub fn load(path: &Path) -> Result<Self, ResultsError> {
         let path = locate(path)?;
-        let text = crate::input::read_text(&path, u64::MAX)
+        let text = crate::input::read_text(&path, crate::input::LIST_BYTES)
             .map_err(|source| ResultsError::Read { path: path.clone(), source })?;
         let value = parse(&text).map_err(|source| ResultsError::Json { path: path.clone(), source })?;
         let wrong = |key: &str, expected| ResultsError::Key { path: path.clone(), key: key.to_owned(), expected };
