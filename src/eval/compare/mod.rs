@@ -6,11 +6,14 @@
 //! scores can show.
 
 pub mod discordant;
+mod labels;
+pub mod mover;
 pub mod paired;
 pub mod pairing;
 pub mod report;
 
 pub use discordant::Discordant;
+pub use mover::{Mover, Quantity, Side, SmallClass};
 pub use paired::PairedTally;
 pub use pairing::{CompareError, Pairing, pair};
 pub use report::{Comparison, compare};
