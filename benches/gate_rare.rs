@@ -93,7 +93,9 @@ fn worlds(share: f64) -> [(&'static str, usize, Vec<Outcome>); 4] {
 pub fn table(simulations: u64) {
     println!("{simulations} simulations a row, a fifth of that for the bootstrap alone and where nothing dropped;");
     println!("{DRAWS} resamples, alpha {ALPHA}; tolerance = true drop, 10 where nothing dropped\n");
-    println!("| what changes | metric | documents | class, % | tolerance | bootstrap alone: pass | fail | gate: pass | fail |");
+    println!(
+        "| what changes | metric | documents | class, % | tolerance | bootstrap alone: pass | fail | gate: pass | fail |"
+    );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let mut worst = [[0.0_f64; 2]; 2];
     for world in 0..4 {
@@ -118,7 +120,9 @@ pub fn table(simulations: u64) {
                     };
                     let fewer = (simulations / 5).max(1);
                     let own = (world == 0).then(|| rates(fewer, &|tally, index| of_bootstrap(tally, tolerance, index)));
-                    let gate = rates(if at_edge { simulations } else { fewer }, &|tally, index| of_gate(tally, tolerance, index));
+                    let gate = rates(if at_edge { simulations } else { fewer }, &|tally, index| {
+                        of_gate(tally, tolerance, index)
+                    });
                     let [own_pass, own_fail] = own.map_or(["".into(), "".into()], |r| r.map(|r| format!("{r:.1} %")));
                     println!(
                         "| {what} | {name} | {n} | {:.0} | {:.1} | {own_pass} | {own_fail} | {:.1} % | {:.1} % |",

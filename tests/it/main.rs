@@ -4,6 +4,7 @@
 
 mod architecture;
 mod checkpoint;
+mod compare_scores;
 mod context;
 mod convert;
 mod decoder;
@@ -13,6 +14,7 @@ mod experiments;
 mod fixtures;
 mod formulas;
 mod gate;
+mod gate_inputs;
 mod inputs;
 mod interrupt;
 mod local_model;
