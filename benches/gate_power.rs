@@ -1,7 +1,7 @@
 //! How often the gate is wrong, and how often it sees a drop: the tables of `docs/gate.md`.
 //!
 //!     cargo run --example gate_power [SIMULATIONS]
-//!     cargo run --example gate_power rare [SIMULATIONS]
+//!     cargo run --example gate_power rare [SIMULATIONS [FIRST WORLD]]
 //!
 //! Every simulation draws the answers of two models to the same documents: 10 % of the documents are
 //! discordant when nothing has dropped (5 % lost, 5 % won), as between a model and a fine-tune of it,
@@ -35,7 +35,8 @@ fn main() {
     if let [first, rest @ ..] = arguments.as_slice()
         && first == "rare"
     {
-        return rare::table(rest.first().and_then(|text| text.parse().ok()).unwrap_or(1_000));
+        let number = |index: usize| rest.get(index).and_then(|text| text.parse::<u64>().ok());
+        return rare::table(number(0).unwrap_or(1_000), number(1).unwrap_or(0) as usize);
     }
     let simulations = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2_000);
     println!("{simulations} simulations a row for accuracy, a tenth of that for F1; alpha {ALPHA}\n");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::row_gate::trained_on;
+use super::row_gate::Training;
 use super::schema::{Candidate, Experiment, Merge, Origin, Specialist};
 use super::tasks::{self, RoleTask};
 use super::value::canonical;
@@ -308,12 +308,13 @@ impl Maker<'_> {
     /// One gate a row, where the gate has anything to judge.
     fn gates(&self, rows: &[(String, Row)], steps: &mut Vec<Step>) -> Result<()> {
         let nothing = self.experiment.gate.only.is_empty() && self.experiment.gate_settings.get("only").is_some();
+        let training = Training::new(&self.experiment.evaluation, &self.experiment.specialists)?;
         for (name, row) in rows.iter().filter(|(_, row)| *row != Row::Base && !nothing) {
             let mut settings = Map::new();
             settings.insert("gate".to_owned(), self.experiment.gate_settings.clone());
             settings.insert("only".to_owned(), self.experiment.gate.only.clone().into());
             // What is unseen to a row, and so how it is judged, depends on this.
-            let trained_on: Vec<String> = trained_on(self.experiment, row)?.into_iter().collect();
+            let trained_on: Vec<String> = training.of_row(row, &self.experiment.merges).into_iter().collect();
             settings.insert("trained_on".to_owned(), trained_on.into());
             steps.push(Step {
                 name: format!("gate {name}"),

@@ -3,9 +3,10 @@
 //! An experiment calls a task seen when any specialist learns it. To the specialist of another task it is unseen
 //! all the same, and what it forgets there counts; so rules for roles are applied by row.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
+use serde_json::{Map, Value};
 
 use super::collect::columns;
 use super::graph::Row;
@@ -16,67 +17,69 @@ use crate::eval::gate::{GateConfig, Rules, TaskRules};
 use crate::eval::results::RunResults;
 use crate::task;
 
-/// Names of the tasks that a row was trained on, directly or through the specialists that it merges. An
-/// adapter that does not say what it learnt counts as trained on all tasks that the experiment calls seen.
-///
-/// # Errors
-/// A faulty task file.
-pub(super) fn trained_on(experiment: &Experiment, row: &Row) -> Result<BTreeSet<String>> {
-    let names: Vec<&String> = match row {
-        Row::Base => Vec::new(),
-        Row::Specialist(name) => vec![name],
-        Row::Merge { merge, .. } => experiment.merges.get(merge).iter().flat_map(|merge| &merge.specialists).collect(),
-    };
-    of_specialists(&experiment.evaluation, &experiment.specialists, &names)
+/// What the specialists of an experiment were trained on, looked up once: loading a task reads the whole suite.
+pub(super) struct Training {
+    by_specialist: IndexMap<String, BTreeSet<String>>,
 }
 
-/// What the rows of an experiment that is still being read are trained on; one that cannot be told is left out.
-pub(super) fn all_trained_on(
-    evaluation: &Evaluation,
-    specialists: &IndexMap<String, Specialist>,
-    merges: &IndexMap<String, Merge>,
-) -> Vec<BTreeSet<String>> {
-    let own = specialists.keys().map(|name| vec![name]);
-    let merged = merges.values().map(|merge| merge.specialists.iter().collect());
-    own.chain(merged).filter_map(|names: Vec<&String>| of_specialists(evaluation, specialists, &names).ok()).collect()
-}
-
-fn of_specialists(
-    evaluation: &Evaluation,
-    specialists: &IndexMap<String, Specialist>,
-    names: &[&String],
-) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for specialist in names.iter().filter_map(|name| specialists.get(*name)) {
-        let learnt = learnt(specialist);
-        if learnt.is_empty() {
-            found.extend(tasks::names(evaluation, &evaluation.seen)?);
+impl Training {
+    /// Tasks that specialists learn, by their own names; sets that are no tasks by the name they are given. An
+    /// adapter that does not say what it learnt counts as trained on all tasks that the experiment calls
+    /// seen.
+    ///
+    /// # Errors
+    /// A faulty task file of the evaluation.
+    pub(super) fn new(evaluation: &Evaluation, specialists: &IndexMap<String, Specialist>) -> Result<Self> {
+        let mut loaded: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut by_specialist = IndexMap::new();
+        for (name, specialist) in specialists {
+            let mut learnt: BTreeSet<String> = specialist.learns.iter().cloned().collect();
+            if learnt.is_empty() {
+                learnt.extend(tasks::names(evaluation, &evaluation.seen)?);
+            }
+            for listed in listed(specialist) {
+                let names = loaded.entry(listed.clone()).or_insert_with(|| {
+                    // A set may be no task of ours; that of a trained specialist is checked before it runs.
+                    let set = task::load(&[listed]).map(|set| set.tasks).unwrap_or_default();
+                    set.into_iter().map(|config| config.name).collect()
+                });
+                learnt.extend(names.iter().cloned());
+            }
+            by_specialist.insert(name.clone(), learnt);
         }
-        found.extend(learnt);
+        Ok(Self { by_specialist })
     }
-    Ok(found)
+
+    /// Names of the tasks that a row was trained on, directly or through the specialists that it merges.
+    pub(super) fn of_row(&self, row: &Row, merges: &IndexMap<String, Merge>) -> BTreeSet<String> {
+        match row {
+            Row::Base => BTreeSet::new(),
+            Row::Specialist(name) => self.of(std::iter::once(name)),
+            Row::Merge { merge, .. } => self.of(merges.get(merge).iter().flat_map(|merge| &merge.specialists)),
+        }
+    }
+
+    /// The same for every specialist and every merge.
+    pub(super) fn of_all_rows(&self, merges: &IndexMap<String, Merge>) -> Vec<BTreeSet<String>> {
+        let own = self.by_specialist.values().cloned();
+        own.chain(merges.values().map(|merge| self.of(merge.specialists.iter()))).collect()
+    }
+
+    fn of<'a>(&self, names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+        names.filter_map(|name| self.by_specialist.get(name)).flatten().cloned().collect()
+    }
 }
 
-/// Tasks that a specialist learns, by their own names; sets that are no tasks by the name they are given.
-fn learnt(specialist: &Specialist) -> BTreeSet<String> {
-    let mut found: BTreeSet<String> = specialist.learns.iter().cloned().collect();
-    let listed: Vec<String> = match &specialist.origin {
+/// What a specialist learns in the words of a task loader: names or files of tasks and groups.
+fn listed(specialist: &Specialist) -> Vec<String> {
+    match &specialist.origin {
         Origin::Adapter(_) => specialist.learns.clone(),
         Origin::Trained { datasets, .. } => {
-            let is_task = |set: &&serde_json::Map<String, serde_json::Value>| {
-                set.get("type").and_then(serde_json::Value::as_str) == Some("task")
-            };
-            let path = |set: &serde_json::Map<String, serde_json::Value>| Some(set.get("path")?.as_str()?.to_owned());
+            let is_task = |set: &&Map<String, Value>| set.get("type").and_then(Value::as_str) == Some("task");
+            let path = |set: &Map<String, Value>| Some(set.get("path")?.as_str()?.to_owned());
             datasets.iter().filter(is_task).filter_map(path).collect()
         }
-    };
-    for name in listed {
-        // An adapter may name a set that is no task of ours; a trained one was checked before it ran.
-        if let Ok(set) = task::load(&[name]) {
-            found.extend(set.tasks.into_iter().map(|config| config.name));
-        }
     }
-    found
 }
 
 /// The role of a task to a row that was trained on these.
@@ -104,7 +107,8 @@ pub(super) fn row_gate(experiment: &Experiment, row: &Row, base: &RunResults) ->
             rules.task.clone_from(name);
         }
     }
-    let trained_on = trained_on(experiment, row)?;
+    let training = Training::new(&experiment.evaluation, &experiment.specialists)?;
+    let trained_on = training.of_row(row, &experiment.merges);
     for column in columns(base, experiment) {
         let role = role(&column.name, &column.role, &trained_on);
         let position = config.tasks.iter().position(|known| known.task == column.name).unwrap_or_else(|| {

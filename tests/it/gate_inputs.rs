@@ -204,6 +204,13 @@ fn rules_that_apply_to_nothing_are_errors_with_their_place() {
     let run = gate(&context, [&base, &base], &["--config", config.to_str().unwrap(), "--json"]);
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&report["checks"][1]["rule"], &report["checks"][1]["role"]), (&json!("min"), &json!("seen")));
+    // A group of a role whose only task is left out.
+    let mut two = Results::new("two", "t", vec![("acc", right(40, 30))]);
+    two.tasks.push(("u", vec![("acc", right(40, 30))]));
+    let two = two.write(&context);
+    let config = context.write("g.yml", "tasks: {u: {role: unseen}}\ngroups:\n  m: {role: unseen, max_drop: 0.1}\n");
+    let run = gate(&context, [&two, &two], &["--config", config.to_str().unwrap(), "--tasks", "t"]);
+    assert_refused(&run, 2, &["g.yml:3:3", "group `m` has no task among those that are checked"]);
     // `--tasks` with a name that the gate file misspells.
     let config = context.write("g.yml", "tasks: {tt: {max_drop: 0.1}}\n");
     let run = gate(&context, [&base, &base], &["--config", config.to_str().unwrap(), "--tasks", "t"]);
@@ -280,6 +287,18 @@ fn the_rule_stands_beside_the_verdict() {
     let xml = std::fs::read_to_string(junit).unwrap();
     assert!(xml.contains(&format!("<property name=\"rule\" value=\"{rule}\"/>")), "{xml}");
     assert!(std::fs::read_to_string(markdown).unwrap().contains("Rule: max"));
+}
+
+#[test]
+fn a_samples_file_that_was_cut_short_is_an_error() {
+    let context = Context::new();
+    let whole = json!({"n-samples": {"t": {"original": 40, "effective": 40}}});
+    let base = Results::new("base", "t", vec![("acc", right(40, 30))]).top(whole.clone()).write(&context);
+    let cut = Results::new("cut", "t", vec![("acc", right(39, 30))]).top(whole).write(&context);
+    for command in ["gate", "compare"] {
+        let run = context.run([command, base.to_str().unwrap(), cut.to_str().unwrap()]);
+        assert_refused(&run, 1, &["holds 39 samples of task `t`, and its results are of 40", "cut short"]);
+    }
 }
 
 /// The reported case: 200 documents, a class of 2 %, none of its four documents lost.

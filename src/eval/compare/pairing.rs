@@ -106,6 +106,9 @@ pub fn pair(
     let (name, slot_a) = split(&key_a);
     let (_, slot_b) = split(&key_b);
     let (left, right) = (by_document(&left, slot_a), by_document(&right, slot_b));
+    for (run, documents) in [(baseline, left.len()), (candidate, right.len())] {
+        complete(run, task, documents)?;
+    }
     let shared: Vec<(&Sample, &Sample)> = right.iter().filter_map(|(key, b)| Some((*left.get(key)?, *b))).collect();
     let unpaired = left.len() + right.len() - 2 * shared.len();
     let other = shared.iter().filter(|(a, b)| a.prompt_hash != b.prompt_hash).count();
@@ -166,6 +169,17 @@ pub fn pair(
         mismatches,
         identical: identical || same_model,
     })
+}
+
+/// As many samples as the results count: a file that was cut short is no smaller evaluation.
+fn complete(run: &RunResults, task: &str, found: usize) -> Result<(), ResultsError> {
+    let expected = run.value(&["n-samples", task, "effective"]).and_then(Value::as_u64);
+    match expected.filter(|expected| (found as u64) < *expected) {
+        Some(expected) => {
+            Err(ResultsError::Incomplete { task: task.to_owned(), path: run.path.clone(), found, expected })
+        }
+        None => Ok(()),
+    }
 }
 
 /// What both files say about how the task was asked, where they disagree. With `same_prompts` every document

@@ -6,7 +6,7 @@ use super::limits::check_group;
 use super::run::Check;
 use crate::error::Result;
 use crate::eval::compare::paired::{DRAWS, bootstrap};
-use crate::eval::compare::{CompareError, Mover, PairedTally, Pairing, Quantity, Side};
+use crate::eval::compare::{Mover, PairedTally, Pairing, Quantity, Side};
 use crate::eval::metric::statistic::Statistic;
 use crate::eval::results::{ResultsError, RunResults};
 
@@ -108,7 +108,7 @@ pub(super) fn check_groups(
     pairings: &[(Pairing, Rules)],
     checks: &mut Vec<Check>,
 ) -> Result<()> {
-    for (index, group) in config.groups.iter().enumerate() {
+    for group in &config.groups {
         let listed = if !group.tasks.is_empty() || group.role.is_some() {
             group.tasks.clone()
         } else {
@@ -141,11 +141,7 @@ pub(super) fn check_groups(
         if members.is_empty() && config.roles_may_be_empty {
             continue;
         }
-        if members.is_empty() {
-            let (baseline, candidate) = (candidate.path.clone(), candidate.path.clone());
-            return Err(CompareError::NoTask { baseline, candidate }.into());
-        }
-        check_group(config, index, &members)?;
+        check_group(config, group, &members)?;
         let tallies: Vec<&PairedTally> = members.iter().map(|pairing| &pairing.tally).collect();
         let documents: u64 = tallies.iter().map(|tally| tally.documents()).sum();
         let weights: Vec<f64> = tallies

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::config::{GateConfig, Rules};
+use super::config::{GateConfig, GroupRules, Rules};
 use super::slip::per_cent;
 use crate::eval::compare::{Pairing, Range};
 use crate::eval::results::RunResults;
@@ -83,9 +83,12 @@ pub fn check_rules(rules: &Rules, what: &str, range: Range, diagnostics: &mut Di
 }
 
 /// A mean has one scale and one direction, and its limits fit it.
-pub(super) fn check_group(config: &GateConfig, index: usize, members: &[&Pairing]) -> Result<(), RecipeError> {
-    let Some(group) = config.groups.get(index) else { return Ok(()) };
+pub(super) fn check_group(config: &GateConfig, group: &GroupRules, members: &[&Pairing]) -> Result<(), RecipeError> {
     let mut diagnostics = diagnostics(config);
+    if members.is_empty() {
+        let message = format!("group `{}` has no task among those that are checked", group.name);
+        diagnostics.error_help(group.span, message, "check its tasks too, or take the group away");
+    }
     let metric =
         |pairing: &Pairing| pairing.key.split_once(',').map_or(pairing.key.clone(), |(metric, _)| metric.into());
     let scale =

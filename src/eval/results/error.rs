@@ -23,6 +23,8 @@ pub enum ResultsError {
     SampleKey { path: PathBuf, unit: &'static str, line: usize, key: String, expected: &'static str },
     #[error("{} holds no sample", path.display())]
     EmptySamples { path: PathBuf },
+    #[error("{} holds {found} samples of task `{task}`, and its results are of {expected}", path.display())]
+    Incomplete { task: String, path: PathBuf, found: usize, expected: u64 },
     #[error("several samples files beside {} may be those of task `{task}`: {}", path.display(), list(files))]
     SeveralSamples { task: String, path: PathBuf, files: Vec<PathBuf> },
     #[error("{} holds results of several models: {}", path.display(), list(files))]
@@ -62,6 +64,9 @@ impl Diagnose for ResultsError {
                     "a verdict needs every document: evaluate with samples (lm-eval: --log_samples)".to_owned(),
                     "`billon compare` sets the plain scores side by side".to_owned(),
                 ]
+            }
+            Self::Incomplete { .. } => {
+                vec!["the samples file is cut short: copy it again, or evaluate again".to_owned()]
             }
             Self::SeveralModels { .. } => vec!["name one of these files".to_owned()],
             Self::NotANumber { others, .. } if !others.is_empty() => {

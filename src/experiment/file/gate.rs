@@ -64,7 +64,6 @@ impl Reader {
         let Ok(loaded) = tasks::load(evaluation) else { return };
         let source = config.source.clone().unwrap_or_else(|| Arc::clone(&self.source));
         let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
-        let roles = roles(&loaded, evaluation, specialists, merges);
         let mut ranges = Vec::new();
         for RoleTask { config: task, role } in &loaded {
             let rules = config.rules(&task.name, Some(role.name()));
@@ -87,6 +86,8 @@ impl Reader {
                 gate::check_rules(&group.rules, &format!("the mean `{}`", group.name), widest, &mut diagnostics);
             }
         }
+        let asks_for_roles = !config.roles.is_empty() || config.groups.iter().any(|group| group.role.is_some());
+        let roles = if asks_for_roles { roles(&loaded, evaluation, specialists, merges) } else { BTreeSet::new() };
         for rules in config.roles.iter().filter(|rules| !roles.contains(&rules.role)) {
             let message = format!("role `{}` has rules, but no task has that role for any row", rules.role);
             diagnostics.error_help(rules.span, message, "list tasks of that role under `evaluation`");
@@ -123,7 +124,8 @@ fn roles(
     specialists: &IndexMap<String, Specialist>,
     merges: &IndexMap<String, Merge>,
 ) -> BTreeSet<String> {
-    let rows = row_gate::all_trained_on(evaluation, specialists, merges);
+    let Ok(training) = row_gate::Training::new(evaluation, specialists) else { return BTreeSet::new() };
+    let rows = training.of_all_rows(merges);
     let of_rows = |task: &RoleTask| -> Vec<String> {
         rows.iter().map(|trained_on| row_gate::role(&task.config.name, task.role.name(), trained_on)).collect()
     };

@@ -95,12 +95,13 @@ fn gate_limits_of_an_experiment_are_checked_before_anything_runs() {
 #[test]
 fn what_is_unseen_depends_on_what_a_row_was_trained_on() {
     use crate::experiment::graph::Row;
-    use crate::experiment::row_gate::{role, trained_on};
+    use crate::experiment::row_gate::{Training, role};
     let text = "base_model: b\nspecialists:\n  a: [fpb]\n  c: [fomc]\n  z: {adapter: some/dir}\nmerges: {m: {linear: {weight: 1}, \
                 specialists: [a, c]}}\nevaluation: {seen: [fpb, fomc], unseen: [finarg_auc], general: [gsm8k]}\n";
     let experiment = parse(text).unwrap();
     let roles = |row: Row| -> Vec<String> {
-        let trained = trained_on(&experiment, &row).unwrap();
+        let training = Training::new(&experiment.evaluation, &experiment.specialists).unwrap();
+        let trained = training.of_row(&row, &experiment.merges);
         [("fpb", "seen"), ("fomc", "seen"), ("finarg_auc", "unseen"), ("gsm8k", "general")]
             .map(|(task, stated)| role(task, stated, &trained))
             .to_vec()
