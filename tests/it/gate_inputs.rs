@@ -112,6 +112,11 @@ fn limits_in_percentage_points_are_refused_with_the_share_that_was_meant() {
         let run = gate(&context, [base, base], &["--max-drop", "1"]);
         assert_eq!(run.code, Some(0), "{}", run.stderr);
     }
+    // A loss of everything sits at that limit, which is no proof either way.
+    let all_lost = labels(&[(0, 1, 20), (1, 0, 20)]);
+    let lost = Results::new("lost", "t", vec![("f1_macro", all_lost)]).write(&context);
+    let run = gate(&context, [&f1, &lost], &["--max-drop", "1"]);
+    assert!(run.stdout.contains("INCONCLUSIVE") && run.stdout.contains("no number of documents"), "{}", run.stdout);
     let config = context.write("g.yml", "alpha: 0.1\ndefault:\n  max_drop: 2\n");
     let run = gate(&context, [&accuracy, &accuracy], &["--config", config.to_str().unwrap()]);
     assert_refused(&run, 2, &["g.yml:3:13", "3 |   max_drop: 2", "2 % is written 0.02"]);

@@ -166,12 +166,16 @@ impl Evidence {
     pub fn documents_needed(&self, alpha: f64) -> Option<u64> {
         let z = normal_quantile(1.0 - alpha) + normal_quantile(POWER);
         let needed = (z * self.deviation / self.excess).powi(2).ceil();
-        let needed = match (self.small_class, self.times_as_many) {
+        let of_classes = match (self.small_class, self.times_as_many) {
             (Some(_), None) => return None,
-            (_, times) => needed.max((times.unwrap_or(0.0) * self.documents as f64).ceil()),
+            (_, times) => (times.unwrap_or(0.0) * self.documents as f64).ceil(),
         };
+        if !needed.is_finite() {
+            return None;
+        }
+        let needed = needed.max(of_classes);
         // The exact tests ask for a little more than the normal approximation says.
-        (needed.is_finite() && needed < 1e7).then(|| (needed as u64).max(self.documents + 1))
+        (needed < 1e7).then(|| (needed as u64).max(self.documents + 1))
     }
 }
 

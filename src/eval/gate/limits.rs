@@ -11,7 +11,7 @@ use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{Diagnostics, RecipeError, Span};
 
 fn diagnostics(config: &GateConfig) -> Diagnostics {
-    let flags = || Arc::new(SourceText { name: "the gate's settings".to_owned(), text: String::new() });
+    let flags = || Arc::new(SourceText { name: "the gate's limits".to_owned(), text: String::new() });
     Diagnostics::new(config.source.clone().unwrap_or_else(flags), false)
 }
 

@@ -40,6 +40,8 @@ impl Reader {
             config = GateConfig { roles_may_be_empty: true, ..read };
             Value::from(text.as_str())
         } else {
+            // A gate that is written out decides as `billon gate` does with the same words in a file.
+            config.seed = GateConfig::default().seed;
             config.source = Some(Arc::clone(&self.source));
             gate::read(node, &mut config, &mut self.diagnostics);
             json(node)
