@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::collect;
+use super::graph::Row;
 use super::report::{html, markdown};
+use super::row_gate::row_gate;
 use super::schema::{Candidate, Origin, Specialist};
 use super::task_vectors::{Part, statistics};
 use super::tasks;
@@ -258,16 +260,16 @@ impl Work for Local {
 
     fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
         let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
-        let evaluation = &context.experiment.evaluation;
-        let mut config = context.experiment.gate.clone();
-        // Results know tasks by their own names, whatever file or group the experiment named.
-        config.only = tasks::names(evaluation, &config.only)?;
-        let report = decide(&config, &load("base")?, &load(row)?)?;
+        let base = load("base")?;
+        let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
+        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
         text.push('\n');
         publish_file(&path, text.as_bytes())?;
-        let outcome = json!({"verdict": report.verdict.name(), "checks": collect::checks(&report)});
+        let outcome = json!({
+            "verdict": report.verdict.name(), "rule": report.rule, "checks": collect::checks(&report),
+        });
         Ok(Done { outputs: vec![path], outcome })
     }
 

@@ -5,6 +5,7 @@
 mod architecture;
 mod attacks;
 mod checkpoint;
+mod compare_scores;
 mod context;
 mod convert;
 mod decoder;
@@ -17,6 +18,7 @@ mod fixtures;
 mod formulas;
 mod fuzz_lock;
 mod gate;
+mod gate_inputs;
 mod inputs;
 mod inputs_changed;
 mod interrupt;

@@ -13,6 +13,7 @@ const SHOWN: usize = 5;
 pub fn render(report: &GateReport) -> String {
     let mut text = format!("## Gate: {}\n\n", report.verdict.name());
     let _ = writeln!(text, "Baseline {}, candidate {}.\n", code(&report.baseline), code(&report.candidate));
+    let _ = writeln!(text, "Rule: {}.\n", cell(&report.rule));
     text.push_str("| check | rule | baseline | candidate | verdict | why |\n| --- | --- | ---: | ---: | --- | --- |\n");
     for check in &report.checks {
         let metric = if check.metric.is_empty() { "mean of tasks" } else { &check.metric };
