@@ -22,8 +22,9 @@ fn list(places: &[PathBuf]) -> String {
 }
 
 impl Diagnose for HubError {
+    /// The command names what is not there.
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Input
+        ErrorKind::Usage
     }
 
     fn hints(&self) -> Vec<String> {

@@ -21,6 +21,7 @@ use crate::eval::results::{self, GroupMetric, GroupRecord, RunRecord};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
+use crate::recipe::ModelReference;
 use crate::task::{self, Documents, PromptSettings, Sampler, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
 
@@ -167,7 +168,8 @@ impl EvalArgs {
         self.output.json
     }
 
-    pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+    pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
+        self.split_adapter()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let pool = super::thread_pool(self.output.threads())?;
         let progress = Progress { reporter: &*reporter, cancel };
@@ -183,6 +185,19 @@ impl EvalArgs {
         if !self.output.quiet && !self.output.json {
             report::plain::write_line(&format!("results in {}", written.results.display()));
         }
+        Ok(())
+    }
+
+    /// Takes `MODEL+ADAPTER`, which recipes say, apart.
+    fn split_adapter(&mut self) -> Result<()> {
+        // A directory may have any character in its name.
+        let parsed = ModelReference::parse(&self.model).ok().filter(|_| !Path::new(&self.model).exists());
+        let Some(ModelReference { path, revision, adapter: Some((folder, version)) }) = parsed else { return Ok(()) };
+        let cache = crate::hub::cache_dir();
+        let model = crate::hub::resolve(&path, revision.as_deref(), cache.as_deref())?;
+        let folder = crate::hub::resolve(&folder, version.as_deref(), cache.as_deref())?;
+        self.adapter.insert(0, AdapterChoice { path: folder, weight: 1.0 });
+        self.model = if revision.is_some() { model.display().to_string() } else { path };
         Ok(())
     }
 

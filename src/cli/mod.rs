@@ -13,6 +13,7 @@ mod eval;
 mod gate;
 mod inspect;
 mod merge;
+mod mergekit_flags;
 mod methods;
 mod plan;
 mod report;

@@ -56,17 +56,25 @@ impl Model {
     /// # Errors
     /// What is wrong with the adapter, or that it does not fit.
     pub fn with_adapter(mut self, folder: &Path) -> Result<Self, Error> {
-        let name = &self.reference.path;
-        self.adapter = Some(ModelAdapter::open(folder, name, &self.tensors, self.config.as_ref())?);
+        let adapter = ModelAdapter::open(folder, &self)?;
+        self.adapter = Some(adapter);
         Ok(self)
     }
 
     /// A result that is planned but not written.
     #[must_use]
     pub fn planned(reference: ModelReference, tensors: BTreeMap<String, Tensor>, config: Option<ModelConfig>) -> Self {
-        let layers = config.as_ref().and_then(ModelConfig::layer_count);
-        let stack = LayerStack::find(tensors.keys().map(String::as_str), layers);
+        let stack = LayerStack::of(tensors.keys().map(String::as_str), config.as_ref());
         Self { reference, tensors, config, stack, dir: None, memory: None, adapter: None }
+    }
+
+    /// The model with its tensors, and what its adapter changes, under other names.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
+        self.tensors = self.tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+        self.stack = LayerStack::of(self.tensors.keys().map(String::as_str), self.config.as_ref());
+        self.adapter = self.adapter.map(|adapter| adapter.renamed(&rename));
+        self
     }
 
     /// What the model is, for comparing: first architecture, else model type.
@@ -165,6 +173,9 @@ impl Resolver {
         match opened {
             Ok(model) => {
                 for warning in model.dir.iter().flat_map(ModelDir::warnings) {
+                    diagnostics.warning(None, warning.clone(), None);
+                }
+                for warning in model.adapter.iter().flat_map(ModelAdapter::warnings) {
                     diagnostics.warning(None, warning.clone(), None);
                 }
                 Some(model)

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::adapted::ModelAdapter;
 use super::executor::compute_tensors;
 use super::lock::{LOCK_FILE, Lock};
-use super::output::FileRecord;
+use super::output::{CompanionOptions, FileRecord, copied_files};
 use super::plan::{MergePlan, PlanOptions};
 use super::sources::{Model, Resolver};
 use super::stages::plan_recipe;
@@ -178,10 +178,12 @@ fn check_inputs(plan: &MergePlan, lock: &Lock, report: &mut VerifyReport, progre
         return Ok(true);
     }
     let mut same = true;
-    for model in &plan.models {
+    let copied = copied_files(plan, CompanionOptions { copy_tokenizer: true, model_card: false });
+    for (i, model) in plan.models.iter().enumerate() {
         let Some(dir) = &model.dir else { continue };
         let reference = model.reference.to_string();
-        let adapter = model.adapter.iter().flat_map(ModelAdapter::input_files).collect::<Vec<_>>();
+        let mut adapter = model.adapter.iter().flat_map(ModelAdapter::input_files).collect::<Vec<_>>();
+        adapter.extend(copied.iter().filter(|_| i == plan.donor).cloned());
         for (name, record) in lock.inputs.get(&reference).into_iter().flatten() {
             let own = adapter.iter().find(|path| path.file_name().is_some_and(|file| file == name.as_str()));
             let path = own.cloned().unwrap_or_else(|| dir.root().join(name));

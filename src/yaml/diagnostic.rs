@@ -9,7 +9,7 @@ use crate::error::{Diagnose, ErrorKind};
 /// A recipe's text and where it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// File name as the user gave it.
+    /// File name as the user gave it; empty for a text that a command made, which no message quotes.
     pub name: String,
     /// The text.
     pub text: String,
@@ -109,6 +109,10 @@ impl Diagnostics {
         &self.list
     }
 
+    fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter().filter(|d| d.severity == Severity::Error)
+    }
+
     /// Whether anything noted is an error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
@@ -133,7 +137,7 @@ impl Diagnostics {
     #[must_use]
     pub fn render(&self, diagnostic: &Diagnostic) -> String {
         let mut text = diagnostic.message.clone();
-        if let Some(span) = diagnostic.span {
+        if let Some(span) = diagnostic.span.filter(|_| !self.source.name.is_empty()) {
             let gutter = " ".repeat(span.line.to_string().len());
             let line = self.source.text.lines().nth(span.line.saturating_sub(1)).unwrap_or("");
             // A tab keeps its width in the marker line, so that the marker stays below its target.
@@ -182,6 +186,10 @@ impl fmt::Display for RecipeError {
             .filter(|d| d.severity == Severity::Error)
             .map(|d| self.diagnostics.render(d))
             .collect();
+        if self.diagnostics.source.name.is_empty() {
+            let errors = self.diagnostics.errors().map(|d| d.message.as_str());
+            return f.write_str(&errors.collect::<Vec<_>>().join("; "));
+        }
         let plural = if errors.len() == 1 { "problem" } else { "problems" };
         write!(f, "{} {plural} in {}", errors.len(), self.diagnostics.source.name)?;
         for error in errors {
@@ -198,6 +206,13 @@ impl Diagnose for RecipeError {
         let mut kinds = errors.map(|d| d.kind);
         let first = kinds.next().unwrap_or(ErrorKind::Usage);
         if kinds.any(|kind| kind == ErrorKind::Usage) { ErrorKind::Usage } else { first }
+    }
+
+    /// The advice, where it does not stand below the excerpts.
+    fn hints(&self) -> Vec<String> {
+        let unnamed = self.diagnostics.source.name.is_empty();
+        let errors = self.diagnostics.errors().filter(|_| unnamed);
+        errors.filter_map(|d| d.help.clone()).collect()
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod config;
 mod models;
+mod names;
 mod planner;
 mod slices;
 
@@ -23,6 +24,7 @@ use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::Tensor;
 use crate::recipe::setting::Setting;
 use crate::recipe::{Diagnostics, ModelReference, Recipe};
+use crate::yaml::diagnostic::Severity;
 
 /// Choices that are not part of a recipe.
 #[derive(Debug, Clone)]
@@ -192,10 +194,20 @@ pub fn plan_with(
     let (models, index) = models::open(&recipe, resolver, opened, diagnostics);
     let method = method?;
     let mut parameters = ParameterResolver::new(&recipe, method, diagnostics);
-    let models = models?;
+    let donor = recipe.base_model.as_ref().and_then(|b| index.get(&b.value)).copied().unwrap_or(0);
+    let before = diagnostics.list().len();
+    let span = |reference: &ModelReference| {
+        let source = recipe.sources().map(|source| &source.model).find(|model| model.value == *reference);
+        source.or(recipe.base_model.as_ref().filter(|base| base.value == *reference)).map(|model| model.span)
+    };
+    let models = names::align(models?, donor, span, diagnostics);
+    let unrelated = diagnostics.list().iter().skip(before).any(|d| d.severity == Severity::Error);
     models::check(&recipe, &models, options, diagnostics);
     models::check_tokenizer(&recipe, &models, diagnostics);
-    let donor = recipe.base_model.as_ref().and_then(|b| index.get(&b.value)).copied().unwrap_or(0);
+    if unrelated {
+        // Every tensor would be missing from one of the models.
+        return None;
+    }
     let slices = slices::plan(&recipe, &models, &index, method.contract(), diagnostics)?;
     let mut planner = Planner {
         recipe: &recipe,
@@ -206,8 +218,11 @@ pub fn plan_with(
         diagnostics,
         outputs: Vec::new(),
         truncated_to: None,
+        donor,
+        copied_buffers: BTreeMap::new(),
     };
     planner.add_tensors(&slices, donor);
+    planner.report_buffers();
     let (mut outputs, truncated_to) = (std::mem::take(&mut planner.outputs), planner.truncated_to);
     let names: BTreeSet<&str> = outputs
         .iter()
@@ -225,6 +240,15 @@ pub fn plan_with(
     }
     jobs.sort_by_key(|job| layout.places[job.output]);
     planner::one_precision_per_model_trim(&mut jobs, method);
+    if recipe.is_layerwise()
+        && let Some((encoder, layers)) = models[donor].stack.encoder()
+    {
+        let message = format!(
+            "`slices` choose layers of the decoder (`{}*`); the encoder keeps its {layers} layers (`{encoder}*`)",
+            models[donor].stack.prefix()
+        );
+        diagnostics.warning(None, message, None);
+    }
     let layers = recipe.is_layerwise().then(|| slices.iter().map(|s| s.layers).sum());
     let config = config::edit(&recipe, &models[donor], &outputs, layers, &slices, truncated_to, diagnostics);
     Some(MergePlan { method, models, donor, outputs, jobs, layout, config, seed: options.seed })
