@@ -31,6 +31,11 @@ impl Diagnose for HubError {
         if matches!(self, Self::LocalRevision { .. }) {
             return vec!["remove the `@...`".to_owned()];
         }
+        if matches!(self, Self::NotFound { reference, .. } if reference.contains('+')) {
+            return vec![
+                "`MODEL+ADAPTER` is a model of merge recipes and of `eval`; elsewhere give the model alone".to_owned(),
+            ];
+        }
         vec![
             "billon does not download: fetch the model first (for example with `hf download`), give a local \
              directory, or set HF_HOME or HF_HUB_CACHE to where it is"

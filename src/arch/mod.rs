@@ -62,7 +62,9 @@ pub fn is_optional(name: &str, stack: &LayerStack) -> bool {
         Role::Head => true,
         Role::Embedding => false,
         Role::Other => {
-            !(required_leaf && (stack.layer(name).is_some() || stack.place(name) == Place::After && is_norm(name)))
+            let encoder = stack.encoder().is_some_and(|(prefix, _)| name.starts_with(prefix));
+            let layer = encoder || stack.layer(name).is_some();
+            !(required_leaf && (layer || stack.place(name) == Place::After && is_norm(name)))
         }
     }
 }

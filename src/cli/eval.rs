@@ -282,6 +282,9 @@ impl EvalArgs {
             let OpenedModel { model, tokenizer, identity, parameters } = opened;
             return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });
         }
+        if !self.adapter.is_empty() {
+            return Err(AdapterOfServer.into());
+        }
         let tokenizer = Arc::new(Tokenizer::open(directory)?);
         let text = Arc::clone(&tokenizer);
         let decode: Decode = Box::new(move |ids| text.decode(ids, false).unwrap_or_default());
@@ -335,6 +338,21 @@ impl EvalArgs {
             config.insert("sample".into(), json!({"documents": count, "seed": self.seed}));
         }
         config
+    }
+}
+
+/// An adapter cannot be added to a model that a server holds.
+#[derive(Debug, thiserror::Error)]
+#[error("an adapter is named, but the answers come from a server")]
+struct AdapterOfServer;
+
+impl crate::error::Diagnose for AdapterOfServer {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["let the server load the adapter, and name its model with --served-model".to_owned()]
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::adapted::ModelAdapter;
-use crate::arch::LayerStack;
+use crate::arch::{self, Alignment, LayerStack};
 use crate::checkpoint::{CheckpointError, MemoryModel, ModelConfig, ModelDir, Tensor, TensorSource};
 use crate::error::{Diagnose, Error};
 use crate::hub;
@@ -75,6 +75,18 @@ impl Model {
         self.stack = LayerStack::of(self.tensors.keys().map(String::as_str), self.config.as_ref());
         self.adapter = self.adapter.map(|adapter| adapter.renamed(&rename));
         self
+    }
+
+    /// The model under another one's tensor names where they differ by prefixes only, with those.
+    #[must_use]
+    pub fn named_as(self, wanted: &Self) -> (Self, Vec<(String, String)>) {
+        fn shapes(model: &Model) -> impl Iterator<Item = (&str, &[u64])> {
+            model.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()))
+        }
+        match arch::align(shapes(&self), shapes(wanted)) {
+            Alignment::Renamed(prefixes) => (self.renamed(|name| prefixes.rename(name)), prefixes.rules().to_vec()),
+            Alignment::Unchanged | Alignment::Ambiguous { .. } => (self, Vec::new()),
+        }
     }
 
     /// What the model is, for comparing: first architecture, else model type.

@@ -325,8 +325,8 @@ impl Planner<'_, '_> {
             return true;
         }
         let help = if vocabulary {
-            "the vocabularies differ: give the models the same tokenizer first, or pass --unsafe-truncate-embeddings \
-             to cut to the smallest"
+            "the vocabularies differ: give the models the same tokenizer first, or cut to the smallest with \
+             `billon merge --unsafe-truncate-embeddings`"
         } else {
             "only models of one shape can be merged"
         };
