@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use billon::checkpoint::ModelDir;
+use billon::lora::Adapter;
+use billon::model::{Decoder, DecoderOptions, Segment, WeightedAdapter};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
@@ -125,7 +128,7 @@ fn adapters_of_heads_and_embeddings_are_baked_with_the_copies_that_peft_adds() {
     near(&out["model.embed_tokens.weight"], &embedded, "embedding");
     assert_eq!(out["model.layers.0.mlp.up_proj.weight"], base["model.layers.0.mlp.up_proj.weight"]);
     // What is read is written again as it was, copies and embeddings included.
-    let adapter = billon::lora::Adapter::open(&context.path("adapter")).unwrap();
+    let adapter = Adapter::open(&context.path("adapter")).unwrap();
     adapter.save(&context.path("saved"), "base", false).unwrap();
     let again = checkpoint::read(&context.path("saved/adapter_model.safetensors"));
     assert_eq!(again, tensors);
@@ -318,8 +321,14 @@ fn faults_of_baking_do_not_quote_a_recipe_and_missing_models_are_exit_2_everywhe
 #[test]
 fn a_model_with_an_adapter_is_evaluated_under_both_spellings() {
     let context = Context::new();
-    let base = context.model_with_tokenizer(&fixture("models/llama"));
-    let adapter = fixture("models/adapters/llama-rslora");
+    let (base, adapter) = (fixture("eval/model"), context.path("adapter"));
+    let mut factors = Tensors::new();
+    for (i, module) in Q.iter().enumerate() {
+        let name = |factor: &str| format!("base_model.model.{module}.{factor}.weight");
+        factors.insert(name("lora_A"), normal(i as u64, &[RANK, 48]));
+        factors.insert(name("lora_B"), normal(9 + i as u64, &[48, RANK]));
+    }
+    write_adapter(&adapter, &factors, &json!({}));
     context.write("d.jsonl", "{\"q\": \"ab\", \"a\": 0}\n{\"q\": \"cd\", \"a\": 1}\n");
     let task = "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: d.jsonl}}\ntest_split: test\n\
                 output_type: multiple_choice\ndoc_to_text: \"{{q}}\"\ndoc_to_target: a\ndoc_to_choice: [\"x\", \"y\"]\n\
@@ -339,4 +348,39 @@ fn a_model_with_an_adapter_is_evaluated_under_both_spellings() {
     let plus = samples("plus", &[&format!("{model}+{adapter}")]);
     assert_eq!(plus, samples("flag", &[model, "--adapter", adapter]));
     assert_ne!(plus, samples("plain", &[model]));
+}
+
+/// Adding factors of embedding and head while opening, and baking them beforehand, are the same model.
+#[test]
+fn a_decoder_with_factors_of_embedding_and_head_is_the_decoder_of_the_baked_model() {
+    let context = Context::new();
+    let base = fixture("models/qwen3");
+    let shapes = checkpoint::read(&base.join("model.safetensors"));
+    let (vocabulary, hidden) = (shapes["lm_head.weight"].shape[0], shapes["lm_head.weight"].shape[1]);
+    let mut tensors = Tensors::new();
+    let name = |leaf: &str| format!("base_model.model.{leaf}");
+    tensors.insert(name("lm_head.lora_A.default.weight"), normal(1, &[RANK, hidden]));
+    tensors.insert(name("lm_head.lora_B.default.weight"), normal(2, &[vocabulary, RANK]));
+    tensors.insert(name("model.embed_tokens.lora_embedding_A.default"), normal(3, &[RANK, vocabulary]));
+    tensors.insert(name("model.embed_tokens.lora_embedding_B.default"), normal(4, &[hidden, RANK]));
+    tensors.insert(name("lm_head.base_layer.weight"), shapes["lm_head.weight"].clone());
+    let folder = context.path("adapter");
+    write_adapter(&folder, &tensors, &json!({"target_modules": ["lm_head", "embed_tokens"]}));
+    let run = bake(&context, base.to_str().unwrap(), "adapter");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let logits = |model: &Path, adapters: Vec<WeightedAdapter>| {
+        let options = DecoderOptions { adapters, ..DecoderOptions::default() };
+        let decoder = Decoder::open(&ModelDir::open(model).unwrap(), &options).unwrap();
+        let tokens: Vec<u32> = (3..20).collect();
+        let factors = decoder.rope_factors(tokens.len());
+        let segment = Segment { tokens: &tokens, past: Vec::new(), factors, keep: false };
+        let rows: Vec<usize> = (0..tokens.len()).collect();
+        let hidden = decoder.forward(&[segment], &rows).unwrap().hidden.unwrap();
+        decoder.logits(&hidden, 0..rows.len()).unwrap()
+    };
+    let adapter = Adapter::open(&folder).unwrap();
+    let added = logits(&base, vec![WeightedAdapter { adapter, weight: 1.0 }]);
+    let out = logits(&context.path("out"), Vec::new());
+    assert!(added.iter().zip(&out).all(|(a, b)| a.to_bits() == b.to_bits()));
+    assert_ne!(added, logits(&base, Vec::new()));
 }
