@@ -67,6 +67,8 @@ pub enum CheckpointError {
     NotADirectory { path: PathBuf },
     #[error("{} has neither {SINGLE_FILE} nor {INDEX_FILE}", path.display())]
     NoWeights { path: PathBuf },
+    #[error("{} is a PEFT adapter{}, not a model", path.display(), of(base.as_ref()))]
+    Adapter { path: PathBuf, base: Option<String> },
     #[error("{} has only pickled weights ({})", path.display(), file.display())]
     Pickle { path: PathBuf, file: PathBuf },
     #[error("{} has only GGUF weights ({})", path.display(), file.display())]
@@ -91,6 +93,10 @@ pub enum CheckpointError {
     AmbiguousTensor { path: PathBuf, tensor: String, first: String, second: String },
 }
 
+fn of(base: Option<&String>) -> String {
+    base.map(|base| format!(" of `{base}`")).unwrap_or_default()
+}
+
 impl Diagnose for CheckpointError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -103,6 +109,11 @@ impl Diagnose for CheckpointError {
         let hint = match self {
             Self::NotADirectory { .. } | Self::NoWeights { .. } => {
                 "give a Hugging Face model directory with safetensors weights".to_owned()
+            }
+            Self::Adapter { .. } => {
+                "name it with its base: `BASE+ADAPTER` in recipes and `billon eval`, or write a model \
+                 of both with `billon adapter bake BASE ADAPTER OUT`"
+                    .to_owned()
             }
             Self::Pickle { .. } => "billon does not execute pickles: load the model once in transformers and \
                  `save_pretrained(..., safe_serialization=True)`"
@@ -336,6 +347,11 @@ fn no_weights(root: &Path) -> CheckpointError {
         names.iter().find(|n| n.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))).cloned()
     };
     let path = root.to_owned();
+    if let Ok(text) = std::fs::read(root.join("adapter_config.json")) {
+        let config: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+        let base = config.as_ref().and_then(|config| config.get("base_model_name_or_path")?.as_str());
+        return CheckpointError::Adapter { path, base: base.map(str::to_owned) };
+    }
     if let Some(file) = with(&["bin", "pt", "pth", "ckpt"]) {
         CheckpointError::Pickle { path, file }
     } else if let Some(file) = with(&["gguf"]) {

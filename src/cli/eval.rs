@@ -24,6 +24,7 @@ use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecor
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
+use crate::recipe::ModelReference;
 use crate::task::{self, Documents, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
 
@@ -124,7 +125,8 @@ impl EvalArgs {
         self.output.json
     }
 
-    pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+    pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
+        self.split_adapter()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let pool = super::thread_pool(self.output.threads())?;
         let progress = Progress { reporter: &*reporter, cancel };
@@ -146,6 +148,20 @@ impl EvalArgs {
             (Some(count), _) => Documents::First(count),
             (None, sample) => Documents::drawn(sample, self.seed),
         }
+    }
+
+    /// Takes `MODEL+ADAPTER`, which recipes say, apart.
+    fn split_adapter(&mut self) -> Result<()> {
+        // A directory may have any character in its name.
+        let Some(named) = self.model.as_deref().filter(|named| !Path::new(named).exists()) else { return Ok(()) };
+        let parsed = ModelReference::parse(named).ok();
+        let Some(ModelReference { path, revision, adapter: Some((folder, version)) }) = parsed else { return Ok(()) };
+        let cache = crate::hub::cache_dir();
+        let model = crate::hub::resolve(&path, revision.as_deref(), cache.as_deref())?;
+        let folder = crate::hub::resolve(&folder, version.as_deref(), cache.as_deref())?;
+        self.adapter.insert(0, AdapterChoice { path: folder, weight: 1.0 });
+        self.model = Some(if revision.is_some() { model.display().to_string() } else { path });
+        Ok(())
     }
 
     fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<Destination>)> {
@@ -223,6 +239,9 @@ impl EvalArgs {
             let OpenedModel { model, tokenizer, identity, parameters } = opened;
             return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });
         }
+        if !self.adapter.is_empty() {
+            return Err(AdapterOfServer.into());
+        }
         let tokenizer = Arc::new(Tokenizer::open(directory)?);
         let text = Arc::clone(&tokenizer);
         let decode: Decode = Box::new(move |ids| Ok(text.decode(ids, false)?));
@@ -286,6 +305,21 @@ fn with_paths(mut results: Value, written: Option<&Written>) -> Value {
         top.insert("samples_paths".into(), json!(written.map_or(&[][..], |written| &written.samples)));
     }
     results
+}
+
+/// An adapter cannot be added to a model that a server holds.
+#[derive(Debug, thiserror::Error)]
+#[error("an adapter is named, but the answers come from a server")]
+struct AdapterOfServer;
+
+impl crate::error::Diagnose for AdapterOfServer {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["let the server load the adapter, and name its model with --served-model".to_owned()]
+    }
 }
 
 fn environment(tokenizer: &Tokenizer, max_length: usize) -> Map<String, Value> {

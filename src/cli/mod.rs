@@ -14,6 +14,7 @@ mod gate;
 mod harness_flags;
 mod inspect;
 mod merge;
+mod mergekit_flags;
 mod methods;
 mod plan;
 mod prompts;

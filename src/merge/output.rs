@@ -1,8 +1,9 @@
 //! Everything of an output directory besides its weights.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::adapted::ModelAdapter;
 use super::card::model_card;
 use super::plan::MergePlan;
 use crate::checkpoint::hash::sha256_bytes;
@@ -54,14 +55,30 @@ impl FileRecord {
     }
 }
 
-/// The files that [`write_companions`] copies from the donor.
+/// Files that say something else beside a tokenizer that they were not saved with.
+const TOKENIZER_EXTRAS: &[&str] =
+    &["added_tokens.json", "chat_template.jinja", "chat_template.json", "special_tokens_map.json"];
+
+/// The tokenizer and its companions: those of an adapter, where it was saved with any, in the model's
+/// place. A trainer saves them with the adapter when it added tokens or changed the template.
+fn companion_paths(root: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
+    let own = |name: &&&str| adapter.map(|folder| folder.join(name)).filter(|path| path.is_file());
+    let replaced = ["tokenizer.json", "tokenizer_config.json"].iter().any(|name| own(&name).is_some());
+    let file = |name: &&str| {
+        let models = || Some(root.join(name)).filter(|path| path.is_file());
+        own(&name).or_else(|| if replaced && TOKENIZER_EXTRAS.contains(name) { None } else { models() })
+    };
+    COMPANION_FILES.iter().filter_map(file).collect()
+}
+
+/// The files that [`write_companions`] copies from the donor, and from its adapter.
 #[must_use]
 pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Vec<PathBuf> {
     let donor = &plan.models[plan.donor];
     let Some(root) = donor.tokenizer_dir.as_deref() else { return Vec::new() };
     let mut files: Vec<PathBuf> = Vec::new();
     if options.copy_tokenizer {
-        files.extend(COMPANION_FILES.iter().map(|name| root.join(name)).filter(|path| path.is_file()));
+        files.extend(companion_paths(root, donor.adapter.as_ref().map(ModelAdapter::path)));
     }
     // Models with their own code name it in the config and don't load without it.
     if donor.config.as_ref().is_some_and(|c| c.value().get("auto_map").is_some())

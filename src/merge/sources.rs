@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::adapted::ModelAdapter;
-use crate::arch::LayerStack;
+use crate::arch::{self, Alignment, LayerStack};
 use crate::checkpoint::{
     CheckpointError, FileStamps, InputChanged, MemoryModel, ModelConfig, ModelDir, Tensor, TensorSource,
 };
@@ -67,16 +67,15 @@ impl Model {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             self.stamps.take(&entry.path());
         }
-        let name = &self.reference.path;
-        self.adapter = Some(ModelAdapter::open(folder, name, &self.tensors, self.config.as_ref())?);
+        let adapter = ModelAdapter::open(folder, &self)?;
+        self.adapter = Some(adapter);
         Ok(self)
     }
 
     /// A result that is planned but not written.
     #[must_use]
     pub fn planned(reference: ModelReference, tensors: BTreeMap<String, Tensor>, config: Option<ModelConfig>) -> Self {
-        let layers = config.as_ref().and_then(ModelConfig::layer_count);
-        let stack = LayerStack::find(tensors.keys().map(String::as_str), layers);
+        let stack = LayerStack::of(tensors.keys().map(String::as_str), config.as_ref());
         let (dir, memory, adapter, tokenizer_dir, stamps) = (None, None, None, None, FileStamps::default());
         Self { reference, tensors, config, stack, dir, memory, adapter, tokenizer_dir, stamps }
     }
@@ -102,6 +101,27 @@ impl Model {
     pub fn unchanged(&self) -> Result<(), InputChanged> {
         self.source().map_or(Ok(()), TensorSource::unchanged)?;
         self.stamps.check()
+    }
+
+    /// The model with its tensors, and what its adapter changes, under other names.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
+        self.tensors = self.tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+        self.stack = LayerStack::of(self.tensors.keys().map(String::as_str), self.config.as_ref());
+        self.adapter = self.adapter.map(|adapter| adapter.renamed(&rename));
+        self
+    }
+
+    /// The model under another one's tensor names where they differ by prefixes only, with those.
+    #[must_use]
+    pub fn named_as(self, wanted: &Self) -> (Self, Vec<(String, String)>) {
+        fn shapes(model: &Model) -> impl Iterator<Item = (&str, &[u64])> {
+            model.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()))
+        }
+        match arch::align(shapes(&self), shapes(wanted)) {
+            Alignment::Renamed(prefixes) => (self.renamed(|name| prefixes.rename(name)), prefixes.rules().to_vec()),
+            Alignment::Unchanged | Alignment::Ambiguous { .. } => (self, Vec::new()),
+        }
     }
 
     /// What the model is, for comparing: first architecture, else model type.
@@ -204,6 +224,9 @@ impl Resolver {
         match opened {
             Ok(model) => {
                 for warning in model.dir.iter().flat_map(ModelDir::warnings) {
+                    diagnostics.warning(None, warning.clone(), None);
+                }
+                for warning in model.adapter.iter().flat_map(ModelAdapter::warnings) {
                     diagnostics.warning(None, warning.clone(), None);
                 }
                 Some(model)

@@ -19,7 +19,7 @@ const WIDEST: usize = 160;
 /// A recipe's text and where it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// File name as the user gave it.
+    /// File name as the user gave it; empty for a text that a command made, which no message quotes.
     pub name: String,
     /// The text.
     pub text: String,
@@ -153,6 +153,10 @@ impl Diagnostics {
         &self.list
     }
 
+    fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter().filter(|d| d.severity == Severity::Error)
+    }
+
     /// Whether anything noted is an error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
@@ -189,7 +193,7 @@ impl Diagnostics {
     #[must_use]
     pub fn render(&self, diagnostic: &Diagnostic) -> String {
         let mut text = diagnostic.message.clone();
-        if let Some(span) = diagnostic.span {
+        if let Some(span) = diagnostic.span.filter(|_| !self.source.name.is_empty()) {
             let gutter = " ".repeat(span.line.to_string().len());
             let line = self.source.text.lines().nth(span.line.saturating_sub(1)).unwrap_or("");
             let (line, column) = excerpt(line, span.column.saturating_sub(1));
@@ -261,6 +265,10 @@ pub struct RecipeError {
 
 impl fmt::Display for RecipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.diagnostics.source.name.is_empty() {
+            let errors = self.diagnostics.errors().map(|d| d.message.as_str());
+            return f.write_str(&errors.collect::<Vec<_>>().join("; "));
+        }
         let errors = || self.diagnostics.list.iter().filter(|d| d.severity == Severity::Error);
         let count = errors().count();
         let plural = if count == 1 { "problem" } else { "problems" };
@@ -286,6 +294,13 @@ impl Diagnose for RecipeError {
 
     fn is_laid_out(&self) -> bool {
         true
+    }
+
+    /// The advice, where it does not stand below the excerpts.
+    fn hints(&self) -> Vec<String> {
+        let unnamed = self.diagnostics.source.name.is_empty();
+        let errors = self.diagnostics.errors().filter(|_| unnamed);
+        errors.filter_map(|d| d.help.clone()).collect()
     }
 }
 

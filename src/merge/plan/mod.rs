@@ -9,6 +9,7 @@ mod config;
 mod fit;
 mod memory;
 mod models;
+mod names;
 mod planner;
 mod slices;
 mod vocabularies;
@@ -26,6 +27,7 @@ use crate::checkpoint::model_dir::Tensor;
 use crate::error::ErrorKind;
 use crate::recipe::setting::Setting;
 use crate::recipe::{Diagnostics, ModelReference, Recipe};
+use crate::yaml::diagnostic::Severity;
 
 /// Choices that are not part of a recipe.
 #[derive(Debug, Clone)]
@@ -185,12 +187,22 @@ pub fn plan_with(
     let (models, index) = models::open(&recipe, resolver, opened, diagnostics);
     let method = method?;
     let mut parameters = ParameterResolver::new(&recipe, method, diagnostics);
-    let models = models?;
+    let donor = recipe.base_model.as_ref().and_then(|b| index.get(&b.value)).copied().unwrap_or(0);
+    let before = diagnostics.list().len();
+    let span = |reference: &ModelReference| {
+        let source = recipe.sources().map(|source| &source.model).find(|model| model.value == *reference);
+        source.or(recipe.base_model.as_ref().filter(|base| base.value == *reference)).map(|model| model.span)
+    };
+    let models = names::align(models?, donor, span, diagnostics);
+    let unrelated = diagnostics.list().iter().skip(before).any(|d| d.severity == Severity::Error);
     models::check(&recipe, &models, options, diagnostics);
     models::check_tokenizer(&recipe, &models, diagnostics);
-    let donor = recipe.base_model.as_ref().and_then(|b| index.get(&b.value)).copied().unwrap_or(0);
     fit::check(&recipe, &models, donor, options, diagnostics);
     vocabularies::check(&recipe, &models, donor, options, diagnostics);
+    if unrelated {
+        // Every tensor would be missing from one of the models.
+        return None;
+    }
     let slices = slices::plan(&recipe, &models, &index, method.contract(), diagnostics)?;
     fit::check_layer_types(&models, &slices, options, diagnostics);
     let mut planner = Planner {
@@ -203,8 +215,11 @@ pub fn plan_with(
         diagnostics,
         outputs: Vec::new(),
         truncated_to: None,
+        donor,
+        copied_buffers: BTreeMap::new(),
     };
     planner.add_tensors(&slices, donor);
+    planner.report_buffers();
     let (mut outputs, truncated_to) = (std::mem::take(&mut planner.outputs), planner.truncated_to);
     let names: BTreeSet<&str> = outputs
         .iter()
@@ -222,6 +237,15 @@ pub fn plan_with(
     }
     jobs.sort_by_key(|job| layout.places[job.output]);
     planner::one_precision_per_model_trim(&mut jobs);
+    if recipe.is_layerwise()
+        && let Some((encoder, layers)) = models[donor].stack.encoder()
+    {
+        let message = format!(
+            "`slices` choose layers of the decoder (`{}*`); the encoder keeps its {layers} layers (`{encoder}*`)",
+            models[donor].stack.prefix()
+        );
+        diagnostics.warning(None, message, None);
+    }
     let layers = recipe.is_layerwise().then(|| slices.iter().map(|s| s.layers).sum());
     let edit = config::edit(&recipe, &models[donor], &outputs, layers, &slices, truncated_to, diagnostics);
     let config = match models[donor].config.as_ref().map(|config| config.edited(&edit)).transpose() {

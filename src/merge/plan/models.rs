@@ -64,7 +64,7 @@ pub(super) fn check(recipe: &Recipe, models: &[Model], options: &PlanOptions, di
             if options.allow_crimes {
                 diagnostics.warning(span, message, None);
             } else {
-                let help = "pass --allow-crimes to merge them all the same";
+                let help = "`billon merge --allow-crimes` merges them all the same";
                 diagnostics.model_error(ErrorKind::Mismatch, span, message, help);
             }
         }

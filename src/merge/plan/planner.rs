@@ -1,6 +1,6 @@
 //! Collects the output tensors of all slices with their inputs and parameters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::models::ModelIndex;
 use super::slices::PlannedSlice;
@@ -19,6 +19,13 @@ use crate::recipe::Diagnostics;
 use crate::recipe::{ModelReference, Recipe, Source, Span};
 use crate::rng::stream_key;
 
+/// Why copied buffers are mentioned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Buffers {
+    Missing,
+    Different,
+}
+
 /// Collects output tensors.
 pub(super) struct Planner<'a, 'r> {
     pub(super) recipe: &'a Recipe,
@@ -30,6 +37,9 @@ pub(super) struct Planner<'a, 'r> {
     pub(super) diagnostics: &'a mut Diagnostics,
     pub(super) outputs: Vec<(OutputTensor, TensorJob)>,
     pub(super) truncated_to: Option<u64>,
+    pub(super) donor: usize,
+    /// Buffers that some models lack or have otherwise, by why, those models and the one copied from.
+    pub(super) copied_buffers: BTreeMap<(Buffers, Vec<usize>, usize), Vec<String>>,
 }
 
 impl Planner<'_, '_> {
@@ -42,15 +52,21 @@ impl Planner<'_, '_> {
                 .iter()
                 .flat_map(|(model, ..)| {
                     let model = &self.models[*model];
-                    let outside =
-                        move |name: &&str| model.stack.layer(name).is_none() && model.stack.place(name) == place;
+                    let stack = &model.stack;
+                    let outside = move |name: &&str| {
+                        stack.layer(name).is_none()
+                            && stack.predicted_layer(name).is_none()
+                            && stack.place(name) == place
+                    };
                     model.tensors.keys().map(String::as_str).filter(outside)
                 })
                 .collect();
             for name in names {
                 // Tensors outside the layers take the first value of a gradient, final norm and
-                // head included.
-                self.add(slice, name, 0.0, |_, _| name.to_owned());
+                // head included; those of another stack follow its layers.
+                let stacks = slice.inputs.iter().map(|(model, ..)| &self.models[*model].stack);
+                let t = stacks.map(|stack| stack.position(name)).fold(0.0, f64::max);
+                self.add(slice, name, t, |_, _| name.to_owned());
             }
         }
         let mut output_layer = 0;
@@ -75,6 +91,23 @@ impl Planner<'_, '_> {
                 output_layer += 1;
             }
         }
+        self.add_predicted_layers(last, donor, output_layer);
+    }
+
+    /// Layers of multi-token prediction are numbered on from the last layer, and follow it in gradients.
+    fn add_predicted_layers(&mut self, slice: &PlannedSlice<'_>, donor: usize, layers: u64) {
+        let predicted: BTreeSet<(u64, &str)> = slice
+            .inputs
+            .iter()
+            .flat_map(|(model, ..)| {
+                let model = &self.models[*model];
+                model.tensors.keys().filter_map(|name| model.stack.predicted_layer(name))
+            })
+            .collect();
+        for (number, rest) in predicted {
+            let output = self.models[donor].stack.name(layers + number, rest);
+            self.add(slice, &output, 1.0, |model, _| model.stack.name(model.stack.count() + number, rest));
+        }
     }
 
     /// Adds one output tensor; `input_name` gives its name in a model.
@@ -94,6 +127,12 @@ impl Planner<'_, '_> {
                 )),
                 None => missing.push((*model, name)),
             }
+        }
+        let buffer =
+            found.iter().any(|(_, _, input)| arch::is_buffer(&input.name, input.tensor.dtype, &input.tensor.shape));
+        if buffer {
+            self.add_buffer(slice, output, t, found, &missing);
+            return;
         }
         let mut lone = false;
         let kept = self.recipe.keeps_base_only
@@ -133,6 +172,67 @@ impl Planner<'_, '_> {
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
         self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, statistics, verbatim }));
     }
+
+    /// Buffers are copied as they are stored, from the config source where it has one: they are computed
+    /// from the config, so that a mean or a rounded copy of them would fit no model.
+    fn add_buffer(
+        &mut self,
+        slice: &PlannedSlice<'_>,
+        output: &str,
+        t: f64,
+        mut found: Vec<(usize, Option<&Source>, JobInput)>,
+        missing: &[(usize, String)],
+    ) {
+        let shape: Vec<u64> = found.first().map(|(_, _, input)| input.tensor.shape.clone()).unwrap_or_default();
+        let integers = found.iter().all(|(_, _, input)| !input.tensor.dtype.is_float());
+        // Anything else that is stored as integers means what it says.
+        let exact = integers || !arch::is_buffer(output, DType::F32, &shape);
+        if exact && !(self.same_shapes(output, &mut found) && self.identical(output, &found)) {
+            return;
+        }
+        let chosen = found.iter().position(|(model, ..)| *model == self.donor).unwrap_or(0);
+        let Some((model, _, input)) = found.get(chosen) else { return };
+        let (model, tensor) = (*model, input.tensor.clone());
+        let bytes = self.models[model].bytes(&tensor);
+        let different = found.iter().filter(|(other, _, input)| {
+            let same = (input.tensor.dtype, &input.tensor.shape) == (tensor.dtype, &tensor.shape);
+            !(same && self.models[*other].bytes(&input.tensor) == bytes)
+        });
+        let different: Vec<usize> = different.map(|(other, ..)| *other).collect();
+        let missing = missing.iter().map(|(model, _)| *model).collect();
+        for (why, models) in [(Buffers::Missing, missing), (Buffers::Different, different)] {
+            if !models.is_empty() {
+                self.copied_buffers.entry((why, models, model)).or_default().push(output.to_owned());
+            }
+        }
+        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, Precision::F32);
+        let inputs = vec![found.swap_remove(chosen).2];
+        let output = OutputTensor { name: output.to_owned(), dtype: tensor.dtype, shape: tensor.shape };
+        self.outputs.push((output, TensorJob { output: 0, inputs, parameters, statistics: Statistics::None, verbatim: true }));
+    }
+
+    /// Says which buffers were copied though some models lack them.
+    pub(super) fn report_buffers(&mut self) {
+        for ((why, others, source), names) in std::mem::take(&mut self.copied_buffers) {
+            let quoted = |model: &usize| format!("`{}`", self.models[*model].reference);
+            let models = others.iter().map(quoted).collect::<Vec<_>>().join(", ");
+            let Some(first) = names.first() else { continue };
+            let others = names.len() - 1;
+            let (names, are) = match others {
+                0 => (format!("buffer `{first}`"), "is"),
+                1 => (format!("buffer `{first}` and 1 other"), "are"),
+                _ => (format!("buffer `{first}` and {others} others"), "are"),
+            };
+            let source = quoted(&source);
+            let what = match why {
+                Buffers::Missing => format!("missing from {models} and"),
+                Buffers::Different => format!("not the same in {models} and"),
+            };
+            let message = format!("{names} {are} {what} copied from {source}");
+            self.diagnostics.warning(None, message, None);
+        }
+    }
+
 
     /// What the method wants to be measured of a tensor, once its parameters have a meaning together. A parameter
     /// that is missing was noted before.
@@ -275,8 +375,8 @@ impl Planner<'_, '_> {
             return true;
         }
         let help = if vocabulary {
-            "the vocabularies differ: give the models the same tokenizer first, or pass --unsafe-truncate-embeddings \
-             to cut to the smallest"
+            "the vocabularies differ: give the models the same tokenizer first, or cut to the smallest with \
+             `billon merge --unsafe-truncate-embeddings`"
         } else {
             "only models of one shape can be merged"
         };
