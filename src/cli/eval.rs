@@ -23,6 +23,7 @@ use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
 use crate::task::{self, Documents, PromptSettings, Sampler, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
+use crate::train::PromptRecord;
 
 /// Arguments of `billon eval`.
 #[derive(Debug, Args)]
@@ -204,6 +205,17 @@ impl EvalArgs {
             Some(name) => Some(tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))?),
             None => None,
         };
+        let folders = self.adapter.iter().map(|choice| choice.path.as_path()).chain([directory.as_path()]);
+        for folder in folders {
+            let difference = PromptRecord::read(folder).and_then(|record| record.difference(chat.as_ref()));
+            if let Some(difference) = difference {
+                let folder = folder.display();
+                progress.warn(format!(
+                    "{folder} {difference}: scores may say more about the prompts than the model \
+                     (`--apply-chat-template`)"
+                ));
+            }
+        }
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = self.cache.clone().or_else(|| Some(cache_dir()?.join("responses"))).filter(|_| !self.no_cache);
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;

@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::processors::sequence::Sequence;
 
 use super::chat::ChatTemplate;
 use super::error::TokenizerError;
@@ -49,6 +51,9 @@ impl Tokenizer {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| damaged(e.to_string()))?;
         tokenizer.with_truncation(None).map_err(|e| damaged(e.to_string()))?;
         tokenizer.with_padding(None);
+        if let Some(untrimmed) = tokenizer.get_post_processor().cloned().map(whole_offsets) {
+            tokenizer.with_post_processor(Some(untrimmed));
+        }
         let config = read_json(&directory.join("tokenizer_config.json"))?.unwrap_or(Value::Null);
         let special = SpecialTokens::read(directory, &config)?;
         let token = |role: &str| {
@@ -119,6 +124,12 @@ impl Tokenizer {
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
         self.pipeline.id_to_token(id)
+    }
+
+    /// The id of a token as the vocabulary writes it.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.pipeline.token_to_id(token)
     }
 
     /// Begin of sequence: text and id.
@@ -201,6 +212,23 @@ impl Tokenizer {
 
     fn refused(&self, action: &'static str, message: String) -> TokenizerError {
         TokenizerError::Refused { path: self.directory.clone(), action, message }
+    }
+}
+
+/// The same post-processor without `trim_offsets`: ids stay, and a token's range holds its blanks too,
+/// which a loss mask goes by.
+fn whole_offsets(processor: PostProcessorWrapper) -> PostProcessorWrapper {
+    match processor {
+        PostProcessorWrapper::ByteLevel(mut bytes) => {
+            bytes.trim_offsets = false;
+            bytes.into()
+        }
+        PostProcessorWrapper::Roberta(mut roberta) => {
+            roberta.trim_offsets = false;
+            roberta.into()
+        }
+        PostProcessorWrapper::Sequence(list) => Sequence::new(list.into_iter().map(whole_offsets).collect()).into(),
+        other => other,
     }
 }
 

@@ -10,13 +10,14 @@ use sha2::{Digest, Sha256};
 use super::attach::{Attached, attach};
 use super::checkpoint::{self, RunState, Window};
 use super::course::Course;
-use super::data::{Example, SetSummary, TrainingData};
+use super::data::{Example, SetSummary, TrainingData, asking_template};
 use super::error::TrainError;
 use super::estimate::{Estimate, estimate};
 use super::evaluation::Evaluation;
 use super::gradient::{StepLoss, StepSetting, step_gradient};
 use super::log::{LOG_FILE, LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
+use super::prompt_record::PromptRecord;
 use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::save::{self, Base};
 use super::schedule::Schedule;
@@ -92,7 +93,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     }
     let tokenizer = Arc::new(Tokenizer::open(model)?);
     let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
-    let fingerprint = fingerprint(recipe, &data);
+    let fingerprint = fingerprint(&data.asked.with_default_left_out(recipe), &data);
     let latest = found.last().filter(|_| options.resume).map(|(_, path)| path.clone());
     let latest = latest.filter(|folder| !options.force || checkpoint::belongs(folder, &fingerprint));
     let files = ModelDir::open(model)?;
@@ -136,7 +137,14 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
             let _ = std::fs::remove_dir_all(path);
         }
     }
-    publish_file(&out.join("config.resolved.yaml"), recipe.to_yaml().as_bytes())?;
+    publish_file(&out.join("config.resolved.yaml"), data.asked.written_out(recipe).to_yaml().as_bytes())?;
+    let prompts = PromptRecord::new(&data.asked);
+    prompts.publish(out)?;
+    if !recipe.evaluation.tasks.is_empty()
+        && let Some(difference) = prompts.difference(asking_template(&tokenizer, recipe)?.as_ref())
+    {
+        progress.warn(format!("in the evaluations of this run the model {difference}: see `apply_chat_template`"));
+    }
     let evaluation = Evaluation::open(
         recipe,
         options.data_dir.as_deref(),

@@ -29,6 +29,9 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("chat_template", &[]),
     ("template", &[]),
     ("apply_chat_template", &[]),
+    ("unsupported_system", &[]),
+    ("special_tokens", &[]),
+    ("eot_tokens", &[]),
     ("train_on_inputs", &["train_on_prompt", "completion_only_loss"]),
     ("val_set_size", &["val_size", "test_size"]),
     ("shuffle", &["shuffle_dataset", "shuffle_merged_datasets", "disable_shuffling"]),
@@ -294,6 +297,25 @@ pub(super) fn is_harmless(key: &str) -> bool {
     HARMLESS.contains(&key) || HARMLESS_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// Keys that load the base model quantised. Its weights are in f32 here, so they say how much memory a run was
+/// meant to need, and the adapter is trained as they ask.
+pub(super) const QUANTISED_LOADING: &[&str] = &[
+    "load_in_4bit",
+    "load_in_8bit",
+    "quantization_bit",
+    "quantization_config",
+    "quantization",
+    "quantization_method",
+    "quantization_type",
+    "quantization_device_map",
+    "double_quantization",
+    "bnb_config_kwargs",
+    "bnb_4bit_compute_dtype",
+    "bnb_4bit_quant_type",
+    "bnb_4bit_use_double_quant",
+    "use_bnb_nested_quant",
+];
+
 /// A key that would change what is learnt, and that this trainer does not follow.
 pub(super) struct Refused {
     /// Its name.
@@ -327,14 +349,8 @@ const STREAMED: &str = "data sets are read whole; cut them with `max_rows`";
 
 /// Those keys.
 pub(super) const REFUSED: &[Refused] = &[
-    refused("load_in_4bit", &[], QUANTISED),
-    refused("load_in_8bit", &[], QUANTISED),
     refused("gptq", &[], QUANTISED),
     refused("qat", &[], QUANTISED),
-    refused("quantization_bit", &[], QUANTISED),
-    refused("quantization_config", &[], QUANTISED),
-    refused("quantization", &[], QUANTISED),
-    refused("bnb_config_kwargs", &[], QUANTISED),
     refused("rl", &[], PREFERENCES),
     refused("reward_model", &[], PREFERENCES),
     refused("process_reward_model", &[], PREFERENCES),
@@ -377,7 +393,6 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("freeze_trainable_modules", &["all"], FROZEN),
     refused("freeze_extra_modules", &[], FROZEN),
     refused("train_mm_proj_only", &[], FROZEN),
-    refused("special_tokens", &[], VOCABULARY),
     refused("tokens", &[], VOCABULARY),
     refused("added_tokens_overrides", &[], VOCABULARY),
     refused("new_special_tokens", &[], VOCABULARY),
