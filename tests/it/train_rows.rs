@@ -222,6 +222,7 @@ fn rows_that_mark_answers_as_undesired_are_refused() {
         (json!({"prompt": "good", "completion": "yes", "label": 0}), "label"),
         (json!({"messages": messages, "kto_tag": true}), "kto_tag"),
         (json!({"messages": messages, "rejected": [], "chosen": messages}), "rejected"),
+        (json!({"prompt": "q", "chosen": "a", "rejected": "b"}), "rejected"),
         (json!({"messages": messages, "weight": 0.0}), "weight"),
         (json!({"text": "all", "train": false}), "train"),
         (json!({"prompt": "p", "completion": "c", "system": "s"}), "system"),
@@ -231,7 +232,7 @@ fn rows_that_mark_answers_as_undesired_are_refused() {
         (json!({"input_ids": [1, 2, 3], "position_ids": [0, 1, 0]}), "position_ids"),
     ] {
         let fault = fault(&context, &row, &tokenizer);
-        assert!(fault.contains(&format!("row 1 of")) && fault.contains(&format!("`{key}` is not followed")), "{fault}");
+        assert!(fault.contains("row 1 of") && fault.contains(&format!("`{key}` is not followed")), "{fault}");
     }
     // The text of a class beside an answer, a score and a source are book-keeping.
     let row =

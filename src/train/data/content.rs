@@ -39,6 +39,8 @@ pub(super) struct Turn {
     pub message: Map<String, Value>,
     /// Whether what it says carries loss.
     pub trained: bool,
+    /// The key that takes the loss off it, where the row has one.
+    pub silenced: Option<String>,
 }
 
 impl Turn {
@@ -47,7 +49,7 @@ impl Turn {
         let mut message = Map::new();
         message.insert("role".to_owned(), role.into());
         message.insert("content".to_owned(), content.into().into());
-        Self { message, trained: role == "assistant" }
+        Self { message, trained: role == "assistant", silenced: None }
     }
 
     pub fn role(&self) -> &str {

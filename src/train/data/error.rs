@@ -143,7 +143,7 @@ impl Diagnose for DataError {
                 "name a `chat_template` that shows it, or write it into `content`; without `{key}` the row trains \
                  something else"
             ),
-            Self::TurnLost { role, .. } if role == "system" => {
+            Self::TurnLost { role, .. } if role == "system" || role == "developer" => {
                 "some templates show no system message, or none once an answer follows: `unsupported_system: prepend` \
                  puts its text before the first question, `unsupported_system: drop` leaves such rows out"
                     .to_owned()

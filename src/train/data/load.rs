@@ -151,6 +151,7 @@ impl Maker<'_> {
     fn make(&self, item: &Item, dataset: &DatasetRecipe, progress: Progress<'_>) -> Result<Made> {
         progress.cancel.check().map_err(|cancelled: Cancelled| Error::from(cancelled))?;
         let place = Place { origin: &item.origin, row: item.row };
+        self.check_silenced(&item.content, place)?;
         let Some(encoded) = self.encoder.encode(&item.content, place)? else { return Ok(Made::Refused) };
         self.check_vocabulary(&encoded, place)?;
         let most = self.most;
@@ -177,6 +178,16 @@ impl Maker<'_> {
         }
         examples.retain(|encoded| encoded.trained.contains(&true) && encoded.tokens.len() <= most);
         Ok(if examples.is_empty() { Made::Masked } else { Made::Examples(examples, shortened) })
+    }
+
+    /// A turn can't be without loss where the recipe puts loss on everything.
+    fn check_silenced(&self, content: &Content, place: Place<'_>) -> Result<(), DataError> {
+        let Content::Chat(conversation) = content else { return Ok(()) };
+        let silenced = conversation.turns.iter().find_map(|turn| turn.silenced.clone());
+        let Some(key) = silenced.filter(|_| self.recipe.train_on_inputs) else { return Ok(()) };
+        let (origin, row) = (place.origin.to_owned(), place.row);
+        let reason = "it takes the loss off a turn, and `train_on_inputs` puts loss on every token";
+        Err(DataError::Refused { origin, row, key, reason, cure: "leave one of the two out" })
     }
 
     fn check_vocabulary(&self, encoded: &Encoded, place: Place<'_>) -> Result<(), DataError> {

@@ -53,7 +53,8 @@ pub(super) fn read(entry: Record<'_>) -> Result<Turn, DataError> {
         ));
     }
     let mut turn = Turn::new(if role == "function" { "tool" } else { role }, "");
-    turn.trained = trained(entry, role)?;
+    turn.silenced = silenced(entry, role)?;
+    turn.trained &= turn.silenced.is_none();
     let known = |key: &str| [speaker_key, content_key, CALL].contains(&key) || FLAGS.contains(&key);
     for key in entry.fields.keys().filter(|key| !known(key)) {
         if let Some(value) = entry.filled(key) {
@@ -78,9 +79,9 @@ pub(super) fn read(entry: Record<'_>) -> Result<Turn, DataError> {
     Ok(turn)
 }
 
-/// Whether a message carries loss.
-fn trained(entry: Record<'_>, role: &str) -> Result<bool, DataError> {
-    let mut trained = role == "assistant";
+/// The key that takes the loss off a message of the assistant.
+fn silenced(entry: Record<'_>, role: &str) -> Result<Option<String>, DataError> {
+    let mut silenced = None;
     for key in FLAGS {
         let Some(value) = entry.optional(key) else { continue };
         let flag = match (value, value.as_f64()) {
@@ -93,9 +94,11 @@ fn trained(entry: Record<'_>, role: &str) -> Result<bool, DataError> {
             let reason = "only the assistant's turns carry loss";
             return Err(entry.refuse(key, reason, "leave the key out of messages of others than the assistant"));
         }
-        trained &= flag;
+        if !flag && role == "assistant" {
+            silenced = Some((*key).to_owned());
+        }
     }
-    Ok(trained)
+    Ok(silenced)
 }
 
 /// The text of parts that are all texts.

@@ -42,6 +42,9 @@ pub(super) fn detect(first: Record<'_>) -> Result<DataFormat, DataError> {
             None => Ok(DataFormat::Text),
         };
     }
+    if names(&["chosen", "rejected"]) {
+        return Err(first.refuse("rejected", refused::PREFERENCE, refused::BY_FORMAT));
+    }
     Err(DataError::UnknownFormat { origin: origin(), keys: first.fields.keys().cloned().collect() })
 }
 

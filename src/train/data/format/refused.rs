@@ -8,8 +8,8 @@ use crate::train::data::error::DataError;
 use crate::train::data::record::Record;
 use crate::train::recipe::DataFormat;
 
-const PREFERENCE: &str = "the row is one of preferences, and only supervised fine-tuning is done here";
-const BY_FORMAT: &str = "keep what is to be learnt under the keys of a known format; a data set that names its `format` is \
+pub(super) const PREFERENCE: &str = "the row is one of preferences, and only supervised fine-tuning is done here";
+pub(super) const BY_FORMAT: &str = "keep what is to be learnt under the keys of a known format; a data set that names its `format` is \
      read by that format's keys alone";
 const UNDESIRED: &str = "it marks answers that are not to be learnt, and only supervised fine-tuning is done here";
 const DESIRED: &str = "keep the rows whose answers are to be learnt, without the key";
