@@ -314,7 +314,10 @@ fn a_system_message_that_the_template_loses_is_told_moved_or_dropped() {
         {"role": "assistant", "content": "4 %"}]});
     let plain = json!({"messages": [{"role": "user", "content": "Rate?"}, {"role": "assistant", "content": "5 %"}]});
     let fault = fault(&context, &lost, &tokenizer);
-    assert!(fault.contains("leaves turn 1 (`system`) out") && fault.contains("unsupported_system: prepend"), "{fault}");
+    assert!(
+        fault.contains("leaves the content of turn 1 (`system`) out") && fault.contains("unsupported_system: prepend"),
+        "{fault}"
+    );
     let mut recipe = recipe(&context.write("d.jsonl", &format!("{lost}\n{plain}\n")));
     recipe.unsupported_system = UnsupportedSystem::Prepend;
     let data = load(&recipe, &tokenizer).unwrap();

@@ -36,7 +36,7 @@ pub enum DataError {
     NoChatTemplate { origin: String, row: usize, directory: PathBuf },
     #[error("row {row} of {origin}: `{key}`{} does not reach the text: the chat template has no place for it", of_turn(*turn))]
     NotShown { origin: String, row: usize, key: String, turn: Option<usize> },
-    #[error("row {row} of {origin}: the chat template leaves turn {turn} (`{role}`) out of the text")]
+    #[error("row {row} of {origin}: the chat template leaves the content of turn {turn} (`{role}`) out of the text")]
     TurnLost { origin: String, row: usize, turn: usize, role: String },
     #[error("row {row} of {origin}: turn {turn} is not shown as the chat template opens it")]
     NotPrefix { origin: String, row: usize, turn: usize, opened: String, shown: String },
@@ -149,7 +149,8 @@ impl Diagnose for DataError {
                     .to_owned()
             }
             Self::TurnLost { .. } => {
-                "name a `chat_template` that knows the role, or give the message a role that this one shows".to_owned()
+                "name a `chat_template` that shows it, give the message a role that this one shows, or leave the row out"
+                    .to_owned()
             }
             Self::Vocabulary { .. } => {
                 "tokenise the rows with the base model's own tokenizer; tokens that were added to it need rows in \
