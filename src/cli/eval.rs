@@ -27,6 +27,7 @@ use crate::model::kernels::Precision;
 use crate::recipe::ModelReference;
 use crate::task::{self, Documents, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
+use crate::train::PromptRecord;
 
 /// Arguments of `billon eval`.
 #[derive(Debug, Args)]
@@ -181,6 +182,17 @@ impl EvalArgs {
         let judge = self.judge.judge(self.seed, self.server.request_timeout, !self.no_cache)?;
         let Opened { model, tokenizer, mut identity, parameters } = self.open(&directory, &tasks, progress)?;
         let chat = self.prompts.template(&tokenizer)?;
+        let folders = self.adapter.iter().map(|choice| choice.path.as_path()).chain([directory.as_path()]);
+        for folder in folders {
+            let difference = PromptRecord::read(folder).and_then(|record| record.difference(chat.as_ref()));
+            if let Some(difference) = difference {
+                let folder = folder.display();
+                progress.warn(format!(
+                    "{folder} {difference}: scores may say more about the prompts than the model \
+                     (`--apply-chat-template`)"
+                ));
+            }
+        }
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = self.cache.clone().or_else(|| Some(cache_dir()?.join("responses"))).filter(|_| !self.no_cache);
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;

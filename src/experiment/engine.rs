@@ -32,9 +32,10 @@ use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge}
 use crate::model::WeightPool;
 use crate::model::kernels::Precision;
 use crate::task::{Documents, PromptSettings, Role, Task};
+use crate::tokenizer::Tokenizer;
 use crate::train::log::LOG_FILE;
 use crate::train::recipe::{Parsed, TrainRecipe};
-use crate::train::{self, TrainOptions};
+use crate::train::{self, PromptRecord, TrainOptions, asking_template};
 
 /// Files of a row's results are named after this instead of the time, so that a second run replaces
 /// them.
@@ -127,9 +128,15 @@ impl Local {
 
 impl Work for Local {
     fn check(&self, context: Context<'_>) -> Result<()> {
+        // Where the base model is not at hand, the steps that need it say so.
+        let tokenizer = Self::base(context).ok().and_then(|base| Tokenizer::open(&base).ok());
         for (name, specialist) in &context.experiment.specialists {
             if let Origin::Trained { datasets, settings } = &specialist.origin {
-                Self::parsed(name, datasets, settings, context)?;
+                let (recipe, _) = Self::parsed(name, datasets, settings, context)?;
+                let template = tokenizer.as_ref().and_then(|tokenizer| asking_template(tokenizer, &recipe).ok());
+                if let Some(template) = template.filter(|_| learns_tasks(specialist)) {
+                    warn_of_prompts(name, template.is_some(), context);
+                }
             }
         }
         Ok(())
@@ -198,6 +205,15 @@ impl Work for Local {
             .as_ref()
             .map(|name| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty())));
         let chat = chat.transpose()?;
+        if let Subject::Specialist(name) = subject
+            && !validation
+            && !context.experiment.specialists.get(*name).is_some_and(learns_tasks)
+            && let Some(record) = PromptRecord::read(&context.specialist_folder(name))
+            && let Some(difference) = record.difference(chat.as_ref())
+        {
+            let cure = "see `apply_chat_template` of `evaluation` and of `training`";
+            context.progress.warn(format!("specialist `{name}` {difference}: {cure}"));
+        }
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = cache_dir().filter(|_| self.remember).map(|dir| dir.join("responses"));
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
@@ -304,6 +320,29 @@ impl Work for Local {
         }
         Ok(Done { outputs, outcome: json!({"report": "report.html"}) })
     }
+}
+
+/// Whether a specialist is trained on tasks, which are asked by one rule.
+fn learns_tasks(specialist: &Specialist) -> bool {
+    let task = |set: &Map<String, Value>| set.get("type").and_then(Value::as_str) == Some("task");
+    matches!(&specialist.origin, Origin::Trained { datasets, .. } if datasets.iter().any(task))
+}
+
+/// Says before anything runs that tasks are trained one way and evaluated another.
+fn warn_of_prompts(name: &str, trained_as_chat: bool, context: Context<'_>) {
+    let evaluation = &context.experiment.evaluation;
+    let text = match (trained_as_chat, evaluation.chat_template.is_some()) {
+        (true, false) => {
+            "is trained through the chat template and evaluated without one; set `apply_chat_template: true` under \
+             `evaluation`, or `apply_chat_template: false` under `training`"
+        }
+        (false, true) => {
+            "is trained on plain prompts and evaluated through the chat template; set `apply_chat_template: true` \
+             under `training`, or leave it out of `evaluation`"
+        }
+        _ => return,
+    };
+    context.progress.warn(format!("specialist `{name}` {text}"));
 }
 
 /// The mean of the tasks' shown metrics, greater being better, and each by itself.

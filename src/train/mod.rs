@@ -17,11 +17,14 @@ mod gradient;
 pub mod log;
 mod optimiser;
 mod parameter;
+mod prompt_record;
 pub mod recipe;
 mod run;
 mod save;
 pub mod schedule;
 
+pub(crate) use data::asking_template;
 pub use error::TrainError;
 pub use estimate::available_bytes;
+pub(crate) use prompt_record::PromptRecord;
 pub use run::{TrainOptions, TrainReport, run};

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::attach::{Attached, attach};
 use super::checkpoint::{self, RunState, Window};
 use super::course::Course;
-use super::data::{Example, SetSummary, TrainingData};
+use super::data::{Example, SetSummary, TrainingData, asking_template};
 use super::error::TrainError;
 use super::estimate::{Estimate, estimate};
 use super::evaluation::Evaluation;
@@ -18,6 +18,7 @@ use super::folder::{self, CONFIG_FILE, RunFolder};
 use super::gradient::{StepLoss, StepSetting, step_gradient};
 use super::log::{LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
+use super::prompt_record::PromptRecord;
 use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::save::{self, Base};
 use super::schedule::Schedule;
@@ -95,7 +96,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     let found = checkpoint::list(out);
     let tokenizer = Arc::new(Tokenizer::open(model)?);
     let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
-    let fingerprint = fingerprint(recipe, &data);
+    let fingerprint = fingerprint(&data.asked.with_default_left_out(recipe), &data);
     let latest = found.last().filter(|_| options.resume).map(|(_, path)| path.clone());
     let latest = latest.filter(|folder| !options.force || checkpoint::belongs(folder, &fingerprint));
     let files = ModelDir::open(model)?;
@@ -135,6 +136,12 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
             checkpoint::prune(out, limit, state.best.map(|(step, _)| step));
         }
     }
+    let prompts = PromptRecord::new(&data.asked);
+    if !recipe.evaluation.tasks.is_empty()
+        && let Some(difference) = prompts.difference(asking_template(&tokenizer, recipe)?.as_ref())
+    {
+        progress.warn(format!("in the evaluations of this run the model {difference}: see `apply_chat_template`"));
+    }
     let evaluation = Evaluation::open(
         recipe,
         options.data_dir.as_deref(),
@@ -143,7 +150,8 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         Arc::clone(&tokenizer),
     )?;
     let begun = (|| {
-        publish_file(&out.join(CONFIG_FILE), recipe.to_yaml().as_bytes())?;
+        publish_file(&out.join(CONFIG_FILE), data.asked.written_out(recipe).to_yaml().as_bytes())?;
+        prompts.publish(out)?;
         Ok(TrainLog::open(out, latest.is_some().then_some(state.step))?)
     })();
     let schedule = Schedule::new(recipe, course.total);

@@ -81,9 +81,9 @@ fn kind(field: &Field, notes: &mut Notes) -> Option<bool> {
         "lora" => Some(false),
         "full" => Some(true),
         "qlora" => {
-            let help = "the base model's weights stay in f32: write `lora`";
-            notes.error_help(field.node.span, "`qlora` trains on quantised weights, which is not supported", help);
-            None
+            let message = "`qlora`: LoRA is trained, on weights in f32 rather than quantised ones";
+            notes.warning(field.node.span, message);
+            Some(false)
         }
         _ => {
             let message = format!("`{key}: {word}` is not supported");
