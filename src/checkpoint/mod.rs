@@ -13,6 +13,7 @@ pub mod layout;
 pub mod mapped;
 pub mod model_dir;
 pub mod quantised;
+pub mod sealed;
 pub mod source;
 pub mod writer;
 

@@ -13,7 +13,7 @@ use super::error::ExperimentError;
 use super::graph::{Action, Graph, Row, Step};
 use super::plan::{Plan, plan};
 use super::schema::Experiment;
-use super::state::{Record, State};
+use super::state::{FORMAT, Record, State};
 use super::work::{Context, Done, Subject, Work};
 use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::hash::HashCache;
@@ -51,13 +51,16 @@ pub fn run(
     let graph = Graph::new(experiment)?;
     let mut cache = HashCache::open_default();
     let mut state = State::load(out)?;
+    for warning in state.warnings() {
+        progress.warn(warning);
+    }
     let plan = plan(&graph, &state, &options.force, &mut cache, progress.cancel)?;
     if !plan.missing.is_empty() {
         return Err(ExperimentError::Missing { missing: plan.missing }.into());
     }
     let _alone = FolderLock::take(out)?;
     let mut finished: BTreeMap<String, Record> = BTreeMap::new();
-    let context = Context { experiment, graph: &graph, out, finished: &finished, progress };
+    let context = Context { experiment, graph: &graph, out, finished: &finished, forced: false, progress };
     if plan.running().any(|step| graph.step(&step.step).is_some_and(|s| matches!(s.action, Action::Train(_)))) {
         work.check(context)?;
     }
@@ -72,7 +75,8 @@ pub fn run(
         progress.event(Event::StepStarted { index, count, name: step.name.clone() });
         index += 1;
         let clock = Instant::now();
-        let context = Context { experiment, graph: &graph, out, finished: &finished, progress };
+        let forced = planned.forced;
+        let context = Context { experiment, graph: &graph, out, finished: &finished, forced, progress };
         let failed = |error: crate::Error, finished: usize| match error.kind() {
             ErrorKind::Cancelled => error,
             _ => ExperimentError::step(&step.name, &error, finished).into(),
@@ -80,6 +84,7 @@ pub fn run(
         let done = carry_out(step, work, context).map_err(|error| failed(error, finished.len()))?;
         let outputs = state.outputs(&step.name, &done.outputs, &mut cache, progress.cancel)?;
         let record = Record {
+            format: FORMAT,
             step: step.name.clone(),
             fingerprint: planned.fingerprint.digest.clone(),
             parts: planned.fingerprint.parts.clone(),

@@ -60,3 +60,4 @@ pub(super) use encode::asking_template;
 pub use error::DataError;
 pub use example::{Example, Row, SetSummary, TrainingData};
 pub use show::show;
+pub(super) use source::locate as located;

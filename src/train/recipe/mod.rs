@@ -29,5 +29,5 @@ mod schema;
 pub use parse::{LoadError, Parsed};
 pub use schema::{
     AdapterRecipe, BestModel, DataFormat, DatasetRecipe, EvaluationRecipe, ExcessLength, LoraRecipe, Scheduler,
-    TargetModules, TrainRecipe, Warmup,
+    StartAdapter, TargetModules, TrainRecipe, Warmup,
 };
