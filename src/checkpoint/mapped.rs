@@ -129,6 +129,8 @@ impl MappedFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     /// Reaches both unsafe blocks: map, drop the pages, and read the same bytes again.

@@ -21,6 +21,7 @@ pub mod model_dir;
 mod output_file;
 mod place;
 pub mod quantised;
+pub mod sealed;
 pub mod shortened;
 pub mod source;
 mod staging;

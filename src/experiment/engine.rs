@@ -12,6 +12,7 @@ use super::row_gate::row_gate;
 use super::schema::{Candidate, Origin, Specialist};
 use super::task_vectors::{Part, statistics};
 use super::tasks;
+use super::training;
 use super::value::yaml;
 use super::work::{Context, Done, Subject, Work};
 use crate::backend::cpu::Cpu;
@@ -34,7 +35,6 @@ use crate::model::kernels::Precision;
 use crate::task::{Documents, PromptSettings, Role, Task};
 use crate::tokenizer::Tokenizer;
 use crate::train::log::LOG_FILE;
-use crate::train::recipe::{Parsed, TrainRecipe};
 use crate::train::{self, PromptRecord, TrainOptions, asking_template};
 
 /// Files of a row's results are named after this instead of the time, so that a second run replaces
@@ -66,27 +66,6 @@ impl Local {
 
     fn base(context: Context<'_>) -> Result<PathBuf> {
         Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
-    }
-
-    /// The training recipe of a specialist as text, with the base model's real place.
-    fn training_recipe(datasets: &[Map<String, Value>], settings: &Map<String, Value>, context: Context<'_>) -> String {
-        let mut recipe = Map::new();
-        recipe.insert("base_model".to_owned(), context.experiment.base_model.as_str().into());
-        recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
-        recipe.extend(settings.clone());
-        recipe.entry("seed").or_insert_with(|| context.experiment.seed.into());
-        yaml(&Value::Object(recipe))
-    }
-
-    /// The same, read.
-    fn parsed(
-        name: &str,
-        datasets: &[Map<String, Value>],
-        settings: &Map<String, Value>,
-        context: Context<'_>,
-    ) -> Result<Parsed> {
-        let text = Self::training_recipe(datasets, settings, context);
-        Ok(TrainRecipe::parse(&format!("training of {name}"), &text)?)
     }
 
     fn open(&self, subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
@@ -132,7 +111,7 @@ impl Work for Local {
         let tokenizer = Self::base(context).ok().and_then(|base| Tokenizer::open(&base).ok());
         for (name, specialist) in &context.experiment.specialists {
             if let Origin::Trained { datasets, settings } = &specialist.origin {
-                let (recipe, _) = Self::parsed(name, datasets, settings, context)?;
+                let (recipe, _) = training::recipe(name, datasets, settings, context.experiment)?;
                 let template = tokenizer.as_ref().and_then(|tokenizer| asking_template(tokenizer, &recipe).ok());
                 if let Some(template) = template.filter(|_| learns_tasks(specialist)) {
                     warn_of_prompts(name, template.is_some(), context);
@@ -146,16 +125,16 @@ impl Work for Local {
         let Origin::Trained { datasets, settings } = &specialist.origin else {
             return Ok(Done { outputs: Vec::new(), outcome: Value::Null });
         };
-        let (recipe, warnings) = Self::parsed(name, datasets, settings, context)?;
+        let (recipe, warnings) = training::recipe(name, datasets, settings, context.experiment)?;
         for warning in warnings {
             context.progress.warn(warning);
         }
         let out = context.specialist_folder(name);
-        // A run of the same recipe and data goes on; any other in the folder gives way.
+        // A run of the same recipe, model and data goes on; any other in the folder gives way, and all do when forced.
         let options = TrainOptions {
             out: out.clone(),
             data_dir: context.experiment.data.clone(),
-            resume: true,
+            resume: !context.forced,
             force: true,
             inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
@@ -215,7 +194,8 @@ impl Work for Local {
             context.progress.warn(format!("specialist `{name}` {difference}: {cure}"));
         }
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
-        let place = cache_dir().filter(|_| self.remember).map(|dir| dir.join("responses"));
+        // A forced step asks anew.
+        let place = cache_dir().filter(|_| self.remember && !context.forced).map(|dir| dir.join("responses"));
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
         if let Some(warning) = cache.as_ref().and_then(ResponseCache::warning) {
             context.progress.warn(warning);

@@ -23,6 +23,7 @@ pub mod schema;
 pub mod state;
 pub mod task_vectors;
 pub mod tasks;
+pub mod training;
 pub mod value;
 pub mod work;
 

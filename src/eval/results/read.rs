@@ -4,7 +4,6 @@
 //! harness that carries `NaN` or `Infinity`, which is no JSON, is read as a metric that is no number.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};

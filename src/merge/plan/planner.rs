@@ -205,7 +205,7 @@ impl Planner<'_, '_> {
                 self.copied_buffers.entry((why, models, model)).or_default().push(output.to_owned());
             }
         }
-        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, Precision::F32);
+        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, Precision::F32, true);
         let inputs = vec![found.swap_remove(chosen).2];
         let output = OutputTensor { name: output.to_owned(), dtype: tensor.dtype, shape: tensor.shape };
         self.outputs.push((output, TensorJob { output: 0, inputs, parameters, statistics: Statistics::None, verbatim: true }));

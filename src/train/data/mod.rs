@@ -67,3 +67,4 @@ pub(crate) use encode::asking_template;
 pub use error::DataError;
 pub use example::{Example, Row, SetSummary, TrainingData};
 pub use show::show;
+pub(super) use source::locate as located;

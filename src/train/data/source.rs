@@ -89,7 +89,7 @@ fn is_hub_name(path: &str) -> bool {
 }
 
 /// The data file that is meant; `None` for a task.
-fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
+pub(in crate::train) fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
     let path = Path::new(&dataset.path);
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let set = || dataset.name.clone();

@@ -71,6 +71,8 @@ pub(super) struct Fields {
     list: Vec<Field>,
     /// Keys without a meaning here that were given.
     passed_over: Vec<Spanned<String>>,
+    /// All keys of the recipe, and whether they stand there without a value.
+    names: Vec<(String, bool)>,
 }
 
 impl Fields {
@@ -83,6 +85,7 @@ impl Fields {
             return;
         };
         for (key, node) in entries {
+            self.names.push((key.value.clone(), node.kind == Kind::Null));
             match (key.value.as_str(), &node.kind) {
                 ("evaluation", Kind::Mapping(inner)) => {
                     for (key, node) in inner {
@@ -189,6 +192,7 @@ impl Fields {
             }
         }
         self.list.retain(|field| !replaced.contains(&field.canonical));
+        self.names.retain(|(name, empty)| !empty || canonical(name).is_none_or(|key| !replaced.contains(&key)));
         self.list.extend(own.list);
         self.passed_over.extend(own.passed_over);
     }
@@ -220,6 +224,16 @@ impl Fields {
             let _ = write!(message, "{}`{}`", if index == 0 { "" } else { ", " }, key.value);
         }
         notes.warning(first.span, message);
+    }
+
+    /// Whether the recipe itself has a key of this name, with a value or without.
+    pub(super) fn names(&self, key: &str) -> bool {
+        self.names.iter().any(|(name, _)| name == key)
+    }
+
+    /// Whether a key of this name stands there without a value.
+    pub(super) fn is_empty(&self, key: &str) -> bool {
+        self.names.iter().any(|(name, empty)| name == key && *empty)
     }
 
     pub(super) fn all(&self, canonical: &str) -> impl Iterator<Item = &Field> {

@@ -30,5 +30,5 @@ pub(in crate::train) use datasets::SPEAKERS;
 pub use parse::{LoadError, Parsed};
 pub use schema::{
     AdapterRecipe, BestModel, DataFormat, DatasetRecipe, EvaluationRecipe, ExcessLength, LoraRecipe, Scheduler,
-    TargetModules, TrainRecipe, UnsupportedSystem, Warmup,
+    StartAdapter, TargetModules, TrainRecipe, UnsupportedSystem, Warmup,
 };

@@ -113,8 +113,17 @@ pub struct LoraRecipe {
     pub alpha_pattern: Vec<(String, f64)>,
     /// Modules trained whole.
     pub modules_to_save: Vec<String>,
-    /// An adapter to go on from.
-    pub init_from: Option<PathBuf>,
+    /// An adapter to start from.
+    pub init_from: Option<StartAdapter>,
+}
+
+/// An adapter that training starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartAdapter {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Keys that the recipe does not set: the adapter's own values hold, whatever the fields say.
+    pub inherited: Vec<&'static str>,
 }
 
 /// Which linear layers get factors.
