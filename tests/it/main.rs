@@ -26,6 +26,7 @@ mod methods_f64;
 mod openai;
 mod parity_mergekit;
 mod plan;
+mod plan_memory;
 mod recipe_errors;
 mod recipes;
 mod task_prompts;
