@@ -161,7 +161,9 @@ mod tests {
         assert_eq!(file.bytes()[5_000], 7);
         let sum: u64 = file.bytes()[100_000..].iter().map(|byte| u64::from(*byte)).sum();
         assert_eq!(sum, 0);
-        assert!(file.unchanged().unwrap_err().to_string().contains("data changed while it was being read: it was shor"));
+        assert!(
+            file.unchanged().unwrap_err().to_string().contains("data changed while it was being read: it was shor")
+        );
         drop(file);
         assert!(super::super::shortened::any() && super::super::shortened::first().is_some());
     }

@@ -274,14 +274,33 @@ impl Executor<'_> {
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
+    /// [`Executor::each`] of a batch. A tensor that is larger than the window is worked on a window at a time: faults
+    /// map more than the chunk that is read, and what they leave behind would otherwise grow with the tensor.
+    pub(super) fn each_window(
+        &self,
+        batch: &[&TensorJob],
+        pieces: &[Piece],
+        work: impl Fn(&Piece, &mut Scratch) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let bytes: u64 = batch.iter().map(|job| job.bytes_read()).sum();
+        if bytes <= WINDOW_BYTES {
+            return self.each(pieces, work);
+        }
+        let at_once = (WINDOW_BYTES * pieces.len() as u64 / bytes).max(1);
+        for window in pieces.chunks(at_once as usize) {
+            self.each(window, &work)?;
+            self.release_all(batch);
+        }
+        Ok(())
+    }
+
     /// All statistics of a batch.
     fn measure(&self, batch: &[&TensorJob], thresholds: &WholeModelThresholds) -> Result<Vec<Measured>> {
         let mut running: Vec<Begun> = batch.iter().map(|job| self.begin(job, thresholds)).collect::<Result<_>>()?;
-        let mut active: Vec<usize> =
-            (0..batch.len()).filter(|&i| matches!(running[i], Begun::Running(_))).collect();
+        let mut active: Vec<usize> = (0..batch.len()).filter(|&i| matches!(running[i], Begun::Running(_))).collect();
         while !active.is_empty() {
             let pieces: Vec<Piece> = active.iter().flat_map(|&i| pieces(i, batch[i])).collect();
-            self.each(&pieces, |piece, scratch| {
+            self.each_window(batch, &pieces, |piece, scratch| {
                 let job = batch[piece.job];
                 if let Begun::Running(measurement) = &running[piece.job] {
                     let inputs = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted)?;
@@ -328,7 +347,7 @@ impl Executor<'_> {
         let left: Vec<AtomicUsize> =
             batch.iter().map(|job| AtomicUsize::new(chunks(job.parameters.elements()).count())).collect();
         let odd: Vec<[AtomicU64; 2]> = batch.iter().map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect();
-        self.each(&pieces, |piece, scratch| {
+        self.each_window(batch, &pieces, |piece, scratch| {
             let Scratch { output: buffer, adapted } = scratch;
             let job = batch[piece.job];
             let output = &self.plan.outputs[job.output];

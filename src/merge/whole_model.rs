@@ -60,7 +60,7 @@ impl Executor<'_> {
             let (batch, later) = next_batch(rest);
             rest = later;
             let pieces: Vec<Piece> = batch.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
-            self.each(&pieces, |piece, scratch| {
+            self.each_window(batch, &pieces, |piece, scratch| {
                 let job = batch[piece.job];
                 let chunk = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted)?;
                 for ((model, _), search) in wanted.iter().zip(searches) {

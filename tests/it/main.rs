@@ -40,6 +40,7 @@ mod outputs_mounted;
 mod outputs_train;
 mod parity_mergekit;
 mod plan;
+mod plan_memory;
 mod recipe_errors;
 mod recipes;
 mod task_data;

@@ -114,7 +114,8 @@ fn ids_of_other_tokens_are_refused_naming_both() {
     let tokenizer = copy.join("tokenizer.json");
     let mut swapped = Vec::new();
     edit(&tokenizer, |tokenizer| {
-        let added: Vec<String> = tokenizer["added_tokens"].as_array().into_iter().flatten().map(|t| t["content"].to_string()).collect();
+        let added: Vec<String> =
+            tokenizer["added_tokens"].as_array().into_iter().flatten().map(|t| t["content"].to_string()).collect();
         let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
         let plain = vocabulary.keys().filter(|token| !added.contains(&json!(token).to_string()));
         let mut tokens: Vec<String> = plain.take(2).cloned().collect();

@@ -54,7 +54,10 @@ fn an_untouched_output_is_green_and_says_what_was_derived() {
     assert_eq!(report["problems"], json!([]));
     assert_eq!(report["tensors_derived"].as_array().unwrap().len(), 30);
     let files: Vec<&str> = report["files_derived"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!(files, ["README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]);
+    assert_eq!(
+        files,
+        ["README.md", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
+    );
     // Notes beside the model are nobody's business.
     std::fs::write(out.join("NOTES.md"), "fine").unwrap();
     std::fs::write(out.join("results_2026.json"), "{}").unwrap();
@@ -72,7 +75,9 @@ fn a_config_that_was_changed_is_red_whatever_the_lock_says_of_it() {
     edit_lock(&out, |lock| drop(lock["outputs"].as_object_mut().unwrap().remove("config.json")));
     red(&context, &out, "`config.json` is not in the lock");
     std::fs::write(out.join("billon.lock.json"), whole).unwrap();
-    edit_lock(&out, |lock| lock["outputs"]["config.json"] = json!({"bytes": config.len(), "sha256": sha256(config.as_bytes())}));
+    edit_lock(&out, |lock| {
+        lock["outputs"]["config.json"] = json!({"bytes": config.len(), "sha256": sha256(config.as_bytes())})
+    });
     red(&context, &out, "`config.json` is not what its inputs give");
     edit_lock(&out, |lock| lock["stages"] = json!([]));
     red(&context, &out, "0 resolved stages");
@@ -104,14 +109,18 @@ fn a_lock_that_lists_too_little_is_red() {
         ("`config.json` has no hash", &|lock| {
             lock["outputs"]["config.json"].as_object_mut().unwrap().remove("sha256");
         }),
-        ("stage 1 of the lock", &|lock| lock["stages"][0]["tensors"][3]["inputs"][0]["parameters"]["weight"] = json!(9)),
+        ("stage 1 of the lock", &|lock| {
+            lock["stages"][0]["tensors"][3]["inputs"][0]["parameters"]["weight"] = json!(9)
+        }),
         ("no name of a file in the output", &|lock| {
             lock["outputs"]["../r.yml"] = json!({"bytes": 3});
         }),
         ("no name of a file in the output", &|lock| {
             lock["outputs"]["/etc/hostname"] = json!({"bytes": 3});
         }),
-        ("is not what its inputs give", &|lock| lock["recipe"] = json!(lock["recipe"].as_str().unwrap().replace("0.5", "0.6"))),
+        ("is not what its inputs give", &|lock| {
+            lock["recipe"] = json!(lock["recipe"].as_str().unwrap().replace("0.5", "0.6"))
+        }),
     ];
     for (part, change) in changes {
         edit_lock(&out, change);

@@ -2,11 +2,11 @@
 
 use super::task_arithmetic::{CONTRACT, sum_of_task_vectors};
 use super::ties::elected_mean;
+use super::weights::{check_elected_mean, check_mean};
 use super::{
     INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec, Sparsify,
     Statistics, TensorParameters,
 };
-use super::weights::{check_elected_mean, check_mean};
 
 /// Keeps each element of a task vector with probability `density`, rescales what is left so that
 /// the sum of magnitudes is as before, and adds the task vectors, with or without sign election.

@@ -1,10 +1,10 @@
 //! `linear`: the weighted mean of whole models (model soups, arXiv 2203.05482).
 
+use super::weights::refuse_cancelling;
 use super::{
     BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec,
     TensorParameters,
 };
-use super::weights::refuse_cancelling;
 
 /// `sum w_i x_i`, divided by `sum w_i` unless `normalize: false`.
 pub struct Linear;

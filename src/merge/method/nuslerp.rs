@@ -1,10 +1,10 @@
 //! `nuslerp`: slerp with weights instead of `t`, optionally between task vectors, per row or column.
 
-use super::{
-    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec,
-    Products, Statistics, TensorParameters,
-};
 use super::weights::LEAST_RELATIVE_SUM;
+use super::{
+    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope,
+    ParameterSpec, Products, Statistics, TensorParameters,
+};
 use crate::backend::Selection;
 
 /// Two models, `t = w2 / (w1 + w2)`. With a base their task vectors are interpolated.

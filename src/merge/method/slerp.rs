@@ -1,8 +1,8 @@
 //! `slerp`: spherical interpolation between two models, each tensor one vector.
 
 use super::{
-    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault, ParameterScope,
-    ParameterSpec, Products, Statistics, TensorParameters,
+    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault,
+    ParameterScope, ParameterSpec, Products, Statistics, TensorParameters,
 };
 use crate::recipe::setting::ParameterKind;
 

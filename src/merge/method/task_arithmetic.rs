@@ -1,10 +1,10 @@
 //! `task_arithmetic`: add weighted task vectors to the base (arXiv 2212.04089).
 
+use super::weights::{check_mean, guarded_sum};
 use super::{
     BaseRule, Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope,
     ParameterSpec, TensorParameters,
 };
-use super::weights::{check_mean, guarded_sum};
 use crate::backend::Selection;
 
 /// `b + lambda * sum w_i (x_i - b)`.
@@ -54,10 +54,7 @@ impl MergeMethod for TaskArithmetic {
 }
 
 /// The family's map without sign election.
-pub(super) fn sum_of_task_vectors(
-    tensor: &TensorParameters,
-    selections: Vec<Selection>,
-) -> Result<Map, MethodFault> {
+pub(super) fn sum_of_task_vectors(tensor: &TensorParameters, selections: Vec<Selection>) -> Result<Map, MethodFault> {
     let weights = tensor.tuned_numbers("weight")?;
     let divisor = tensor.switch("normalize")?.then(|| guarded_sum(tensor, &weights));
     Ok(Map::TaskVectors {

@@ -1,11 +1,11 @@
 //! `ties`: trim, elect sign, merge (arXiv 2306.01708).
 
 use super::task_arithmetic::CONTRACT;
+use super::weights::check_elected_mean;
 use super::{
     Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault, ParameterScope,
     ParameterSpec, Sparsify, Statistics, TensorParameters,
 };
-use super::weights::check_elected_mean;
 use crate::backend::Selection;
 use crate::recipe::setting::{ParameterKind, Value};
 

@@ -166,7 +166,8 @@ pub(super) fn check(
                 continue;
             }
             let (a_text, b_text) = (text(a), text(b));
-            let differ = format!("config.json: `{key}` is {a_text} in `{donor_name}` and {b_text} in `{}`", model.reference);
+            let differ =
+                format!("config.json: `{key}` is {a_text} in `{donor_name}` and {b_text} in `{}`", model.reference);
             let meaning = MEANING.contains(&key.as_str()) && a.is_some() && b.is_some();
             if meaning && !options.allow_mismatch {
                 let message = format!("{differ}, so their weights do not mean the same");

@@ -11,48 +11,76 @@ use crate::merge::method::{Axis, Sparsify, Statistics};
 use crate::merge::statistics::{keeps_masks, mask_bytes};
 use crate::merge::trim::collect_limit;
 
-/// The program itself with its heap, before any tensor is looked at.
-const PROGRAM: u64 = 24 << 20;
+/// The program itself with its heap, before any tensor is looked at; without optimisation there is more of it.
+const PROGRAM: u64 = if cfg!(debug_assertions) { 40 << 20 } else { 32 << 20 };
 
 /// Of a thread: its stack and the allocator's pages for it.
-const THREAD: u64 = 4 << 20;
+const THREAD: u64 = 2 << 20;
 
 /// What the page cache may map around a chunk of an input beyond the chunk.
-const FOLIO: u64 = 2 << 20;
+const FOLIO: u64 = 1 << 20;
+
+/// The share of what was given back chunk by chunk that neighbours map again until the batch is over.
+const RESIDUE: u64 = 4;
 
 /// One histogram of a digit of 16 bits.
 const HISTOGRAM: u64 = 8 << 16;
+
+/// What a batch holds at once.
+#[derive(Default)]
+struct Held {
+    /// Mapped inputs that stay from the statistics to the map.
+    mapped: u64,
+    /// Mapped again around chunks that were given back.
+    residue: u64,
+    /// Allocated for statistics.
+    heap: u64,
+    /// Of each thread.
+    thread: u64,
+}
 
 impl MergePlan {
     /// A bound on resident memory with `threads` threads.
     #[must_use]
     pub fn peak_memory(&self, threads: usize) -> u64 {
         let threads = threads as u64;
-        let mut largest = 0;
+        let mut most = Held::default();
         let mut rest: &[TensorJob] = &self.jobs;
         while !rest.is_empty() {
             let (batch, later) = next_batch(rest);
             rest = later;
-            largest = largest.max(self.batch(batch, threads));
+            let held = self.batch(batch, threads);
+            // Memory that one batch frees stays with the allocator for seconds, so that the most of each kind counts
+            // whichever batch it is of.
+            most.mapped = most.mapped.max(held.mapped + held.residue);
+            most.heap = most.heap.max(held.heap);
+            most.thread = most.thread.max(held.thread);
         }
         let adapters: u64 = self.models.iter().filter_map(|m| m.adapter.as_ref()).map(ModelAdapter::bytes).sum();
         // Names, shapes and places: of every model, of the plan, and of the lock's text.
         let names: u64 = self.models.iter().map(|m| m.tensors.len() as u64 * 512).sum();
         let plan: u64 = self.jobs.iter().map(|job| 2048 + 768 * job.inputs.len() as u64).sum();
-        PROGRAM + THREAD * threads + largest + 2 * adapters + names + plan
+        PROGRAM + most.mapped + most.heap + threads * (THREAD + most.thread) + 2 * adapters + names + plan
     }
 
-    fn batch(&self, batch: &[TensorJob], threads: u64) -> u64 {
-        let kept: u64 = batch.iter().filter(|job| stays_resident(job)).map(TensorJob::bytes_read).sum();
+    fn batch(&self, batch: &[TensorJob], threads: u64) -> Held {
+        let mapped = batch.iter().filter(|job| stays_resident(job)).map(TensorJob::bytes_read).sum();
+        let passing: u64 = batch.iter().filter(|job| !stays_resident(job)).map(TensorJob::bytes_read).sum();
         let collected: u64 = batch.iter().map(collected).sum();
-        let thread = batch.iter().map(|job| self.thread(job)).max().unwrap_or(0);
         // Thresholds are selected from copies, one on each thread.
-        let copies = batch.iter().map(|job| collected_of_one(job) * tuned_that_collect(job).min(threads)).max();
-        kept + collected + threads * thread + copies.unwrap_or(0) * threads.min(2) + self.whole_model(batch, threads)
+        let of_one = batch.iter().map(collected_of_one).max().unwrap_or(0);
+        let selecting: u64 = batch.iter().map(tuned_that_collect).sum();
+        let copies = of_one * selecting.min(threads).min(4);
+        Held {
+            mapped,
+            residue: passing.min(WINDOW_BYTES) / RESIDUE,
+            heap: collected + copies + whole_model(batch, threads),
+            thread: batch.iter().map(|job| self.thread(job)).max().unwrap_or(0),
+        }
     }
 
-    /// What one thread holds of a job: a chunk of every input that is given back after it, sums with adapters, the
-    /// part that is computed, and keys on their way into a collection.
+    /// What one thread holds of a job: a chunk of every input that is given back after it, sums with adapters, and the
+    /// part that is computed.
     fn thread(&self, job: &TensorJob) -> u64 {
         let elements = CHUNK_ELEMENTS.min(job.parameters.elements());
         let mut bytes = PART_ELEMENTS.min(elements) * 8;
@@ -65,39 +93,33 @@ impl MergePlan {
                 bytes += elements * 8;
             }
         }
-        bytes + match &job.statistics {
-            Statistics::None => 0,
-            Statistics::Products(products) => match products.axis {
-                Axis::Whole => 0,
-                Axis::Rows => 48 * rows(job).min(CHUNK_ELEMENTS),
-                Axis::Columns => 48 * columns(job),
-            },
-            Statistics::Sparsify { rules, .. } if rules.iter().any(|r| matches!(r, Sparsify::Largest { .. })) => {
-                elements * 4 + HISTOGRAM
+        bytes
+            + match &job.statistics {
+                Statistics::None => 0,
+                Statistics::Products(products) => match products.axis {
+                    Axis::Whole => 0,
+                    Axis::Rows => 48 * rows(job).min(CHUNK_ELEMENTS),
+                    Axis::Columns => 48 * columns(job),
+                },
+                Statistics::Sparsify { rules, .. } if rules.iter().any(|r| matches!(r, Sparsify::Largest { .. })) => {
+                    // Keys on their way into a collection, and the histogram that takes over when there are too many.
+                    elements * 4 + HISTOGRAM
+                }
+                Statistics::Sparsify { .. } => elements / 8 * job.inputs.len() as u64,
             }
-            Statistics::Sparsify { .. } => elements / 8 * job.inputs.len() as u64,
-        }
     }
+}
 
-    /// Histograms of the search over whole task vectors.
-    fn whole_model(&self, batch: &[TensorJob], threads: u64) -> u64 {
-        let whole = |job: &TensorJob| match &job.statistics {
-            Statistics::Sparsify { rules, .. } => {
-                rules.iter().filter(|rule| matches!(rule, Sparsify::LargestOfModel { .. })).count() as u64
-            }
-            _ => 0,
-        };
-        match batch.iter().map(whole).max() {
-            None | Some(0) => 0,
-            Some(searches) => HISTOGRAM * (searches * 2 + threads) + self.residue(batch),
+/// Histograms of the search over whole task vectors.
+fn whole_model(batch: &[TensorJob], threads: u64) -> u64 {
+    let whole = |job: &TensorJob| match &job.statistics {
+        Statistics::Sparsify { rules, .. } => {
+            rules.iter().filter(|rule| matches!(rule, Sparsify::LargestOfModel { .. })).count() as u64
         }
-    }
-
-    /// What may stay mapped around chunks that were given back, until the batch is.
-    fn residue(&self, batch: &[TensorJob]) -> u64 {
-        let read: u64 = batch.iter().map(TensorJob::bytes_read).sum();
-        read.min(WINDOW_BYTES)
-    }
+        _ => 0,
+    };
+    let searches = batch.iter().map(whole).max().unwrap_or(0);
+    if searches == 0 { 0 } else { HISTOGRAM * (2 * searches + threads) }
 }
 
 /// Whether the job's inputs stay mapped from the statistics to the map.

@@ -14,7 +14,8 @@ use crate::recipe::{Diagnostics, Recipe};
 use crate::tokenizer::Vocabulary;
 
 /// The files that say which token an id stands for.
-const VOCABULARY_FILES: &[&str] = &["tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "added_tokens.json"];
+const VOCABULARY_FILES: &[&str] =
+    &["tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "added_tokens.json"];
 
 /// Keys of tokenizer_config.json that change what a model is given.
 const SETTINGS: &[&str] = &["bos_token", "eos_token", "add_bos_token", "add_eos_token"];

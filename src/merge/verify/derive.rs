@@ -69,9 +69,10 @@ pub(super) fn derive(
     let mut found = BTreeMap::new();
     compute_tensors(plan, backend, &chosen, options.threads, progress, |tensor, bytes| {
         let expected = &plan.outputs[tensor];
-        let same = stored.tensors.get(&expected.name).is_some_and(|t| {
-            t.dtype == expected.dtype && t.shape == expected.shape && stored.bytes(t) == bytes
-        });
+        let same = stored
+            .tensors
+            .get(&expected.name)
+            .is_some_and(|t| t.dtype == expected.dtype && t.shape == expected.shape && stored.bytes(t) == bytes);
         found.insert(expected.name.clone(), same);
     })?;
     for (name, same) in found {

@@ -12,14 +12,45 @@ use crate::merge::output::FileRecord;
 
 /// Extensions of files that loaders read: weights, code, templates, vocabularies.
 const LOADED_EXTENSIONS: &[&str] = &[
-    "safetensors", "bin", "pt", "pth", "ckpt", "gguf", "ggml", "h5", "msgpack", "onnx", "npz", "pkl", "jinja", "jinja2",
-    "py", "so", "model", "tiktoken", "vocab", "bpe", "spm",
+    "safetensors",
+    "bin",
+    "pt",
+    "pth",
+    "ckpt",
+    "gguf",
+    "ggml",
+    "h5",
+    "msgpack",
+    "onnx",
+    "npz",
+    "pkl",
+    "jinja",
+    "jinja2",
+    "py",
+    "so",
+    "model",
+    "tiktoken",
+    "vocab",
+    "bpe",
+    "spm",
 ];
 
 /// Parts of the names of JSON and text files that loaders read.
 const LOADED_NAMES: &[&str] = &[
-    "config", "tokenizer", "vocab", "merges", "added_tokens", "special_tokens", "template", "adapter", "index",
-    "modules", "params", "normalizer", "processor", "dict",
+    "config",
+    "tokenizer",
+    "vocab",
+    "merges",
+    "added_tokens",
+    "special_tokens",
+    "template",
+    "adapter",
+    "index",
+    "modules",
+    "params",
+    "normalizer",
+    "processor",
+    "dict",
 ];
 
 /// Folders below an output that are looked into.
@@ -136,9 +167,17 @@ mod tests {
     #[test]
     fn what_loaders_read_is_told_from_notes_and_results() {
         for name in [
-            "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "model-00002.safetensors",
-            "modeling_x.py", "tokenizer.model", "pytorch_model.bin", "vocab.txt", "additional_chat_templates/x.jinja",
-            "1_Pooling/config.json", "generation_config.json",
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "chat_template.jinja",
+            "model-00002.safetensors",
+            "modeling_x.py",
+            "tokenizer.model",
+            "pytorch_model.bin",
+            "vocab.txt",
+            "additional_chat_templates/x.jinja",
+            "1_Pooling/config.json",
+            "generation_config.json",
         ] {
             assert!(is_loaded(name), "{name}");
         }
