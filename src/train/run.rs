@@ -23,9 +23,11 @@ use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
 use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::writer::publish_file;
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
+use crate::model::kernels::Precision;
 use crate::model::{Decoder, DecoderOptions, WeightPool};
 use crate::tokenizer::Tokenizer;
 
@@ -107,7 +109,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     let resumed = if options.resume { resume::find(&found, &wanted, progress)? } else { None };
     let files = ModelDir::open(model)?;
     let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
-    let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(crate::dtype::DType::F32) };
+    let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(DType::F32) };
     let decoder = Decoder::open(&files, &DecoderOptions { pool: options.pool.clone(), ..DecoderOptions::default() })?;
     for warning in files.warnings().iter().chain(decoder.warnings()) {
         progress.warn(warning.clone());
@@ -140,14 +142,22 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         moments: Vec::new(),
     };
     optimiser.start(&attached.parameters);
-    let mut state = RunState { fingerprint, ..RunState::default() };
+    let tile_registers = dtype == Some(DType::BF16) && Precision::F32.for_bf16_values() == Precision::Bf16;
+    let mut state = RunState { fingerprint, tile_registers, ..RunState::default() };
     let history = match resumed {
         Some(Resumed { folder, state: kept, history }) => {
             if attached.lora.is_none() {
                 restore_model(&folder, &attached)?;
             }
             checkpoint::restore_moments(&folder, &attached.parameters, &mut optimiser, kept.step)?;
-            state = kept;
+            if kept.tile_registers != tile_registers {
+                let (began, goes_on) = if tile_registers { ("without", "with") } else { ("with", "without") };
+                progress.warn(format!(
+                    "the run began on a CPU {began} tile registers (AMX) and goes on {goes_on}: of a bf16 base model the last \
+                     bits of the result will be those of neither"
+                ));
+            }
+            state = RunState { tile_registers, ..kept };
             Some(history)
         }
         None => None,
