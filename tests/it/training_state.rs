@@ -214,7 +214,7 @@ fn settings_that_contradict_the_adapter_to_start_from_are_errors() {
     .enumerate()
     {
         let recipe = start(&format!("c{index}"), settings.clone());
-        refused(&context, &recipe, &format!("o{index}"), &[], 2, &[&["contradicts the adapter"], *parts].concat());
+        refused(&context, &recipe, &format!("o{index}"), &[], 2, &[&["contradicts the adapter"][..], *parts].concat());
         assert!(!context.path(&format!("o{index}/adapter_model.safetensors")).exists());
     }
     // What agrees is no contradiction, and dropout is a setting of the training.
