@@ -22,7 +22,7 @@ cp "$instruct"/tokenizer*.json "$work/random"
 [ -d "$work/random-start" ] || peft start "$work/random" "$work/random-start"
 [ -d "$work/instruct-start" ] || peft start "$instruct" "$work/instruct-start"
 peft random-rows "$work/tokens.jsonl" --rows $((steps * batch))
-peft task-rows "$instruct" "$data/fpb/train.jsonl" "$here/../recipes/tasks/fpb.yml" "$work/fpb.jsonl" --rows $((fpb_steps * batch))
+peft task-rows "$instruct" "$data/fpb/train.jsonl" "$here/../recipes/tasks/fpb.yaml" "$work/fpb.jsonl" --rows $((fpb_steps * batch))
 
 # run WORKLOAD PROGRAM STEPS OUTCOME COMMAND...: times a process and notes its figures.
 run() {

@@ -34,3 +34,57 @@ merge_method: ties
 models: [{model: *base}, {model: d+e, parameters: {<<: {weight: 1}}}]
 tokenizer: {source: union, tokens: {}}
 END
+
+# Adapters, results: two bytes of length, that many bytes, and the rest. Adapter weights are the JSON of a header alone.
+mkdir -p fuzz/corpus/{adapter,gguf,lock,results,task,template}
+parts() { # corpus/name first second
+    python3 - "fuzz/corpus/$1" "$2" "$3" <<'PYTHON'
+import sys
+first, second = (open(path, "rb").read() for path in sys.argv[2:])
+if first and len(first) < 65536:
+    open(sys.argv[1], "wb").write(len(first).to_bytes(2, "little") + first + second)
+PYTHON
+}
+work=$(mktemp -d)
+trap 'rm -r "$work"' EXIT
+for folder in fixtures/models/adapters/*/; do
+    name=$(basename "$folder")
+    [ -e "$folder/adapter_config.json" ] || continue
+    echo '{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":{"dtype":"F32","shape":[8,8],"data_offsets":[0,256]},"base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight":{"dtype":"F32","shape":[8,8],"data_offsets":[256,4096]}}' > "$work/header"
+    parts "adapter/$name" "$folder/adapter_config.json" "$work/header"
+done
+for file in fixtures/results/harness/results_*.json; do
+    parts results/harness "$file" "$(ls fixtures/results/harness/samples_*.jsonl | head -1)"
+done
+cat > "$work/results" <<'END'
+{"results": {"t": {"alias": "t", "acc,none": 1.0, "acc_stderr,none": "N/A"}}, "group_subtasks": {"g": ["t"]}, "configs": {"t": {"task": "t"}}, "higher_is_better": {"t": {"acc": true}}}
+END
+cat > "$work/samples" <<'END'
+{"doc_id": 0, "doc": {}, "target": "0", "arguments": {}, "resps": [[["-1.0", "True"]]], "filtered_resps": [["-1.0", "True"]], "filter": "none", "metrics": ["acc"], "doc_hash": "a", "prompt_hash": "b", "target_hash": "c", "acc": 1.0}
+END
+parts results/small "$work/results" "$work/samples"
+
+# Two bytes of data length (in blocks of 64), then the header.
+for file in fixtures/gguf/*.gguf; do
+    { printf '\377\377'; head -c 4000 "$file"; } > "fuzz/corpus/gguf/$(basename "$file")"
+done
+
+cat > fuzz/corpus/lock/small <<'END'
+{"lock_version": 1, "billon_version": "0.1.0", "seed": 0, "options": {}, "recipe": "merge_method: linear\n", "stages": [], "inputs": {}, "outputs": {"model.safetensors": {"bytes": 8, "sha256": null}}}
+END
+cp fixtures/tasks/prompts/*.yaml fuzz/corpus/task/
+cat > fuzz/corpus/task/whole <<'END'
+task: t
+dataset_path: json
+dataset_kwargs: {data_files: {test: d.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{text}}\nMove:"
+doc_to_target: label
+doc_to_choice: ["up", "down"]
+num_fewshot: 1
+fewshot_config: {sampler: first_n}
+END
+for file in fixtures/chat/*.jinja fixtures/eval/model/chat_template.jinja; do
+    { printf '\1'; cat "$file"; } > "fuzz/corpus/template/$(basename "$(dirname "$file")")-$(basename "$file")"
+done

@@ -63,6 +63,11 @@ pub trait Diagnose: std::error::Error + Send + Sync + 'static {
     fn hints(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// Whether the message has lines of its own (marked excerpts), in which values from files are escaped already.
+    fn is_laid_out(&self) -> bool {
+        false
+    }
 }
 
 /// Any error of the library.
@@ -84,13 +89,19 @@ impl Error {
     /// The messages of this error and of everything that caused it, outermost first.
     #[must_use]
     pub fn chain(&self) -> Vec<String> {
-        let mut messages = vec![self.0.to_string()];
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            messages.push(error.to_string());
-            source = error.source();
-        }
-        messages
+        self.causes().map(ToString::to_string).collect()
+    }
+
+    /// This error and everything that caused it, outermost first.
+    pub fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+        let first: &(dyn std::error::Error + 'static) = &*self.0;
+        std::iter::successors(Some(first), |error| error.source())
+    }
+
+    /// Whether the message has lines of its own, see [`Diagnose::is_laid_out`].
+    #[must_use]
+    pub fn is_laid_out(&self) -> bool {
+        self.0.is_laid_out()
     }
 }
 

@@ -102,6 +102,8 @@ pub enum Event {
     },
     /// Something the user should know; the run goes on.
     Warning(String),
+    /// A warning that the result may not be what was meant; told even with `--quiet`.
+    Alert(String),
     /// The output is published.
     Finished,
 }
@@ -122,24 +124,37 @@ impl Reporter for Silent {
 
 /// A flag that asks long work to stop at the next chunk.
 #[derive(Debug, Default)]
-pub struct CancelFlag(AtomicBool);
+pub struct CancelFlag {
+    raised: AtomicBool,
+    noticed: AtomicBool,
+}
 
 impl CancelFlag {
     /// A flag that is not raised.
     #[must_use]
     pub const fn new() -> Self {
-        Self(AtomicBool::new(false))
+        Self { raised: AtomicBool::new(false), noticed: AtomicBool::new(false) }
     }
 
     /// Asks the work to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.raised.store(true, Ordering::SeqCst);
     }
 
-    /// Whether someone asked to stop.
+    /// Whether someone asked to stop. For the work, which then stops: see [`is_noticed`](Self::is_noticed).
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let raised = self.raised.load(Ordering::Relaxed);
+        if raised {
+            self.noticed.store(true, Ordering::Relaxed);
+        }
+        raised
+    }
+
+    /// Whether the work has looked at the raised flag, so that it is about to stop.
+    #[must_use]
+    pub fn is_noticed(&self) -> bool {
+        self.noticed.load(Ordering::Relaxed)
     }
 
     /// `Err(Cancelled)` once someone asked to stop.
@@ -164,6 +179,11 @@ impl Progress<'_> {
     /// Sends one event.
     pub fn event(&self, event: Event) {
         self.reporter.event(event);
+    }
+
+    /// Sends a warning that `--quiet` does not hide.
+    pub fn alert(&self, message: impl Into<String>) {
+        self.reporter.event(Event::Alert(message.into()));
     }
 
     /// Sends a warning.

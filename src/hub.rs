@@ -22,13 +22,19 @@ fn list(places: &[PathBuf]) -> String {
 }
 
 impl Diagnose for HubError {
+    /// The command names what is not there.
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Input
+        ErrorKind::Usage
     }
 
     fn hints(&self) -> Vec<String> {
         if matches!(self, Self::LocalRevision { .. }) {
             return vec!["remove the `@...`".to_owned()];
+        }
+        if matches!(self, Self::NotFound { reference, .. } if reference.contains('+')) {
+            return vec![
+                "`MODEL+ADAPTER` is a model of merge recipes and of `eval`; elsewhere give the model alone".to_owned(),
+            ];
         }
         vec![
             "billon does not download: fetch the model first (for example with `hf download`), give a local \
@@ -101,7 +107,7 @@ fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     if !plain {
         return None;
     }
-    if let Ok(commit) = std::fs::read_to_string(repository.join("refs").join(revision)) {
+    if let Ok(commit) = crate::input::read_text(&repository.join("refs").join(revision), crate::input::SETTINGS_BYTES) {
         let path = snapshots.join(commit.trim());
         if path.is_dir() {
             return Some(path);

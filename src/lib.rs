@@ -6,10 +6,16 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
+pub mod clock;
 pub mod dtype;
 pub mod error;
 pub mod event;
+pub mod input;
+pub mod panics;
+pub mod python_regex;
 pub mod rng;
+pub mod threads;
+pub mod visible;
 
 pub mod checkpoint;
 pub mod hub;

@@ -1,12 +1,14 @@
 //! One process at a time in an output folder that a run comes back to.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Diagnose, ErrorKind};
+use rustix::fs::OFlags;
 
-/// The locked file. It stays when the lock goes: a file that came and went could be locked twice.
-const FILE: &str = ".lock";
+use super::leftovers::is_at;
+use super::manifest::FOLDER_LOCK;
+use crate::error::{Diagnose, ErrorKind};
 
 /// Why a folder can't be worked in.
 #[derive(Debug, thiserror::Error)]
@@ -41,17 +43,27 @@ impl FolderLock {
     /// # Errors
     /// When another process has it, or the folder can't be written.
     pub fn take(folder: &Path) -> Result<Self, FolderLockError> {
-        let path = folder.join(FILE);
-        let open = || {
-            std::fs::create_dir_all(folder)?;
-            File::options().create(true).append(true).open(&path)
-        };
-        let file = open().map_err(|source| FolderLockError::Io { path: path.clone(), source })?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(FolderLockError::Busy { folder: folder.to_owned() }),
-            Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(Self(file)),
-            Err(TryLockError::Error(source)) => Err(FolderLockError::Io { path, source }),
+        // The locked file stays when the lock goes: a file that came and went could be locked twice.
+        let path = folder.join(FOLDER_LOCK);
+        let io = |source| FolderLockError::Io { path: path.clone(), source };
+        std::fs::create_dir_all(folder).map_err(io)?;
+        loop {
+            // Never through a link, never waiting for the reader of a FIFO.
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+            let file = File::options().create(true).append(true).custom_flags(flags).open(&path).map_err(io)?;
+            if !file.metadata().map_err(io)?.is_file() {
+                return Err(io(std::io::ErrorKind::InvalidInput.into()));
+            }
+            match file.try_lock() {
+                // The folder may have been exchanged since the file was opened.
+                Ok(()) if !is_at(&file, &path) => {}
+                Ok(()) => return Ok(Self(file)),
+                Err(TryLockError::WouldBlock) => return Err(FolderLockError::Busy { folder: folder.to_owned() }),
+                Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => {
+                    return Ok(Self(file));
+                }
+                Err(TryLockError::Error(source)) => return Err(io(source)),
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! nanosecond modification and status-change times: a file that was touched in any way is hashed
 //! again. `billon verify` never trusts the cache.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,12 +31,19 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// Checksum of a record of a cache: 16 hexadecimal digits. A record whose checksum differs was changed on
+/// disk, and what it says is asked again.
+#[must_use]
+pub fn checksum(record: &str) -> String {
+    hex(Sha256::digest(record.as_bytes()).get(..8).unwrap_or_default())
+}
+
 /// SHA-256 of a file; `Ok(None)` when cancelled.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option<String>> {
-    let mut file = File::open(path)?;
+    let mut file = crate::input::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; STEP];
     loop {
@@ -132,6 +139,19 @@ pub fn sha256_input(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> 
     Ok(Some(hash))
 }
 
+/// A line of the cache: state, hash, checksum of both.
+fn line(state: &str, hash: &str) -> String {
+    let record = format!("{state} {hash}");
+    format!("{record} {}\n", checksum(&record))
+}
+
+/// State and hash of a line; `None` where it is damaged, or of a version without checksums.
+fn entry(line: &str) -> Option<(String, String)> {
+    let (record, sum) = line.rsplit_once(' ')?;
+    let (state, hash) = record.rsplit_once(' ')?;
+    (hash.len() == 64 && sum == checksum(record)).then(|| (state.to_owned(), hash.to_owned()))
+}
+
 /// Entries kept when the file is trimmed.
 const MAX_ENTRIES: usize = 20_000;
 
@@ -146,16 +166,13 @@ impl HashCache {
     #[must_use]
     pub fn open(dir: &Path) -> Self {
         let file = dir.join("input-sha256");
-        let text = std::fs::read_to_string(&file).unwrap_or_default();
-        let mut entries: Vec<(String, String)> = text
-            .lines()
-            .filter_map(|l| l.rsplit_once(' '))
-            .filter(|e| e.1.len() == 64)
-            .map(|(k, v)| (k.into(), v.into()))
-            .collect();
+        // Not as text: one byte that is no UTF-8 must not cost all entries.
+        let bytes = crate::input::read(&file, u64::MAX).unwrap_or_default();
+        let mut entries: Vec<(String, String)> =
+            bytes.split(|byte| *byte == b'\n').filter_map(|line| entry(std::str::from_utf8(line).ok()?)).collect();
         if entries.len() > MAX_ENTRIES {
             entries.drain(..entries.len() - MAX_ENTRIES / 2);
-            let kept: String = entries.iter().map(|(k, v)| format!("{k} {v}\n")).collect();
+            let kept: String = entries.iter().map(|(k, v)| line(k, v)).collect();
             // Losing the cache costs time, never correctness.
             let _ = OpenOptions::new()
                 .write(true)
@@ -176,7 +193,7 @@ impl HashCache {
     /// Remembers hashes, each with the state its file had both before and after it was hashed.
     pub fn remember(&mut self, hashes: &[(FileState, String)]) {
         let new: Vec<(String, String)> = hashes.iter().map(|(state, hash)| (state.0.clone(), hash.clone())).collect();
-        let lines: String = new.iter().map(|(k, v)| format!("{k} {v}\n")).collect();
+        let lines: String = new.iter().map(|(k, v)| line(k, v)).collect();
         self.entries.extend(new);
         let Some(file) = self.file.as_ref().filter(|_| !lines.is_empty()) else { return };
         if let Some(parent) = file.parent() {
@@ -201,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_forgets_a_file_that_was_touched() {
+    fn the_cache_forgets_a_file_that_was_touched_and_a_record_that_was() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         std::fs::write(&path, b"abc").unwrap();
@@ -214,5 +231,14 @@ mod tests {
         cache.remember(&[(state, "1".repeat(64))]);
         assert_eq!(HashCache::open(dir.path()).get(&system), Some("1".repeat(64).as_str()));
         assert_eq!(cache.get(&path), None);
+        // One changed bit anywhere: the file is hashed again.
+        let file = dir.path().join("input-sha256");
+        let bytes = std::fs::read(&file).unwrap();
+        for place in (0..bytes.len() - 1).step_by(7) {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            std::fs::write(&file, damaged).unwrap();
+            assert_eq!(HashCache::open(dir.path()).get(&system), None, "byte {place}");
+        }
     }
 }

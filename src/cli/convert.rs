@@ -10,6 +10,7 @@ use crate::convert::{ConvertOptions, ConvertReport, convert};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
+use crate::visible::value as shown;
 
 /// Arguments of `billon convert`.
 #[derive(Debug, Args)]
@@ -74,14 +75,14 @@ impl ConvertArgs {
 fn summary(report: &ConvertReport) -> String {
     let types: Vec<String> = report.types.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let origin = match (&report.like, report.tokenizer) {
-        (Some(like), _) => format!("config and tokenizer from {}", like.display()),
+        (Some(like), _) => format!("config and tokenizer from {}", shown(&like.display().to_string())),
         (None, true) => "config and tokenizer from the metadata".to_owned(),
         (None, false) => "config from the metadata, no tokenizer".to_owned(),
     };
     format!(
         "converted {} model to {}\n  {} parameters in {} tensors ({}) as {}\n  {origin}\n  wrote {} in {:.2} s\n",
-        report.architecture,
-        report.output.display(),
+        shown(report.architecture),
+        shown(&report.output.display().to_string()),
         human_count(report.parameters),
         report.tensors,
         types.join(", "),

@@ -15,6 +15,7 @@ use crate::inspect::open::open;
 use crate::inspect::statistics::Group;
 use crate::inspect::task_vectors::compare;
 use crate::merge::sources::Resolver;
+use crate::visible::value as shown;
 
 /// Arguments of `billon diff`.
 #[derive(Debug, Args)]
@@ -54,6 +55,18 @@ impl DiffArgs {
         let tuned = self.tuned.iter().map(|text| open(text, &resolver)).collect::<Result<Vec<_>, _>>()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let progress = Progress { reporter: &*reporter, cancel };
+        let mut under_base_names = Vec::with_capacity(tuned.len());
+        for model in tuned {
+            let (model, rules) = model.named_as(&base);
+            for (from, to) in rules {
+                let (own, base) = (&model.reference, &base.reference);
+                progress.warn(format!(
+                    "tensor names of `{own}` differ from `{base}` by a prefix: `{from}*` stands for `{to}*`"
+                ));
+            }
+            under_base_names.push(model);
+        }
+        let tuned = under_base_names;
         let mut result = compare(&base, &tuned, &Cpu, self.output.threads(), progress)?;
         drop(reporter);
         let by = if self.by.is_empty() { &[Grouping::Total, Grouping::Module][..] } else { &self.by };
@@ -73,9 +86,9 @@ impl DiffArgs {
 
 fn render(report: &TaskVectorReport, total: bool) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "base      {}", report.base);
+    let _ = writeln!(text, "base      {}", shown(&report.base));
     for (i, tuned) in report.tuned.iter().enumerate() {
-        let _ = writeln!(text, "{:<10}{tuned}", format!("[{}]", i + 1));
+        let _ = writeln!(text, "{:<10}{}", format!("[{}]", i + 1), shown(tuned));
     }
     let all = &report.total;
     let _ = writeln!(
@@ -88,7 +101,7 @@ fn render(report: &TaskVectorReport, total: bool) -> String {
     if !report.skipped.is_empty() {
         let mut names: Vec<&str> = report.skipped.iter().map(|s| s.tensor.as_str()).collect();
         names.dedup();
-        let _ = writeln!(text, "skipped   {} tensors: {}", names.len(), names.join(", "));
+        let _ = writeln!(text, "skipped   {} tensors: {}", names.len(), shown(&names.join(", ")));
     }
     let sections = [
         ("total", if total { std::slice::from_ref(all) } else { &[] }),

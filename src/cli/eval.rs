@@ -7,39 +7,46 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
+use super::harness_flags::HarnessFlags;
+use super::prompts::PromptArgs;
 use super::server::{BackendName, JudgeArgs, ServerArgs};
 use super::{OutputArgs, print, print_json, report};
 use crate::checkpoint::hash::cache_dir;
 use crate::error::Result;
 use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::identity::ModelIdentity;
+use crate::eval::judge::Judge;
 use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
 use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
 use crate::eval::openai::{Decode, Needs, OpenAiServer};
-use crate::eval::results::{self, GroupMetric, GroupRecord, RunRecord};
+use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecord, Written};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
-use crate::task::{self, Documents, PromptSettings, Sampler, Task, TaskSet};
+use crate::recipe::ModelReference;
+use crate::task::{self, Documents, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
+use crate::train::PromptRecord;
 
 /// Arguments of `billon eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Hugging Face model directory, or a repository of the local cache.
-    model: String,
+    #[arg(required_unless_present_any = ["harness_model", "model_args"])]
+    model: Option<String>,
     /// Tasks, groups or tags of the built-in suite, task files, or folders of them.
     #[arg(long, short, value_delimiter = ',', required = true, value_name = "NAMES_OR_FILES")]
     tasks: Vec<String>,
-    /// Folder of further task files, whose tasks, groups and tags can then be named.
+    /// Folder of further task files, searched with its sub-folders, whose tasks, groups and tags can then be
+    /// named.
     #[arg(long, alias = "include_path", value_name = "DIR")]
     include_path: Vec<PathBuf>,
     /// Where the tasks' data files are.
     #[arg(long, env = "BILLON_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
     /// Where results and samples are written, in lm-evaluation-harness's layout.
-    #[arg(long, short, value_name = "DIR")]
+    #[arg(long, short, alias = "output_path", value_name = "DIR")]
     out: Option<PathBuf>,
     /// PEFT adapter to add to the weights, optionally with a weight; may be given several times.
     #[arg(long, value_name = "DIR[=WEIGHT]", value_parser = adapter)]
@@ -47,6 +54,12 @@ pub struct EvalArgs {
     /// Storage of the weights in memory; arithmetic is f32.
     #[arg(long, value_enum, default_value_t = Weights::F32)]
     weights: Weights,
+    /// Only the first N documents of each task.
+    #[arg(long, short = 'L', value_name = "N")]
+    limit: Option<usize>,
+    /// Only N documents of each task, drawn at random with --seed; each gets the examples of a full run.
+    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    sample: Option<usize>,
     #[command(flatten)]
     prompts: PromptArgs,
     /// How answers are read: choice-ll, pixiu-gen, strict-gen (default: the task's first).
@@ -62,6 +75,8 @@ pub struct EvalArgs {
     server: ServerArgs,
     #[command(flatten)]
     judge: JudgeArgs,
+    #[command(flatten)]
+    harness: HarnessFlags,
     /// Where answers are remembered (default: in `BILLON_CACHE_DIR`).
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -80,57 +95,11 @@ struct Opened {
     parameters: Option<u64>,
 }
 
-/// How prompts are written.
-#[derive(Debug, Args)]
-struct PromptArgs {
-    /// Only the first N documents of each task.
-    #[arg(long, short = 'L', value_name = "N")]
-    limit: Option<usize>,
-    /// Only N documents of each task, drawn at random with --seed.
-    #[arg(long, value_name = "N", conflicts_with = "limit")]
-    sample: Option<usize>,
-    /// Examples in each prompt (default: the task's own number).
-    #[arg(long, short = 'f', value_name = "K")]
-    num_fewshot: Option<usize>,
-    /// Seed of the few-shot sampler.
-    #[arg(long, default_value_t = 1234)]
-    fewshot_seed: u64,
-    /// How examples are picked instead of the task's way.
-    #[arg(long, value_enum)]
-    fewshot_sampler: Option<SamplerName>,
-    /// Render prompts with the model's chat template, or with that of a name.
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "")]
-    apply_chat_template: Option<String>,
-    /// Text before the task's description.
-    #[arg(long, value_name = "TEXT")]
-    system_instruction: Option<String>,
-    /// With a chat template, examples are turns of the conversation.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    fewshot_as_multiturn: bool,
-}
-
-impl PromptArgs {
-    fn documents(&self, seed: u64) -> Documents {
-        match (self.limit, self.sample) {
-            (Some(count), _) => Documents::First(count),
-            (None, sample) => Documents::drawn(sample, seed),
-        }
-    }
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Weights {
     F32,
     Bf16,
     F16,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum SamplerName {
-    Default,
-    FirstN,
-    Balanced,
 }
 
 fn adapter(text: &str) -> Result<AdapterChoice, String> {
@@ -152,43 +121,55 @@ impl From<Weights> for Precision {
     }
 }
 
-impl From<SamplerName> for Sampler {
-    fn from(name: SamplerName) -> Self {
-        match name {
-            SamplerName::Default => Self::Default,
-            SamplerName::FirstN => Self::FirstN,
-            SamplerName::Balanced => Self::Balanced,
-        }
-    }
-}
-
 impl EvalArgs {
     pub(super) fn json(&self) -> bool {
         self.output.json
     }
 
-    pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+    pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
+        self.split_adapter()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let pool = super::thread_pool(self.output.threads())?;
         let progress = Progress { reporter: &*reporter, cancel };
-        let (record, out) = pool.install(|| self.record(progress))?;
+        let (record, destination) = pool.install(|| self.record(progress))?;
         drop(reporter);
+        // Files first: a reader of stdout that has gone costs no results.
+        let written = destination.map(|place| place.write(&record, &results::stamp())).transpose()?;
         if self.output.json {
-            print_json(&results::write::results_json(&record))?;
-        } else {
-            print(&super::scores::table(&record))?;
+            return print_json(&with_paths(results::write::results_json(&record), written.as_ref()));
         }
-        let Some(out) = out else { return Ok(()) };
-        let written = results::write(&out, &record, &results::stamp())?;
-        if !self.output.quiet && !self.output.json {
+        if let Some(written) = written.filter(|_| !self.output.quiet) {
             report::plain::write_line(&format!("results in {}", written.results.display()));
         }
+        print(&super::scores::table(&record))
+    }
+
+    fn documents(&self) -> Documents {
+        match (self.limit, self.sample) {
+            (Some(count), _) => Documents::First(count),
+            (None, sample) => Documents::drawn(sample, self.seed),
+        }
+    }
+
+    /// Takes `MODEL+ADAPTER`, which recipes say, apart.
+    fn split_adapter(&mut self) -> Result<()> {
+        // A directory may have any character in its name.
+        let Some(named) = self.model.as_deref().filter(|named| !Path::new(named).exists()) else { return Ok(()) };
+        let parsed = ModelReference::parse(named).ok();
+        let Some(ModelReference { path, revision, adapter: Some((folder, version)) }) = parsed else { return Ok(()) };
+        let cache = crate::hub::cache_dir();
+        let model = crate::hub::resolve(&path, revision.as_deref(), cache.as_deref())?;
+        let folder = crate::hub::resolve(&folder, version.as_deref(), cache.as_deref())?;
+        self.adapter.insert(0, AdapterChoice { path: folder, weight: 1.0 });
+        self.model = Some(if revision.is_some() { model.display().to_string() } else { path });
         Ok(())
     }
 
-    fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<PathBuf>)> {
-        let started = jiff::Timestamp::now();
+    fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<Destination>)> {
+        let started = crate::clock::instant();
         let clock = Instant::now();
+        let model_name = self.harness.model(self.model.as_deref())?;
+        self.harness.warn(progress);
         let set = task::load_from(&self.tasks, &self.include_path)?;
         for warning in &set.warnings {
             progress.warn(warning.clone());
@@ -196,29 +177,32 @@ impl EvalArgs {
         let TaskSet { tasks: configs, groups, .. } = set;
         let data = self.data.as_deref();
         let tasks = configs.into_iter().map(|config| Task::open(config, data)).collect::<Result<Vec<_>, _>>()?;
-        let directory = crate::hub::resolve(&self.model, None, crate::hub::cache_dir().as_deref())?;
+        let directory = crate::hub::resolve(&model_name, None, crate::hub::cache_dir().as_deref())?;
+        let destination = self.out.as_ref().map(|out| Destination::prepare(out, &model_name)).transpose()?;
         let judge = self.judge.judge(self.seed, self.server.request_timeout, !self.no_cache)?;
         let Opened { model, tokenizer, mut identity, parameters } = self.open(&directory, &tasks, progress)?;
-        let prompts = &self.prompts;
-        let chat = match &prompts.apply_chat_template {
-            Some(name) => Some(tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))?),
-            None => None,
-        };
+        let chat = self.prompts.template(&tokenizer)?;
+        let folders = self.adapter.iter().map(|choice| choice.path.as_path()).chain([directory.as_path()]);
+        for folder in folders {
+            let difference = PromptRecord::read(folder).and_then(|record| record.difference(chat.as_ref()));
+            if let Some(difference) = difference {
+                let folder = folder.display();
+                progress.warn(format!(
+                    "{folder} {difference}: scores may say more about the prompts than the model \
+                     (`--apply-chat-template`)"
+                ));
+            }
+        }
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = self.cache.clone().or_else(|| Some(cache_dir()?.join("responses"))).filter(|_| !self.no_cache);
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
-        let model = CachedModel { model: &*model, cache: cache.as_ref() };
+        let unusable = [cache.as_ref().and_then(ResponseCache::warning), judge.as_ref().and_then(Judge::warning)];
+        for warning in unusable.into_iter().flatten() {
+            progress.warn(warning);
+        }
+        let model = CachedModel { model: &*model, cache: cache.as_ref(), seed: self.seed };
         let options = EvalOptions {
-            prompts: PromptSettings {
-                num_fewshot: prompts.num_fewshot,
-                fewshot_seed: prompts.fewshot_seed,
-                sampler: prompts.fewshot_sampler.map(Into::into),
-                documents: prompts.documents(self.seed),
-                chat: chat.as_ref(),
-                system_instruction: prompts.system_instruction.as_deref(),
-                fewshot_as_multiturn: prompts.fewshot_as_multiturn,
-                generation_kwargs: None,
-            },
+            prompts: self.prompts.settings(self.documents(), chat.as_ref()),
             protocols: self.protocol.clone(),
             seed: self.seed,
         };
@@ -238,25 +222,25 @@ impl EvalArgs {
             }
         }
         let record = RunRecord {
-            model_name: self.model.clone(),
+            model_args: self.model_arguments(&model_name),
+            model_name,
             model_source: if self.server.backend == BackendName::Local { "billon" } else { "openai" }.to_owned(),
-            model_args: self.model_arguments(),
             config: self.config(parameters),
             environment: environment(&tokenizer, model.max_length()),
             // What a server computes with may change behind its name.
             weights_hash: (self.server.backend == BackendName::Local).then(|| identity.weights_digest()),
             tokenizer_hash: identity.tokenizer.clone(),
             chat_template: chat.as_ref().map(|template| template.source().to_owned()),
-            system_instruction: prompts.system_instruction.clone(),
-            fewshot_as_multiturn: chat.as_ref().map(|_| prompts.fewshot_as_multiturn),
-            fewshot_seed: prompts.fewshot_seed,
+            system_instruction: self.prompts.system_instruction().map(str::to_owned),
+            fewshot_as_multiturn: chat.as_ref().map(|_| self.prompts.fewshot_as_multiturn()),
+            fewshot_seed: self.prompts.fewshot_seed(),
             seed: self.seed,
             started: started.as_millisecond() as f64 / 1e3,
             elapsed: clock.elapsed().as_secs_f64(),
             tasks: records,
             groups: groups.into_iter().rev().map(group).collect(),
         };
-        Ok((record, self.out.clone()))
+        Ok((record, destination))
     }
 
     /// The model under test, on this machine or behind a server.
@@ -267,9 +251,12 @@ impl EvalArgs {
             let OpenedModel { model, tokenizer, identity, parameters } = opened;
             return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });
         }
+        if !self.adapter.is_empty() {
+            return Err(AdapterOfServer.into());
+        }
         let tokenizer = Arc::new(Tokenizer::open(directory)?);
         let text = Arc::clone(&tokenizer);
-        let decode: Decode = Box::new(move |ids| text.decode(ids, false).unwrap_or_default());
+        let decode: Decode = Box::new(move |ids| Ok(text.decode(ids, false)?));
         let max_length = self.server.max_length.or_else(|| tokenizer.model_max_length()).unwrap_or(2048);
         let written = |name: &String| name != "choice-ll";
         let labels = |task: &Task| task.config().output_type == task::OutputType::MultipleChoice;
@@ -297,9 +284,9 @@ impl EvalArgs {
         Ok(Opened { model: Box::new(server), tokenizer, identity, parameters: None })
     }
 
-    fn model_arguments(&self) -> Map<String, Value> {
+    fn model_arguments(&self, model: &str) -> Map<String, Value> {
         let mut arguments = Map::new();
-        arguments.insert("pretrained".into(), json!(self.model));
+        arguments.insert("pretrained".into(), json!(model));
         arguments.insert("dtype".into(), json!(format!("{:?}", self.weights).to_lowercase()));
         if !self.adapter.is_empty() {
             let adapters: Vec<Value> =
@@ -315,11 +302,35 @@ impl EvalArgs {
         config.insert("model_dtype".into(), json!(format!("{:?}", self.weights).to_lowercase()));
         config.insert("batch_size".into(), self.batch_tokens.into());
         config.insert("device".into(), json!("cpu"));
-        config.insert("limit".into(), json!(self.prompts.limit));
-        if let Some(count) = self.prompts.sample {
+        config.insert("limit".into(), json!(self.limit));
+        if let Some(count) = self.sample {
             config.insert("sample".into(), json!({"documents": count, "seed": self.seed}));
         }
         config
+    }
+}
+
+/// The results with the places of their files, which hold a time stamp.
+fn with_paths(mut results: Value, written: Option<&Written>) -> Value {
+    if let Some(top) = results.as_object_mut() {
+        top.insert("results_path".into(), json!(written.map(|written| &written.results)));
+        top.insert("samples_paths".into(), json!(written.map_or(&[][..], |written| &written.samples)));
+    }
+    results
+}
+
+/// An adapter cannot be added to a model that a server holds.
+#[derive(Debug, thiserror::Error)]
+#[error("an adapter is named, but the answers come from a server")]
+struct AdapterOfServer;
+
+impl crate::error::Diagnose for AdapterOfServer {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["let the server load the adapter, and name its model with --served-model".to_owned()]
     }
 }
 

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::inspect::model::{CONFIG_KEYS, ModelSummary, TensorSummary, TiedWeights, summarize};
 use crate::inspect::open::open;
 use crate::merge::sources::Resolver;
+use crate::visible;
 
 /// Arguments of `billon inspect`.
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ impl InspectArgs {
 fn render(summary: &ModelSummary) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: &str| {
-        let _ = writeln!(text, "{key:<24}{value}");
+        let _ = writeln!(text, "{key:<24}{}", visible::value(value));
     };
     line("model", &summary.model);
     if summary.directory.as_os_str() != summary.model.as_str() {
@@ -119,7 +120,7 @@ impl Listing {
 
     /// Adds a row.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.table.add_row(cells.into_iter().collect::<Vec<String>>());
+        self.table.add_row(cells.into_iter().map(|cell| visible::value(&cell).into_owned()).collect::<Vec<String>>());
     }
 
     /// The text, one line per row, without trailing blanks.

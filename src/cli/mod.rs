@@ -11,14 +11,19 @@ mod demo;
 mod diff;
 mod eval;
 mod gate;
+mod harness_flags;
 mod inspect;
 mod merge;
+mod mergekit_flags;
 mod methods;
 mod plan;
+mod prompts;
 mod report;
 mod run;
+mod runaway;
 mod scores;
 mod server;
+mod signals;
 mod size;
 mod tasks;
 mod train;
@@ -30,8 +35,11 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::{InputChanged, shortened};
 use crate::error::{Error, Result};
 use crate::event::CancelFlag;
+use crate::visible;
+use crate::yaml::RecipeError;
 
 /// Merge specialist language models and prove what the merge kept and what it forgot.
 #[derive(Debug, Parser)]
@@ -81,7 +89,7 @@ struct OutputArgs {
     /// Print the result as JSON on stdout and events as JSON lines on stderr.
     #[arg(long)]
     json: bool,
-    /// No progress and no warnings on stderr; errors only.
+    /// No progress on stderr; only errors, and warnings that the result may not be what is meant.
     #[arg(long, short)]
     quiet: bool,
     /// Worker threads (default: all cores).
@@ -91,25 +99,13 @@ struct OutputArgs {
 
 impl OutputArgs {
     fn threads(&self) -> usize {
-        self.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+        self.threads.map_or_else(crate::threads::available, usize::from)
     }
 }
 
 /// Worker threads of a command.
 fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|source| ThreadsError { source }.into())
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start the worker threads")]
-struct ThreadsError {
-    source: rayon::ThreadPoolBuildError,
-}
-
-impl crate::error::Diagnose for ThreadsError {
-    fn kind(&self) -> crate::error::ErrorKind {
-        crate::error::ErrorKind::Io
-    }
+    Ok(crate::threads::pool(threads, "worker")?)
 }
 
 /// Keeps the tensor library to the thread that calls it. It would otherwise hand pieces of every
@@ -132,10 +128,18 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
+    crate::panics::print_only_uncaught();
     let cancel = Arc::new(CancelFlag::new());
-    watch_signals(&cancel);
+    signals::watch(&cancel);
+    catch_file_size_signal();
     let json = cli.command.json();
-    match cli.command.run(&cancel) {
+    runaway::watch(json);
+    let result = cli.command.run(&cancel).and_then(|code| match shortened::first() {
+        // Whatever was made of such a file is not to be trusted, even where nobody asked before.
+        Some(path) => Err(InputChanged { path, what: "it was shortened".to_owned() }.into()),
+        None => Ok(code),
+    });
+    match result {
         Ok(code) => code,
         Err(error) => {
             let text = if json { json_error(&error) } else { plain_error(&error) };
@@ -149,7 +153,7 @@ impl Command {
     fn run(self, cancel: &CancelFlag) -> Result<ExitCode> {
         match self {
             // The one command whose result is a verdict.
-            Self::Gate(args) => return args.run(),
+            Self::Gate(args) => return thread_pool(crate::threads::available())?.install(|| args.run()),
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
@@ -161,7 +165,7 @@ impl Command {
             Self::Adapter(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
-            Self::Compare(args) => args.run(),
+            Self::Compare(args) => thread_pool(crate::threads::available())?.install(|| args.run()),
             Self::Run(args) => args.run(cancel),
             Self::Methods(args) => args.run(),
         }
@@ -189,29 +193,27 @@ impl Command {
     }
 }
 
-/// The first signal asks the work to stop at the next chunk; a second one ends the process.
-fn watch_signals(cancel: &Arc<CancelFlag>) {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
-    let cancel = Arc::clone(cancel);
-    let watch = move || {
-        for signal in signals.forever() {
-            if cancel.is_cancelled() {
-                let _ = signal_hook::low_level::emulate_default_handler(signal);
-            }
-            cancel.cancel();
-        }
-    };
-    // Without the thread, signals keep their default action: the run ends without cleaning up and
-    // the next one sweeps.
-    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
+/// Lets a write beyond `ulimit -f` fail as any other does, with an error and a clean-up: the signal would end the process.
+fn catch_file_size_signal() {
+    let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Without it, such a write ends the process as a kill does, and the next run sweeps.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
 
+/// An error and its hints. What comes from files is escaped; only the excerpts of a recipe's problems have lines.
 fn plain_error(error: &Error) -> String {
-    let mut text = format!("error: {}", error.chain().join(": "));
+    let mut text = "error: ".to_owned();
+    for (index, cause) in error.causes().enumerate() {
+        if index > 0 {
+            text.push_str(": ");
+        }
+        let message = cause.to_string();
+        let laid_out = cause.is::<RecipeError>() || (index == 0 && error.is_laid_out());
+        text.push_str(&if laid_out { visible::block(&message) } else { visible::message(&message) });
+    }
     for hint in error.hints().iter().filter(|h| !h.is_empty()) {
         text.push_str("\n  hint: ");
-        text.push_str(hint);
+        text.push_str(&visible::message(hint));
     }
     text.push('\n');
     text
@@ -226,11 +228,21 @@ fn json_error(error: &Error) -> String {
         "chain": chain,
         "hints": error.hints(),
     });
-    format!("{value}\n")
+    format!("{}\n", visible::json(&value.to_string()))
 }
 
-/// Writes a result to stdout. A reader that has gone away is not an error.
+/// Writes a result to stdout, without characters that act on a terminal.
 fn print(text: &str) -> Result<()> {
+    write(&visible::block(text))
+}
+
+/// Writes a result that is JSON to stdout.
+fn print_json_text(text: &str) -> Result<()> {
+    write(&visible::json(text))
+}
+
+/// A reader that has gone away is not an error.
+fn write(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(StdoutError { source: error }.into()),
@@ -240,9 +252,9 @@ fn print(text: &str) -> Result<()> {
 
 /// Writes a result as JSON to stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(value).map_err(|source| ResultError { source })?;
     text.push('\n');
-    print(&text)
+    print_json_text(&text)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -257,9 +269,22 @@ impl crate::error::Diagnose for StdoutError {
     }
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("the result cannot be written as JSON")]
+struct ResultError {
+    source: serde_json::Error,
+}
+
+impl crate::error::Diagnose for ResultError {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Internal
+    }
+}
+
 /// A recipe or other text file that the user named.
 fn read_text(path: &std::path::Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|source| ReadError { path: path.into(), source }.into())
+    crate::input::read_text(path, crate::input::TEXT_BYTES)
+        .map_err(|source| ReadError { path: path.into(), source }.into())
 }
 
 #[derive(Debug, thiserror::Error)]

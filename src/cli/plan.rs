@@ -8,13 +8,15 @@ use clap::{Args, ValueEnum};
 use super::size::{human_bytes, human_count, parse_bytes};
 use super::{OutputArgs, print, print_json, read_text, report};
 use crate::error::Result;
-use crate::event::Event;
+use crate::event::{CancelFlag, Progress};
 use crate::merge::report::{PlanReport, StagePlan, TensorPlan};
 use crate::merge::sources::Resolver;
 use crate::merge::{PlanOptions, plan_recipe};
+use crate::visible::value as shown;
 
 /// Options that shape a plan.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RecipeArgs {
     /// Seed of random masks.
     #[arg(long, alias = "random-seed", default_value_t = 0, value_name = "S")]
@@ -31,6 +33,12 @@ pub struct RecipeArgs {
     /// Merge models of different architectures.
     #[arg(long)]
     allow_crimes: bool,
+    /// Merge models whose configs or tokenizers disagree in what their weights mean.
+    #[arg(long)]
+    allow_mismatch: bool,
+    /// Publish the result even if it has infinities or NaN where no input has any.
+    #[arg(long)]
+    allow_non_finite: bool,
     /// Cut vocabulary tensors of different length to the smallest; tokens after that are lost.
     #[arg(long)]
     unsafe_truncate_embeddings: bool,
@@ -54,6 +62,8 @@ impl RecipeArgs {
             }),
             lenient: self.lenient,
             allow_crimes: self.allow_crimes,
+            allow_mismatch: self.allow_mismatch,
+            allow_non_finite: self.allow_non_finite,
             truncate_embeddings: self.unsafe_truncate_embeddings,
         }
     }
@@ -69,7 +79,7 @@ pub struct PlanArgs {
     /// Print the plan as JSON.
     #[arg(long)]
     pub(super) json: bool,
-    /// No warnings on stderr.
+    /// Only warnings on stderr that the result may not be what is meant.
     #[arg(long, short)]
     quiet: bool,
     /// Worker threads, for the memory estimate (default: all cores).
@@ -89,7 +99,8 @@ impl PlanArgs {
         let output = OutputArgs { json: self.json, quiet: self.quiet, threads: self.threads };
         let plan = planned.report(output.threads());
         let reporter = report::reporter(self.json, self.quiet);
-        plan.warnings.iter().for_each(|w| reporter.event(Event::Warning(w.clone())));
+        let cancel = CancelFlag::new();
+        planned.warn(Progress { reporter: &*reporter, cancel: &cancel });
         drop(reporter);
         if self.json { print_json(&plan) } else { print(&render(&plan)) }
     }
@@ -99,7 +110,7 @@ fn render(plan: &PlanReport) -> String {
     let mut text = String::new();
     for (i, stage) in plan.stages.iter().enumerate() {
         if plan.stages.len() > 1 {
-            let name = stage.name.as_deref().unwrap_or("output");
+            let name = shown(stage.name.as_deref().unwrap_or("output"));
             let _ = writeln!(text, "stage {} of {}: {name}", i + 1, plan.stages.len());
         }
         render_stage(stage, &mut text);
@@ -108,29 +119,29 @@ fn render(plan: &PlanReport) -> String {
 }
 
 fn render_stage(stage: &StagePlan, text: &mut String) {
-    let width = stage.tensors.iter().map(|t| t.name.len()).max().unwrap_or(0);
+    let width = stage.tensors.iter().map(|t| shown(&t.name).chars().count()).max().unwrap_or(0);
     for tensor in &stage.tensors {
         let shape = format!("{:?}", tensor.shape);
         let _ = writeln!(
             text,
             "{:width$}  {:5} {shape:16} {:>9}  {}",
-            tensor.name,
+            shown(&tensor.name),
             tensor.dtype,
             human_bytes(tensor.bytes),
-            operation(stage, tensor),
+            shown(&operation(stage, tensor)),
         );
     }
     let _ = writeln!(text, "\nmethod        {}", stage.method);
     for model in &stage.models {
         let note = if *model == stage.donor { "  (config and tokenizer)" } else { "" };
-        let _ = writeln!(text, "model         {model}{note}");
+        let _ = writeln!(text, "model         {}{note}", shown(model));
     }
     let _ = writeln!(text, "parameters    {} in {} tensors", human_count(stage.parameters), stage.tensors.len());
     let _ = writeln!(text, "to read       {}", human_bytes(stage.bytes_read));
     let _ = writeln!(text, "to write      {}", human_bytes(stage.bytes_written));
     let _ = writeln!(text, "peak memory   about {}", human_bytes(stage.peak_memory));
     for (name, bytes) in &stage.shards {
-        let _ = writeln!(text, "shard         {name}  {}", human_bytes(*bytes));
+        let _ = writeln!(text, "shard         {}  {}", shown(name), human_bytes(*bytes));
     }
 }
 

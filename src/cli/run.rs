@@ -88,10 +88,10 @@ pub(super) fn execute(
     // What the report shows is what is printed, whether or not it was written by this run.
     let text = super::read_text(&out.join("report.json"))?;
     if output.json {
-        return print(&text);
+        return super::print_json_text(&text);
     }
     let rows = serde_json::from_str::<ReportData>(&text).map_or_else(|_| String::new(), |data| table(&data));
-    print(&format!("{rows}\nreport: {}\n", out.join("report.html").display()))
+    print(&format!("{rows}\nreport: {}\n", crate::visible::value(&out.join("report.html").display().to_string())))
 }
 
 /// Rows by tasks, then means and verdict.
@@ -109,5 +109,9 @@ fn table(report: &ReportData) -> String {
         line.push(row.verdict.clone().unwrap_or_else(|| "–".to_owned()));
         lines.push(line);
     }
-    super::scores::markdown(&lines, &right)
+    let mut text = super::scores::markdown(&lines, &right);
+    if let Some(gate) = report.gates.iter().find(|gate| !gate.rule.is_empty()) {
+        text.push_str(&format!("\ngate: {}\n", gate.rule));
+    }
+    text
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::eval::results::RunRecord;
 use crate::eval::results::write::results_json;
+use crate::visible::value as shown;
 
 /// Tasks with their metrics and intervals, then groups.
 pub fn table(record: &RunRecord) -> String {
@@ -32,7 +33,7 @@ pub fn table(record: &RunRecord) -> String {
     let mut text = markdown(&rows, &[4, 5, 6]);
     for task in &record.tasks {
         for metric in &task.not_scored {
-            let _ = writeln!(text, "not scored: {} {metric}", task.name);
+            let _ = writeln!(text, "not scored: {} {}", shown(&task.name), shown(metric));
         }
     }
     let json = results_json(record);
@@ -66,15 +67,17 @@ pub fn table(record: &RunRecord) -> String {
 
 /// A Markdown table whose columns line up; `right` names those of numbers.
 pub(super) fn markdown<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
-    let columns = rows.first().map_or(0, |row| row.as_ref().len());
+    let cell = |cell: &String| shown(cell).replace('|', "\\|");
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.as_ref().iter().map(cell).collect()).collect();
+    let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.as_ref().get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
         text.push('|');
-        for (column, (cell, w)) in row.as_ref().iter().zip(&widths).enumerate() {
+        for (column, (cell, w)) in row.iter().zip(&widths).enumerate() {
             let _ = if right.contains(&column) { write!(text, " {cell:>w$} |") } else { write!(text, " {cell:<w$} |") };
         }
         text.push('\n');

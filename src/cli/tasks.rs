@@ -7,11 +7,15 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::inspect::Listing;
+use super::prompts::PromptArgs;
 use super::{print, print_json};
 use crate::error::{Diagnose, ErrorKind, Result};
+use crate::eval::scoring::Scorer;
 use crate::hub;
-use crate::task::{self, Ask, Documents, PromptSettings, Protocol, Rendered, Role, Sampler, Task, TaskConfig, TaskSet};
-use crate::tokenizer::{ChatTemplate, Tokenizer};
+use crate::task::spec::JUDGED;
+use crate::task::{self, Ask, Documents, PromptSettings, Protocol, Rendered, Role, Task, TaskConfig, TaskSet};
+use crate::tokenizer::Tokenizer;
+use crate::visible::value as shown;
 
 /// Arguments of `billon tasks`.
 #[derive(Debug, Args)]
@@ -22,6 +26,9 @@ pub struct TasksArgs {
     /// Tasks, groups, tags, task files or folders of them (default: the built-in suite).
     #[arg(value_name = "NAME|FILE")]
     names: Vec<String>,
+    /// Folder of further task files, searched with its sub-folders, whose tasks can then be named.
+    #[arg(long, alias = "include_path", value_name = "DIR")]
+    include_path: Vec<PathBuf>,
     /// Directory of the data files (default: `BILLON_DATA` in the environment); documents are checked when it is given.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -48,24 +55,11 @@ struct ShowArgs {
     /// Model directory whose tokenizer and chat template are used.
     #[arg(long, value_name = "DIR")]
     model: Option<String>,
-    /// Examples before the document (default: the task's own number).
-    #[arg(long, value_name = "K")]
-    num_fewshot: Option<usize>,
-    /// Seed of the examples.
-    #[arg(long, value_name = "SEED", default_value_t = 1234)]
-    fewshot_seed: u64,
-    /// Instead of the task's sampler.
-    #[arg(long, value_name = "SAMPLER", value_parser = ["default", "first_n", "balanced"])]
-    sampler: Option<String>,
-    /// Render with the model's chat template, or with the one of that name.
-    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", require_equals = true)]
-    apply_chat_template: Option<String>,
-    /// Text before the task's description.
-    #[arg(long, value_name = "TEXT")]
-    system_instruction: Option<String>,
-    /// With a chat template: examples and question in one message instead of turns.
-    #[arg(long)]
-    no_fewshot_as_multiturn: bool,
+    /// Folder of further task files, searched with its sub-folders.
+    #[arg(long, alias = "include_path", value_name = "DIR")]
+    include_path: Vec<PathBuf>,
+    #[command(flatten)]
+    prompts: PromptArgs,
     /// Mark blanks, tabs and line ends.
     #[arg(long)]
     whitespace: bool,
@@ -93,7 +87,10 @@ impl TasksArgs {
         if names.is_empty() {
             names.extend(["seen", "unseen", "general"].map(str::to_owned));
         }
-        let set = task::load(&names)?;
+        let set = task::load_from(&names, &self.include_path)?;
+        for config in &set.tasks {
+            check_scoring(config)?;
+        }
         // Without a data directory the built-in suite is listed as it is; own files know where
         // their data are.
         let data = data_dir(self.data);
@@ -110,6 +107,12 @@ impl TasksArgs {
 /// The data directory given, else that of the environment.
 pub(super) fn data_dir(given: Option<PathBuf>) -> Option<PathBuf> {
     given.or_else(|| std::env::var_os("BILLON_DATA").filter(|v| !v.is_empty()).map(PathBuf::from))
+}
+
+/// Checks metrics and filters as an evaluation does before it asks the model.
+fn check_scoring(config: &TaskConfig) -> Result<()> {
+    let metrics: Vec<_> = config.metrics.iter().filter(|metric| metric.name != JUDGED).cloned().collect();
+    Scorer::new(&metrics, &config.filters, None).map(|_| ())
 }
 
 /// What is known about a task; with `read`, its documents are read and its first prompt is written.
@@ -167,10 +170,10 @@ fn listing(set: &TaskSet, rows: &[Value]) -> String {
     }
     let mut out = table.render();
     for group in &set.groups {
-        let _ = writeln!(out, "group {}: {}", group.name, group.members.join(", "));
+        let _ = writeln!(out, "group {}: {}", shown(&group.name), shown(&group.members.join(", ")));
     }
     for warning in warnings {
-        let _ = writeln!(out, "warning: {warning}");
+        let _ = writeln!(out, "warning: {}", crate::visible::message(&warning));
     }
     out
 }
@@ -203,7 +206,7 @@ impl Diagnose for ShowError {
 
 impl ShowArgs {
     fn run(self) -> Result<()> {
-        let set = task::load(std::slice::from_ref(&self.name))?;
+        let set = task::load_from(std::slice::from_ref(&self.name), &self.include_path)?;
         let [config] = set.tasks.as_slice() else {
             let names: Vec<String> = set.tasks.iter().map(|t| t.name.clone()).collect();
             return Err(ShowError::Several { name: self.name, count: names.len(), names }.into());
@@ -220,37 +223,27 @@ impl ShowArgs {
             }
             None => None,
         };
-        let chat = match (&self.apply_chat_template, &tokenizer) {
-            (Some(name), Some(tokenizer)) => {
-                Some(tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))?)
-            }
-            (Some(_), None) => return Err(ShowError::NoModel.into()),
-            (None, _) => None,
+        let chat = match &tokenizer {
+            Some(tokenizer) => self.prompts.template(tokenizer)?,
+            None if self.prompts.wants_template() => return Err(ShowError::NoModel.into()),
+            None => None,
         };
         // Examples depend on how many documents came before, so all of those are rendered too.
-        let prompts = task.prompts(&self.settings(chat.as_ref()))?;
+        let prompts = task.prompts(&self.prompts.settings(Documents::First(self.doc + 1), chat.as_ref()))?;
         let Some(rendered) = prompts.rendered.last() else {
             return Err(ShowError::NoDocument { task: config.name.clone(), count, doc: self.doc }.into());
         };
         let shown = Shown::new(&task, rendered, prompts.num_fewshot, tokenizer.as_ref())?;
-        if self.json { print_json(&shown.json()) } else { print(&shown.text(self.whitespace)) }
-    }
-
-    fn settings<'a>(&'a self, chat: Option<&'a ChatTemplate>) -> PromptSettings<'a> {
-        PromptSettings {
-            num_fewshot: self.num_fewshot,
-            fewshot_seed: self.fewshot_seed,
-            sampler: self.sampler.as_deref().map(|name| match name {
-                "first_n" => Sampler::FirstN,
-                "balanced" => Sampler::Balanced,
-                _ => Sampler::Default,
-            }),
-            documents: Documents::First(self.doc + 1),
-            chat,
-            system_instruction: self.system_instruction.as_deref(),
-            fewshot_as_multiturn: !self.no_fewshot_as_multiturn,
-            generation_kwargs: None,
+        if self.json {
+            let mut json = shown.json();
+            json["warnings"] = set.warnings.into();
+            return print_json(&json);
         }
+        let mut text = shown.text(self.whitespace);
+        for warning in &set.warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        print(&text)
     }
 }
 
@@ -347,7 +340,7 @@ impl<'a> Shown<'a> {
         let _ = writeln!(
             out,
             "task {} ({}), document {} of {}, {} shots",
-            config.name,
+            shown(&config.name),
             config.output_type.name(),
             self.rendered.doc_id,
             self.task.documents().len(),
@@ -398,7 +391,7 @@ fn named(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<(u32, String)> {
 }
 
 fn listed(tokens: &[(u32, String)]) -> String {
-    tokens.iter().map(|(id, token)| format!("{id}:{token}")).collect::<Vec<_>>().join(" ")
+    tokens.iter().map(|(id, token)| format!("{id}:{}", shown(token))).collect::<Vec<_>>().join(" ")
 }
 
 /// Blanks as `·`, tabs as `→`, line ends as `¶`.

@@ -12,6 +12,7 @@ use crate::tokenizer::Tokenizer;
 use crate::train::data::{SetSummary, TrainingData, show};
 use crate::train::recipe::{Parsed, TrainRecipe};
 use crate::train::{self, TrainError, TrainOptions, TrainReport};
+use crate::visible::value as shown;
 
 /// Arguments of `billon train`.
 #[derive(Debug, Args)]
@@ -82,6 +83,7 @@ impl TrainArgs {
             data_dir: self.data.clone(),
             resume: self.resume,
             force: self.force,
+            inputs: vec![self.recipe.clone()],
             pool: None,
         };
         let pool = super::thread_pool(self.output.threads())?;
@@ -100,7 +102,7 @@ fn json(report: &TrainReport) -> Value {
     let set = |set: &SetSummary| {
         json!({
             "name": set.name, "rows": set.rows, "examples": set.examples, "per_epoch": set.per_epoch,
-            "held_out": set.held_out, "shortened": set.shortened, "dropped": set.dropped,
+            "held_out": set.held_out, "shortened": set.shortened, "dropped": set.dropped, "refused": set.refused,
             "tokens": set.tokens, "trained_tokens": set.trained_tokens,
         })
     };
@@ -119,9 +121,15 @@ fn text(report: &TrainReport) -> String {
         let share = 100.0 * set.trained_tokens as f64 / set.tokens.max(1) as f64;
         text.push_str(&format!(
             "{}: {} examples of {} rows, {} an epoch, {} tokens ({share:.1} % trained)\n",
-            set.name, set.examples, set.rows, set.per_epoch, set.tokens
+            shown(&set.name),
+            set.examples,
+            set.rows,
+            set.per_epoch,
+            set.tokens
         ));
-        for (count, what) in [(set.shortened, "shortened"), (set.dropped, "left out"), (set.held_out, "held out")] {
+        for (count, what) in
+            [(set.shortened, "shortened"), (set.dropped + set.refused, "left out"), (set.held_out, "held out")]
+        {
             if count > 0 {
                 text.push_str(&format!("  {count} {what}\n"));
             }
@@ -138,6 +146,6 @@ fn text(report: &TrainReport) -> String {
     if report.stopped_early {
         text.push_str("stopped early: no evaluation was better for too long\n");
     }
-    text.push_str(&format!("written to {}\n", report.out.display()));
+    text.push_str(&format!("written to {}\n", shown(&report.out.display().to_string())));
     text
 }

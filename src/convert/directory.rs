@@ -17,7 +17,7 @@ use super::like;
 use super::tokenizer::rebuild;
 use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::INDEX_FILE;
-use crate::checkpoint::writer::{OutputFile, StagingDir, WriteError, check_target};
+use crate::checkpoint::writer::{OutputFile, StagingDir, check_target, refuse_inputs};
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::event::{Event, Progress};
@@ -77,7 +77,7 @@ pub struct ConvertReport {
 /// directory at `out`, which appears whole or not at all.
 ///
 /// # Errors
-/// [`ConvertError`] for the input, [`WriteError`] for the output, and a cancelled run.
+/// [`ConvertError`] for the input, [`WriteError`](crate::checkpoint::writer::WriteError) for the output, and a cancelled run.
 pub fn convert(
     inputs: &[PathBuf],
     out: &Path,
@@ -85,6 +85,7 @@ pub fn convert(
     progress: Progress<'_>,
 ) -> Result<ConvertReport> {
     let started = std::time::Instant::now();
+    refuse_inputs(out, &input_paths(inputs, options.like.as_deref()))?;
     check_target(out, options.force)?;
     let file = GgufFile::open(inputs).map_err(ConvertError::from)?;
     let family = family(&file)?;
@@ -98,7 +99,6 @@ pub fn convert(
         .map(|tensor| OutputTensor { name: tensor.name.clone(), dtype, shape: tensor.tensor.info.shape.clone() })
         .collect();
     let layout = Layout::plan(&outputs, options.max_shard_bytes);
-    refuse_input_as_target(&file, options, out)?;
     for warning in &warnings {
         progress.warn(warning.clone());
     }
@@ -130,7 +130,8 @@ pub fn convert(
     for (name, bytes) in &companions {
         staging.write(name, bytes)?;
     }
-    let output = staging.publish()?;
+    file.unchanged()?;
+    staging.publish()?;
     progress.event(Event::Finished);
     let mut types = std::collections::BTreeMap::new();
     for tensor in &mapped {
@@ -138,7 +139,7 @@ pub fn convert(
     }
     Ok(ConvertReport {
         inputs: file.paths(),
-        output,
+        output: out.to_owned(),
         architecture: family.architecture(),
         tensors: mapped.len(),
         parameters: mapped.iter().map(|tensor| tensor.tensor.info.elements()).sum(),
@@ -216,15 +217,14 @@ fn compact_text(value: &Value) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-fn refuse_input_as_target(file: &GgufFile, options: &ConvertOptions, out: &Path) -> Result<(), WriteError> {
-    let Ok(target) = std::fs::canonicalize(out) else { return Ok(()) };
-    let inputs = file.paths().into_iter().chain(options.like.clone());
-    for input in inputs {
-        if std::fs::canonicalize(&input).is_ok_and(|input| input.starts_with(&target)) {
-            return Err(WriteError::TargetIsInput { target });
-        }
+/// Everything that a conversion reads; the files of a directory may be links into a cache.
+fn input_paths(inputs: &[PathBuf], like: Option<&Path>) -> Vec<PathBuf> {
+    let mut paths = inputs.to_vec();
+    if let Some(like) = like {
+        paths.push(like.to_owned());
+        paths.extend(std::fs::read_dir(like).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())));
     }
-    Ok(())
+    paths
 }
 
 /// What the threads share.
@@ -272,7 +272,7 @@ impl Work<'_> {
             }
             Ok(())
         };
-        match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        match crate::threads::pool(threads, "convert") {
             Ok(pool) => pool.install(|| chunks.par_iter().try_for_each(convert))?,
             // No threads to be had: the work is the same on this one.
             Err(_) => chunks.iter().try_for_each(convert)?,

@@ -63,5 +63,6 @@ pub fn companions(directory: &Path, shapes: &Shapes, tied: bool, dtype: DType) -
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConvertError> {
-    std::fs::read(path).map_err(|source| ConvertError::Read { path: path.into(), source })
+    crate::input::read(path, crate::input::LIST_BYTES)
+        .map_err(|source| ConvertError::Read { path: path.into(), source })
 }

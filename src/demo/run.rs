@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::text::write_data;
-use crate::checkpoint::writer::publish_file;
+use crate::checkpoint::writer::{mark_folder, publish_file, refuse_taken};
 use crate::error::Result;
 use crate::experiment::{Experiment, file};
 
@@ -18,20 +18,28 @@ const BASE: [(&str, &[u8]); 4] = [
     ("tokenizer_config.json", include_bytes!("../../fixtures/demo/base/tokenizer_config.json")),
 ];
 
+/// What is written beside the run's own files.
+const NAMES: [&str; 3] = ["demo.yml", "data", "base"];
+
 /// Seed of the demo's data: the one whose pre-training share the base model has seen.
 const SEED: u64 = 0;
 
-/// Writes `demo.yml`, `data/` and `base/` to a folder and reads the experiment. Files that are there
-/// already are written again, with the same bytes.
+/// Writes `demo.yml`, `data/` and `base/` to a folder and reads the experiment. Files of an earlier demo are written
+/// again, with the same bytes.
 ///
 /// # Errors
-/// What the operating system says.
+/// What the operating system says; a folder in which these names are someone else's.
 pub fn prepare(folder: &Path) -> Result<Experiment> {
+    // A demo of version 0.1 is known by its experiment file.
+    if std::fs::read(folder.join(NAMES[0])).ok().as_deref() != Some(EXPERIMENT.as_bytes()) {
+        refuse_taken(folder, &NAMES)?;
+    }
+    mark_folder(folder, &NAMES[..1])?;
     write_data(&folder.join("data"), SEED)?;
     for (name, bytes) in BASE {
         publish_file(&folder.join("base").join(name), bytes)?;
     }
-    let path = folder.join("demo.yml");
+    let path = folder.join(NAMES[0]);
     publish_file(&path, EXPERIMENT.as_bytes())?;
     file::load(&path)
 }

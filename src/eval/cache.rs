@@ -1,7 +1,8 @@
 //! Answers remembered between runs, so that an interrupted evaluation goes on where it stopped.
 //!
 //! One append-only file of JSON lines per model identity. A line is written whole once its answer
-//! is final; a line cut off by a crash is ignored and its request asked again. The file's name is
+//! is final; a line cut off by a crash is ignored and its request asked again. So is one whose
+//! checksum does not match: a bit that flipped on disk would be another score. The file's name is
 //! the identity's hash, so two models can never share an entry.
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::ModelIdentity;
 use super::language_model::{Done, GenerateRequest, Generation, LanguageModel, Score, ScoreRequest};
-use crate::checkpoint::hash::sha256_bytes;
+use crate::checkpoint::hash::{checksum, sha256_bytes};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 
@@ -23,6 +24,7 @@ use crate::event::{Event, Progress};
 pub struct ResponseCache {
     path: PathBuf,
     known: BTreeMap<String, Answer>,
+    damaged: usize,
     file: Mutex<File>,
     failure: Mutex<Option<io::Error>>,
 }
@@ -40,6 +42,25 @@ struct Line {
     key: String,
     #[serde(flatten)]
     answer: Answer,
+    /// Checksum of the line without it.
+    sum: String,
+}
+
+impl Line {
+    fn new(key: String, answer: Answer) -> Self {
+        let sum = Self::checksum(&key, &answer);
+        Self { key, answer, sum }
+    }
+
+    fn checksum(key: &str, answer: &Answer) -> String {
+        checksum(&format!("{key} {answer:?}"))
+    }
+
+    /// The line's record; `None` where it is damaged.
+    fn read(line: &[u8]) -> Option<(String, Answer)> {
+        let line: Self = serde_json::from_slice(line).ok()?;
+        (line.sum == Self::checksum(&line.key, &line.answer)).then_some((line.key, line.answer))
+    }
 }
 
 /// The cache can't be used.
@@ -78,22 +99,37 @@ impl ResponseCache {
             .map_err(|source| failed("open", source))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|source| failed("read", source))?;
-        let known = bytes
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
-            .map(|line| (line.key, line.answer))
-            .collect();
+        let mut known = BTreeMap::new();
+        let mut damaged = 0;
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match Line::read(line) {
+                Some((key, answer)) => _ = known.insert(key, answer),
+                None => damaged += usize::from(is_whole(line)),
+            }
+        }
         if !bytes.is_empty() && bytes.last() != Some(&b'\n') {
             // The last run was cut off in the middle of a line: keep the next one apart from it.
             file.write_all(b"\n").map_err(|source| failed("write", source))?;
         }
-        Ok(Self { path, known, file: Mutex::new(file), failure: Mutex::new(None) })
+        Ok(Self { path, known, damaged, file: Mutex::new(file), failure: Mutex::new(None) })
     }
 
     /// Number of answers known when the cache was opened.
     #[must_use]
     pub fn len(&self) -> usize {
         self.known.len()
+    }
+
+    /// What there is to say about records that could not be used, once.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let records = if self.damaged == 1 { "1 record".to_owned() } else { format!("{} records", self.damaged) };
+        (self.damaged > 0).then(|| {
+            let path = self.path.display();
+            format!(
+                "{records} of the response cache {path} cannot be used (damaged, or of an older version); asked again"
+            )
+        })
     }
 
     /// Whether nothing was known when the cache was opened.
@@ -104,7 +140,7 @@ impl ResponseCache {
 
     /// Remembers an answer. Trouble is kept for [`ResponseCache::check`].
     fn remember(&self, key: String, answer: Answer) {
-        let Ok(mut text) = serde_json::to_string(&Line { key, answer }) else { return };
+        let Ok(mut text) = serde_json::to_string(&Line::new(key, answer)) else { return };
         text.push('\n');
         // One write per line: concurrent runs of one model append whole lines.
         let written = self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes());
@@ -121,6 +157,14 @@ impl ResponseCache {
     }
 }
 
+/// Whether a line was written whole, with a checksum: a crash cuts lines off, and older versions wrote
+/// none, which is no damage.
+pub(super) fn is_whole(line: &[u8]) -> bool {
+    line.ends_with(b"}") && line.windows(SUM.len()).any(|part| part == SUM)
+}
+
+const SUM: &[u8] = b"\"sum\":";
+
 fn tokens(bytes: &mut Vec<u8>, ids: &[u32]) {
     bytes.extend((ids.len() as u64).to_le_bytes());
     bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
@@ -131,6 +175,22 @@ fn score_key(request: &ScoreRequest) -> String {
     tokens(&mut bytes, &request.context);
     tokens(&mut bytes, &request.continuation);
     sha256_bytes(&bytes)
+}
+
+/// Keys of requests for texts. Drawn texts depend on the seed too, and equal requests get texts of
+/// their own.
+fn generate_keys(requests: &[GenerateRequest], seed: u64) -> Vec<String> {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let key = |request: &GenerateRequest| {
+        let key = generate_key(request);
+        if request.temperature == 0.0 {
+            return key;
+        }
+        let repeat = seen.entry(key.clone()).or_default();
+        *repeat += 1;
+        sha256_bytes(format!("{key} {seed} {repeat}").as_bytes())
+    };
+    requests.iter().map(key).collect()
 }
 
 fn generate_key(request: &GenerateRequest) -> String {
@@ -148,25 +208,27 @@ pub struct CachedModel<'a> {
     pub model: &'a dyn LanguageModel,
     /// Where answers are kept; without one, this only counts.
     pub cache: Option<&'a ResponseCache>,
+    /// Seed of drawn texts.
+    pub seed: u64,
 }
 
 impl CachedModel<'_> {
     /// Answers what is known, asks the model for the rest, remembers its answers.
     fn answer<R, T>(
         &self,
-        requests: &[R],
+        (requests, keys): (&[R], &[String]),
         done: Done<'_, T>,
         progress: Progress<'_>,
-        known: impl Fn(&ResponseCache, &R) -> Option<T>,
-        remember: impl Fn(&ResponseCache, &R, &T) + Sync,
+        known: impl Fn(&Answer) -> Option<T>,
+        remember: impl Fn(&T) -> Answer + Sync,
         ask: impl Fn(&[R], Done<'_, T>) -> Result<()>,
     ) -> Result<()>
     where
         R: Clone + Sync,
     {
         let mut open = Vec::new();
-        for (index, request) in requests.iter().enumerate() {
-            match self.cache.and_then(|cache| known(cache, request)) {
+        for (index, key) in keys.iter().enumerate() {
+            match self.cache.and_then(|cache| known(cache.known.get(key)?)) {
                 Some(answer) => done(index, answer),
                 None => open.push(index),
             }
@@ -175,7 +237,7 @@ impl CachedModel<'_> {
         let asked: Vec<R> = open.iter().map(|&index| requests[index].clone()).collect();
         let result = ask(&asked, &|index, answer| {
             if let Some(cache) = self.cache {
-                remember(cache, &asked[index], &answer);
+                cache.remember(keys[open[index]].clone(), remember(&answer));
             }
             done(open[index], answer);
         });
@@ -189,33 +251,31 @@ impl LanguageModel for CachedModel<'_> {
     }
 
     fn score(&self, requests: &[ScoreRequest], done: Done<'_, Score>, progress: Progress<'_>) -> Result<()> {
+        let keys: Vec<String> = requests.iter().map(score_key).collect();
         self.answer(
-            requests,
+            (requests, &keys),
             done,
             progress,
-            |cache, request| match cache.known.get(&score_key(request)) {
-                Some(Answer::Score(bits, is_greedy)) => {
-                    Some(Score { logprob: f64::from_bits(*bits), is_greedy: *is_greedy })
-                }
-                _ => None,
+            |answer| match answer {
+                Answer::Score(bits, is_greedy) => Some(Score { logprob: f64::from_bits(*bits), is_greedy: *is_greedy }),
+                Answer::Text(_) => None,
             },
-            |cache, request, score| {
-                cache.remember(score_key(request), Answer::Score(score.logprob.to_bits(), score.is_greedy));
-            },
+            |score| Answer::Score(score.logprob.to_bits(), score.is_greedy),
             |open, done| self.model.score(open, done, progress),
         )
     }
 
     fn generate(&self, requests: &[GenerateRequest], done: Done<'_, Generation>, progress: Progress<'_>) -> Result<()> {
+        let keys = generate_keys(requests, self.seed);
         self.answer(
-            requests,
+            (requests, &keys),
             done,
             progress,
-            |cache, request| match cache.known.get(&generate_key(request)) {
-                Some(Answer::Text(text)) => Some(Generation { text: text.clone() }),
-                _ => None,
+            |answer| match answer {
+                Answer::Text(text) => Some(Generation { text: text.clone() }),
+                Answer::Score(..) => None,
             },
-            |cache, request, answer| cache.remember(generate_key(request), Answer::Text(answer.text.clone())),
+            |answer| Answer::Text(answer.text.clone()),
             |open, done| self.model.generate(open, done, progress),
         )
     }
@@ -270,7 +330,7 @@ mod tests {
             (1..=10).map(|i| ScoreRequest { context: vec![i], continuation: vec![i, 2 * i] }).collect();
         let model = Counter { asked: AtomicUsize::new(0), most };
         let cache = ResponseCache::open(dir, &identity(weights)).unwrap();
-        let cached = CachedModel { model: &model, cache: Some(&cache) };
+        let cached = CachedModel { model: &model, cache: Some(&cache), seed: 0 };
         let scores = Mutex::new(vec![None; requests.len()]);
         let cancel = CancelFlag::new();
         let progress = Progress { reporter: &Silent, cancel: &cancel };
@@ -295,5 +355,52 @@ mod tests {
         assert_eq!(scores, again, "remembered to the last bit");
         let (asked, _, _) = run(dir.path(), "b", 100);
         assert_eq!(asked, 10, "another model's answers are not its own");
+    }
+
+    /// Every bit of a record, flipped: the answer is asked again, never another one.
+    #[test]
+    fn a_flipped_bit_is_asked_again_and_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, scores, _) = run(dir.path(), "a", 100);
+        let file = dir.path().join(format!("{}.jsonl", identity("a").digest()));
+        let bytes = std::fs::read(&file).unwrap();
+        let end = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        for place in 0..end {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1 << (place % 7);
+            OpenOptions::new().write(true).truncate(true).open(&file).unwrap().write_all(&damaged).unwrap();
+            let cache = ResponseCache::open(dir.path(), &identity("a")).unwrap();
+            assert!(cache.len() == 9 || damaged[place] == b'\n', "byte {place}: {}", cache.len());
+            // Without its name a checksum looks like a record of an older version.
+            if is_whole(&damaged[..end]) && damaged[place] != b'\n' {
+                assert!(cache.warning().unwrap().starts_with("1 record of the response cache"), "byte {place}");
+            }
+        }
+        let (asked, again, whole) = run(dir.path(), "a", 100);
+        assert!(whole && asked == 1, "{asked}");
+        assert_eq!(again, scores);
+        // The answer that was asked again is known from now on.
+        assert_eq!(run(dir.path(), "a", 100).0, 0);
+    }
+
+    #[test]
+    fn drawn_texts_are_remembered_by_seed_and_repeat() {
+        let request = |temperature| GenerateRequest {
+            context: vec![1],
+            text: String::new(),
+            messages: Vec::new(),
+            until: Vec::new(),
+            max_tokens: 3,
+            temperature,
+        };
+        let (drawn, greedy) = ([request(0.7), request(0.7)], [request(0.0), request(0.0)]);
+        let keys = generate_keys(&drawn, 1);
+        assert_ne!(keys[0], keys[1], "equal prompts draw texts of their own");
+        assert_ne!(keys, generate_keys(&drawn, 2));
+        assert_eq!(keys, generate_keys(&drawn, 1));
+        assert_eq!(
+            generate_keys(&greedy, 1),
+            [generate_keys(&greedy, 2)[0].clone(), generate_keys(&greedy, 2)[0].clone()]
+        );
     }
 }

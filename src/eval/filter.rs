@@ -1,33 +1,18 @@
 //! Filters: from raw responses to the text that is scored, with the harness's functions.
 //!
 //! A pipeline starts with all responses of a document and usually ends with `take_first`. Patterns
-//! are written for Python's `re`; what the `regex` crate cannot do (look-around, back-references) is
-//! refused when the pipeline is built, so before a model has run.
+//! are Python's; what `re` refuses is refused when the pipeline is built, so before a model has run.
 
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::error::{Diagnose, ErrorKind};
+use crate::python_regex::{Found, PythonRegex, SearchError};
 use crate::task::spec::{FilterPipeline, FilterStep};
 use crate::yaml::diagnostic::nearest;
 
 /// All functions, with their arguments.
-const FUNCTIONS: &[(&str, &[&str])] = &[
-    ("take_first", &[]),
-    ("take_first_k", &["k"]),
-    ("majority_vote", &[]),
-    ("regex", &["regex_pattern", "group_select", "fallback"]),
-    ("regex_pos", &["regex_pattern", "group_select", "fallback"]),
-    (
-        "multi_choice_regex",
-        &["regex_pattern", "group_select", "fallback", "ignore_case", "ignore_punctuation", "regexes_to_ignore"],
-    ),
-    ("remove_whitespace", &[]),
-    ("lowercase", &[]),
-    ("uppercase", &[]),
-    ("map", &["mapping_dict", "default_value"]),
-];
-
+const FUNCTIONS: &[(&str, &[&str])] = crate::task::spec::FILTER_FUNCTIONS;
 const DEFAULT_PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
 
 /// Why a pipeline cannot be used.
@@ -44,6 +29,8 @@ pub enum FilterError {
     Argument { pipeline: String, function: String, key: String, expected: &'static str },
     #[error("pattern `{pattern}` of filter `{pipeline}` cannot be used: {reason}")]
     Pattern { pipeline: String, pattern: String, reason: String },
+    #[error("filter `{pipeline}` cannot be applied to document {document}")]
+    Search { pipeline: String, document: usize, source: SearchError },
     #[error("filter `{pipeline}` takes the first {k} responses, but document {document} has {found}")]
     TooFew { pipeline: String, k: usize, document: usize, found: usize },
     #[error("`{function}` of filter `{pipeline}` follows a step that left a single response")]
@@ -75,16 +62,12 @@ impl Diagnose for FilterError {
     }
 }
 
-/// Compiles a pattern written for Python.
+/// Compiles a pattern.
 ///
 /// # Errors
-/// The reason in words, for patterns that the `regex` crate does not take.
-pub fn compile(pattern: &str) -> Result<Regex, String> {
-    Regex::new(&pattern.replace(r"\Z", r"\z")).map_err(|error| {
-        let text = error.to_string();
-        let last = text.lines().last().unwrap_or("it is no regular expression");
-        last.trim_start_matches("error: ").to_owned()
-    })
+/// The reason in words, for patterns that Python's `re` refuses.
+pub fn compile(pattern: &str) -> Result<PythonRegex, String> {
+    PythonRegex::new(pattern).map_err(|error| error.to_string())
 }
 
 /// What Python's `str.strip()` removes: white space and the four information separators.
@@ -145,14 +128,14 @@ enum Step {
 
 #[derive(Debug, Clone)]
 struct Extract {
-    pattern: Regex,
+    pattern: PythonRegex,
     group_select: i64,
     fallback: String,
 }
 
 #[derive(Debug, Clone)]
 struct Ignores {
-    regexes: Vec<Regex>,
+    regexes: Vec<PythonRegex>,
     case: bool,
     punctuation: Option<Regex>,
 }
@@ -196,6 +179,7 @@ impl Pipeline {
     /// # Errors
     /// [`FilterError::TooFew`] when there are fewer responses than a step wants.
     pub fn apply(&self, document: usize, responses: &[String], choices: &[String]) -> Result<Responses, FilterError> {
+        let searched = |source| FilterError::Search { pipeline: self.name.clone(), document, source };
         let mut values: Vec<Value> = responses.iter().cloned().map(Value::String).collect();
         for step in &self.steps {
             match step {
@@ -210,17 +194,17 @@ impl Pipeline {
                     values.truncate(*k);
                 }
                 Step::MajorityVote => values = majority(values).into_iter().collect(),
-                Step::Regex(extract) => each(&mut values, |text| extract.apply(text).into()),
-                Step::PosTags(fallback) => each(&mut values, |text| pos_tags(text, fallback)),
+                Step::Regex(extract) => each(&mut values, |text| Ok(extract.apply(text)?.into())).map_err(searched)?,
+                Step::PosTags(fallback) => each(&mut values, |text| Ok(pos_tags(text, fallback))).map_err(searched)?,
                 Step::MultiChoice { extract, ignores } => {
-                    let choices = ChoicePatterns::new(choices, ignores);
-                    each(&mut values, |text| choices.apply(text, extract, ignores).into());
+                    let choices = ChoicePatterns::new(choices, ignores).map_err(searched)?;
+                    each(&mut values, |text| Ok(choices.apply(text, extract, ignores)?.into())).map_err(searched)?;
                 }
-                Step::RemoveWhitespace => each(&mut values, |text| strip(text).into()),
-                Step::Lowercase => each(&mut values, |text| text.to_lowercase().into()),
-                Step::Uppercase => each(&mut values, |text| text.to_uppercase().into()),
+                Step::RemoveWhitespace => each(&mut values, |text| Ok(strip(text).into())).map_err(searched)?,
+                Step::Lowercase => each(&mut values, |text| Ok(text.to_lowercase().into())).map_err(searched)?,
+                Step::Uppercase => each(&mut values, |text| Ok(text.to_uppercase().into())).map_err(searched)?,
                 Step::Map { table, default } => {
-                    each(&mut values, |text| table.get(text).unwrap_or(default).clone());
+                    each(&mut values, |text| Ok(table.get(text).unwrap_or(default).clone())).map_err(searched)?;
                 }
             }
         }
@@ -229,10 +213,11 @@ impl Pipeline {
 }
 
 /// What is no text is empty to a pattern, as in the harness.
-fn each(values: &mut [Value], f: impl Fn(&str) -> Value) {
+fn each(values: &mut [Value], f: impl Fn(&str) -> Result<Value, SearchError>) -> Result<(), SearchError> {
     for value in values {
-        *value = f(value.as_str().unwrap_or(""));
+        *value = f(value.as_str().unwrap_or(""))?;
     }
+    Ok(())
 }
 
 /// The most frequent value; the first of equally frequent ones.
@@ -262,21 +247,18 @@ fn pos_tags(text: &str, fallback: &Value) -> Value {
 
 /// What Python's `findall` gives for one match: the whole text without groups, the group's text with
 /// one, else the first group that is not empty. `None`: there are groups, and all are empty.
-fn matched<'t>(found: &Captures<'t>) -> Option<&'t str> {
-    let group = |index: usize| found.get(index).map_or("", |group| group.as_str());
-    match found.len() {
+fn matched<'t>(found: &Found<'t>) -> Option<&'t str> {
+    let group = |index: usize| found.group(index).unwrap_or("");
+    match found.groups() {
         1 => Some(group(0)),
         2 => Some(group(1)),
         groups => (1..groups).map(group).find(|text| !text.is_empty()),
     }
 }
 
-/// The match that a Python index selects. `Err` when there is none at all.
-fn select<'t>(pattern: &Regex, text: &'t str, index: i64) -> Result<Option<Captures<'t>>, ()> {
-    let mut found: Vec<Captures<'t>> = pattern.captures_iter(text).collect();
-    if found.is_empty() {
-        return Err(());
-    }
+/// The match that a Python index selects; none where there are too few.
+fn select<'t>(pattern: &PythonRegex, text: &'t str, index: i64) -> Result<Option<Found<'t>>, SearchError> {
+    let mut found = pattern.find_all(text)?;
     let place = if index < 0 { index + found.len() as i64 } else { index };
     let place = usize::try_from(place).ok().filter(|place| *place < found.len());
     Ok(place.map(|place| found.swap_remove(place)))
@@ -284,51 +266,51 @@ fn select<'t>(pattern: &Regex, text: &'t str, index: i64) -> Result<Option<Captu
 
 impl Extract {
     /// The selected match. Where the harness would end with an index error, the fallback.
-    fn apply(&self, text: &str) -> String {
-        match select(&self.pattern, text, self.group_select) {
-            Ok(Some(found)) => strip(matched(&found).unwrap_or(&self.fallback)).to_owned(),
-            _ => self.fallback.clone(),
-        }
+    fn apply(&self, text: &str) -> Result<String, SearchError> {
+        Ok(match select(&self.pattern, text, self.group_select)? {
+            Some(found) => strip(matched(&found).unwrap_or(&self.fallback)).to_owned(),
+            None => self.fallback.clone(),
+        })
     }
 
     /// The selected match of another pattern, translated; empty without one.
-    fn find(&self, pattern: &Regex, text: &str, translation: &[(String, String)]) -> String {
-        let Ok(Some(found)) = select(pattern, text, self.group_select) else { return String::new() };
+    fn find(&self, pattern: &PythonRegex, text: &str, translation: &[(String, String)]) -> Result<String, SearchError> {
+        let Some(found) = select(pattern, text, self.group_select)? else { return Ok(String::new()) };
         let found = strip(matched(&found).unwrap_or(""));
         let translated = translation.iter().rev().find(|(from, _)| !found.is_empty() && from == found);
-        translated.map_or_else(|| found.to_owned(), |(_, to)| to.clone())
+        Ok(translated.map_or_else(|| found.to_owned(), |(_, to)| to.clone()))
     }
 }
 
 impl Ignores {
-    fn apply(&self, text: &str) -> String {
+    fn apply(&self, text: &str) -> Result<String, SearchError> {
         let mut text = text.to_owned();
         for pattern in &self.regexes {
-            text = pattern.replace_all(&text, "").into_owned();
+            text = pattern.replace(&text, 0, |_| String::new())?;
         }
         if self.case {
             text = text.to_lowercase();
         }
-        match &self.punctuation {
+        Ok(match &self.punctuation {
             Some(punctuation) => punctuation.replace_all(&text, "").into_owned(),
             None => text,
-        }
+        })
     }
 }
 
 /// The patterns that a document's choices make: their texts, longest first, and their letters.
 struct ChoicePatterns {
-    texts: Option<Regex>,
+    texts: Option<PythonRegex>,
     by_text: Vec<(String, String)>,
-    letters: Option<Regex>,
+    letters: Option<PythonRegex>,
     by_letter: Vec<(String, String)>,
 }
 
 impl ChoicePatterns {
-    fn new(choices: &[String], ignores: &Ignores) -> Self {
+    fn new(choices: &[String], ignores: &Ignores) -> Result<Self, SearchError> {
         let (mut by_text, mut by_letter, mut escaped) = (Vec::new(), Vec::new(), Vec::new());
         for (choice, letter) in choices.iter().zip('A'..) {
-            let text = ignores.apply(strip(choice));
+            let text = ignores.apply(strip(choice))?;
             escaped.push(regex::escape(&text));
             by_text.push((text, format!("({letter})")));
             by_letter.push((letter.to_string(), format!("({letter})")));
@@ -337,23 +319,23 @@ impl ChoicePatterns {
         // stable, and lengths count characters, both as in Python.
         escaped.sort_by_key(|text| std::cmp::Reverse(text.chars().count()));
         let letters: Vec<String> = by_letter.iter().map(|(letter, _)| regex::escape(letter)).collect();
-        Self {
-            texts: Regex::new(&escaped.join("|")).ok(),
+        Ok(Self {
+            texts: PythonRegex::new(&escaped.join("|")).ok(),
             by_text,
-            letters: Regex::new(&format!(r":[\s]*({})", letters.join("|"))).ok(),
+            letters: PythonRegex::new(&format!(r":[\s]*({})", letters.join("|"))).ok(),
             by_letter,
-        }
+        })
     }
 
-    fn apply(&self, text: &str, extract: &Extract, ignores: &Ignores) -> String {
-        let mut found = extract.find(&extract.pattern, text, &[]);
+    fn apply(&self, text: &str, extract: &Extract, ignores: &Ignores) -> Result<String, SearchError> {
+        let mut found = extract.find(&extract.pattern, text, &[])?;
         if let Some(texts) = self.texts.as_ref().filter(|_| found.is_empty()) {
-            found = extract.find(texts, &ignores.apply(text), &self.by_text);
+            found = extract.find(texts, &ignores.apply(text)?, &self.by_text)?;
         }
         if let Some(letters) = self.letters.as_ref().filter(|_| found.is_empty()) {
-            found = extract.find(letters, text, &self.by_letter);
+            found = extract.find(letters, text, &self.by_letter)?;
         }
-        if found.is_empty() { extract.fallback.clone() } else { found }
+        Ok(if found.is_empty() { extract.fallback.clone() } else { found })
     }
 }
 
@@ -438,7 +420,7 @@ impl Reader<'_> {
         }
     }
 
-    fn pattern(&self, text: &str) -> Result<Regex, FilterError> {
+    fn pattern(&self, text: &str) -> Result<PythonRegex, FilterError> {
         compile(text).map_err(|reason| FilterError::Pattern {
             pipeline: self.pipeline.into(),
             pattern: text.to_owned(),
@@ -469,7 +451,8 @@ impl Reader<'_> {
                 .collect::<Result<_, _>>()?,
             Some(_) => return Err(self.wrong("regexes_to_ignore", "a list of patterns")),
         };
-        let punctuation = if self.flag("ignore_punctuation")? { Some(self.pattern(r"\p{P}")?) } else { None };
+        // Python has no such class; the harness lists the characters.
+        let punctuation = self.flag("ignore_punctuation")?.then(|| Regex::new(r"\p{P}").ok()).flatten();
         Ok(Ignores { regexes, case: self.flag("ignore_case")?, punctuation })
     }
 }

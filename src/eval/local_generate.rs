@@ -19,8 +19,9 @@ const IN_FLIGHT: usize = 16;
 const IN_FLIGHT_BYTES: usize = 96 << 20;
 
 /// A request in flight.
-struct Running {
+struct Running<'a> {
     request: usize,
+    asked: &'a GenerateRequest,
     /// Position in the sorted list of prompts.
     prompt: usize,
     sequence: Sequence,
@@ -48,7 +49,7 @@ pub(super) fn generate(
     let workers = rayon::current_num_threads();
     let in_flight = IN_FLIGHT.min(requests.len().div_ceil(workers.max(1)));
     let work = || -> Result<()> {
-        let mut running: Vec<Running> = Vec::new();
+        let mut running: Vec<Running<'_>> = Vec::new();
         loop {
             progress.cancel.check()?;
             while running.len() < in_flight
@@ -59,17 +60,14 @@ pub(super) fn generate(
                 let (Some(asked), Some(key)) = (requests.get(request), keys.get(request)) else { break };
                 let sampling = Sampling { temperature: asked.temperature, key: *key };
                 let past = cache.chain(prompt, progress)?;
-                running.push(Running { request, prompt, sequence: Sequence::behind(past, factors, context, sampling) });
+                let sequence = Sequence::behind(past, factors, context, sampling);
+                running.push(Running { request, asked, prompt, sequence });
             }
             // What asks for no token at all ends here, like what has just written its last.
             let mut finished = 0;
             let mut index = 0;
             while let Some(one) = running.get(index) {
-                let text = match requests.get(one.request) {
-                    Some(request) => end(model, request, &one.sequence)?,
-                    None => Some(String::new()),
-                };
-                let Some(text) = text else {
+                let Some(text) = end(model, one.asked, &one.sequence)? else {
                     index += 1;
                     continue;
                 };

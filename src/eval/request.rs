@@ -170,8 +170,8 @@ fn windows(tokens: &[u32], prefix: u32, length: usize) -> Vec<ScoreRequest> {
 pub struct Answers {
     /// One a score request.
     pub scores: Vec<Score>,
-    /// One a generate request.
-    pub texts: Vec<String>,
+    /// One a generate request; `None` where none came, which scoring refuses.
+    pub texts: Vec<Option<String>>,
 }
 
 impl Answers {
@@ -179,7 +179,10 @@ impl Answers {
     #[must_use]
     pub fn outcome(&self, rendered: &Rendered, place: &Place, repeats: usize) -> Outcome {
         let scores = |range: &Range<usize>| self.scores.get(range.clone()).unwrap_or_default();
-        let text = |index: &usize| vec![self.texts.get(*index).cloned().unwrap_or_default(); repeats.max(1)];
+        let text = |index: &usize| match self.texts.get(*index) {
+            Some(Some(text)) => vec![text.clone(); repeats.max(1)],
+            _ => Vec::new(),
+        };
         match (place, &rendered.ask) {
             (Place::Choices(range, unconditional), Ask::Choices { choices, gold, .. }) => Outcome::Choice {
                 choices: choices.clone(),

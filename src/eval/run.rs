@@ -15,8 +15,8 @@ use super::results::{SampleRecord, TaskRecord, TaskRun};
 use super::scoring::Scorer;
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
-use crate::task::spec::MetricSpec;
-use crate::task::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered, Task, TaskConfig};
+use crate::task::spec::{JUDGED, MetricSpec};
+use crate::task::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered, Task, TaskConfig, UnknownLabel};
 use crate::tokenizer::Tokenizer;
 
 /// How tasks are evaluated.
@@ -41,15 +41,21 @@ pub enum EvalError {
     Repeats { task: String, repeats: usize },
     #[error("task `{task}` has no documents to evaluate")]
     NoDocuments { task: String },
+    #[error("task `{task}`: the right answer of none of {documents} documents is among the choices ({})", label.label)]
+    NoKnownLabel { task: String, documents: usize, label: UnknownLabel },
 }
 
 impl Diagnose for EvalError {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Usage
+        match self {
+            Self::NoKnownLabel { .. } => ErrorKind::Input,
+            _ => ErrorKind::Usage,
+        }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
+            Self::NoKnownLabel { label, .. } => vec![label.hint()],
             Self::Protocol { .. } => vec![format!("known protocols: {}", Protocol::NAMES.join(", "))],
             Self::Repeats { .. } => vec!["set `repeats: 1`, or `do_sample: false` in `generation_kwargs`".to_owned()],
             Self::NotForTask { .. } | Self::NoDocuments { .. } => Vec::new(),
@@ -121,9 +127,9 @@ fn ask(model: &dyn LanguageModel, requests: &Requests, progress: Progress<'_>) -
         let done = |index: usize, score: Score| put(&scores, index, score);
         model.score(&requests.score, &done, progress)?;
     }
-    let texts = Mutex::new(vec![String::new(); requests.generate.len()]);
+    let texts = Mutex::new(vec![None; requests.generate.len()]);
     if !requests.generate.is_empty() {
-        model.generate(&requests.generate, &|index, answer| put(&texts, index, answer.text), progress)?;
+        model.generate(&requests.generate, &|index, answer| put(&texts, index, Some(answer.text)), progress)?;
     }
     let unlock = std::sync::PoisonError::into_inner;
     Ok(Answers {
@@ -144,6 +150,11 @@ fn plan<'a>(task: &'a Task, options: &EvalOptions<'_>) -> Result<Plan<'a>> {
     let prompts = task.prompts(&options.prompts)?;
     if prompts.rendered.is_empty() {
         return Err(EvalError::NoDocuments { task: config.name.clone() }.into());
+    }
+    // Every answer would count as wrong, whatever the model says.
+    if let (Some(label), true) = (&prompts.unknown_label, prompts.gold_out_of_range == prompts.rendered.len()) {
+        let (task, documents) = (config.name.clone(), prompts.rendered.len());
+        return Err(EvalError::NoKnownLabel { task, documents, label: label.clone() }.into());
     }
     let sampled = |r: &Rendered| matches!(&r.ask, Ask::Generate { arguments, .. } if arguments.do_sample);
     if config.repeats > 1 && prompts.rendered.iter().any(sampled) {
@@ -215,9 +226,6 @@ fn pixiu_rules(config: &TaskConfig, mut rules: PixiuRules) -> PixiuRules {
     rules
 }
 
-/// The metric that a judge scores; no arithmetic does.
-const JUDGED: &str = "llm_judge";
-
 fn wants_judge(config: &TaskConfig) -> bool {
     config.metrics.iter().any(|metric| metric.name == JUDGED)
 }
@@ -246,14 +254,21 @@ fn judged(record: &mut TaskRecord, judge: Option<&Judge>, seed: u64, progress: P
             });
         }
         let judgement = judge.judge(&questions, progress)?;
-        let right = judgement.verdicts.iter().map(|verdict| f64::from(u8::from(*verdict == Verdict::Correct)));
-        run.scores.add_mean(JUDGED, &right.collect::<Vec<_>>(), seed);
-        let unclear = judgement.verdicts.iter().filter(|verdict| **verdict == Verdict::Unclear).count();
-        if unclear > 0 {
-            run.scores
-                .warnings
-                .insert("the judge's verdict is unclear, which counts as not correct".to_owned(), unclear);
+        let count = |wanted: Option<Verdict>| judgement.verdicts.iter().filter(|found| **found == wanted).count();
+        let (none, unclear) = (count(None), count(Some(Verdict::Unclear)));
+        if none + unclear == judgement.verdicts.len() {
+            record.not_scored.push(format!("{JUDGED} (the judge decided none of {} answers)", questions.len()));
+        } else {
+            let right = |verdict: &Option<Verdict>| verdict.map(|v| f64::from(u8::from(v == Verdict::Correct)));
+            run.scores.add_mean(JUDGED, &judgement.verdicts.iter().map(right).collect::<Vec<_>>(), seed);
         }
+        let mut warn = |text: &str, count: usize| {
+            if count > 0 {
+                run.scores.warnings.insert(text.to_owned(), count);
+            }
+        };
+        warn("the judge says `unclear`, which counts as not correct", unclear);
+        warn("the judge gave no verdict, so the answer is not scored", none);
         record.judge = serde_json::to_value((&judgement.usage, judgement.cost)).ok();
     }
     Ok(())

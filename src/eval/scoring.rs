@@ -21,6 +21,7 @@ use super::metric::{DocumentValue, MetricError, Scored, Statistic, Tally};
 use super::outcome::Outcome;
 use super::protocol::{Protocol, gold_label};
 use crate::error::Result;
+use crate::python_regex::SearchError;
 use crate::task::spec::{FilterPipeline, MetricSpec};
 
 /// A task's metrics, checked.
@@ -46,11 +47,11 @@ pub struct TaskScores {
 
 impl TaskScores {
     /// Adds a mean that is not computed from outcomes (a judge's) to the first slot; one value a
-    /// document.
-    pub fn add_mean(&mut self, metric: &str, values: &[f64], seed: u64) {
+    /// document, or none where the document is not scored.
+    pub fn add_mean(&mut self, metric: &str, values: &[Option<f64>], seed: u64) {
         let Some(slot) = self.slots.first_mut() else { return };
-        let values: Vec<DocumentValue> = values.iter().map(|value| DocumentValue::Number(*value)).collect();
-        let tally = Tally::new(Statistic::Mean, &values);
+        let scored: Vec<DocumentValue> = values.iter().flatten().map(|value| DocumentValue::Number(*value)).collect();
+        let tally = Tally::new(Statistic::Mean, &scored);
         self.metrics.push(MetricScore {
             metric: metric.to_owned(),
             slot: slot.slot.clone(),
@@ -59,7 +60,7 @@ impl TaskScores {
             statistic: Statistic::Mean,
         });
         for (document, value) in slot.documents.iter_mut().zip(values) {
-            document.values.push((metric.to_owned(), value));
+            document.values.extend(value.map(|value| (metric.to_owned(), DocumentValue::Number(value))));
         }
     }
 }
@@ -346,9 +347,6 @@ impl DocumentReader<'_> {
     }
 
     fn choices(&mut self, choices: Choices<'_>) -> Result<DocumentScores> {
-        if choices.gold.is_empty() {
-            self.warn("the right answer is none of the choices");
-        }
         let predicted = choices.predicted();
         let labels = self.labels(choices.gold, predicted);
         let kind = self.question()?;
@@ -402,26 +400,32 @@ impl DocumentReader<'_> {
             predicted = texts.first().and_then(|text| protocol.label(text, choices));
             let mut gold: Vec<usize> = references.iter().filter_map(|text| gold_label(text, choices)).collect();
             gold.dedup();
-            if gold.is_empty() {
+            // Where there is no reference the prompts have said so.
+            if gold.is_empty() && !references.is_empty() {
                 self.warn("the right answer is none of the choices");
             }
             labels = Some((self.labels(&gold, predicted), gold));
         }
         let kind = if labels.is_some() { self.question()? } else { None };
-        let share = |right: &dyn Fn(&str) -> bool| {
-            let hits = texts.iter().filter(|text| right(text)).count();
-            Some(DocumentValue::Number(if texts.is_empty() { 0.0 } else { hits as f64 / texts.len() as f64 }))
+        let document = self.index;
+        let share = |right: &dyn Fn(&str) -> Result<bool, SearchError>| {
+            let mut hits = 0;
+            for text in &texts {
+                hits += usize::from(right(text).map_err(|source| MetricError::Search { document, source })?);
+            }
+            let share = if texts.is_empty() { 0.0 } else { hits as f64 / texts.len() as f64 };
+            Ok::<_, MetricError>(Some(DocumentValue::Number(share)))
         };
         let mut values = Vec::with_capacity(self.scorer.metrics.len());
         for (metric, exact) in &self.scorer.metrics {
             let value = match (metric.info.kind, &labels) {
                 (Kind::ExactMatch, _) => {
                     let exact = exact.clone().unwrap_or_default();
-                    share(&|text| exact.matches(text, references))
+                    share(&|text| exact.matches(text, references))?
                 }
                 (Kind::NumericMatch, _) => {
                     let tolerance = metric.arguments.get("tolerance").and_then(Value::as_f64).unwrap_or(0.0);
-                    share(&|text| references.iter().any(|gold| numeric_match(text, gold, tolerance)))
+                    share(&|text| Ok(references.iter().any(|gold| numeric_match(text, gold, tolerance))))?
                 }
                 (Kind::EntityF1, _) => Some(self.entities(metric, texts.first().copied().unwrap_or(""))?),
                 (Kind::Acc, Some((_, gold))) => {

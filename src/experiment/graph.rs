@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value};
 
+use super::row_gate::Training;
 use super::schema::{Candidate, Experiment, Merge, Origin, Specialist};
 use super::tasks::{self, RoleTask};
 use super::training;
@@ -158,7 +159,7 @@ impl Maker<'_> {
         for (name, merge) in &self.experiment.merges {
             self.merge(name, merge, &mut steps, &mut rows)?;
         }
-        self.gates(&rows, &mut steps);
+        self.gates(&rows, &mut steps)?;
         steps.push(self.report(&steps));
         Ok(Graph { steps, rows })
     }
@@ -287,12 +288,16 @@ impl Maker<'_> {
     }
 
     /// One gate a row, where the gate has anything to judge.
-    fn gates(&self, rows: &[(String, Row)], steps: &mut Vec<Step>) {
+    fn gates(&self, rows: &[(String, Row)], steps: &mut Vec<Step>) -> Result<()> {
         let nothing = self.experiment.gate.only.is_empty() && self.experiment.gate_settings.get("only").is_some();
+        let training = Training::new(&self.experiment.evaluation, &self.experiment.specialists)?;
         for (name, row) in rows.iter().filter(|(_, row)| *row != Row::Base && !nothing) {
             let mut settings = Map::new();
             settings.insert("gate".to_owned(), self.experiment.gate_settings.clone());
             settings.insert("only".to_owned(), self.experiment.gate.only.clone().into());
+            // What is unseen to a row, and so how it is judged, depends on this.
+            let trained_on: Vec<String> = training.of_row(row, &self.experiment.merges).into_iter().collect();
+            settings.insert("trained_on".to_owned(), trained_on.into());
             steps.push(Step {
                 name: format!("gate {name}"),
                 action: Action::Gate(row.clone()),
@@ -301,6 +306,7 @@ impl Maker<'_> {
                 inputs: Vec::new(),
             });
         }
+        Ok(())
     }
 
     fn report(&self, steps: &[Step]) -> Step {

@@ -17,8 +17,15 @@ use super::state::{FORMAT, Record, State};
 use super::work::{Context, Done, Subject, Work};
 use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::hash::HashCache;
+use crate::checkpoint::writer::{mark_folder, refuse_taken, sweep_leftovers};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Progress};
+
+/// Files of the report.
+const REPORTS: [&str; 3] = ["report.html", "report.json", "report.md"];
+/// What a run makes in its folder.
+const NAMES: [&str; 9] =
+    ["report.html", "report.json", "report.md", "gates", "merges", "results", "specialists", "steps", "validation"];
 
 /// How an experiment is run.
 #[derive(Debug, Clone, Default)]
@@ -51,14 +58,29 @@ pub fn run(
     let graph = Graph::new(experiment)?;
     let mut cache = HashCache::open_default();
     let mut state = State::load(out)?;
+    // Folders of version 0.1 are known by their records.
+    if state.records().next().is_none() {
+        refuse_taken(out, &NAMES)?;
+    }
+    let decide = |state: &State, cache: &mut HashCache| plan(&graph, state, &options.force, cache, progress.cancel);
     for warning in state.warnings() {
         progress.warn(warning);
     }
-    let plan = plan(&graph, &state, &options.force, &mut cache, progress.cancel)?;
+    let mut plan = decide(&state, &mut cache)?;
     if !plan.missing.is_empty() {
         return Err(ExperimentError::Missing { missing: plan.missing }.into());
     }
     let _alone = FolderLock::take(out)?;
+    // Another process may have finished steps between the look and the lock.
+    let now = State::load(out)?;
+    if now != state {
+        state = now;
+        plan = decide(&state, &mut cache)?;
+    }
+    mark_folder(out, &REPORTS)?;
+    for folder in [out.to_owned(), out.join("steps"), out.join("gates")] {
+        sweep_leftovers(&folder);
+    }
     let mut finished: BTreeMap<String, Record> = BTreeMap::new();
     let context = Context { experiment, graph: &graph, out, finished: &finished, forced: false, progress };
     if plan.running().any(|step| graph.step(&step.step).is_some_and(|s| matches!(s.action, Action::Train(_)))) {
@@ -91,7 +113,7 @@ pub fn run(
             outputs,
             outcome: done.outcome,
             seconds: clock.elapsed().as_secs_f64(),
-            finished: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            finished: crate::clock::instant().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         };
         state.finish(record.clone())?;
         finished.insert(step.name.clone(), record);

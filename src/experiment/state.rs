@@ -57,7 +57,7 @@ pub struct OutputRecord {
 }
 
 /// The records of an output folder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct State {
     out: PathBuf,
     records: BTreeMap<String, Record>,
@@ -78,7 +78,8 @@ impl State {
             if hidden || path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let text = std::fs::read(&path).map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
+            let text = crate::input::read(&path, crate::input::LIST_BYTES)
+                .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match read(&text) {
                 Ok(record) if format!("{}.json", file_name(&record.step)) == name => {

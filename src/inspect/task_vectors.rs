@@ -118,15 +118,12 @@ impl fmt::Display for NonFinite {
 pub enum TaskVectorError {
     #[error("no tensor of `{base}` can be compared with `{}` (for example: {example})", tuned.join("`, `"))]
     NothingInCommon { base: String, tuned: Vec<String>, example: String },
-    #[error("cannot start worker threads")]
-    Threads { source: rayon::ThreadPoolBuildError },
 }
 
 impl Diagnose for TaskVectorError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NothingInCommon { .. } => ErrorKind::Mismatch,
-            Self::Threads { .. } => ErrorKind::Io,
         }
     }
 
@@ -135,7 +132,6 @@ impl Diagnose for TaskVectorError {
             Self::NothingInCommon { .. } => {
                 vec!["the base must be the model that the others were fine-tuned from".to_owned()]
             }
-            Self::Threads { .. } => vec!["use fewer --threads".to_owned()],
         }
     }
 }
@@ -181,6 +177,9 @@ pub fn compare(
     let bytes_read = compared.iter().flat_map(|c| &c.places).map(|tensor| tensor.bytes()).sum();
     progress.event(Event::PlanReady { tensors: compared.len(), bytes_read, bytes_written: 0 });
     let statistics = measure(&models, &compared, backend, threads, progress)?;
+    for model in &models {
+        model.unchanged()?;
+    }
 
     let mut order: Vec<usize> = (0..compared.len()).collect();
     order.sort_by_key(|&i| names::position(compared[i].name, &base.stack));
@@ -269,11 +268,7 @@ fn measure(
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Vec<DeltaStatistics>> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
-        .thread_name(|i| format!("diff-{i}"))
-        .build()
-        .map_err(|source| TaskVectorError::Threads { source })?;
+    let pool = crate::threads::pool(threads, "diff")?;
     let pieces: Vec<Piece> = compared
         .iter()
         .enumerate()

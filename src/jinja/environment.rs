@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use super::python::{self, JsonLayout};
+use crate::python_regex::{PythonRegex, Template};
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
-use regex::Regex;
 
-use super::python::{self, JsonLayout};
+use super::bounded;
+use super::template::FUEL;
 
 /// An environment without templates: Python's printing and methods, `tojson` as `json.dumps`, no
 /// escaping. White space and undefined values are the caller's choice.
@@ -15,10 +17,20 @@ use super::python::{self, JsonLayout};
 pub fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_formatter(|out, _, value| out.write_str(&python::text(value)).map_err(Error::from));
+    environment.set_formatter(|out, _, value| out.write_str(&python::text(value)?).map_err(Error::from));
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", tojson);
     environment.add_filter("string", |value: &Value| python::text(value));
+    environment.add_filter("pprint", |value: &Value| python::repr(value));
+    environment.set_fuel(Some(FUEL));
+    environment.add_filter("indent", bounded::indent);
+    environment.add_filter("batch", bounded::batch);
+    environment.add_filter("slice", bounded::slice);
+    environment.add_filter("format", bounded::format);
+    environment.add_filter("join", bounded::join);
+    environment.add_filter("replace", bounded::replace);
+    // The engine's own; an extension that neither transformers nor the harness switches on.
+    environment.remove_global("debug");
     environment
 }
 
@@ -27,7 +39,10 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
     match (name, value.kind(), arguments) {
         ("index", ValueKind::Seq, [wanted]) => {
             let place = value.try_iter()?.position(|item| item == *wanted);
-            place.map(Value::from).ok_or_else(|| invalid(format!("{} is not in the list", python::repr(wanted))))
+            match place {
+                Some(place) => Ok(Value::from(place)),
+                None => Err(invalid(format!("{} is not in the list", python::repr(wanted)?))),
+            }
         }
         ("index", ValueKind::String, [wanted]) => {
             let (Some(text), Some(wanted)) = (value.as_str(), wanted.as_str()) else {
@@ -42,7 +57,12 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
         ("removesuffix", ValueKind::String, [affix]) => {
             Ok(strip_affix(value, affix, |text, affix| text.strip_suffix(affix)))
         }
-        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments),
+        _ => {
+            if let Some(text) = value.as_str() {
+                bounded::check_method(text, name, arguments)?;
+            }
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
+        }
     }
 }
 
@@ -72,15 +92,17 @@ fn tojson(value: &Value, options: Kwargs) -> Result<Value, Error> {
         sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
     };
     options.assert_all_used()?;
-    Ok(Value::from(python::json_dumps(value, &layout)))
+    python::json_dumps(value, &layout).map(Value::from)
 }
 
-static PATTERNS: Mutex<BTreeMap<String, Regex>> = Mutex::new(BTreeMap::new());
+const MOST_PATTERNS: usize = 256;
+
+static PATTERNS: Mutex<BTreeMap<String, PythonRegex>> = Mutex::new(BTreeMap::new());
 
 /// The harness's `regex_replace` filter: `re.sub(pattern, repl, value, count)`.
 ///
 /// # Errors
-/// A pattern that the regex engine does not know: look-around and back-references, mostly.
+/// What Python's `re` refuses, and a search that takes too many steps.
 pub fn regex_replace(
     value: String,
     pattern: String,
@@ -97,53 +119,21 @@ pub fn regex_replace(
     let regex = match known {
         Some(regex) => regex,
         None => {
-            let regex = Regex::new(&pattern)
-                .map_err(|e| invalid(format!("regex_replace: pattern `{pattern}` is not supported: {e}")))?;
-            if let Ok(mut patterns) = PATTERNS.lock() {
+            let regex = PythonRegex::new(&pattern)
+                .map_err(|e| invalid(format!("regex_replace: pattern `{pattern}` cannot be used: {e}")))?;
+            // A template may make patterns of its data; as many as task files have are worth keeping.
+            if let Ok(mut patterns) = PATTERNS.lock()
+                && patterns.len() < MOST_PATTERNS
+            {
                 patterns.insert(pattern, regex.clone());
             }
             regex
         }
     };
-    Ok(regex.replacen(&value, count, expansion(&replacement)).into_owned())
-}
-
-/// Python's `\1` and `\g<name>` as the regex crate's `${1}` and `${name}`.
-fn expansion(replacement: &str) -> String {
-    let mut out = String::new();
-    let mut chars = replacement.chars().peekable();
-    while let Some(c) = chars.next() {
-        match (c, chars.peek().copied()) {
-            ('$', _) => out.push_str("$$"),
-            ('\\', Some(digit)) if digit.is_ascii_digit() => {
-                let mut name = String::new();
-                while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                    name.push(digit);
-                }
-                out.push_str(&format!("${{{name}}}"));
-            }
-            ('\\', Some('g')) => {
-                chars.next();
-                let name: String = chars.by_ref().skip_while(|c| *c == '<').take_while(|c| *c != '>').collect();
-                out.push_str(&format!("${{{name}}}"));
-            }
-            ('\\', Some(next)) => {
-                chars.next();
-                match next {
-                    'n' => out.push('\n'),
-                    't' => out.push('\t'),
-                    'r' => out.push('\r'),
-                    '\\' => out.push('\\'),
-                    other => {
-                        out.push('\\');
-                        out.push(other);
-                    }
-                }
-            }
-            (c, _) => out.push(c),
-        }
-    }
-    out
+    let template = Template::new(&regex, &replacement)
+        .map_err(|e| invalid(format!("regex_replace: replacement `{replacement}` cannot be used: {e}")))?;
+    let replaced = regex.replace(&value, count, |found| template.expand(found));
+    replaced.map_err(|e| invalid(format!("regex_replace: {e}")))
 }
 
 #[cfg(test)]
@@ -172,6 +162,7 @@ mod tests {
             );
         }
         assert!(environment.render_str("{{ [1].index(2) }}", ()).is_err());
-        assert!(environment.render_str("{{ 'a' | regex_replace('(?=a)', '') }}", ()).is_err());
+        assert_eq!(environment.render_str("{{ 'ab' | regex_replace('(?=b)', '-') }}", ()).unwrap(), "a-b");
+        assert!(environment.render_str("{{ 'a' | regex_replace('a)', '') }}", ()).is_err());
     }
 }

@@ -3,10 +3,15 @@
 //! Chat templates and task files were written for Jinja2 inside Python, where `{{ true }}` prints
 //! `True` and a list prints as its `repr`. [`environment`] is a minijinja environment that prints so
 //! and knows the usual methods; [`python`] holds the printing, [`literal`] the way back
-//! (`ast.literal_eval`).
+//! (`ast.literal_eval`). Templates are added and rendered within limits by [`add`] and [`render`].
 
+mod bounded;
 mod environment;
+pub mod guard;
 pub mod literal;
 pub mod python;
+mod scan;
+mod template;
 
 pub use environment::{environment, regex_replace};
+pub use template::{add, reason, render, undeclared};

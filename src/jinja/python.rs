@@ -2,41 +2,83 @@
 
 use std::fmt::Write as _;
 
-use minijinja::Value;
 use minijinja::value::{Serde, ValueKind};
+use minijinja::{Error, ErrorKind, Value};
+
+use super::template::fits;
+
+/// Deepest nesting of a printed value. Documents nest at most 128 deep; Python stops at about a thousand.
+const DEEPEST: usize = 500;
 
 /// `str(value)`; an undefined value prints nothing.
-#[must_use]
-pub fn text(value: &Value) -> String {
+///
+/// # Errors
+/// A value that nests too deep, as one does that holds itself, or whose text is too long.
+pub fn text(value: &Value) -> Result<String, Error> {
     match value.as_str() {
-        Some(text) => text.to_owned(),
+        Some(text) => Ok(text.to_owned()),
         None => repr(value),
     }
 }
 
 /// `repr(value)`.
-#[must_use]
-pub fn repr(value: &Value) -> String {
+///
+/// # Errors
+/// As [`text`].
+pub fn repr(value: &Value) -> Result<String, Error> {
+    let mut out = String::new();
+    write_repr(value, 0, &mut out)?;
+    Ok(out)
+}
+
+fn write_repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
+    check(depth, out)?;
     match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::None => "None".to_owned(),
-        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.to_owned(),
-        ValueKind::Number => number(value),
-        ValueKind::String => repr_str(value.as_str().unwrap_or_default()),
+        ValueKind::Undefined => {}
+        ValueKind::None => out.push_str("None"),
+        ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::Number => out.push_str(&number(value)),
+        ValueKind::String => out.push_str(&repr_str(value.as_str().unwrap_or_default())),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<String> = value.try_iter().map(|i| i.map(|v| repr(&v)).collect()).unwrap_or_default();
-            match (value.is_tuple(), items.as_slice()) {
-                (true, [one]) => format!("({one},)"),
-                (true, items) => format!("({})", items.join(", ")),
-                (false, items) => format!("[{}]", items.join(", ")),
+            let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
+            out.push(open);
+            let mut count = 0;
+            for item in value.try_iter().into_iter().flatten() {
+                if count > 0 {
+                    out.push_str(", ");
+                }
+                write_repr(&item, depth + 1, out)?;
+                count += 1;
             }
+            if value.is_tuple() && count == 1 {
+                out.push(',');
+            }
+            out.push(close);
         }
         ValueKind::Map => {
-            let pairs: Vec<String> = entries(value).iter().map(|(k, v)| format!("{}: {}", repr(k), repr(v))).collect();
-            format!("{{{}}}", pairs.join(", "))
+            out.push('{');
+            for (index, (key, item)) in entries(value).iter().enumerate() {
+                if index > 0 {
+                    out.push_str(", ");
+                }
+                write_repr(key, depth + 1, out)?;
+                out.push_str(": ");
+                write_repr(item, depth + 1, out)?;
+            }
+            out.push('}');
         }
-        _ => value.to_string(),
+        _ => out.push_str(&value.to_string()),
     }
+    Ok(())
+}
+
+/// Depth and length of what is printed: a value may hold itself, or one part very often.
+fn check(depth: usize, out: &str) -> Result<(), Error> {
+    if depth > DEEPEST {
+        let message = format!("a value that nests more than {DEEPEST} deep, or holds itself, cannot be printed");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    fits(out.len())
 }
 
 /// A JSON value as templates see it.
@@ -50,7 +92,39 @@ pub fn value_of(json: &serde_json::Value) -> Value {
 pub fn json_text(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
-        other => repr(&value_of(other)),
+        other => {
+            let mut out = String::new();
+            json_repr(other, &mut out);
+            out
+        }
+    }
+}
+
+/// `repr` of a JSON value, which is finite and holds nothing twice.
+fn json_repr(value: &serde_json::Value, out: &mut String) {
+    match value {
+        serde_json::Value::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index > 0 { ", " } else { "" });
+                json_repr(item, out);
+            }
+            out.push(']');
+        }
+        serde_json::Value::Object(map) => {
+            out.push('{');
+            for (index, (key, item)) in map.iter().enumerate() {
+                out.push_str(if index > 0 { ", " } else { "" });
+                out.push_str(&repr_str(key));
+                out.push_str(": ");
+                json_repr(item, out);
+            }
+            out.push('}');
+        }
+        serde_json::Value::Null => out.push_str("None"),
+        serde_json::Value::Bool(truth) => out.push_str(if *truth { "True" } else { "False" }),
+        serde_json::Value::String(text) => out.push_str(&repr_str(text)),
+        serde_json::Value::Number(_) => out.push_str(&number(&value_of(value))),
     }
 }
 
@@ -157,14 +231,17 @@ pub struct JsonLayout {
 }
 
 /// `json.dumps(value)`.
-#[must_use]
-pub fn json_dumps(value: &Value, layout: &JsonLayout) -> String {
+///
+/// # Errors
+/// As [`text`].
+pub fn json_dumps(value: &Value, layout: &JsonLayout) -> Result<String, Error> {
     let mut out = String::new();
-    dump(value, layout, 0, &mut out);
-    out
+    dump(value, layout, 0, &mut out)?;
+    Ok(out)
 }
 
-fn dump(value: &Value, layout: &JsonLayout, depth: usize, out: &mut String) {
+fn dump(value: &Value, layout: &JsonLayout, depth: usize, out: &mut String) -> Result<(), Error> {
+    check(depth, out)?;
     let (item_separator, key_separator) = match (&layout.separators, &layout.indent) {
         (Some((item, key)), _) => (item.as_str(), key.as_str()),
         (None, Some(_)) => (",", ": "),
@@ -189,7 +266,7 @@ fn dump(value: &Value, layout: &JsonLayout, depth: usize, out: &mut String) {
             let items: Vec<Value> = value.try_iter().map(Iterator::collect).unwrap_or_default();
             if items.is_empty() {
                 out.push_str("[]");
-                return;
+                return Ok(());
             }
             out.push('[');
             for (i, item) in items.iter().enumerate() {
@@ -197,7 +274,7 @@ fn dump(value: &Value, layout: &JsonLayout, depth: usize, out: &mut String) {
                     out.push_str(item_separator);
                 }
                 newline(depth + 1, out);
-                dump(item, layout, depth + 1, out);
+                dump(item, layout, depth + 1, out)?;
             }
             newline(depth, out);
             out.push(']');
@@ -206,10 +283,10 @@ fn dump(value: &Value, layout: &JsonLayout, depth: usize, out: &mut String) {
             let mut pairs = entries(value);
             if pairs.is_empty() {
                 out.push_str("{}");
-                return;
+                return Ok(());
             }
             if layout.sort_keys {
-                pairs.sort_by_key(|(key, _)| text(key));
+                pairs.sort_by_cached_key(|(key, _)| key_text(key));
             }
             out.push('{');
             for (i, (key, item)) in pairs.iter().enumerate() {
@@ -219,13 +296,14 @@ fn dump(value: &Value, layout: &JsonLayout, depth: usize, out: &mut String) {
                 newline(depth + 1, out);
                 json_string(&key_text(key), layout.ensure_ascii, out);
                 out.push_str(key_separator);
-                dump(item, layout, depth + 1, out);
+                dump(item, layout, depth + 1, out)?;
             }
             newline(depth, out);
             out.push('}');
         }
-        _ => json_string(&text(value), layout.ensure_ascii, out),
+        _ => json_string(&value.to_string(), layout.ensure_ascii, out),
     }
+    Ok(())
 }
 
 /// Keys that are no strings are written as JSON would write the value.
@@ -233,7 +311,8 @@ fn key_text(key: &Value) -> String {
     match key.kind() {
         ValueKind::None => "null".to_owned(),
         ValueKind::Bool => key.is_true().to_string(),
-        _ => text(key),
+        ValueKind::Number => number(key),
+        _ => key.as_str().map_or_else(|| key.to_string(), str::to_owned),
     }
 }
 
@@ -285,19 +364,19 @@ mod tests {
             assert_eq!(float(x), expected);
         }
         let mixed = value(json!({"a": [1, 2.0, null, true], "it's": "say \"x\"\n\u{a0}\u{200b}é"}));
-        assert_eq!(text(&mixed), "{'a': [1, 2.0, None, True], \"it's\": 'say \"x\"\\n\\xa0\\u200bé'}");
-        assert_eq!(repr(&value(json!("it's"))), "\"it's\"");
-        assert_eq!(repr(&value(json!("it's \"so\""))), "'it\\'s \"so\"'");
+        assert_eq!(text(&mixed).unwrap(), "{'a': [1, 2.0, None, True], \"it's\": 'say \"x\"\\n\\xa0\\u200bé'}");
+        assert_eq!(repr(&value(json!("it's"))).unwrap(), "\"it's\"");
+        assert_eq!(repr(&value(json!("it's \"so\""))).unwrap(), "'it\\'s \"so\"'");
     }
 
     #[test]
     fn json_is_laid_out_as_in_python() {
         let v = value(json!({"b": 1, "a": [1, "é<"], "c": {}, "d": [], "e": "\u{1}"}));
         let plain = JsonLayout::default();
-        assert_eq!(json_dumps(&v, &plain), r#"{"b": 1, "a": [1, "é<"], "c": {}, "d": [], "e": "\u0001"}"#);
+        assert_eq!(json_dumps(&v, &plain).unwrap(), r#"{"b": 1, "a": [1, "é<"], "c": {}, "d": [], "e": "\u0001"}"#);
         let layout = JsonLayout { indent: Some("  ".into()), ensure_ascii: true, sort_keys: true, separators: None };
         assert_eq!(
-            json_dumps(&v, &layout),
+            json_dumps(&v, &layout).unwrap(),
             "{\n  \"a\": [\n    1,\n    \"\\u00e9<\"\n  ],\n  \"b\": 1,\n  \"c\": {},\n  \"d\": [],\n  \"e\": \"\\u0001\"\n}"
         );
     }

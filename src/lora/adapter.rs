@@ -1,22 +1,17 @@
 //! An adapter in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::config::LoraConfig;
 use super::error::AdapterError;
-use super::target::{is_saved_whole, saves};
+use super::target::{Rules, saves};
 use super::update::LoraFactors;
-use crate::checkpoint::header::{Header, TensorInfo};
-use crate::checkpoint::mapped::MappedFile;
+use crate::arch;
 use crate::dtype::{DType, widen};
-use crate::error::Error;
 
 /// The weights' name in an adapter's folder.
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
-
-/// What PEFT puts before the base model's names.
-pub(super) const PREFIX: &str = "base_model.model.";
 
 /// The factors of one module, as a trainer hands them over.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +40,23 @@ pub struct SavedTensor {
 }
 
 impl SavedTensor {
+    /// Whether another tensor's elements have the same values.
+    #[must_use]
+    pub fn equals(&self, dtype: DType, bytes: &[u8]) -> bool {
+        const BLOCK: usize = 4096;
+        let (width, other) = (self.dtype.bytes(), dtype.bytes());
+        if self.bytes.len() / width.max(1) != bytes.len() / other.max(1) {
+            return false;
+        }
+        let (mut a, mut b) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
+        self.bytes.chunks(BLOCK * width).zip(bytes.chunks(BLOCK * other)).all(|(ours, theirs)| {
+            let (a, b) = (&mut a[..ours.len() / width], &mut b[..theirs.len() / other]);
+            widen(self.dtype, ours, a);
+            widen(dtype, theirs, b);
+            a == b
+        })
+    }
+
     /// A tensor of f32 values.
     #[must_use]
     pub fn of(shape: &[u64], values: &[f32]) -> Self {
@@ -60,29 +72,20 @@ pub struct Adapter {
     config: LoraConfig,
     factors: BTreeMap<String, LoraFactors>,
     saved: BTreeMap<String, SavedTensor>,
+    base_copies: BTreeMap<String, SavedTensor>,
+    embeddings: BTreeSet<String>,
+}
+
+/// Everything of an adapter but its settings.
+#[derive(Default)]
+pub(super) struct Tensors {
+    pub(super) factors: BTreeMap<String, Factors>,
+    pub(super) saved: BTreeMap<String, SavedTensor>,
+    pub(super) base_copies: BTreeMap<String, SavedTensor>,
+    pub(super) embeddings: BTreeSet<String>,
 }
 
 impl Adapter {
-    /// Reads a PEFT folder. Factors may be F32, F16 or BF16 and are kept as f32.
-    ///
-    /// # Errors
-    /// An [`AdapterError`] naming file and key or tensor, or the defect of the safetensors file.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let config = LoraConfig::open(path)?;
-        let file = path.join(WEIGHTS);
-        if !file.is_file() {
-            return Err(AdapterError::NoWeights { path: path.into() }.into());
-        }
-        let mapped = MappedFile::open(&file).map_err(|source| AdapterError::Io { path: file.clone(), source })?;
-        let header = Header::parse(&file, mapped.bytes(), mapped.len())?;
-        let mut parts = Parts { file: &file, config: &config, modules: BTreeMap::new(), saved: BTreeMap::new() };
-        for info in &header.tensors {
-            parts.take(info, mapped.slice(info.start..info.end))?;
-        }
-        let (factors, saved) = (parts.factors()?, parts.saved);
-        Ok(Self::assemble(path, config, factors, saved)?)
-    }
-
     /// An adapter of factors by module path and of whole tensors by name, both as the base model
     /// names them.
     ///
@@ -93,20 +96,17 @@ impl Adapter {
         factors: BTreeMap<String, Factors>,
         saved: BTreeMap<String, SavedTensor>,
     ) -> Result<Self, AdapterError> {
-        Self::assemble(Path::new("the new adapter"), config, factors, saved)
+        let tensors = Tensors { factors, saved, ..Tensors::default() };
+        Self::assemble(Path::new("the new adapter"), config, tensors)
     }
 
-    fn assemble(
-        path: &Path,
-        config: LoraConfig,
-        factors: BTreeMap<String, Factors>,
-        saved: BTreeMap<String, SavedTensor>,
-    ) -> Result<Self, AdapterError> {
+    pub(super) fn assemble(path: &Path, config: LoraConfig, tensors: Tensors) -> Result<Self, AdapterError> {
+        let Tensors { factors, saved, base_copies, embeddings } = tensors;
         let fault =
             |tensor: &str, reason: String| AdapterError::Tensor { file: path.into(), tensor: tensor.into(), reason };
         let mut checked = BTreeMap::new();
         for (module, Factors { inputs, outputs, a, b, magnitude }) in factors {
-            let (rank, scale) = config.rank_and_scale(&module);
+            let (rank, scale) = config.rank_and_scale(&module)?;
             if inputs == 0 || outputs == 0 || a.len() != rank * inputs || b.len() != outputs * rank {
                 let (a, b) = (a.len() / inputs.max(1), b.len() / outputs.max(1));
                 return Err(fault(&module, format!("has ranks {a} (A) and {b} (B), the config makes it {rank}")));
@@ -124,7 +124,7 @@ impl Adapter {
         if let Some(name) = config.modules_to_save.iter().find(unsaved) {
             return Err(fault(name, "is missing, though `modules_to_save` names it".to_owned()));
         }
-        for (name, tensor) in &saved {
+        for (name, tensor) in saved.iter().chain(&base_copies) {
             let elements: u64 = tensor.shape.iter().product();
             if !tensor.dtype.is_float() {
                 return Err(fault(name, format!("is {}, which is no float", tensor.dtype)));
@@ -133,7 +133,7 @@ impl Adapter {
                 return Err(fault(name, format!("has not the elements of shape {:?}", tensor.shape)));
             }
         }
-        Ok(Self { path: path.into(), config, factors: checked, saved })
+        Ok(Self { path: path.into(), config, factors: checked, saved, base_copies, embeddings })
     }
 
     /// The folder it was read from; for one made from parts, words that say so.
@@ -165,6 +165,81 @@ impl Adapter {
         &self.saved
     }
 
+    /// Copies of the base's own tensors that came with the factors, by the base model's tensor names. PEFT
+    /// saves them for embeddings and heads, and loads them in the base's place.
+    #[must_use]
+    pub fn base_copies(&self) -> &BTreeMap<String, SavedTensor> {
+        &self.base_copies
+    }
+
+    /// Whether a module's factors are those of an embedding: kept here as those of the transposed
+    /// matrix, `[vocabulary, width]` as it is stored.
+    #[must_use]
+    pub fn is_embedding(&self, module: &str) -> bool {
+        self.embeddings.contains(module)
+    }
+
+    /// Modules of a model that should have factors after the config and have none, as warnings. `modules`
+    /// are those with a weight of two dimensions.
+    ///
+    /// # Errors
+    /// [`AdapterError::NoFactors`] for a name of `target_modules` that has factors nowhere.
+    pub fn check_modules<'m>(&self, modules: impl IntoIterator<Item = &'m str>) -> Result<Vec<String>, AdapterError> {
+        let lacking = Rules::new(&self.config)?.lacking(modules, |module| self.factors.contains_key(module))?;
+        if let Some((name, module)) = lacking.names.into_iter().next() {
+            return Err(AdapterError::NoFactors { file: self.path.join(WEIGHTS), name, module });
+        }
+        let first = lacking.modules.first();
+        let warning = |module: &String| {
+            let count = lacking.modules.len();
+            let path = self.path.display();
+            format!(
+                "adapter {path} has no factors of `{module}`, which its config names ({count} such modules); they are left as they are"
+            )
+        };
+        Ok(first.map(warning).into_iter().collect())
+    }
+
+    /// The same adapter under the names of a model's tensors where they differ by a prefix only, and notes
+    /// that say so. Tensors of the model come with their shapes.
+    #[must_use]
+    pub fn named_as<'m>(self, tensors: impl IntoIterator<Item = (&'m str, &'m [u64])>) -> (Self, Vec<String>) {
+        let shape = |factors: &LoraFactors| vec![factors.outputs() as u64, factors.inputs() as u64];
+        let factors = self.factors.iter().map(|(module, factors)| (format!("{module}.weight"), shape(factors)));
+        let whole = self.saved.iter().chain(&self.base_copies);
+        let own: BTreeMap<String, Vec<u64>> =
+            factors.chain(whole.map(|(name, tensor)| (name.clone(), tensor.shape.clone()))).collect();
+        match arch::align(own.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())), tensors) {
+            arch::Alignment::Renamed(prefixes) => {
+                let path = self.path.display().to_string();
+                let note = |(from, to): &(String, String)| format!("adapter {path}: `{from}*` is `{to}*` in the model");
+                let notes = prefixes.rules().iter().map(note).collect();
+                (self.renamed(|name| prefixes.rename(name)), notes)
+            }
+            arch::Alignment::Unchanged | arch::Alignment::Ambiguous { .. } => (self, Vec::new()),
+        }
+    }
+
+    /// The same adapter under a model's own names; `rename` gives the new name of a tensor.
+    #[must_use]
+    pub fn renamed(self, rename: impl Fn(&str) -> String) -> Self {
+        let module = |module: String| {
+            let renamed = rename(&format!("{module}.weight"));
+            renamed.strip_suffix(".weight").map_or(module, str::to_owned)
+        };
+        let tensors = |tensors: BTreeMap<String, SavedTensor>| {
+            tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect()
+        };
+        Self {
+            path: self.path,
+            config: self.config,
+            factors: self.factors.into_iter().map(|(name, factors)| (module(name), factors)).collect(),
+            saved: tensors(self.saved),
+            base_copies: tensors(self.base_copies),
+            embeddings: self.embeddings.into_iter().map(module).collect(),
+        }
+    }
+
     /// The files whose contents decide what the adapter does.
     #[must_use]
     pub fn input_files(&self) -> Vec<PathBuf> {
@@ -173,92 +248,6 @@ impl Adapter {
 }
 
 /// The module that a tensor belongs to.
-fn module_of(tensor: &str) -> &str {
+pub(super) fn module_of(tensor: &str) -> &str {
     tensor.rsplit_once('.').map_or("", |(module, _)| module)
-}
-
-/// Rows, columns and values of one factor.
-type Factor = (usize, usize, Vec<f32>);
-
-/// What was found of one module.
-#[derive(Default)]
-struct ModuleTensors {
-    a: Option<Factor>,
-    b: Option<Factor>,
-    magnitude: Option<Vec<f32>>,
-}
-
-/// Brings the tensors of each module together.
-struct Parts<'a> {
-    file: &'a Path,
-    config: &'a LoraConfig,
-    modules: BTreeMap<String, ModuleTensors>,
-    saved: BTreeMap<String, SavedTensor>,
-}
-
-impl Parts<'_> {
-    fn fault(&self, tensor: &str, reason: String) -> AdapterError {
-        AdapterError::Tensor { file: self.file.into(), tensor: tensor.to_owned(), reason }
-    }
-
-    fn take(&mut self, info: &TensorInfo, bytes: &[u8]) -> Result<(), AdapterError> {
-        if !info.dtype.is_float() {
-            return Err(self.fault(&info.name, format!("is {}, which is no float", info.dtype)));
-        }
-        let name = info.name.strip_prefix(PREFIX).unwrap_or(&info.name);
-        let values = || {
-            let mut values = vec![0.0; info.elements() as usize];
-            widen(info.dtype, bytes, &mut values);
-            values
-        };
-        if let Some(module) = name.strip_suffix(".lora_magnitude_vector") {
-            if info.shape.len() != 1 {
-                return Err(self.fault(&info.name, format!("has shape {:?}, expected one dimension", info.shape)));
-            }
-            self.modules.entry(module.to_owned()).or_default().magnitude = Some(values());
-            return Ok(());
-        }
-        let a = name.strip_suffix(".lora_A.weight");
-        let Some(module) = a.or_else(|| name.strip_suffix(".lora_B.weight")) else {
-            return self.take_whole(info, name, bytes);
-        };
-        let &[rows, columns] = info.shape.as_slice() else {
-            return Err(self.fault(&info.name, format!("has shape {:?}, expected two dimensions", info.shape)));
-        };
-        let factor = Some((rows as usize, columns as usize, values()));
-        let tensors = self.modules.entry(module.to_owned()).or_default();
-        if a.is_some() {
-            tensors.a = factor;
-        } else {
-            tensors.b = factor;
-        }
-        Ok(())
-    }
-
-    fn take_whole(&mut self, info: &TensorInfo, name: &str, bytes: &[u8]) -> Result<(), AdapterError> {
-        if name.contains(".lora_") || !is_saved_whole(self.config, module_of(name)) {
-            let reason = "is neither `lora_A.weight` nor `lora_B.weight` of a linear layer, nor of a module that \
-                          `modules_to_save` names";
-            return Err(self.fault(&info.name, reason.to_owned()));
-        }
-        let tensor = SavedTensor { dtype: info.dtype, shape: info.shape.clone(), bytes: bytes.to_vec() };
-        self.saved.insert(name.to_owned(), tensor);
-        Ok(())
-    }
-
-    fn factors(&mut self) -> Result<BTreeMap<String, Factors>, AdapterError> {
-        let mut factors = BTreeMap::new();
-        for (module, ModuleTensors { a, b, magnitude }) in std::mem::take(&mut self.modules) {
-            let (Some((rank, inputs, a)), Some((outputs, b_rank, b))) = (a, b) else {
-                return Err(self.fault(&module, "has one of lora_A and lora_B only".to_owned()));
-            };
-            let expected = self.config.rank_and_scale(&module).0;
-            if rank != b_rank || rank != expected {
-                let reason = format!("has ranks {rank} (A) and {b_rank} (B), the config makes it {expected}");
-                return Err(self.fault(&module, reason));
-            }
-            factors.insert(module, Factors { inputs, outputs, a, b, magnitude });
-        }
-        Ok(factors)
-    }
 }

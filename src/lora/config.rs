@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::error::AdapterError;
 use super::pattern::ModulePattern;
 use super::target::TargetModules;
+use crate::python_regex::SearchError;
 
 /// The config's name in an adapter's folder.
 pub(super) const CONFIG: &str = "adapter_config.json";
@@ -176,13 +177,17 @@ impl LoraConfig {
     /// Reads the config of an adapter's folder.
     ///
     /// # Errors
-    /// [`AdapterError::NoConfig`], or what [`LoraConfig::parse`] says.
+    /// [`AdapterError::NotFound`], [`AdapterError::NoConfig`], or what [`LoraConfig::parse`] says.
     pub fn open(folder: &Path) -> Result<Self, AdapterError> {
+        if !folder.exists() {
+            return Err(AdapterError::NotFound { path: folder.into() });
+        }
         let file = folder.join(CONFIG);
         if !file.is_file() {
             return Err(AdapterError::NoConfig { path: folder.into() });
         }
-        let text = std::fs::read(&file).map_err(|source| AdapterError::Io { path: file.clone(), source })?;
+        let text = crate::input::read(&file, crate::input::SETTINGS_BYTES)
+            .map_err(|source| AdapterError::Io { path: file.clone(), source })?;
         Self::parse(&file, &text)
     }
 
@@ -199,7 +204,7 @@ impl LoraConfig {
             ModulePattern::whole(text).map_err(|source| AdapterError::Pattern {
                 file: file.into(),
                 key: key.to_owned(),
-                source: source.into(),
+                source,
             })
         };
         let rule = |key: &str| match keys.get(key) {
@@ -213,7 +218,7 @@ impl LoraConfig {
             base_model: keys.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned),
             r: keys.rank("r", keys.get("r"))?,
             alpha: keys.positive("lora_alpha", keys.get("lora_alpha"))?,
-            dropout: keys.get("lora_dropout").and_then(Value::as_f64).unwrap_or(0.0),
+            dropout: keys.share("lora_dropout")?,
             target_modules: rule("target_modules")?.unwrap_or(TargetModules::Names(Vec::new())),
             exclude_modules: rule("exclude_modules")?,
             layers_to_transform: keys.numbers("layers_to_transform")?,
@@ -230,12 +235,32 @@ impl LoraConfig {
 
     /// The rank of a module and the factor on its `B A`: alpha/r, or alpha/√r with rsLoRA, both of
     /// the first pattern that matches.
-    #[must_use]
-    pub fn rank_and_scale(&self, module: &str) -> (usize, f64) {
-        let rank = self.rank_pattern.iter().find(|(pattern, _)| pattern.matches(module)).map_or(self.r, |p| p.1);
-        let alpha = self.alpha_pattern.iter().find(|(pattern, _)| pattern.matches(module)).map_or(self.alpha, |p| p.1);
-        let divisor = if self.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
-        (rank, alpha / divisor)
+    ///
+    /// # Errors
+    /// [`AdapterError::Search`] for a pattern that takes too many steps; [`AdapterError::Scale`] for a
+    /// factor that f32 does not hold.
+    pub fn rank_and_scale(&self, module: &str) -> Result<(usize, f64), AdapterError> {
+        let rank = self.first(&self.rank_pattern, module)?.unwrap_or(self.r);
+        let alpha = self.first(&self.alpha_pattern, module)?.unwrap_or(self.alpha);
+        let scale = alpha / if self.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+        if !is_factor(scale) {
+            return Err(AdapterError::Scale { file: CONFIG.into(), module: module.to_owned(), scale });
+        }
+        Ok((rank, scale))
+    }
+
+    fn first<T: Copy>(&self, patterns: &[(ModulePattern, T)], module: &str) -> Result<Option<T>, AdapterError> {
+        for (pattern, value) in patterns {
+            let matches = pattern.matches(module);
+            if matches.map_err(|source| self.not_matched(module, source))? {
+                return Ok(Some(*value));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn not_matched(&self, module: &str, source: SearchError) -> AdapterError {
+        AdapterError::Search { file: CONFIG.into(), module: module.to_owned(), source }
     }
 
     /// The config's text: every key of PEFT 0.21.2, in order of name, the patterns in their own order
@@ -275,6 +300,12 @@ impl LoraConfig {
         text.push('\n');
         text
     }
+}
+
+/// Whether arithmetic in f32 can multiply by a number without losing everything.
+fn is_factor(number: f64) -> bool {
+    let number = number as f32;
+    number > 0.0 && number.is_finite()
 }
 
 /// Whole numbers without a decimal point, as PEFT's users write alphas.
@@ -356,8 +387,15 @@ impl Keys<'_> {
     }
 
     fn positive(&self, key: &str, value: Option<&Value>) -> Result<f64, AdapterError> {
-        let number = value.and_then(Value::as_f64).filter(|number| *number > 0.0 && number.is_finite());
-        number.ok_or_else(|| self.refuse(key, value, "it must be a number above 0"))
+        let number = value.and_then(Value::as_f64).filter(|number| is_factor(*number));
+        number.ok_or_else(|| self.refuse(key, value, "it must be a number above 0 that f32 can hold"))
+    }
+
+    /// A share below 1, 0 where it is absent.
+    fn share(&self, key: &str) -> Result<f64, AdapterError> {
+        let Some(value) = self.get(key) else { return Ok(0.0) };
+        let share = value.as_f64().filter(|share| (0.0..1.0).contains(share));
+        share.ok_or_else(|| self.refuse(key, Some(value), "it must be a number from 0 to 1"))
     }
 
     fn rank(&self, key: &str, value: Option<&Value>) -> Result<usize, AdapterError> {
@@ -400,7 +438,7 @@ impl Keys<'_> {
             let pattern = ModulePattern::tail(text).map_err(|source| AdapterError::Pattern {
                 file: self.file.clone(),
                 key: key.clone(),
-                source: source.into(),
+                source,
             })?;
             Ok((pattern, read(&key, Some(value))?))
         };
@@ -419,11 +457,11 @@ mod tests {
         let mut config = LoraConfig::new("base", 4, 8.0, TargetModules::AllLinear);
         config.rank_pattern = vec![(tail(r"layers\.1\.self_attn\.q_proj"), 2), (tail("q_proj|v_proj"), 3)];
         config.alpha_pattern = vec![(tail("layers.1.self_attn.q_proj"), 32.0)];
-        assert_eq!(config.rank_and_scale("model.layers.1.self_attn.q_proj"), (2, 16.0));
-        assert_eq!(config.rank_and_scale("model.layers.0.self_attn.q_proj"), (3, 8.0 / 3.0));
-        assert_eq!(config.rank_and_scale("model.layers.0.self_attn.my_q_proj"), (4, 2.0), "a whole last name");
+        assert_eq!(config.rank_and_scale("model.layers.1.self_attn.q_proj").unwrap(), (2, 16.0));
+        assert_eq!(config.rank_and_scale("model.layers.0.self_attn.q_proj").unwrap(), (3, 8.0 / 3.0));
+        assert_eq!(config.rank_and_scale("model.layers.0.self_attn.my_q_proj").unwrap(), (4, 2.0), "a whole last name");
         config.use_rslora = true;
-        assert_eq!(config.rank_and_scale("k_proj"), (4, 4.0));
+        assert_eq!(config.rank_and_scale("k_proj").unwrap(), (4, 4.0));
     }
 
     #[test]

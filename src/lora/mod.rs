@@ -20,7 +20,9 @@
 mod adapter;
 mod config;
 mod error;
+mod names;
 mod pattern;
+mod read;
 mod save;
 mod target;
 mod update;

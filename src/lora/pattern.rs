@@ -1,32 +1,38 @@
 //! Regular expressions over module paths, anchored as PEFT anchors them.
 
-use std::fmt;
+use crate::python_regex::{PatternError, PythonRegex, SearchError};
 
-use regex::Regex;
-
-/// A pattern of module paths. Two patterns are equal when their texts are.
-#[derive(Clone)]
+/// A pattern of module paths. Two patterns are equal when they were written alike.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModulePattern {
     text: String,
-    regex: Regex,
+    regex: PythonRegex,
 }
+
+/// What PEFT puts before the keys of `rank_pattern` and `alpha_pattern`.
+const TAIL: &str = r"(.*\.)?(";
 
 impl ModulePattern {
     /// Matches whole paths only, as `target_modules` and `exclude_modules` do when they are strings.
     ///
     /// # Errors
-    /// What is wrong with the regular expression.
-    pub fn whole(text: &str) -> Result<Self, regex::Error> {
-        Ok(Self { text: text.to_owned(), regex: Regex::new(&format!("^(?:{text})$"))? })
+    /// What Python's `re` has against the pattern.
+    pub fn whole(text: &str) -> Result<Self, PatternError> {
+        Ok(Self { text: text.to_owned(), regex: PythonRegex::whole(text)? })
     }
 
     /// Matches whole paths and their ends after a dot, as the keys of `rank_pattern` and
     /// `alpha_pattern` do.
     ///
     /// # Errors
-    /// What is wrong with the regular expression.
-    pub fn tail(text: &str) -> Result<Self, regex::Error> {
-        Ok(Self { text: text.to_owned(), regex: Regex::new(&format!(r"^(?:.*\.)?(?:{text})$"))? })
+    /// What Python's `re` has against the pattern.
+    pub fn tail(text: &str) -> Result<Self, PatternError> {
+        let regex = PythonRegex::at_start(&format!("{TAIL}{text})$"));
+        let regex = regex.map_err(|fault| {
+            let position = fault.position.saturating_sub(TAIL.len());
+            PatternError { position, ..fault }
+        })?;
+        Ok(Self { text: text.to_owned(), regex })
     }
 
     /// The pattern as written.
@@ -36,20 +42,10 @@ impl ModulePattern {
     }
 
     /// Whether a module's path matches.
-    #[must_use]
-    pub fn matches(&self, module: &str) -> bool {
+    ///
+    /// # Errors
+    /// A search that takes too many steps.
+    pub fn matches(&self, module: &str) -> Result<bool, SearchError> {
         self.regex.is_match(module)
-    }
-}
-
-impl PartialEq for ModulePattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.regex.as_str() == other.regex.as_str()
-    }
-}
-
-impl fmt::Debug for ModulePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::adapter::{Adapter, PREFIX, WEIGHTS};
+use super::adapter::{Adapter, WEIGHTS};
 use super::config::CONFIG;
+use super::names::PREFIX;
+use super::read::transposed;
 use super::target::TargetModules;
 use crate::checkpoint::header::Header;
 use crate::checkpoint::writer::{StagingDir, WriteError};
@@ -58,14 +60,25 @@ impl Adapter {
             let mut add = |leaf: &str, shape: Vec<u64>, values: &[f32]| {
                 tensors.push((format!("{PREFIX}{module}.{leaf}"), DType::F32, shape, floats(values)));
             };
-            add("lora_A.weight", vec![rank, inputs], factors.a());
-            add("lora_B.weight", vec![outputs, rank], factors.b());
+            if self.is_embedding(module) {
+                let (a, b) = (factors.a(), factors.b());
+                add("lora_embedding_A", vec![rank, outputs], &transposed(b, factors.outputs(), factors.rank()));
+                add("lora_embedding_B", vec![inputs, rank], &transposed(a, factors.rank(), factors.inputs()));
+            } else {
+                add("lora_A.weight", vec![rank, inputs], factors.a());
+                add("lora_B.weight", vec![outputs, rank], factors.b());
+            }
             if let Some(magnitude) = factors.magnitude() {
                 add("lora_magnitude_vector", vec![outputs], magnitude);
             }
         }
         for (name, tensor) in self.saved() {
             tensors.push((format!("{PREFIX}{name}"), tensor.dtype, tensor.shape.clone(), tensor.bytes.clone()));
+        }
+        for (name, tensor) in self.base_copies() {
+            let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
+            let name = format!("{PREFIX}{module}.base_layer.{leaf}");
+            tensors.push((name, tensor.dtype, tensor.shape.clone(), tensor.bytes.clone()));
         }
         tensors.sort_by(|a, b| b.1.bytes().cmp(&a.1.bytes()).then_with(|| a.0.cmp(&b.0)));
         let entries: Vec<(&str, DType, &[u64])> =

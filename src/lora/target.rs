@@ -1,10 +1,11 @@
 //! Which modules an adapter changes: PEFT's matching rules.
 
-use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::LoraConfig;
 use super::error::AdapterError;
 use super::pattern::ModulePattern;
+use crate::python_regex::{PythonRegex, SearchError};
 use crate::yaml::diagnostic::nearest;
 
 /// Which linear layers get factors (or, as `exclude_modules`, which do not).
@@ -20,11 +21,13 @@ pub enum TargetModules {
 
 impl TargetModules {
     /// Whether the rule names a module.
-    #[must_use]
-    pub fn matches(&self, module: &str) -> bool {
+    ///
+    /// # Errors
+    /// A pattern that takes too many steps.
+    pub fn matches(&self, module: &str) -> Result<bool, SearchError> {
         match self {
-            Self::AllLinear => !is_named(module, "lm_head"),
-            Self::Names(names) => names.iter().any(|name| is_named(module, name)),
+            Self::AllLinear => Ok(!is_named(module, "lm_head")),
+            Self::Names(names) => Ok(names.iter().any(|name| is_named(module, name))),
             Self::Pattern(pattern) => pattern.matches(module),
         }
     }
@@ -80,19 +83,103 @@ pub fn targets<'a>(
         let nearest = nearest(name, &ends).map(str::to_owned);
         return Err(AdapterError::UnknownTarget { name: name.clone(), nearest });
     }
-    let numbers = LayerNumbers::new(config)?;
-    let wanted = |module: &str| {
-        let excluded = config.exclude_modules.as_ref().is_some_and(|rule| rule.matches(module));
-        !excluded && !is_kept_free(config, module) && config.target_modules.matches(module) && numbers.allow(module)
-    };
-    let found: Vec<String> = modules.iter().filter(|module| wanted(module)).map(|&module| module.to_owned()).collect();
+    let rules = Rules::new(config)?;
+    let mut found = Vec::new();
+    for module in modules {
+        if rules.leaving_out(module)?.is_none() {
+            found.push(module.to_owned());
+        }
+    }
     if found.is_empty() { Err(AdapterError::NoTarget) } else { Ok(found) }
+}
+
+/// What a config says about which modules get factors.
+pub(super) struct Rules<'a> {
+    config: &'a LoraConfig,
+    numbers: LayerNumbers<'a>,
+}
+
+impl<'a> Rules<'a> {
+    /// # Errors
+    /// A `layers_pattern` that is no regular expression.
+    pub(super) fn new(config: &'a LoraConfig) -> Result<Self, AdapterError> {
+        Ok(Self { config, numbers: LayerNumbers::new(config)? })
+    }
+
+    /// The key that leaves a module out; nothing for a module that gets factors.
+    pub(super) fn leaving_out(&self, module: &str) -> Result<Option<&'static str>, AdapterError> {
+        let config = self.config;
+        let searched = |result: Result<bool, SearchError>| result.map_err(|source| config.not_matched(module, source));
+        let excluded = match &config.exclude_modules {
+            Some(rule) => searched(rule.matches(module))?,
+            None => false,
+        };
+        Ok(if excluded {
+            Some("exclude_modules")
+        } else if is_kept_free(config, module) {
+            Some("modules_to_save")
+        } else if !searched(config.target_modules.matches(module))? {
+            Some("target_modules")
+        } else if !searched(self.numbers.allow(module))? {
+            Some("layers_to_transform")
+        } else {
+            None
+        })
+    }
+
+    /// Modules of a model that should have factors and have none: those of a name without any, as the
+    /// name and one module of it, and those whose counterparts in other layers have some.
+    ///
+    /// `all-linear` says nothing here: which matrices are linear layers is not in their names.
+    pub(super) fn lacking<'m>(
+        &self,
+        modules: impl IntoIterator<Item = &'m str>,
+        has_factors: impl Fn(&str) -> bool,
+    ) -> Result<Lacking, AdapterError> {
+        let (mut with, mut without) = (BTreeSet::new(), Vec::new());
+        if self.config.target_modules == TargetModules::AllLinear {
+            return Ok(Lacking::default());
+        }
+        for module in modules {
+            if has_factors(module) {
+                with.insert(module);
+            } else if self.leaving_out(module)?.is_none() {
+                without.push(module);
+            }
+        }
+        let mut lacking = Lacking::default();
+        let names: &[String] = if let TargetModules::Names(names) = &self.config.target_modules { names } else { &[] };
+        for name in names.iter().filter(|name| !with.iter().any(|module| is_named(module, name))) {
+            if let Some(module) = without.iter().find(|module| is_named(module, name)) {
+                lacking.names.insert(name.clone(), (*module).to_owned());
+            }
+        }
+        let patterns: BTreeSet<String> = with.iter().map(|module| without_numbers(module)).collect();
+        let partly = without.into_iter().filter(|module| patterns.contains(&without_numbers(module)));
+        lacking.modules = partly.map(str::to_owned).collect();
+        Ok(lacking)
+    }
+}
+
+/// Modules without the factors that the config asks for.
+#[derive(Debug, Default)]
+pub(super) struct Lacking {
+    /// Names of `target_modules` without any factors, each with a module of the model.
+    pub(super) names: BTreeMap<String, String>,
+    /// Modules whose counterparts in other layers have factors.
+    pub(super) modules: Vec<String>,
+}
+
+/// A path with its numbers left out: layers alike have one.
+fn without_numbers(module: &str) -> String {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    module.split('.').map(|part| if number(part) { "*" } else { part }).collect::<Vec<_>>().join(".")
 }
 
 /// `layers_to_transform` and `layers_pattern`.
 struct LayerNumbers<'a> {
     config: &'a LoraConfig,
-    patterns: Vec<Regex>,
+    patterns: Vec<PythonRegex>,
 }
 
 impl<'a> LayerNumbers<'a> {
@@ -105,24 +192,28 @@ impl<'a> LayerNumbers<'a> {
         // Without a pattern PEFT wants something before the container's name.
         let before = if config.layers_pattern.is_empty() { r"^.*?\." } else { r"^(?:|.*?\.)" };
         let compile = |name: &&str| {
-            Regex::new(&format!(r"{before}(?:{name})\.(\d+)\.")).map_err(|source| AdapterError::Pattern {
+            PythonRegex::new(&format!(r"{before}(?:{name})\.(\d+)\.")).map_err(|source| AdapterError::Pattern {
                 file: super::config::CONFIG.into(),
                 key: "layers_pattern".to_owned(),
-                source: source.into(),
+                source,
             })
         };
         Ok(Self { config, patterns: names.iter().map(compile).collect::<Result<_, _>>()? })
     }
 
-    fn allow(&self, module: &str) -> bool {
-        let TargetModules::Names(names) = &self.config.target_modules else { return true };
+    fn allow(&self, module: &str) -> Result<bool, SearchError> {
+        let TargetModules::Names(names) = &self.config.target_modules else { return Ok(true) };
         if self.config.layers_to_transform.is_empty() || names.iter().any(|name| name == module) {
-            return true;
+            return Ok(true);
         }
-        let number = self.patterns.iter().find_map(|pattern| pattern.captures(module)?.get(1));
-        number
-            .and_then(|number| number.as_str().parse().ok())
-            .is_some_and(|number: u64| self.config.layers_to_transform.contains(&number))
+        for pattern in &self.patterns {
+            // The last group: the pattern may have groups of its own.
+            if let Some(number) = pattern.find(module)?.and_then(|found| found.group(found.groups() - 1)) {
+                let number = number.parse().ok();
+                return Ok(number.is_some_and(|number: u64| self.config.layers_to_transform.contains(&number)));
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::plan::MergePlan;
 use crate::hub::is_repository_id;
+use crate::visible;
 
 /// The text of the card. It names nothing that differs between two runs of one recipe.
 #[must_use]
@@ -33,10 +34,11 @@ pub fn model_card(plan: &MergePlan, recipe: &str) -> String {
         method.reference(),
         method.summary()
     );
-    let donor = &plan.models[plan.donor].reference;
+    let donor = plan.models[plan.donor].reference.to_string();
+    let donor = visible::value(&donor).replace('`', "'");
     let _ = writeln!(card, "Config and tokenizer come from `{donor}`.\n\n## Models\n");
     for model in &plan.models {
-        let _ = writeln!(card, "- `{}`", model.reference);
+        let _ = writeln!(card, "- `{}`", visible::value(&model.reference.to_string()).replace('`', "'"));
     }
     // A fence longer than any run of backticks in the recipe.
     let longest = recipe.split(|c| c != '`').map(str::len).max().unwrap_or(0);

@@ -16,8 +16,7 @@ use super::report::{InputPlan, StagePlan, TensorPlan};
 use crate::error::{Diagnose, ErrorKind};
 use crate::recipe::setting::Value;
 
-/// Its name in the output directory.
-pub const LOCK_FILE: &str = "billon.lock.json";
+pub use crate::checkpoint::manifest::LOCK_FILE;
 
 /// The lock's format version.
 const FORMAT: u32 = 1;
@@ -41,7 +40,13 @@ pub struct Lock {
     pub inputs: BTreeMap<String, BTreeMap<String, FileRecord>>,
     /// Files of the output, without the lock.
     pub outputs: BTreeMap<String, FileRecord>,
+    /// What keys the random masks: [`MASKS`]; 0 in locks of before, when it was the text of a model's reference.
+    #[serde(default)]
+    pub masks: u32,
 }
+
+/// Masks are keyed by seed, number of the document, place of the model in it, and tensor.
+pub const MASKS: u32 = 1;
 
 /// Options of the command line that decide the output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +59,18 @@ pub struct LockOptions {
     pub lenient: bool,
     /// `--allow-crimes`.
     pub allow_crimes: bool,
+    /// `--allow-mismatch`.
+    #[serde(default)]
+    pub allow_mismatch: bool,
+    /// `--allow-non-finite`.
+    #[serde(default)]
+    pub allow_non_finite: bool,
+    /// Whether tokenizer and generation files were copied; locks of before do not say.
+    #[serde(default)]
+    pub copy_tokenizer: Option<bool>,
+    /// Whether a model card was written.
+    #[serde(default)]
+    pub model_card: Option<bool>,
     /// `--unsafe-truncate-embeddings`.
     pub truncate_embeddings: bool,
 }
@@ -98,6 +115,7 @@ impl Lock {
             stages: Vec::new(),
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            masks: MASKS,
         }
     }
 
@@ -107,10 +125,10 @@ impl Lock {
     /// [`LockError`].
     pub fn read(directory: &Path) -> Result<Self, LockError> {
         let path = directory.join(LOCK_FILE);
-        if !path.is_file() {
-            return Err(LockError::Missing { directory: directory.into() });
-        }
-        let text = std::fs::read(&path).map_err(|source| LockError::Io { path: path.clone(), source })?;
+        let text = crate::input::read(&path, crate::input::LIST_BYTES).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => LockError::Missing { directory: directory.into() },
+            _ => LockError::Io { path: path.clone(), source },
+        })?;
         let lock: Self =
             serde_json::from_slice(&text).map_err(|source| LockError::Json { path: path.clone(), source })?;
         if lock.lock_version != FORMAT {
@@ -122,7 +140,7 @@ impl Lock {
     /// Its text.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(self).expect("a lock has nothing that JSON lacks");
         text.push('\n');
         text
     }
@@ -148,7 +166,7 @@ pub fn stage_plan(plan: &MergePlan, name: Option<&str>, threads: usize) -> Stage
 /// A stage as the lock keeps it: without what depends on the machine.
 #[must_use]
 pub fn locked_stage(plan: &MergePlan, name: Option<&str>) -> Json {
-    let mut stage = serde_json::to_value(stage_plan(plan, name, 1)).unwrap_or_default();
+    let mut stage = serde_json::to_value(stage_plan(plan, name, 1)).expect("a plan has nothing that JSON lacks");
     if let Some(object) = stage.as_object_mut() {
         object.remove("peak_memory");
     }

@@ -9,17 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::adapted::ModelAdapter;
 use super::executor::{ExecuteOptions, execute};
 use super::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
+use super::non_finite::{NonFinite, NonFiniteError};
 use super::output::{CompanionOptions, FileRecord, copied_files, write_companions};
 use super::plan::{MergePlan, PlanOptions, plan, plan_with};
 use super::report::{MergeReport, PlanReport};
 use super::sources::{Model, Resolver};
 use crate::backend::Backend;
-use crate::checkpoint::ModelDir;
 use crate::checkpoint::hash::{FileState, HashCache, sha256_file};
-use crate::checkpoint::writer::{StagingDir, WriteError, check_target};
+use crate::checkpoint::writer::{StagingDir, WriteError, check_target, refuse_inputs};
+use crate::checkpoint::{FileStamps, file_name};
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::recipe::schema::TokenizerSource;
@@ -53,9 +53,18 @@ pub struct PlannedRecipe {
     pub plans: Vec<MergePlan>,
     /// Rendered warnings.
     pub warnings: Vec<String>,
+    /// Those of them that `--quiet` does not hide.
+    pub alerts: Vec<String>,
 }
 
 impl PlannedRecipe {
+    /// Sends every warning.
+    pub fn warn(&self, progress: Progress<'_>) {
+        for warning in &self.warnings {
+            if self.alerts.contains(warning) { progress.alert(warning) } else { progress.warn(warning) }
+        }
+    }
+
     /// The plans as data.
     #[must_use]
     pub fn report(&self, threads: usize) -> PlanReport {
@@ -88,8 +97,8 @@ pub fn plan_recipe(file: &Path, text: &str, resolver: &Resolver, options: &PlanO
         }
     }
     diagnostics.check()?;
-    let warnings = diagnostics.warnings();
-    Ok(PlannedRecipe { file, order, plans, warnings })
+    let (warnings, alerts) = (diagnostics.warnings(), diagnostics.alerts());
+    Ok(PlannedRecipe { file, order, plans, warnings, alerts })
 }
 
 /// The documents in an order in which each comes after what it uses; the output comes last.
@@ -102,14 +111,12 @@ fn execution_order(recipes: &[Recipe], diagnostics: &mut Diagnostics) -> Vec<usi
             Some(name) if names.insert(&name.value, i).is_some() => {
                 diagnostics.error(name.span, format!("two documents are named `{}`", name.value));
             }
-            Some(name)
-                if Path::new(&name.value).components().count() != 1
-                    || name.value.contains(['/', '\\'])
-                    || name.value.starts_with('.') =>
-            {
-                diagnostics.error(
+            Some(name) if name.value.starts_with('.') || file_name::fault(&name.value).is_some() => {
+                let why = file_name::fault(&name.value).unwrap_or_else(|| "it begins with a dot".to_owned());
+                diagnostics.error_help(
                     name.span,
-                    format!("`{}` can't be a document's name: it has to be usable as a file name", name.value),
+                    format!("`{}` can't be a document's name: {why}", name.value.escape_debug()),
+                    "it has to be usable as a file name",
                 );
             }
             None if unnamed.replace(i).is_some() => {
@@ -188,12 +195,16 @@ pub fn merge(
     let resolver = Resolver::from_environment();
     let planned = plan_recipe(file, text, &resolver, &options.plan)?;
     let mut warnings = planned.warnings.clone();
-    for warning in &warnings {
-        progress.warn(warning);
+    planned.warn(progress);
+    let inputs = input_paths(file, &planned, options.companions);
+    let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
+    for target in [target].into_iter().chain(kept.as_deref()) {
+        refuse_inputs(target, &inputs)?;
+        check_target(target, options.force)?;
     }
-    check_target(target, options.force)?;
-    refuse_inputs_as_target(target, &planned)?;
-    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan), text);
+    let mut copied = FileStamps::default();
+    planned.plans.iter().flat_map(|plan| copied_files(plan, options.companions)).for_each(|path| copied.take(&path));
+    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
     if options.hash {
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
     }
@@ -213,7 +224,7 @@ pub fn merge(
     let mut plans = planned.plans.into_iter();
     for (index, &document) in planned.order.iter().enumerate() {
         let recipe = &planned.file.recipes[document];
-        let Some(first_plan) = plans.next() else { break };
+        let first_plan = plans.next().expect("every document in order has a plan");
         if count > 1 {
             let name = recipe.name.as_ref().map(|n| n.value.clone());
             progress.event(Event::StageStarted { index, count, name });
@@ -227,19 +238,18 @@ pub fn merge(
         }
         last = Some(plan);
     }
-    let Some(plan) = last else {
-        return Err(WriteError::NoName { target: target.into() }.into());
-    };
+    let plan = last.expect("a recipe without documents is refused before");
     progress.cancel.check()?;
+    copied.check()?;
     staging.write(LOCK_FILE, lock.text().as_bytes())?;
     let (bytes, intermediates) = (run.bytes, run.intermediates.take());
-    let output = staging.publish()?;
+    staging.publish()?;
     if let Some(intermediates) = intermediates.filter(|_| options.keep_intermediates) {
         intermediates.publish()?;
     }
     progress.event(Event::Finished);
     Ok(MergeReport {
-        output,
+        output: target.to_owned(),
         method: plan.method.name().to_owned(),
         stages: count,
         models: plan.models.iter().map(|m| m.reference.to_string()).collect(),
@@ -255,13 +265,17 @@ pub fn merge(
     })
 }
 
-/// What the lock keeps of the plan options.
-fn lock_options(options: &PlanOptions) -> LockOptions {
+/// What the lock keeps of the options.
+fn lock_options(options: &PlanOptions, companions: CompanionOptions) -> LockOptions {
     LockOptions {
         max_shard_bytes: options.max_shard_bytes,
         trim_scope: options.trim_scope.map(str::to_owned),
         lenient: options.lenient,
         allow_crimes: options.allow_crimes,
+        allow_mismatch: options.allow_mismatch,
+        allow_non_finite: options.allow_non_finite,
+        copy_tokenizer: Some(companions.copy_tokenizer),
+        model_card: Some(companions.model_card),
         truncate_embeddings: options.truncate_embeddings,
     }
 }
@@ -313,21 +327,24 @@ impl StageRun<'_> {
             self.staging
         } else {
             if self.intermediates.is_none() {
-                self.intermediates = Some(StagingDir::create(&self.intermediates_target(), self.options.force)?);
+                let target = intermediates_target(self.staging.target());
+                let made = if self.options.keep_intermediates {
+                    StagingDir::create(&target, self.options.force)?
+                } else {
+                    StagingDir::scratch(self.staging.target())?
+                };
+                self.intermediates = Some(made);
             }
             let name = recipe.name.as_ref().map_or("stage", |n| n.value.as_str());
-            let Some(parent) = &self.intermediates else { return Ok(BTreeMap::new()) };
+            let parent = self.intermediates.as_ref().expect("made right above");
             nested = parent.nested(name)?;
             self.directories.insert(name.to_owned(), nested.path().to_owned());
             &nested
         };
         let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
         let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
-        for (tensor, count) in &execution.non_finite {
-            let warning = format!("tensor `{tensor}` of the output has {count} infinite or NaN elements");
-            self.progress.warn(&warning);
-            warnings.push(warning);
-        }
+        plan.unchanged()?;
+        report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
         self.bytes.1 += plan.bytes_written();
         let mut files = write_companions(plan, text, staging, self.options.companions)?;
@@ -337,13 +354,33 @@ impl StageRun<'_> {
         }
         Ok(files)
     }
+}
 
-    fn intermediates_target(&self) -> PathBuf {
-        let hidden = self.staging.target();
-        let mut name = hidden.file_name().unwrap_or_default().to_os_string();
-        name.push(".stages");
-        hidden.with_file_name(name)
+/// `OUT.stages`, where the results of earlier documents go on request.
+fn intermediates_target(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    name.push(".stages");
+    output.with_file_name(name)
+}
+
+/// Warns of infinities and NaN that inputs have, and refuses those that the merge made unless they are allowed.
+pub(super) fn report_non_finite(
+    found: &[NonFinite],
+    what: &str,
+    options: &PlanOptions,
+    warnings: &mut Vec<String>,
+    progress: Progress<'_>,
+) -> Result<(), NonFiniteError> {
+    let made: Vec<NonFinite> = found.iter().filter(|tensor| tensor.made > 0).cloned().collect();
+    if !made.is_empty() && !options.allow_non_finite {
+        return Err(NonFiniteError { made });
     }
+    for tensor in found {
+        let warning = tensor.warning(what);
+        progress.alert(&warning);
+        warnings.push(warning);
+    }
+    Ok(())
 }
 
 /// Plans a document again, now that the results of the stages which it rests on are open.
@@ -362,16 +399,18 @@ pub(super) fn plan_again(
     again.ok_or_else(|| Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into())
 }
 
-fn refuse_inputs_as_target(target: &Path, planned: &PlannedRecipe) -> Result<(), WriteError> {
-    let Ok(target_path) = target.canonicalize() else { return Ok(()) };
-    let models = || planned.plans.iter().flat_map(|p| &p.models);
-    let dirs = models().filter_map(|m| m.dir.as_ref()).map(ModelDir::root);
-    for root in dirs.chain(models().filter_map(|m| m.adapter.as_ref()).map(ModelAdapter::path)) {
-        if root.canonicalize().is_ok_and(|root| root.starts_with(&target_path)) {
-            return Err(WriteError::TargetIsInput { target: target.into() });
+/// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
+fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOptions) -> Vec<PathBuf> {
+    let mut paths = vec![file.to_owned()];
+    for plan in &planned.plans {
+        for model in &plan.models {
+            paths.extend(model.dir.as_ref().map(|dir| dir.root().to_owned()));
+            paths.extend(model.adapter.as_ref().map(|adapter| adapter.path().to_owned()));
+            paths.extend(model.input_files());
         }
+        paths.extend(copied_files(plan, companions));
     }
-    Ok(())
+    paths
 }
 
 /// Records of input files, by model and file name.
@@ -415,8 +454,9 @@ pub(super) fn hash_inputs(
     let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
-        let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
-        let record = FileRecord { bytes, sha256: hashes.get(&path).cloned() };
+        let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
+        let hash = hashes.get(&path).expect("every file of the list was hashed");
+        let record = FileRecord { bytes, sha256: Some(hash.clone()) };
         records.entry(model).or_default().insert(name, record);
     }
     Ok(records)
@@ -433,22 +473,25 @@ fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Resu
     let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
     progress.event(Event::HashingInputs { bytes });
     let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+            let before = FileState::of(path);
+            let hash = sha256_file(path, progress.cancel);
+            let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
+            done.push(((*path).clone(), same, hash));
+        }
+        done
+    };
     let results = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.clamp(1, unknown.len()))
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut done = Vec::new();
-                    while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                        let before = FileState::of(path);
-                        let hash = sha256_file(path, progress.cancel);
-                        let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
-                        done.push(((*path).clone(), same, hash));
-                    }
-                    done
-                })
-            })
-            .collect();
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_default()).collect::<Vec<_>>()
+        // This thread works too, so that the files are hashed where no other can be had.
+        let workers: Vec<_> =
+            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::threads::spawn_scoped(scope, work)).collect();
+        let mut results = work();
+        for worker in workers {
+            results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        results
     });
     let mut fresh = Vec::new();
     for (path, state, hash) in results {

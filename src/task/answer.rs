@@ -4,9 +4,12 @@ use serde_json::Value;
 
 use super::config::{Field, TaskConfig};
 use super::data::{Doc, Task};
-use super::error::TaskError;
+use super::error::{TaskError, several};
 use crate::jinja::literal;
 use crate::jinja::python::{json_text, value_of};
+
+/// Characters of a message about a document.
+const LONGEST_MESSAGE: usize = 600;
 
 /// A document as its templates see it.
 pub(super) struct Document<'a> {
@@ -27,6 +30,11 @@ impl<'a> Document<'a> {
     }
 
     pub(super) fn fault(&self, key: &'static str, message: String, hint: Option<String>) -> TaskError {
+        // A message may quote the document, which may be of any length.
+        let message = match message.char_indices().nth(LONGEST_MESSAGE) {
+            Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+            None => message,
+        };
         TaskError::Document { task: self.config().name.clone(), document: self.id, key, message, hint }
     }
 
@@ -38,7 +46,7 @@ impl<'a> Document<'a> {
 
     fn render(&self, key: &'static str, text: &str) -> Result<String, TaskError> {
         self.task.templates.render(text, &self.value).map_err(|(message, missing)| {
-            let columns = self.doc.keys().cloned().collect::<Vec<_>>().join(", ");
+            let columns = several(&self.doc.keys().cloned().collect::<Vec<_>>());
             let hint = (!missing.is_empty())
                 .then(|| format!("the document has no `{}`; it has: {columns}", missing.join("`, `")));
             self.fault(key, message, hint)

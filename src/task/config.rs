@@ -161,7 +161,7 @@ pub struct TaskConfig {
     pub alias: Option<String>,
     /// `tag`.
     pub tags: Vec<String>,
-    /// The file it was read from, as shown to people; built-in ones are `<built in>/fpb.yml`.
+    /// The file it was read from, as shown to people; built-in ones are `<built in>/fpb.yaml`.
     pub file: String,
     /// The folder of that file; none for built-in tasks.
     pub folder: Option<PathBuf>,

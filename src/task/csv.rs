@@ -3,6 +3,8 @@
 //! The harness reads CSV files through pandas: a column of whole numbers is a column of integers, a
 //! gap makes it floats, a gap elsewhere is null.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Number, Value};
 
 /// What pandas reads as a gap.
@@ -36,12 +38,39 @@ pub fn rows(text: &str) -> Result<Vec<Map<String, Value>>, (usize, String)> {
     }
     let count = columns.first().map_or(0, Vec::len);
     let mut rows: Vec<Map<String, Value>> = vec![Map::new(); count];
-    for (name, column) in header.fields.iter().zip(&columns) {
+    for (name, column) in names(&header.fields).iter().zip(&columns) {
         for (row, value) in rows.iter_mut().zip(typed(column)) {
             row.insert(name.clone(), value);
         }
     }
     Ok(rows)
+}
+
+/// Column names as pandas makes them: a repeated one gets the first free of `.1`, `.2`, ..., one that
+/// is empty the number of its column. No column may hide another.
+fn names(header: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = header
+        .iter()
+        .enumerate()
+        .map(|(i, n)| if n.is_empty() { format!("Unnamed: {i}") } else { n.clone() })
+        .collect();
+    let written: BTreeSet<String> = names.iter().cloned().collect();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    // Named columns keep their names before columns without one get theirs.
+    let (named, unnamed): (Vec<usize>, Vec<usize>) =
+        (0..header.len()).partition(|place| header.get(*place).is_some_and(|name| !name.is_empty()));
+    for place in named.into_iter().chain(unnamed) {
+        let Some(name) = names.get_mut(place) else { continue };
+        let first = name.clone();
+        let mut count = counts.get(&first).copied().unwrap_or(0);
+        while count > 0 {
+            counts.insert(first.clone(), count + 1);
+            *name = format!("{first}.{count}");
+            count = if written.contains(name) { count + 1 } else { counts.get(name).copied().unwrap_or(0) };
+        }
+        *counts.entry(name.clone()).or_insert(0) += 1;
+    }
+    names
 }
 
 fn typed(column: &[String]) -> Vec<Value> {
@@ -122,6 +151,22 @@ fn records(text: &str) -> Result<Vec<Record>, (usize, String)> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// The names are `pandas.read_csv(...).columns` of pandas 2.2 for these headers.
+    #[test]
+    fn repeated_csv_columns_are_named_as_by_pandas() {
+        for (header, expected) in [
+            ("text,text,index", ["text", "text.1", "index"]),
+            ("a,a,a", ["a", "a.1", "a.2"]),
+            ("a,a,a.1", ["a", "a.2", "a.1"]),
+            ("a.1,a,a", ["a.1", "a", "a.2"]),
+            (",a,", ["Unnamed: 0", "a", "Unnamed: 2"]),
+        ] {
+            let rows = rows(&format!("{header}\nx,y,z\n")).unwrap();
+            assert_eq!(rows[0].keys().collect::<Vec<_>>(), expected, "{header}");
+            assert_eq!(rows[0].values().collect::<Vec<_>>(), ["x", "y", "z"], "{header}");
+        }
+    }
 
     /// The values are what `pandas.read_csv` gives for the same text.
     #[test]

@@ -1,6 +1,7 @@
 //! A task with its documents.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -12,6 +13,13 @@ use super::template::Templates;
 
 /// A record of a data set.
 pub(super) type Doc = Map<String, Value>;
+
+/// Most values that rows may lack (a table of documents has a few columns that all of them share), unless
+/// they have as many more: each gap becomes a null of its own, as in the harness.
+const MOST_GAPS: usize = 500_000;
+/// Largest data file, packed or not, and largest document, in bytes.
+const MOST_BYTES: u64 = 4 << 30;
+const LONGEST_ROW: usize = 16 << 20;
 
 /// The rows of a split, all with the same columns; what a row lacks is null.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -135,9 +143,11 @@ fn read_split(config: &TaskConfig, split: &str, data_dir: Option<&Path>) -> Resu
         });
     };
     let mut rows = Vec::new();
+    let mut paths = Vec::new();
     for file in files {
         let path = locate(config, split, file, data_dir)?;
         rows.extend(read_file(&path, config.format)?);
+        paths.push(path);
     }
     let mut columns: Vec<String> = Vec::new();
     let mut known = BTreeSet::new();
@@ -149,7 +159,13 @@ fn read_split(config: &TaskConfig, split: &str, data_dir: Option<&Path>) -> Resu
             }
         }
     }
-    if rows.iter().any(|row| row.len() != columns.len()) {
+    let present: usize = rows.iter().map(Map::len).sum();
+    let missing = rows.len().saturating_mul(columns.len()).saturating_sub(present);
+    if missing > MOST_GAPS.max(4 * present) {
+        let (rows, columns) = (rows.len(), columns.len());
+        return Err(TaskError::TooWide { paths, rows, columns });
+    }
+    if missing > 0 {
         for row in &mut rows {
             let mut whole = Doc::new();
             for column in &columns {
@@ -190,13 +206,14 @@ impl TaskConfig {
 }
 
 /// The records of a data file, whose ending says how it is written: `.csv`, `.parquet`, else JSON
-/// lines or one JSON array.
+/// lines or one JSON array; `.gz` may follow.
 ///
 /// # Errors
 /// A row that can't be read, with its line; a file without rows.
 pub fn read_records(path: &Path) -> Result<Vec<Map<String, Value>>, TaskError> {
-    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    let format = match ending.as_deref() {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let format = match Path::new(name).extension().and_then(|e| e.to_str()) {
         Some("csv") => DataFormat::Csv,
         Some("parquet") => DataFormat::Parquet,
         _ => DataFormat::Json,
@@ -217,7 +234,7 @@ fn read_file(path: &Path, format: DataFormat) -> Result<Vec<Doc>, TaskError> {
     if format == DataFormat::Parquet {
         return Err(TaskError::NoParquet { path: path.into() });
     }
-    let bytes = std::fs::read(path).map_err(|source| TaskError::Io { path: path.into(), source })?;
+    let bytes = read_bytes(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line = before.split(|b| *b == b'\n').count();
@@ -246,7 +263,57 @@ fn read_file(path: &Path, format: DataFormat) -> Result<Vec<Doc>, TaskError> {
             lines.map(record).collect::<Result<Vec<Doc>, _>>()?
         }
     };
-    if rows.is_empty() { Err(TaskError::Empty { path: path.into() }) } else { Ok(rows) }
+    if rows.is_empty() {
+        return Err(TaskError::Empty { path: path.into() });
+    }
+    if text.len() > LONGEST_ROW
+        && let Some(place) = rows.iter().position(|row| row_bytes(row) > LONGEST_ROW)
+    {
+        let message = format!("the row has more than {} MiB of text, which no prompt takes", LONGEST_ROW >> 20);
+        return Err(fault(place + 1, message));
+    }
+    Ok(rows)
+}
+
+fn row_bytes(row: &Doc) -> usize {
+    fn bytes(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(bytes).sum::<usize>() + 8 * items.len(),
+            Value::Object(map) => row_bytes(map),
+            _ => 8,
+        }
+    }
+    row.iter().map(|(key, value)| key.len() + bytes(value)).sum()
+}
+
+/// The content of a file, unpacked where it was packed with gzip, as the harness does.
+fn read_bytes(path: &Path) -> Result<Vec<u8>, TaskError> {
+    let io = |source| TaskError::Io { path: path.into(), source };
+    let fault = |message: String| TaskError::Row { path: path.into(), line: 0, message };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let mut bytes = Vec::new();
+    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.starts_with(b"\x1f\x8b") {
+        let mut text = Vec::new();
+        let reader = flate2::read::MultiGzDecoder::new(bytes.as_slice());
+        let read = reader.take(MOST_BYTES + 1).read_to_end(&mut text);
+        read.map_err(|error| fault(format!("the gzip file is damaged: {error}")))?;
+        bytes = text;
+    }
+    let packed: &[(&[u8], &str)] = &[
+        (b"\x28\xb5\x2f\xfd", "zstd (`unzstd FILE`)"),
+        (b"\xfd7zXZ\x00", "xz (`unxz FILE`)"),
+        (b"BZh", "bzip2 (`bunzip2 FILE`)"),
+        (b"PK\x03\x04", "zip (`unzip FILE`)"),
+    ];
+    if let Some((_, name)) = packed.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return Err(fault(format!("the file is packed with {name}; unpack it first, or pack it with gzip")));
+    }
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(fault(format!("the file has more than {} GiB; split it up", MOST_BYTES >> 30)));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub enum TaskError {
     #[error("cannot read {}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("there is no task, group, tag or file `{name}`")]
-    Unknown { name: String, nearest: Option<String>, known: Vec<String> },
+    Unknown { name: String, nearest: Option<String>, known: Vec<String>, unread: Vec<String> },
     #[error("group `{group}` names `{name}`, which is no task, group or tag")]
     UnknownMember { group: String, name: String, nearest: Option<String> },
     #[error("group `{group}` contains itself")]
@@ -29,8 +29,10 @@ pub enum TaskError {
     NoDataFile { task: String, split: String, file: String, places: Vec<PathBuf>, data_dir: bool },
     #[error("task `{task}`: split `{split}` has no data file")]
     NoSplit { task: String, split: String, known: Vec<String> },
-    #[error("{}:{line}: {message}", path.display())]
+    #[error("{}{}: {message}", path.display(), numbered(*line))]
     Row { path: PathBuf, line: usize, message: String },
+    #[error("{}: {rows} rows have {columns} different columns between them, and share few", list(paths))]
+    TooWide { paths: Vec<PathBuf>, rows: usize, columns: usize },
     #[error("{} has no documents", path.display())]
     Empty { path: PathBuf },
     #[error("{}: this build does not read parquet files", path.display())]
@@ -45,11 +47,28 @@ pub enum TaskError {
     Chat(#[from] TokenizerError),
 }
 
+/// A line's number after a colon; nothing for the whole file.
+fn numbered(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(":{line}") }
+}
+
+/// Names that fit a message; the others are counted.
+pub(super) fn several(names: &[String]) -> String {
+    const SHOWN: usize = 40;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(SHOWN);
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
 fn list(places: &[PathBuf]) -> String {
     places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl Diagnose for TaskError {
+    fn is_laid_out(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     fn kind(&self) -> ErrorKind {
         match self {
             Self::File(error) => error.kind(),
@@ -57,6 +76,7 @@ impl Diagnose for TaskError {
             Self::Io { .. } => ErrorKind::Io,
             Self::NoDataFile { .. }
             | Self::Row { .. }
+            | Self::TooWide { .. }
             | Self::Empty { .. }
             | Self::NoParquet { .. }
             | Self::Document { .. } => ErrorKind::Input,
@@ -71,12 +91,22 @@ impl Diagnose for TaskError {
             Self::Unknown { nearest: Some(nearest), .. } | Self::UnknownMember { nearest: Some(nearest), .. } => {
                 format!("did you mean `{nearest}`?")
             }
-            Self::Unknown { known, .. } => format!("built in: {}", known.join(", ")),
+            Self::Unknown { known, unread, .. } => {
+                let mut hints = vec![format!("known: {}", several(known))];
+                if !unread.is_empty() {
+                    hints.push(format!("these files cannot be read as tasks: {}", several(unread)));
+                }
+                return hints;
+            }
             Self::NoDataFile { data_dir: false, .. } => {
                 "say where the data are: --data DIR, or BILLON_DATA in the environment".to_owned()
             }
             Self::NoDataFile { .. } => {
                 "recipes/tasks/README.md says where each data set comes from and how its files are named".to_owned()
+            }
+            Self::TooWide { .. } => {
+                "a split is a table: put what differs from row to row into one column, as a list or an object"
+                    .to_owned()
             }
             Self::NoSplit { known, .. } => format!("data_files has: {}", known.join(", ")),
             Self::NoParquet { .. } => "build with `--features parquet`, or convert the file to JSON lines".to_owned(),

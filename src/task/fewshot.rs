@@ -66,6 +66,16 @@ impl<'a> FewShot<'a> {
         }
     }
 
+    /// Passes over a document that is not asked, so that those after it get the examples of a full run.
+    pub(super) fn skip(&mut self, n: usize, id: usize, doc: &Doc) -> Result<(), TaskError> {
+        if n > 0 && self.sampler == Sampler::Default {
+            let replaced = self.replaced;
+            self.random(n, id, doc)?;
+            self.replaced = replaced;
+        }
+        Ok(())
+    }
+
     fn too_few(&self, wanted: usize, available: usize) -> TaskError {
         TaskError::FewShotPool { task: self.task.to_owned(), wanted, available }
     }

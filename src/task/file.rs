@@ -1,5 +1,7 @@
 //! Reading task files: the keys of a file with what it includes, each with its place.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -59,18 +61,20 @@ impl Origin {
                 name: name.clone(),
                 nearest: None,
                 known: Vec::new(),
+                unread: Vec::new(),
             }),
-            Self::Disk(path) => {
-                std::fs::read_to_string(path).map_err(|source| TaskError::Io { path: path.clone(), source })
-            }
+            Self::Disk(path) => crate::input::read_text(path, crate::input::TEXT_BYTES)
+                .map_err(|source| TaskError::Io { path: path.clone(), source }),
         }
     }
 }
 
-/// All files read so far, with their problems.
+/// All files read so far, with their problems. Those of files that nobody uses are not reported: a
+/// folder of tasks may hold files that billon cannot read.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     diagnostics: Vec<Diagnostics>,
+    used: BTreeSet<usize>,
 }
 
 impl Files {
@@ -91,22 +95,43 @@ impl Files {
         }
     }
 
-    /// `Err` with the problems of the first file that has errors.
+    /// Has the problems of these files reported.
+    pub(super) fn mark_used(&mut self, files: Range<usize>) {
+        self.used.extend(files);
+    }
+
+    fn in_use(&self) -> impl Iterator<Item = &Diagnostics> {
+        self.used.iter().filter_map(|file| self.diagnostics.get(*file))
+    }
+
+    /// `Err` with the problems of the first file in use that has errors.
     pub(super) fn check(&self) -> Result<(), TaskError> {
-        for diagnostics in &self.diagnostics {
+        for diagnostics in self.in_use() {
             diagnostics.check()?;
         }
         Ok(())
     }
 
-    /// All warnings.
+    /// All warnings of files in use.
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.diagnostics.iter().flat_map(Diagnostics::warnings).collect()
+        self.in_use().flat_map(Diagnostics::warnings).collect()
     }
 
-    /// The keys of a file and of what it includes; its own win.
-    pub(super) fn read(&mut self, origin: &Origin) -> Result<Entries, TaskError> {
-        self.read_nested(origin, &mut Vec::new())
+    /// Number of files read.
+    pub(super) fn len(&self) -> usize {
+        self.diagnostics.len()
+    }
+
+    /// Whether one of these files has errors.
+    pub(super) fn faulty(&self, files: Range<usize>) -> bool {
+        self.diagnostics.get(files).is_some_and(|list| list.iter().any(Diagnostics::has_errors))
+    }
+
+    /// The keys of a file and of what it includes (its own win), and which files these are.
+    pub(super) fn read(&mut self, origin: &Origin) -> Result<(Entries, Range<usize>), TaskError> {
+        let first = self.diagnostics.len();
+        let entries = self.read_nested(origin, &mut Vec::new())?;
+        Ok((entries, first..self.diagnostics.len()))
     }
 
     fn read_nested(&mut self, origin: &Origin, seen: &mut Vec<Origin>) -> Result<Entries, TaskError> {
@@ -114,7 +139,7 @@ impl Files {
         let source = SourceText { name: origin.display(), text: origin.read()? };
         let text = source.text.clone();
         let file = self.diagnostics.len();
-        let mut diagnostics = Diagnostics::new(Arc::new(source), false);
+        let mut diagnostics = Diagnostics::new(Arc::new(source), false).last_key_wins();
         let mut documents = parse(&text, &mut diagnostics);
         let first = if documents.is_empty() { None } else { Some(documents.remove(0)) };
         let start = Span { line: 1, column: 1, length: 1 };

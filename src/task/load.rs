@@ -1,6 +1,5 @@
 //! From names, files and folders to tasks and groups.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
@@ -9,14 +8,16 @@ use serde_json::{Map, Value};
 use super::config::TaskConfig;
 use super::error::TaskError;
 use super::file::{Entries, Entry, Files, Origin};
+use super::index::{Index, Named};
 use super::pyyaml::json;
 use super::schema::{self, TASK_KEYS};
 use super::suite;
 use crate::error::Result;
-use crate::yaml::diagnostic::nearest;
 use crate::yaml::{Kind, Node};
 
 const GROUP_KEYS: &[&str] = &["group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "include"];
+
+const AGGREGATE_KEYS: &[&str] = &["metric", "aggregation", "weight_by_size", "filter_list"];
 
 /// One entry of a group's `aggregate_metric_list`.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,80 +71,37 @@ pub fn load(names: &[String]) -> Result<TaskSet> {
 /// # Errors
 /// As [`load`].
 pub fn load_from(names: &[String], folders: &[PathBuf]) -> Result<TaskSet> {
-    let mut loader = Loader { files: Files::default(), index: BTreeMap::new(), set: TaskSet::default() };
+    let mut loader = Loader { files: Files::default(), index: Index::default(), set: TaskSet::default() };
     for file in suite::files() {
-        loader.index_file(&Origin::BuiltIn(file.to_owned()))?;
+        loader.index.add_file(&Origin::BuiltIn(file.to_owned()), &mut loader.files)?;
     }
     for folder in folders {
-        loader.index_folder(folder)?;
+        loader.index.add_folder(folder, true, &mut loader.files)?;
     }
     for name in names {
         loader.name(name)?;
     }
     loader.files.check()?;
     loader.set.warnings = loader.files.warnings();
+    loader.set.warnings.append(&mut loader.index.warnings);
     Ok(loader.set)
-}
-
-/// A named thing that can be asked for.
-#[derive(Debug, Clone)]
-enum Named {
-    Task(Entries, Origin),
-    Group(Entries, Origin),
-    Tag(Vec<String>),
 }
 
 struct Loader {
     files: Files,
-    index: BTreeMap<String, Named>,
+    index: Index,
     set: TaskSet,
 }
 
 impl Loader {
-    /// Adds what a file defines to the index; later definitions of a name win. Its faults show up
-    /// when it is used.
-    fn index_file(&mut self, origin: &Origin) -> Result<Option<String>, TaskError> {
-        let entries = self.files.read(origin)?;
-        let text = |key: &str| entries.get(key).and_then(|entry| entry.node.text()).map(str::to_owned);
-        let (name, named) = if let Some(group) = text("group") {
-            (group, Named::Group(entries, origin.clone()))
-        } else if let Some(task) = text("task") {
-            for tag in schema::tags(&entries, &mut self.files) {
-                match self.index.entry(tag).or_insert_with(|| Named::Tag(Vec::new())) {
-                    Named::Tag(tasks) if !tasks.contains(&task) => tasks.push(task.clone()),
-                    _ => {}
-                }
-            }
-            (task, Named::Task(entries, origin.clone()))
-        } else {
-            return Ok(None);
-        };
-        self.index.insert(name.clone(), named);
-        Ok(Some(name))
-    }
-
-    /// Adds all files of a folder and returns the names they define.
-    fn index_folder(&mut self, folder: &Path) -> Result<Vec<String>, TaskError> {
-        let entries = std::fs::read_dir(folder).map_err(|source| TaskError::Io { path: folder.to_owned(), source })?;
-        let mut paths: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-        paths.retain(|path| path.extension().is_some_and(|e| e == "yml" || e == "yaml"));
-        paths.sort();
-        let mut names = Vec::new();
-        for path in paths {
-            names.extend(self.index_file(&Origin::Disk(path))?);
-        }
-        Ok(names)
-    }
-
     /// One of the names that the user gave.
     fn name(&mut self, name: &str) -> Result<(), TaskError> {
         let path = Path::new(name);
-        if self.index.contains_key(name) && !name.contains(['/', '\\']) {
+        if self.index.get(name).is_some() && !name.contains(['/', '\\']) {
             self.add(name, None, &mut Vec::new()).map(|_| ())
         } else if path.is_dir() {
-            let names = self.index_folder(path)?;
+            let names = self.index.add_folder(path, false, &mut self.files)?;
             if names.is_empty() {
-                self.files.check()?;
                 return Err(TaskError::EmptyFolder { path: path.to_owned() });
             }
             for name in names {
@@ -151,23 +109,19 @@ impl Loader {
             }
             Ok(())
         } else if path.is_file() {
-            let Some(name) = self.index_file(&Origin::Disk(path.to_owned()))? else {
-                self.files.check()?;
-                return Err(TaskError::Settings {
+            let first = self.files.len();
+            let found = self.index.add_file(&Origin::Disk(path.to_owned()), &mut self.files)?;
+            self.files.mark_used(first..self.files.len());
+            self.files.check()?;
+            match found {
+                Some(name) => self.add_with_siblings(&name, path),
+                None => Err(TaskError::Settings {
                     task: name.to_owned(),
                     message: "the file has neither `task` nor `group`".to_owned(),
-                });
-            };
-            self.files.check()?;
-            self.add_with_siblings(&name, path)
+                }),
+            }
         } else {
-            let known: Vec<&str> = self.index.keys().map(String::as_str).collect();
-            let nearest = nearest(name, &known).map(str::to_owned);
-            Err(TaskError::Unknown {
-                name: name.to_owned(),
-                nearest,
-                known: known.into_iter().map(str::to_owned).collect(),
-            })
+            Err(self.index.unknown(name))
         }
     }
 
@@ -175,12 +129,9 @@ impl Loader {
     /// damaged neighbour does not hinder a task that stands alone.
     fn add_with_siblings(&mut self, name: &str, path: &Path) -> Result<(), TaskError> {
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if let Some(Named::Group(..)) = self.index.get(name) {
-            let own = self.index.get(name).cloned();
-            self.index_folder(folder)?;
-            if let Some(own) = own {
-                self.index.insert(name.to_owned(), own);
-            }
+        if let Some(own @ Named::Group(..)) = self.index.get(name).cloned() {
+            self.index.add_folder(folder, false, &mut self.files)?;
+            self.index.insert(name.to_owned(), own);
         }
         self.add(name, None, &mut Vec::new()).map(|_| ())
     }
@@ -193,15 +144,15 @@ impl Loader {
         above: &mut Vec<String>,
     ) -> Result<Vec<String>, TaskError> {
         let Some(named) = self.index.get(name).cloned() else {
-            let known: Vec<&str> = self.index.keys().map(String::as_str).collect();
-            let nearest = nearest(name, &known).map(str::to_owned);
             let group = above.last().cloned().unwrap_or_default();
+            let nearest = self.index.nearest(name);
             return Err(TaskError::UnknownMember { group, name: name.to_owned(), nearest });
         };
         match named {
-            Named::Task(mut entries, origin) => {
+            Named::Task(mut entries, origin, files) => {
+                self.files.mark_used(files);
                 entries.extend(overrides.cloned().unwrap_or_default());
-                self.add_task(&entries, &origin).map(|name| vec![name])
+                self.add_task(entries, &origin, above.last().map(String::as_str)).map(|name| vec![name])
             }
             Named::Tag(mut tasks) => {
                 tasks.sort();
@@ -211,24 +162,48 @@ impl Loader {
                 }
                 Ok(names)
             }
-            Named::Group(entries, origin) => self.add_group(name, &entries, &origin, overrides, above),
+            Named::Group(entries, origin, files) => {
+                self.files.mark_used(files);
+                self.add_group(name, &entries, &origin, overrides, above)
+            }
         }
     }
 
-    fn add_task(&mut self, entries: &Entries, origin: &Origin) -> Result<String, TaskError> {
-        let Some(task) = schema::task(entries, origin, &mut self.files) else {
+    /// Adds a task to the result and returns its name there. A group may have a task with settings of
+    /// its own that is there already with others: then it is another task, `GROUP::TASK`.
+    fn add_task(&mut self, mut entries: Entries, origin: &Origin, group: Option<&str>) -> Result<String, TaskError> {
+        let mut task = self.task(&entries, origin)?;
+        let plain = task.name.clone();
+        let mut copies = 0;
+        while let Some(known) = self.set.tasks.iter().find(|known| known.name == task.name) {
+            let mut same = known.raw.clone();
+            same.insert("task".to_owned(), Value::String(plain.clone()));
+            let mut raw = task.raw.clone();
+            raw.insert("task".to_owned(), Value::String(plain.clone()));
+            if same == raw {
+                return Ok(known.name.clone());
+            }
+            let Some(group) = group else { return Err(TaskError::TwoVersions { task: plain }) };
+            copies += 1;
+            let place = if copies > 1 { format!(" {copies}") } else { String::new() };
+            let name = format!("{group}::{plain}{place}");
+            if let Some(entry) = entries.get_mut("task") {
+                entry.node.kind = Kind::Scalar { text: name, quoted: true };
+            }
+            task = self.task(&entries, origin)?;
+        }
+        let name = task.name.clone();
+        self.set.tasks.push(task);
+        Ok(name)
+    }
+
+    fn task(&mut self, entries: &Entries, origin: &Origin) -> Result<TaskConfig, TaskError> {
+        let task = schema::task(entries, origin, &mut self.files);
+        let Some(task) = task else {
             self.files.check()?;
             return Err(TaskError::Settings { task: origin.display(), message: "the task is incomplete".to_owned() });
         };
-        let name = task.name.clone();
-        match self.set.tasks.iter().find(|known| known.name == name) {
-            Some(known) if known.raw != task.raw => Err(TaskError::TwoVersions { task: name }),
-            Some(_) => Ok(name),
-            None => {
-                self.set.tasks.push(task);
-                Ok(name)
-            }
-        }
+        Ok(task)
     }
 
     fn add_group(
@@ -250,7 +225,10 @@ impl Loader {
             .filter(|(key, _)| !GROUP_KEYS.contains(&key.as_str()))
             .map(|(k, e)| (k.clone(), e.clone()))
             .collect();
-        inherited.extend(overrides.cloned().unwrap_or_default());
+        // What a caller says about the group itself (its name, its members, how it is averaged) is not for
+        // its tasks: each of them would get the group's name.
+        let caller = overrides.into_iter().flatten().filter(|(key, _)| !GROUP_KEYS.contains(&key.as_str()));
+        inherited.extend(caller.map(|(key, entry)| (key.clone(), entry.clone())));
         let place = self.set.groups.len();
         let aggregate = self.aggregate(entries);
         self.set.groups.push(Group {
@@ -301,7 +279,7 @@ impl Loader {
     ) -> Result<(String, Vec<String>), TaskError> {
         if let Some(name) = node.text() {
             let tasks = self.add(name, Some(inherited), above)?;
-            return Ok((name.to_owned(), tasks));
+            return Ok((self.member_name(name, &tasks), tasks));
         }
         let Kind::Mapping(keys) = &node.kind else {
             self.files.error(entry, node.span, "a member is a name or a mapping with `task` or `group`", "");
@@ -316,7 +294,7 @@ impl Loader {
         let mut merged = inherited.clone();
         match (text("group"), text("task")) {
             (Some(name), _) => {
-                if self.index.contains_key(&name) {
+                if self.index.get(&name).is_some() {
                     merged.extend(own.into_iter().filter(|(key, _)| key != "group"));
                     return self.add(&name, Some(&merged), above).map(|tasks| (name, tasks));
                 }
@@ -326,14 +304,17 @@ impl Loader {
             }
             (None, Some(name)) => {
                 merged.extend(own);
-                if self.index.contains_key(&name) {
-                    return self.add(&name, Some(&merged), above).map(|tasks| (name, tasks));
+                if self.index.get(&name).is_some() {
+                    // A tag's or group's tasks keep their names.
+                    merged.shift_remove("task");
+                    let tasks = self.add(&name, Some(&merged), above)?;
+                    return Ok((self.member_name(&name, &tasks), tasks));
                 }
                 let name = format!("{group}::{name}");
                 if let Some(entry) = merged.get_mut("task") {
-                    entry.node.kind = Kind::Scalar { text: name.clone(), quoted: true };
+                    entry.node.kind = Kind::Scalar { text: name, quoted: true };
                 }
-                self.add_task(&merged, origin)?;
+                let name = self.add_task(merged, origin, Some(group))?;
                 Ok((name.clone(), vec![name]))
             }
             (None, None) => {
@@ -341,6 +322,15 @@ impl Loader {
                 self.files.check()?;
                 Ok((String::new(), Vec::new()))
             }
+        }
+    }
+
+    /// The name of a member in the results: that of the group, tag or task, or what a task is called
+    /// because its name was taken.
+    fn member_name(&self, name: &str, tasks: &[String]) -> String {
+        match (self.index.get(name), tasks) {
+            (Some(Named::Task(..)), [task]) => task.clone(),
+            _ => name.to_owned(),
         }
     }
 
@@ -354,19 +344,39 @@ impl Loader {
         let mut aggregate = Vec::new();
         for item in list {
             let text = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+            for key in item.as_object().into_iter().flat_map(Map::keys) {
+                if !AGGREGATE_KEYS.contains(&key.as_str())
+                    && let Some(diagnostics) = self.files.of(entry.file)
+                {
+                    diagnostics.unknown(entry.node.span, "key of `aggregate_metric_list`", key, AGGREGATE_KEYS);
+                }
+            }
             let Some(metric) = text("metric") else {
                 self.files.error(entry, entry.node.span, "an entry of `aggregate_metric_list` has no `metric`", "");
                 continue;
             };
-            if text("aggregation").is_some_and(|name| name != "mean") {
+            if item.get("aggregation").is_some_and(|name| name.as_str() != Some("mean") && !name.is_null()) {
                 self.files.error(entry, entry.node.span, "groups are aggregated by `mean` only", "");
             }
             let filters = match item.get("filter_list") {
+                None | Some(Value::Null) => None,
                 Some(Value::String(name)) => Some(vec![name.clone()]),
-                Some(Value::Array(names)) => Some(names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()),
-                _ => None,
+                Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
+                    Some(names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
+                }
+                Some(_) => {
+                    self.files.error(entry, entry.node.span, "`filter_list` must be a name or a list of names", "");
+                    None
+                }
             };
-            let weight_by_size = item.get("weight_by_size").and_then(Value::as_bool).unwrap_or(true);
+            let weight_by_size = match item.get("weight_by_size") {
+                None | Some(Value::Null) => true,
+                Some(Value::Bool(truth)) => *truth,
+                Some(_) => {
+                    self.files.error(entry, entry.node.span, "`weight_by_size` must be true or false", "");
+                    true
+                }
+            };
             aggregate.push(AggregateMetric { metric, filters, weight_by_size });
         }
         aggregate

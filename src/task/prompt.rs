@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 
 use super::config::Sampler;
 use super::documents::Documents;
+use super::generation::GenerationArguments;
 use crate::tokenizer::ChatTemplate;
+use crate::yaml::diagnostic::nearest;
 
 /// How prompts are written.
 #[derive(Debug, Clone, Copy)]
@@ -54,10 +56,64 @@ pub struct Prompts {
     pub replaced_shots: usize,
     /// Documents whose right answer is none of the choices.
     pub gold_out_of_range: usize,
+    /// The first of these labels.
+    pub unknown_label: Option<UnknownLabel>,
     /// Prompts without the system message, which the chat template refused.
     pub system_dropped: usize,
     /// The counts above and other oddities as sentences.
     pub warnings: Vec<String>,
+}
+
+/// A right answer that is none of its document's choices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownLabel {
+    /// Place of the document in its split.
+    pub document: usize,
+    /// The label as JSON, shortened.
+    pub label: String,
+    /// The choice that is probably meant.
+    pub nearest: Option<String>,
+    /// The label is a number in quotes.
+    pub quoted_number: bool,
+}
+
+impl UnknownLabel {
+    pub(super) fn new(document: usize, label: &Value, choices: &[String]) -> Self {
+        let fold = |text: &str| text.trim().to_lowercase();
+        let text = label.as_str();
+        let nearest = text.and_then(|text| {
+            let same = choices.iter().find(|choice| fold(choice) == fold(text));
+            let known: Vec<&str> = choices.iter().map(String::as_str).collect();
+            same.map(String::as_str).or_else(|| nearest(text, &known)).map(str::to_owned)
+        });
+        let quoted_number = text.is_some_and(|text| text.trim().parse::<usize>().is_ok_and(|n| n < choices.len()));
+        Self { document, label: label.to_string().chars().take(80).collect(), nearest, quoted_number }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match (&self.nearest, self.quoted_number) {
+            (Some(nearest), _) => {
+                format!("did you mean `{nearest}`? labels are compared letter by letter, blanks included")
+            }
+            (None, true) => {
+                "a number in quotes is a text: write the label as a number, or `doc_to_target: \"{{COLUMN}}\"`"
+                    .to_owned()
+            }
+            (None, false) => "`doc_to_target` gives the text of a choice, or its place from 0".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for UnknownLabel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of document {}", self.label, self.document)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, "; did you mean `{nearest}`?"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A document and what is asked about it.
@@ -111,73 +167,4 @@ pub enum Ask {
         /// The label set of a classification task; else empty.
         choices: Vec<String>,
     },
-}
-
-/// How a model writes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GenerationArguments {
-    /// The text ends before the first of these; the end-of-sequence text counts without being named.
-    pub until: Vec<String>,
-    /// Most new tokens.
-    pub max_tokens: usize,
-    /// 0 is greedy.
-    pub temperature: f64,
-    /// Whether tokens are drawn.
-    pub do_sample: bool,
-    /// `generation_kwargs` as the results' samples show them.
-    pub raw: Map<String, Value>,
-}
-
-/// Names of the most new tokens, in order of priority.
-const MAX_TOKENS: &[&str] = &["max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"];
-
-impl GenerationArguments {
-    /// Reads `generation_kwargs` by the harness's rules: 256 new tokens unless said otherwise, and
-    /// greedy unless a temperature above 0 stands without `do_sample: false`.
-    #[must_use]
-    pub fn from_kwargs(raw: &Map<String, Value>) -> Self {
-        let until = match raw.get("until") {
-            Some(Value::Array(list)) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
-            Some(Value::String(text)) => vec![text.clone()],
-            _ => Vec::new(),
-        };
-        let number = |value: &Value| value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()));
-        let max_tokens = MAX_TOKENS.iter().find_map(|key| raw.get(*key).and_then(number)).map_or(256, |n| n as usize);
-        let temperature = raw.get("temperature").and_then(number).unwrap_or(0.0);
-        let do_sample = raw.get("do_sample").and_then(Value::as_bool);
-        let temperature = if do_sample == Some(false) { 0.0 } else { temperature };
-        let do_sample = do_sample.unwrap_or(temperature > 0.0);
-        Self { until, max_tokens, temperature, do_sample, raw: raw.clone() }
-    }
-
-    /// Greedy text for the generation protocols of a classification task: no stop string, and few
-    /// tokens (PIXIU's 10 unless the task says more).
-    #[must_use]
-    pub fn for_labels(max_tokens: usize) -> Self {
-        let raw = [
-            ("until", Value::Array(Vec::new())),
-            ("do_sample", Value::Bool(false)),
-            ("temperature", Value::from(0.0)),
-            ("max_gen_toks", Value::from(max_tokens)),
-        ];
-        Self::from_kwargs(&raw.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    /// As `normalize_gen_kwargs` of lm-eval 0.4.13.
-    #[test]
-    fn generation_arguments_follow_the_harness() {
-        let read = |value: Value| GenerationArguments::from_kwargs(value.as_object().unwrap());
-        let plain = read(json!({"until": "\n", "max_tokens": 5, "max_new_tokens": 7, "temperature": 0.5}));
-        assert_eq!((plain.until.as_slice(), plain.max_tokens), (&["\n".to_owned()][..], 7));
-        assert_eq!((plain.temperature, plain.do_sample), (0.5, true));
-        let greedy = read(json!({"temperature": 0.7, "do_sample": false}));
-        assert_eq!((greedy.temperature, greedy.do_sample, greedy.max_tokens), (0.0, false, 256));
-        assert!(greedy.until.is_empty());
-    }
 }

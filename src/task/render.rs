@@ -8,7 +8,8 @@ use super::data::{Doc, Task};
 use super::documents::Documents;
 use super::error::TaskError;
 use super::fewshot::FewShot;
-use super::prompt::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered};
+use super::generation::GenerationArguments;
+use super::prompt::{Ask, PromptSettings, Prompts, Rendered, UnknownLabel};
 use super::turns::{Turn, join, messages, plain, question};
 use crate::jinja::python::{is_space, json_text};
 use crate::tokenizer::Message;
@@ -17,8 +18,20 @@ use crate::tokenizer::Message;
 #[derive(Default)]
 struct Counts {
     gold_out_of_range: usize,
+    /// The first label that is none of the choices.
+    unknown: Option<UnknownLabel>,
     system_dropped: usize,
     empty: usize,
+}
+
+impl Counts {
+    /// Counts a document whose right answer is none of the choices.
+    fn unknown(&mut self, document: usize, label: &Value, choices: &[String]) {
+        self.gold_out_of_range += 1;
+        if self.unknown.is_none() {
+            self.unknown = Some(UnknownLabel::new(document, label, choices));
+        }
+    }
 }
 
 /// A prompt, and the conversation behind it.
@@ -53,7 +66,13 @@ impl Task {
         let mut rendered = Vec::new();
         let rows = &self.evaluation.rows;
         let places = settings.documents.places(&config.name, rows.len());
+        let mut next = 0;
         for (id, doc) in places.into_iter().filter_map(|id| Some((id, rows.get(id)?))) {
+            // A document's examples depend on how many documents came before it in its split.
+            for (passed, doc) in rows.iter().enumerate().take(id).skip(next) {
+                fewshot.skip(num_fewshot, passed, doc)?;
+            }
+            next = id + 1;
             let document = Document::new(self, id, doc);
             let mut turns = self.system(&document, settings)?;
             for place in fewshot.sample(num_fewshot, id, doc)? {
@@ -71,27 +90,30 @@ impl Task {
             ));
         }
         let replaced_shots = fewshot.replaced;
-        for (count, what) in [
-            (
-                replaced_shots,
-                "documents would have been shown themselves by lm-evaluation-harness; their examples differ",
-            ),
-            (
-                counts.gold_out_of_range,
-                "documents have a right answer that is none of the choices; they count as wrong",
-            ),
-            (counts.system_dropped, "prompts go without the system message, which the chat template refuses"),
-            (counts.empty, "documents have an empty prompt"),
-        ] {
+        let documents = |count: usize| if count == 1 { "1 document".to_owned() } else { format!("{count} documents") };
+        let mut warn = |count: usize, text: String| {
             if count > 0 {
-                warnings.push(format!("task `{}`: {count} {what}", config.name));
+                warnings.push(format!("task `{}`: {text}", config.name));
             }
-        }
+        };
+        let differ = "would have been shown themselves by lm-evaluation-harness; their examples differ";
+        warn(replaced_shots, format!("{} {differ}", documents(replaced_shots)));
+        let gold = counts.gold_out_of_range;
+        let example = counts.unknown.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+        let count = if gold == 1 { "counts" } else { "count" };
+        warn(
+            gold,
+            format!("the right answer of {} is none of the choices{example}; they {count} as wrong", documents(gold)),
+        );
+        let without = "without the system message, which the chat template refuses";
+        warn(counts.system_dropped, format!("{} are asked {without}", documents(counts.system_dropped)));
+        warn(counts.empty, format!("{} with an empty prompt", documents(counts.empty)));
         Ok(Prompts {
             rendered,
             num_fewshot,
             replaced_shots,
             gold_out_of_range: counts.gold_out_of_range,
+            unknown_label: counts.unknown,
             system_dropped: counts.system_dropped,
             warnings,
         })
@@ -201,7 +223,9 @@ impl Task {
             let contexts: Vec<String> = prompts.iter().map(|p| p.text.clone()).collect();
             let continuation = [self.delimiter(settings), &target_text].concat();
             let places = gold(&text, &choices);
-            counts.gold_out_of_range += usize::from(places.is_empty());
+            if places.is_empty() {
+                counts.unknown(id, &text, &choices);
+            }
             let continuations = vec![continuation; choices.len()];
             let ask = Ask::Choices { contexts, continuations, choices, gold: places };
             let first = prompts.into_iter().next().unwrap_or(Prompt { text: String::new(), messages: Vec::new() });
@@ -216,7 +240,9 @@ impl Task {
                 let choices = choices.unwrap_or_default();
                 let delimiter = self.delimiter(settings);
                 let places = gold(&target, &choices);
-                counts.gold_out_of_range += usize::from(places.is_empty());
+                if places.is_empty() {
+                    counts.unknown(id, &target, &choices);
+                }
                 let continuations = choices.iter().map(|choice| [delimiter, choice].concat()).collect();
                 Ask::Choices { contexts: vec![prompt.text.clone()], continuations, choices, gold: places }
             }
@@ -227,7 +253,9 @@ impl Task {
                     Value::Array(items) => items.iter().map(json_text).collect(),
                     _ => vec![target_text.clone()],
                 };
-                counts.gold_out_of_range += usize::from(references.is_empty());
+                if references.is_empty() {
+                    counts.unknown(id, &target, &choices);
+                }
                 let mut kwargs: Map<String, Value> = config.generation_kwargs.clone().unwrap_or_default();
                 kwargs.extend(settings.generation_kwargs.cloned().unwrap_or_default());
                 Ask::Generate { arguments: GenerationArguments::from_kwargs(&kwargs), references, choices }

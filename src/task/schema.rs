@@ -3,10 +3,11 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::config::{DataFormat, FewShotConfig, Field, OutputType, Protocol, Role, Sampler, TaskConfig};
+use super::config::{DataFormat, Field, OutputType, TaskConfig};
 use super::file::{Entries, Entry, Files, Origin};
+use super::generation;
 use super::pyyaml::json;
-use super::spec::{FilterPipeline, FilterStep, MetricSpec};
+use crate::checkpoint::file_name;
 use crate::yaml::{Kind, Node, Span};
 
 /// Keys of a task.
@@ -54,18 +55,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("task_list", "is an old form of `group`"),
 ];
 
-const FEWSHOT_KEYS: &[&str] = &[
-    "sampler",
-    "split",
-    "samples",
-    "fewshot_indices",
-    "doc_to_text",
-    "doc_to_target",
-    "doc_to_choice",
-    "gen_prefix",
-    "target_delimiter",
-    "fewshot_delimiter",
-];
+/// Most examples in a prompt, and most answers to one: each takes memory of its own.
+const MOST_SHOTS: usize = 100_000;
+const MOST_REPEATS: usize = 1_000;
 
 /// Notes keys that are unknown or refused.
 pub(super) fn check_keys(entries: &Entries, known: &[&str], files: &mut Files) {
@@ -80,9 +72,9 @@ pub(super) fn check_keys(entries: &Entries, known: &[&str], files: &mut Files) {
 }
 
 /// Reads typed values out of a task's keys, noting what does not fit.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     entries: &'a Entries,
-    files: &'a mut Files,
+    pub(super) files: &'a mut Files,
 }
 
 /// The task that the keys describe; `None` after errors were noted.
@@ -104,6 +96,10 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
     }
     let rolling = output_type == Some(OutputType::LoglikelihoodRolling);
     reader.required("task", true);
+    if let Some(why) = reader.text("task").and_then(|name| file_name::fault(&name)) {
+        let help = "the name becomes part of a file's name, `samples_NAME_TIME.jsonl`";
+        reader.fault("task", None, format!("this can't be a task's name: {why}"), help);
+    }
     reader.required("doc_to_target", true);
     reader.required("doc_to_text", !rolling);
     reader.required("doc_to_choice", output_type == Some(OutputType::MultipleChoice));
@@ -123,8 +119,9 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         reader.refuse("unsafe_code", "billon never runs code that a model wrote");
     }
     let protocols = reader.protocols(&metadata, output_type);
+    reader.written_labels(&metadata);
     let role = reader.role(&metadata);
-    let metrics = reader.metrics(output_type, &metadata);
+    let metrics = reader.metrics(output_type);
     let filters = reader.filters();
     let config = TaskConfig {
         name: reader.text("task").unwrap_or_default(),
@@ -145,8 +142,8 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         target_delimiter,
         fewshot_delimiter,
         gen_prefix: reader.text("gen_prefix"),
-        num_fewshot: reader.count("num_fewshot"),
-        repeats: reader.count("repeats").unwrap_or(1).max(1),
+        num_fewshot: reader.count("num_fewshot", MOST_SHOTS),
+        repeats: reader.repeats(),
         fewshot,
         generation_kwargs,
         filters,
@@ -173,7 +170,7 @@ fn raw(entries: &Entries) -> Map<String, Value> {
     entries.iter().map(|(key, entry)| (key.clone(), json(&entry.node))).collect()
 }
 
-fn mapping(node: &Node) -> Option<&[(crate::yaml::Spanned<String>, Node)]> {
+pub(super) fn mapping(node: &Node) -> Option<&[(crate::yaml::Spanned<String>, Node)]> {
     match &node.kind {
         Kind::Mapping(entries) => Some(entries),
         _ => None,
@@ -181,17 +178,26 @@ fn mapping(node: &Node) -> Option<&[(crate::yaml::Spanned<String>, Node)]> {
 }
 
 impl Reader<'_> {
-    fn get(&self, key: &str) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key).filter(|entry| entry.node.kind != Kind::Null)
     }
 
-    fn json(&self, key: &str) -> Option<Value> {
+    pub(super) fn json(&self, key: &str) -> Option<Value> {
         self.get(key).map(|entry| json(&entry.node))
     }
 
-    fn fault(&mut self, key: &str, span: Option<Span>, message: impl Into<String>, help: &str) {
+    pub(super) fn fault(&mut self, key: &str, span: Option<Span>, message: impl Into<String>, help: &str) {
         if let Some(entry) = self.entries.get(key) {
             self.files.error(entry, span.unwrap_or(entry.node.span), message, help);
+        }
+    }
+
+    /// Notes something that changes nothing.
+    fn warning(&mut self, key: &str, message: &str) {
+        if let Some((span, file)) = self.entries.get(key).map(|entry| (entry.key, entry.file))
+            && let Some(diagnostics) = self.files.of(file)
+        {
+            diagnostics.warning(span, message, None);
         }
     }
 
@@ -214,7 +220,7 @@ impl Reader<'_> {
     }
 
     /// A string; a number or boolean counts as its Python text.
-    fn text(&mut self, key: &str) -> Option<String> {
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
         match self.json(key)? {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
@@ -225,13 +231,23 @@ impl Reader<'_> {
         }
     }
 
-    fn count(&mut self, key: &str) -> Option<usize> {
+    fn count(&mut self, key: &str, most: usize) -> Option<usize> {
         let value = self.json(key)?;
-        let count = value.as_u64().map(|n| n as usize);
+        let count = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= most);
         if count.is_none() {
-            self.fault(key, None, format!("`{key}` must be a whole number, 0 or more"), "");
+            self.fault(key, None, format!("`{key}` must be a whole number from 0 to {most}, not {value}"), "");
         }
         count
+    }
+
+    fn repeats(&mut self) -> usize {
+        let Some(value) = self.json("repeats") else { return 1 };
+        let count = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=MOST_REPEATS).contains(n));
+        if count.is_none() {
+            let message = format!("`repeats` must be a whole number from 1 to {MOST_REPEATS}, not {value}");
+            self.fault("repeats", None, message, "");
+        }
+        count.unwrap_or(1)
     }
 
     fn output_type(&mut self) -> Option<OutputType> {
@@ -306,7 +322,7 @@ impl Reader<'_> {
     }
 
     /// The name of a split, which must have a data file.
-    fn split(&mut self, key: &str, files: &IndexMap<String, Vec<String>>) -> Option<String> {
+    pub(super) fn split(&mut self, key: &str, files: &IndexMap<String, Vec<String>>) -> Option<String> {
         let split = self.text(key)?;
         if !files.is_empty() && !files.contains_key(&split) {
             let known = files.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -320,7 +336,7 @@ impl Reader<'_> {
         self.field_of(key, None, value)
     }
 
-    fn field_of(&mut self, key: &str, span: Option<Span>, value: Value) -> Option<Field> {
+    pub(super) fn field_of(&mut self, key: &str, span: Option<Span>, value: Value) -> Option<Field> {
         match value {
             Value::String(text) => {
                 if let Err(message) = super::template::check(&text) {
@@ -357,6 +373,10 @@ impl Reader<'_> {
             None => None,
         };
         if output_type != Some(OutputType::GenerateUntil) {
+            if given.is_some() {
+                let message = "`generation_kwargs` has no effect: nothing is generated with this `output_type`";
+                self.warning("generation_kwargs", message);
+            }
             return None;
         }
         let until = Value::from(vec![delimiter]);
@@ -369,193 +389,28 @@ impl Reader<'_> {
             ];
             return Some(defaults.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
         };
-        if let Some(temperature) = map.get("temperature") {
-            match temperature.as_f64().or_else(|| temperature.as_str().and_then(|text| text.parse().ok())) {
-                Some(number) => _ = map.insert("temperature".to_owned(), Value::from(number)),
-                None => self.fault("generation_kwargs", None, "`temperature` must be a number", ""),
-            }
+        for fault in generation::faults(&map) {
+            let span = self.get("generation_kwargs").and_then(|entry| {
+                mapping(&entry.node)?.iter().find(|(key, _)| key.value == fault.key).map(|(key, _)| key.span)
+            });
+            self.fault("generation_kwargs", span, fault.message, &fault.help);
+        }
+        // Samples show it as the harness does, which makes it a float.
+        let degrees = map.get("temperature").and_then(|value| match value {
+            Value::String(text) => text.trim().parse::<f64>().ok(),
+            other => other.as_f64(),
+        });
+        if let Some(degrees) = degrees {
+            map.insert("temperature".to_owned(), Value::from(degrees));
         }
         if !map.contains_key("until") {
             map.insert("until".to_owned(), until);
         }
         Some(map)
     }
-
-    fn fewshot(&mut self, files: &IndexMap<String, Vec<String>>, target: &str, delimiter: &str) -> FewShotConfig {
-        let mut config = FewShotConfig {
-            sampler: Sampler::Default,
-            split: self.split("fewshot_split", files),
-            samples: None,
-            indices: None,
-            doc_to_text: None,
-            doc_to_target: None,
-            doc_to_choice: None,
-            gen_prefix: self.text("gen_prefix"),
-            target_delimiter: target.to_owned(),
-            fewshot_delimiter: delimiter.to_owned(),
-        };
-        let Some(entry) = self.get("fewshot_config").cloned() else { return config };
-        let Some(keys) = mapping(&entry.node) else {
-            self.fault("fewshot_config", None, "`fewshot_config` must be a mapping", "");
-            return config;
-        };
-        for (key, node) in keys.iter().filter(|(_, node)| node.kind != Kind::Null) {
-            let (name, value, span) = (key.value.as_str(), json(node), Some(node.span));
-            let text = || value.as_str().map(str::to_owned);
-            match name {
-                "sampler" => match value.as_str() {
-                    Some("default") => config.sampler = Sampler::Default,
-                    Some("first_n") => config.sampler = Sampler::FirstN,
-                    Some("balanced") => config.sampler = Sampler::Balanced,
-                    _ => self.fault(
-                        "fewshot_config",
-                        span,
-                        "unknown sampler",
-                        "known: default, first_n, and billon's own balanced",
-                    ),
-                },
-                "split" => config.split = text(),
-                "samples" => {
-                    let samples: Option<Vec<Map<String, Value>>> =
-                        value.as_array().map(|list| list.iter().filter_map(|item| item.as_object().cloned()).collect());
-                    if samples.as_ref().map(Vec::len) != value.as_array().map(Vec::len) || samples.is_none() {
-                        self.fault("fewshot_config", span, "`samples` must be a list of documents", "");
-                    }
-                    config.samples = samples;
-                }
-                "fewshot_indices" => {
-                    let list: Option<Vec<usize>> = value
-                        .as_array()
-                        .and_then(|list| list.iter().map(|item| item.as_u64().map(|n| n as usize)).collect());
-                    if list.is_none() {
-                        self.fault("fewshot_config", span, "`fewshot_indices` must be a list of places from 0", "");
-                    }
-                    config.indices = list.filter(|list| !list.is_empty());
-                }
-                "doc_to_text" => config.doc_to_text = self.field_of("fewshot_config", span, value),
-                "doc_to_target" => config.doc_to_target = self.field_of("fewshot_config", span, value),
-                "doc_to_choice" => config.doc_to_choice = self.field_of("fewshot_config", span, value),
-                "gen_prefix" => config.gen_prefix = text(),
-                "target_delimiter" => config.target_delimiter = text().unwrap_or_default(),
-                "fewshot_delimiter" => config.fewshot_delimiter = text().unwrap_or_default(),
-                "process_docs" => {
-                    self.fault("fewshot_config", Some(key.span), "`process_docs` is not supported: it runs Python", "");
-                }
-                _ => {
-                    if let Some(diagnostics) = self.files.of(entry.file) {
-                        diagnostics.unknown(key.span, "key of `fewshot_config`", name, FEWSHOT_KEYS);
-                    }
-                }
-            }
-        }
-        config
-    }
-
-    /// `metric_list`, then `metadata.metrics`: names that the harness does not know stand there, so
-    /// that it can still read the file.
-    fn metrics(&mut self, output_type: Option<OutputType>, metadata: &Map<String, Value>) -> Vec<MetricSpec> {
-        let mut metrics = match self.json("metric_list") {
-            Some(list) => self.metric_list("metric_list", &list),
-            None => {
-                let names = output_type.map_or(&[][..], OutputType::default_metrics);
-                let list = names.iter().map(|name| Value::from(*name)).collect();
-                self.metric_list("metric_list", &Value::Array(list))
-            }
-        };
-        if let Some(own) = metadata.get("metrics") {
-            metrics.extend(self.metric_list("metadata", own));
-        }
-        metrics
-    }
-
-    fn metric_list(&mut self, key: &str, list: &Value) -> Vec<MetricSpec> {
-        let mut metrics = Vec::new();
-        for item in list.as_array().cloned().unwrap_or_default() {
-            let mut map = match item {
-                Value::Object(map) => map,
-                Value::String(name) => Map::from_iter([("metric".to_owned(), Value::String(name))]),
-                _ => Map::new(),
-            };
-            let Some(Value::String(name)) = map.shift_remove("metric") else {
-                self.fault(key, None, "an entry of the list of metrics has no `metric`", "");
-                continue;
-            };
-            if map.shift_remove("hf_evaluate") == Some(Value::Bool(true)) {
-                let help = "billon has its own metrics and downloads none";
-                self.fault(key, None, format!("metric `{name}` with `hf_evaluate` is not supported"), help);
-            }
-            let aggregation = map.shift_remove("aggregation").and_then(|v| v.as_str().map(str::to_owned));
-            let higher_is_better = map.shift_remove("higher_is_better").and_then(|v| v.as_bool());
-            metrics.push(MetricSpec { name, aggregation, higher_is_better, arguments: map });
-        }
-        if metrics.is_empty() {
-            self.fault(key, None, "the list of metrics names none", "");
-        }
-        metrics
-    }
-
-    fn filters(&mut self) -> Vec<FilterPipeline> {
-        let Some(value) = self.json("filter_list") else { return Vec::new() };
-        let mut filters = Vec::new();
-        for item in value.as_array().cloned().unwrap_or_default() {
-            let name = item.get("name").and_then(Value::as_str).map(str::to_owned);
-            let steps: Option<Vec<FilterStep>> = item.get("filter").and_then(Value::as_array).and_then(|steps| {
-                let step = |step: &Value| {
-                    let mut map = step.as_object()?.clone();
-                    let function = map.shift_remove("function")?.as_str()?.to_owned();
-                    Some(FilterStep { function, arguments: map })
-                };
-                steps.iter().map(step).collect()
-            });
-            match (name, steps) {
-                (Some(name), Some(steps)) => filters.push(FilterPipeline { name, steps }),
-                _ => {
-                    let help = "`- name: NAME` and `filter: [{function: FUNCTION, ...}]`";
-                    self.fault("filter_list", None, "an entry of `filter_list` lacks its name or its steps", help);
-                }
-            }
-        }
-        if filters.is_empty() {
-            self.fault("filter_list", None, "`filter_list` must be a list of named pipelines", "");
-        }
-        filters
-    }
-
-    fn role(&mut self, metadata: &Map<String, Value>) -> Option<Role> {
-        let name = metadata.get("role")?;
-        let found = [Role::Seen, Role::Unseen, Role::General].into_iter().find(|r| name.as_str() == Some(r.name()));
-        if found.is_none() {
-            self.fault("metadata", None, format!("unknown role {name}"), "known: seen, unseen, general");
-        }
-        found
-    }
-
-    fn protocols(&mut self, metadata: &Map<String, Value>, output_type: Option<OutputType>) -> Vec<Protocol> {
-        let choice = output_type == Some(OutputType::MultipleChoice);
-        let Some(list) = metadata.get("protocols") else {
-            return if choice { vec![Protocol::ChoiceLl] } else { Vec::new() };
-        };
-        let mut protocols = Vec::new();
-        for name in list.as_array().cloned().unwrap_or_default() {
-            let all = [Protocol::ChoiceLl, Protocol::PixiuGen, Protocol::StrictGen];
-            match all.into_iter().find(|p| name.as_str() == Some(p.name())) {
-                Some(protocol) => protocols.push(protocol),
-                None => {
-                    let help = "known: choice-ll, pixiu-gen, strict-gen";
-                    self.fault("metadata", None, format!("unknown protocol {name}"), help);
-                }
-            }
-        }
-        if !choice {
-            self.fault("metadata", None, "`protocols` is for `output_type: multiple_choice`", "");
-        } else if protocols.is_empty() {
-            self.fault("metadata", None, "`protocols` must be a list of protocols", "");
-        }
-        protocols
-    }
 }
 
-fn quote_hint(value: &Value) -> &'static str {
+pub(super) fn quote_hint(value: &Value) -> &'static str {
     match value {
         Value::Bool(_) => "a bare yes, no, on, off, true or false is a boolean in YAML 1.1: put it in quotes",
         Value::Null => "put it in quotes if a word is meant",

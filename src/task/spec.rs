@@ -2,6 +2,58 @@
 
 use serde_json::{Map, Value};
 
+/// Metrics by all their names, with the options of their `metric_list` entries.
+pub const METRIC_OPTIONS: &[(&str, &[&str])] = &[
+    ("acc", &[]),
+    ("acc_norm", &[]),
+    ("acc_bytes", &[]),
+    ("acc_mutual_info", &[]),
+    ("exact_match", &["regexes_to_ignore", "ignore_case", "ignore_punctuation", "ignore_numbers"]),
+    ("numeric_match", &["tolerance"]),
+    ("f1", &[]),
+    ("f1_weighted", &[]),
+    ("weighted_f1", &[]),
+    ("f1_macro", &[]),
+    ("macro_f1", &[]),
+    ("f1_micro", &[]),
+    ("micro_f1", &[]),
+    ("mcc", &[]),
+    ("missing_rate", &[]),
+    ("missing", &[]),
+    ("avg_f1", &["question_field"]),
+    ("brier_score", &[]),
+    ("likelihood", &[]),
+    ("entity_f1", &["format", "text_field", "tokens_field", "tags_field"]),
+    ("perplexity", &[]),
+    ("word_perplexity", &[]),
+    ("byte_perplexity", &[]),
+    ("bits_per_byte", &[]),
+    (JUDGED, &[]),
+];
+
+/// The metric that a judge scores; no arithmetic does.
+pub const JUDGED: &str = "llm_judge";
+
+/// Functions of filter pipelines, with their arguments.
+pub const FILTER_FUNCTIONS: &[(&str, &[&str])] = &[
+    ("take_first", &[]),
+    ("take_first_k", &["k"]),
+    ("majority_vote", &[]),
+    ("regex", &["regex_pattern", "group_select", "fallback"]),
+    ("regex_pos", &["regex_pattern", "group_select", "fallback"]),
+    (
+        "multi_choice_regex",
+        &["regex_pattern", "group_select", "fallback", "ignore_case", "ignore_punctuation", "regexes_to_ignore"],
+    ),
+    ("remove_whitespace", &[]),
+    ("lowercase", &[]),
+    ("uppercase", &[]),
+    ("map", &["mapping_dict", "default_value"]),
+];
+
+/// Functions of the harness that are not supported.
+pub const REFUSED_FUNCTIONS: &[&str] = &["format_span", "custom", "decontaminate"];
+
 /// One entry of `metric_list`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetricSpec {

@@ -7,19 +7,22 @@ use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 use super::config::{Field, TaskConfig};
 use super::error::TaskError;
+use crate::jinja;
+use crate::jinja::guard::Subject;
 
 /// Compiled templates by their text.
 #[derive(Debug)]
 pub(super) struct Templates {
     environment: Environment<'static>,
+    subject: Subject,
 }
 
 /// Undefined variables are errors, a final line break stays, `regex_replace` is there.
 fn environment() -> Result<Environment<'static>, Error> {
-    let mut environment = crate::jinja::environment();
+    let mut environment = jinja::environment();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(SyntaxConfig::builder().keep_trailing_newline(true).build()?);
-    environment.add_filter("regex_replace", crate::jinja::regex_replace);
+    environment.add_filter("regex_replace", jinja::regex_replace);
     Ok(environment)
 }
 
@@ -28,12 +31,15 @@ fn environment() -> Result<Environment<'static>, Error> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn check(text: &str) -> Result<(), String> {
-    let environment = environment().map_err(|e| e.to_string())?;
-    environment.template_from_str(text).map(|_| ()).map_err(|e| message(&e))
+    let mut environment = environment().map_err(|e| e.to_string())?;
+    let subject = Subject::new("a template");
+    jinja::add(&mut environment, "check".to_owned(), text.to_owned(), &subject).map_err(|e| message(&e))
 }
 
+/// What is wrong, with the line where there are several.
 fn message(error: &Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+    let reason = jinja::reason(error);
+    error.line().map_or_else(|| reason.clone(), |line| format!("{reason} (line {line} of the template)"))
 }
 
 impl Templates {
@@ -43,7 +49,8 @@ impl Templates {
             task: config.name.clone(),
             message: format!("a template is not valid: {}", message(error)),
         };
-        let mut templates = Self { environment: environment().map_err(|e| fault(&e))? };
+        let subject = Subject::new(&format!("a template of task `{}`", config.name));
+        let mut templates = Self { environment: environment().map_err(|e| fault(&e))?, subject };
         let shots = &config.fewshot;
         let fields = [
             Some(&config.doc_to_text),
@@ -61,7 +68,8 @@ impl Templates {
             _ => None,
         }));
         for text in texts {
-            templates.environment.add_template_owned(text.to_owned(), text.to_owned()).map_err(|e| fault(&e))?;
+            let (name, source) = (text.to_owned(), text.to_owned());
+            jinja::add(&mut templates.environment, name, source, &templates.subject).map_err(|e| fault(&e))?;
         }
         Ok(templates)
     }
@@ -71,17 +79,11 @@ impl Templates {
     /// # Errors
     /// Message, and the names that the document lacks.
     pub(super) fn render(&self, text: &str, doc: &Value) -> Result<String, (String, Vec<String>)> {
-        let template = self.environment.get_template(text).map_err(|e| (message(&e), Vec::new()))?;
-        template.render(doc.clone()).map_err(|error| {
+        jinja::render(&self.environment, text, doc.clone(), &self.subject).map_err(|error| {
             let missing = |name: &String| doc.get_attr(name).is_ok_and(|value| value.is_undefined());
             let known: BTreeSet<String> = self.environment.globals().map(|(name, _)| name.to_owned()).collect();
-            let mut names: Vec<String> = template
-                .undeclared_variables(false)
-                .into_iter()
-                .filter(missing)
-                .filter(|n| !known.contains(n))
-                .collect();
-            names.sort();
+            let names = jinja::undeclared(&self.environment, text, &self.subject);
+            let names = names.into_iter().filter(missing).filter(|n| !known.contains(n)).collect();
             (message(&error), names)
         })
     }

@@ -11,6 +11,7 @@ use serde_json::Map;
 use super::error::TokenizerError;
 use super::special_tokens::SpecialTokens;
 use crate::checkpoint::hash::sha256_bytes;
+use crate::jinja::guard::Subject;
 use crate::jinja::python::{is_space, value_of};
 
 /// One turn of a conversation.
@@ -46,6 +47,7 @@ pub struct ChatTemplate {
     special: Vec<(String, String)>,
     arguments: Map<String, serde_json::Value>,
     origin: String,
+    subject: Subject,
 }
 
 const NAME: &str = "chat_template";
@@ -57,7 +59,7 @@ static GENERATION: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").ok());
 
 impl ChatTemplate {
-    /// Compiles a template; `origin` names it in errors.
+    /// Compiles a template; `origin` is its file, for messages.
     ///
     /// # Errors
     /// [`TokenizerError::ChatSyntax`] with the line.
@@ -70,7 +72,7 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", |format: String| {
-            jiff::fmt::strtime::format(&format, &jiff::Zoned::now())
+            jiff::fmt::strtime::format(&format, &crate::clock::now())
                 .map_err(|e| Error::new(ErrorKind::InvalidOperation, e.to_string()))
         });
         // `{% generation %}` marks what an assistant wrote, for training masks; here it is a scope.
@@ -78,9 +80,10 @@ impl ChatTemplate {
             Some(tag) => tag.replace_all(&source, "{%$1 ${2}with $3%}").into_owned(),
             None => source.clone(),
         };
-        environment.add_template_owned(NAME, compiled).map_err(|e| fault(&e))?;
+        let subject = Subject::new(&format!("the chat template {origin}"));
+        crate::jinja::add(&mut environment, NAME.to_owned(), compiled, &subject).map_err(|e| fault(&e))?;
         let special = special.iter().map(|(role, text)| (role.to_owned(), text.to_owned())).collect();
-        Ok(Self { environment, source, special, arguments: Map::new(), origin })
+        Ok(Self { environment, source, special, arguments: Map::new(), origin, subject })
     }
 
     /// Further variables for the template, such as `enable_thinking`.
@@ -126,18 +129,7 @@ impl ChatTemplate {
             .iter()
             .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]))
             .collect();
-        let mut variables: Vec<(String, Value)> =
-            self.special.iter().map(|(role, text)| (role.clone(), Value::from(text.as_str()))).collect();
-        variables.extend(self.arguments.iter().map(|(name, value)| (name.clone(), value_of(value))));
-        variables.push(("messages".to_owned(), Value::from(list)));
-        variables.push(("tools".to_owned(), Value::from(())));
-        variables.push(("documents".to_owned(), Value::from(())));
-        variables.push(("add_generation_prompt".to_owned(), Value::from(add_generation_prompt)));
-        let rendered = self
-            .environment
-            .get_template(NAME)
-            .and_then(|template| template.render(Value::from_pairs(variables)))
-            .map_err(|e| TokenizerError::ChatRefused { origin: self.origin.clone(), message: describe(&e) })?;
+        let rendered = self.rendered(list, &Map::new(), add_generation_prompt)?;
         let Some(message) = continued else { return Ok(rendered) };
         let tag = CONTINUE.trim_end();
         let place = rendered.rfind(tag).filter(|_| rendered.contains(&message)).ok_or_else(not_continuable)?;
@@ -145,6 +137,42 @@ impl ChatTemplate {
         // A template that trims took the tag's blank along, and blanks before the tag are its own.
         let kept = if tail.starts_with(CONTINUE) { head } else { head.trim_end_matches(is_space) };
         Ok(kept.to_owned())
+    }
+
+    /// The text of messages with all their keys (`tool_calls`, `reasoning_content`), as transformers'
+    /// `apply_chat_template` hands them to the template; `variables`, such as `tools`, stand beside them.
+    ///
+    /// # Errors
+    /// [`TokenizerError::ChatRefused`] as in [`render`](Self::render).
+    pub fn render_messages(
+        &self,
+        messages: &[Map<String, serde_json::Value>],
+        variables: &Map<String, serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String, TokenizerError> {
+        let value = |message: &Map<String, serde_json::Value>| {
+            Value::from_pairs(message.iter().map(|(key, value)| (key.as_str(), value_of(value))))
+        };
+        self.rendered(messages.iter().map(value).collect(), variables, add_generation_prompt)
+    }
+
+    fn rendered(
+        &self,
+        messages: Vec<Value>,
+        further: &Map<String, serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String, TokenizerError> {
+        let mut variables: Vec<(String, Value)> =
+            self.special.iter().map(|(role, text)| (role.clone(), Value::from(text.as_str()))).collect();
+        for name in ["tools", "documents"] {
+            variables.push((name.to_owned(), Value::from(())));
+        }
+        let given = self.arguments.iter().chain(further);
+        variables.extend(given.map(|(name, value)| (name.clone(), value_of(value))));
+        variables.push(("messages".to_owned(), Value::from(messages)));
+        variables.push(("add_generation_prompt".to_owned(), Value::from(add_generation_prompt)));
+        crate::jinja::render(&self.environment, NAME, Value::from_pairs(variables), &self.subject)
+            .map_err(|e| TokenizerError::ChatRefused { origin: self.origin.clone(), message: describe(&e) })
     }
 
     /// [`render`](Self::render), and once more without the system message when the template refuses.
@@ -171,7 +199,7 @@ impl ChatTemplate {
 
 /// What went wrong, with the line of the template.
 fn describe(error: &Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = crate::jinja::reason(error);
     error.line().map_or_else(|| what.clone(), |line| format!("{what} (line {line} of the template)"))
 }
 

@@ -5,11 +5,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::processors::sequence::Sequence;
 
 use super::chat::ChatTemplate;
 use super::error::TokenizerError;
 use super::special_tokens::{SpecialTokens, read_json};
 use crate::checkpoint::hash::sha256_bytes;
+use crate::panics::caught;
 
 /// The tokenizer of a model directory. Cheap to share between threads.
 #[derive(Debug)]
@@ -20,7 +23,7 @@ pub struct Tokenizer {
     bos: Option<(String, u32)>,
     eos: Option<(String, u32)>,
     pad: Option<(String, u32)>,
-    templates: BTreeMap<String, String>,
+    templates: BTreeMap<String, NamedTemplate>,
     sha256: String,
     model_max_length: Option<usize>,
 }
@@ -36,7 +39,7 @@ impl Tokenizer {
     /// A [`TokenizerError`] naming the file and the cure.
     pub fn open(directory: &Path) -> Result<Self, TokenizerError> {
         let path = directory.join("tokenizer.json");
-        let bytes = match std::fs::read(&path) {
+        let bytes = match crate::input::read(&path, crate::input::LIST_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let names = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
@@ -46,9 +49,17 @@ impl Tokenizer {
             Err(source) => return Err(TokenizerError::Io { path, source }),
         };
         let damaged = |message: String| TokenizerError::Damaged { path: path.clone(), message };
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| damaged(e.to_string()))?;
-        tokenizer.with_truncation(None).map_err(|e| damaged(e.to_string()))?;
-        tokenizer.with_padding(None);
+        let tokenizer = caught(|| {
+            let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
+            tokenizer.with_truncation(None)?;
+            tokenizer.with_padding(None);
+            if let Some(untrimmed) = tokenizer.get_post_processor().cloned().map(whole_offsets) {
+                tokenizer.with_post_processor(Some(untrimmed));
+            }
+            tokenizers::Result::Ok(tokenizer)
+        });
+        let tokenizer =
+            tokenizer.map_err(|panic| damaged(failed(&panic)))?.map_err(|error| damaged(error.to_string()))?;
         let config = read_json(&directory.join("tokenizer_config.json"))?.unwrap_or(Value::Null);
         let special = SpecialTokens::read(directory, &config)?;
         let token = |role: &str| {
@@ -79,10 +90,8 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Refused`] when the tokenizer's model can't represent the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-        match self.pipeline.encode_fast(text, add_special) {
-            Ok(encoding) => Ok(encoding.get_ids().to_vec()),
-            Err(error) => Err(self.refused("encode a text", error.to_string())),
-        }
+        let encoding = self.working("encode a text", |pipeline| pipeline.encode_fast(text, add_special))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// [`encode_prompt`](Self::encode_prompt) with the bytes of the text that each token stands for.
@@ -91,13 +100,9 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
-        match self.pipeline.encode(text, self.adds_special(text)) {
-            Ok(encoding) => {
-                let ranges = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
-                Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
-            }
-            Err(error) => Err(self.refused("encode a text", error.to_string())),
-        }
+        let encoding = self.working("encode a text", |pipeline| pipeline.encode(text, self.adds_special(text)))?;
+        let ranges = encoding.get_offsets().iter().map(|(start, end)| *start..*end);
+        Ok(encoding.get_ids().iter().copied().zip(ranges).collect())
     }
 
     /// Ids of the special tokens.
@@ -112,13 +117,19 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Refused`] with the decoder's message.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        self.pipeline.decode(ids, skip_special).map_err(|error| self.refused("decode tokens", error.to_string()))
+        self.working("decode tokens", |pipeline| pipeline.decode(ids, skip_special))
     }
 
     /// The token of an id, as the vocabulary writes it.
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
         self.pipeline.id_to_token(id)
+    }
+
+    /// The id of a token as the vocabulary writes it.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.pipeline.token_to_id(token)
     }
 
     /// Begin of sequence: text and id.
@@ -190,29 +201,70 @@ impl Tokenizer {
         if self.templates.is_empty() {
             return Err(TokenizerError::NoChatTemplate { directory: directory() });
         }
-        let source = self.templates.get(name.unwrap_or("default")).ok_or_else(|| match name {
+        let template = self.templates.get(name.unwrap_or("default")).ok_or_else(|| match name {
             Some(name) => {
                 TokenizerError::UnknownChatTemplate { directory: directory(), name: name.to_owned(), known: known() }
             }
             None => TokenizerError::NoDefaultChatTemplate { directory: directory(), known: known() },
         })?;
-        ChatTemplate::new(source.clone(), &self.special, self.directory.display().to_string())
+        ChatTemplate::new(template.source.clone(), &self.special, template.file.display().to_string())
     }
 
-    fn refused(&self, action: &'static str, message: String) -> TokenizerError {
-        TokenizerError::Refused { path: self.directory.clone(), action, message }
+    /// What the pipeline does, its panics on files that it should not have read among its errors.
+    fn working<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T>,
+    ) -> Result<T, TokenizerError> {
+        let done = match caught(|| work(&self.pipeline)) {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(panic) => Err(failed(&panic)),
+        };
+        done.map_err(|message| TokenizerError::Refused { path: self.directory.join("tokenizer.json"), action, message })
     }
 }
 
-/// Templates by name. Files of their own win over `tokenizer_config.json`, as in transformers.
-fn chat_templates(directory: &Path, config: &Value) -> Result<BTreeMap<String, String>, TokenizerError> {
-    let mut templates = BTreeMap::new();
-    if let Some(file) = read_json(&directory.join("chat_template.json"))? {
-        insert(&mut templates, file.get("chat_template").unwrap_or(&Value::Null));
+/// A panic of the library, which the files of few models can cause.
+fn failed(panic: &str) -> String {
+    format!("the tokenizers library fails on it ({panic})")
+}
+
+/// The same post-processor without `trim_offsets`: ids stay, and a token's range holds its blanks too,
+/// which a loss mask goes by.
+fn whole_offsets(processor: PostProcessorWrapper) -> PostProcessorWrapper {
+    match processor {
+        PostProcessorWrapper::ByteLevel(mut bytes) => {
+            bytes.trim_offsets = false;
+            bytes.into()
+        }
+        PostProcessorWrapper::Roberta(mut roberta) => {
+            roberta.trim_offsets = false;
+            roberta.into()
+        }
+        PostProcessorWrapper::Sequence(list) => Sequence::new(list.into_iter().map(whole_offsets).collect()).into(),
+        other => other,
     }
-    insert(&mut templates, config.get("chat_template").unwrap_or(&Value::Null));
-    if let Some(text) = read_text(&directory.join("chat_template.jinja"))? {
-        templates.insert("default".to_owned(), text);
+}
+
+/// A chat template and the file that holds it.
+#[derive(Debug)]
+struct NamedTemplate {
+    source: String,
+    file: PathBuf,
+}
+
+/// Templates by name. Files of their own win over `tokenizer_config.json`, as in transformers.
+fn chat_templates(directory: &Path, config: &Value) -> Result<BTreeMap<String, NamedTemplate>, TokenizerError> {
+    let mut templates = BTreeMap::new();
+    let path = directory.join("chat_template.json");
+    if let Some(file) = read_json(&path)? {
+        insert(&mut templates, &path, file.get("chat_template").unwrap_or(&Value::Null));
+    }
+    let path = directory.join("tokenizer_config.json");
+    insert(&mut templates, &path, config.get("chat_template").unwrap_or(&Value::Null));
+    let path = directory.join("chat_template.jinja");
+    if let Some(source) = read_text(&path)? {
+        templates.insert("default".to_owned(), NamedTemplate { source, file: path });
     }
     let mut further: Vec<PathBuf> = std::fs::read_dir(directory.join("additional_chat_templates"))
         .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect())
@@ -221,22 +273,25 @@ fn chat_templates(directory: &Path, config: &Value) -> Result<BTreeMap<String, S
     for path in further {
         let name = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned);
         let (Some(name), true) = (name, path.extension().is_some_and(|e| e == "jinja")) else { continue };
-        templates.extend(read_text(&path)?.map(|text| (name, text)));
+        if let Some(source) = read_text(&path)? {
+            templates.insert(name, NamedTemplate { source, file: path });
+        }
     }
     Ok(templates)
 }
 
 /// One template, or a list of named ones.
-fn insert(templates: &mut BTreeMap<String, String>, value: &Value) {
+fn insert(templates: &mut BTreeMap<String, NamedTemplate>, file: &Path, value: &Value) {
+    let mut insert = |name: String, source: String| {
+        templates.insert(name, NamedTemplate { source, file: file.to_owned() });
+    };
     match value {
-        Value::String(text) => {
-            templates.insert("default".to_owned(), text.clone());
-        }
+        Value::String(text) => insert("default".to_owned(), text.clone()),
         Value::Array(list) => {
             for entry in list {
                 let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
                 if let (Some(name), Some(template)) = (text("name"), text("template")) {
-                    templates.insert(name, template);
+                    insert(name, template);
                 }
             }
         }
@@ -245,7 +300,7 @@ fn insert(templates: &mut BTreeMap<String, String>, value: &Value) {
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, TokenizerError> {
-    match std::fs::read_to_string(path) {
+    match crate::input::read_text(path, crate::input::SETTINGS_BYTES) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Io { path: path.into(), source }),

@@ -17,7 +17,7 @@ pub enum TokenizerError {
     Damaged { path: PathBuf, message: String },
     #[error("{} is not valid JSON", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("the tokenizer of {} cannot {action}: {message}", path.display())]
+    #[error("the tokenizer {} cannot {action}: {message}", path.display())]
     Refused { path: PathBuf, action: &'static str, message: String },
     #[error("{} has neither a BOS nor an EOS token, so nothing can stand before an empty context", path.display())]
     NoPrefixToken { path: PathBuf },
@@ -29,11 +29,11 @@ pub enum TokenizerError {
     UnknownChatTemplate { directory: PathBuf, name: String, known: Vec<String> },
     #[error("{} has several chat templates and none is the default", directory.display())]
     NoDefaultChatTemplate { directory: PathBuf, known: Vec<String> },
-    #[error("the chat template of {origin} is not valid: {message}")]
+    #[error("the chat template {origin} is not valid: {message}")]
     ChatSyntax { origin: String, message: String },
-    #[error("the chat template of {origin} refused the conversation: {message}")]
+    #[error("the chat template {origin} refused the conversation: {message}")]
     ChatRefused { origin: String, message: String },
-    #[error("the chat template of {origin} does not show the final message as it is, so it cannot be continued")]
+    #[error("the chat template {origin} does not show the final message as it is, so it cannot be continued")]
     ChatNotContinuable { origin: String },
 }
 
@@ -56,6 +56,7 @@ impl Diagnose for TokenizerError {
                     .to_owned()
             }
             Self::Damaged { .. } | Self::Json { .. } => "fetch the file again".to_owned(),
+            Self::ChatSyntax { .. } => "mend the template, or evaluate without one".to_owned(),
             Self::NoPrefixToken { .. } => "name `bos_token` or `eos_token` in tokenizer_config.json".to_owned(),
             Self::ContinuationTooLong { .. } => "shorten the answers, or give a larger `--max-length`".to_owned(),
             Self::NoChatTemplate { .. } => {

@@ -21,6 +21,7 @@ use crate::checkpoint::hash::sha256_file;
 use crate::checkpoint::header::Header;
 use crate::checkpoint::mapped::MappedFile;
 use crate::checkpoint::sealed::{SealError, seal, unseal};
+use crate::checkpoint::writer::remove_output;
 use crate::dtype::{DType, widen};
 use crate::error::Result;
 use crate::event::CancelFlag;
@@ -118,6 +119,7 @@ pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f
         widen(info.dtype, mapped.slice(info.start..info.end), &mut values);
         tensors.push(values);
     }
+    mapped.unchanged()?;
     Ok(tensors)
 }
 
@@ -204,34 +206,25 @@ pub fn restore_moments(folder: &Path, parameters: &[Parameter], optimiser: &mut 
     Ok(())
 }
 
-/// Folders named as checkpoints, by step.
-fn folders(out: &Path) -> Vec<(u64, PathBuf)> {
+/// Complete checkpoints of a run, by step.
+#[must_use]
+pub fn list(out: &Path) -> Vec<(u64, PathBuf)> {
     let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse::<u64>().ok();
     let mut found: Vec<(u64, PathBuf)> =
         entries.map(|entry| entry.path()).filter_map(|path| Some((step(&path)?, path))).collect();
+    found.retain(|(_, path)| path.join(STATE).is_file());
     found.sort();
     found
 }
 
-fn is_complete(folder: &Path) -> bool {
-    folder.join(STATE).is_file()
-}
-
-/// Complete checkpoints of a run, by step.
-#[must_use]
-pub fn list(out: &Path) -> Vec<(u64, PathBuf)> {
-    folders(out).into_iter().filter(|(_, path)| is_complete(path)).collect()
-}
-
-/// Removes the oldest checkpoints beyond `limit`, the best one spared, and what a process that was
-/// killed left of those that it was removing: checkpoints appear whole.
+/// Removes the oldest checkpoints beyond `limit`, the best one spared. Each goes by one rename; one that holds files of
+/// others stays.
 pub fn prune(out: &Path, limit: usize, best: Option<u64>) {
-    let (all, remains): (Vec<_>, Vec<_>) = folders(out).into_iter().partition(|(_, path)| is_complete(path));
+    let all = list(out);
     let excess = all.len().saturating_sub(limit.max(1));
-    let old = all.into_iter().filter(|(step, _)| Some(*step) != best).take(excess);
-    for (_, path) in old.chain(remains) {
+    for (_, path) in all.into_iter().filter(|(step, _)| Some(*step) != best).take(excess) {
         // What can't be removed is left: a full disk says so at the next checkpoint.
-        let _ = std::fs::remove_dir_all(path);
+        let _ = remove_output(&path);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::data::{Example, TrainingData, asking_template};
 use super::error::TrainError;
@@ -19,6 +19,8 @@ use crate::tokenizer::Tokenizer;
 /// What is evaluated, opened once.
 pub struct Evaluation<'a> {
     tasks: Vec<Task>,
+    /// Problems of the task files, until they are said.
+    warnings: Mutex<Vec<String>>,
     model: LocalModel,
     tokenizer: Arc<Tokenizer>,
     data: &'a TrainingData,
@@ -38,15 +40,18 @@ impl<'a> Evaluation<'a> {
         tokenizer: Arc<Tokenizer>,
     ) -> Result<Self> {
         let mut tasks = Vec::new();
+        let mut warnings = Vec::new();
         if !recipe.evaluation.tasks.is_empty() {
-            for config in task::load(&recipe.evaluation.tasks)?.tasks {
+            let set = task::load(&recipe.evaluation.tasks)?;
+            warnings = set.warnings;
+            for config in set.tasks {
                 tasks.push(Task::open(config, data_dir)?);
             }
         }
         let text = Arc::clone(&tokenizer);
         let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
         let model = LocalModel::new(decoder, detokenize, LocalOptions::default());
-        Ok(Self { tasks, model, tokenizer, data, recipe })
+        Ok(Self { tasks, warnings: Mutex::new(warnings), model, tokenizer, data, recipe })
     }
 
     /// Whether there is anything to evaluate.
@@ -81,6 +86,9 @@ impl<'a> Evaluation<'a> {
     /// # Errors
     /// What the model says; `Cancelled`.
     pub fn run(&self, progress: Progress<'_>) -> Result<BTreeMap<String, f64>> {
+        for warning in std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner)) {
+            progress.warn(warning);
+        }
         let mut values = BTreeMap::new();
         self.losses(&mut values, progress)?;
         if self.tasks.is_empty() {

@@ -87,6 +87,10 @@ impl Fingerprint {
             excess_length: _,
             val_set_size: _,
             train_on_inputs: _,
+            unsupported_system: _,
+            // Checked against the tokenizer, which is hashed.
+            special_tokens: _,
+            eot_tokens: _,
             // Packing fills rows up to this; otherwise it is seen in the tokens.
             sequence_len,
             sample_packing,

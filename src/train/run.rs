@@ -8,20 +8,21 @@ use std::time::Instant;
 use super::attach::{Attached, attach, settled};
 use super::checkpoint::{self, RunState, Window};
 use super::course::Course;
-use super::data::{Example, SetSummary, TrainingData};
+use super::data::{Example, SetSummary, TrainingData, asking_template};
 use super::error::TrainError;
 use super::estimate::{Estimate, estimate};
 use super::evaluation::Evaluation;
 use super::fingerprint::{Fingerprint, Surroundings};
+use super::folder::{self, CONFIG_FILE, RunFolder};
 use super::gradient::{StepLoss, StepSetting, step_gradient};
-use super::log::{LOG_FILE, LogLine, TrainLog, TrainerState};
+use super::log::{LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
+use super::prompt_record::PromptRecord;
 use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::resume::{self, Resumed};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
-use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::writer::publish_file;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
@@ -42,6 +43,8 @@ pub struct TrainOptions {
     pub resume: bool,
     /// Start over where `out` holds a run; with `resume`, only where it is not this one.
     pub force: bool,
+    /// Further files that the run comes from, and must not replace: the recipe's.
+    pub inputs: Vec<PathBuf>,
     /// Where the base model's weights are shared with other decoders.
     pub pool: Option<Arc<WeightPool>>,
 }
@@ -81,13 +84,13 @@ pub struct TrainReport {
 /// after which the run can be resumed.
 pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress: Progress<'_>) -> Result<TrainReport> {
     let out = &options.out;
+    let start = match &recipe.adapter {
+        AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| start.path.clone()),
+        AdapterRecipe::Full => None,
+    };
+    let inputs: Vec<PathBuf> = options.inputs.iter().cloned().chain([model.to_owned()]).chain(start).collect();
+    folder::check(options, model, &inputs)?;
     let found = checkpoint::list(out);
-    if options.resume && !options.force && found.is_empty() {
-        return Err(TrainError::NothingToResume { out: out.clone() }.into());
-    }
-    if !options.resume && !options.force && (!found.is_empty() || out.join(LOG_FILE).exists()) {
-        return Err(TrainError::OutExists { out: out.clone() }.into());
-    }
     let first = match &recipe.adapter {
         AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| Adapter::open(&start.path)).transpose()?,
         AdapterRecipe::Full => None,
@@ -100,7 +103,8 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         return Err(TrainError::NothingTrained.into());
     }
     let surroundings = Surroundings { model, data_dir: options.data_dir.as_deref(), total_steps: course.total };
-    let fingerprint = Fingerprint::of(recipe, &data, &surroundings, progress.cancel)?;
+    let fingerprint =
+        Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress.cancel)?;
     let wanted = resume::Wanted {
         fingerprint: &fingerprint,
         force: options.force,
@@ -131,7 +135,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     // What would fail at the end fails now.
     evaluation.check()?;
     attached.adapter()?;
-    let _alone = FolderLock::take(out)?;
+    let run_folder = RunFolder::enter(options, &inputs, resumed.is_some())?;
     let mut optimiser = AdamW {
         beta1: recipe.adam_beta1,
         beta2: recipe.adam_beta2,
@@ -166,12 +170,31 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     for (_, path) in found.into_iter().filter(|(step, _)| *step > state.step) {
         let _ = std::fs::remove_dir_all(path);
     }
-    publish_file(&out.join("config.resolved.yaml"), recipe.to_yaml().as_bytes())?;
-    let log = TrainLog::open(out, history.map(|lines| (state.step, lines)))?;
+    // A run that was killed between saving and pruning left more than it should.
+    if let Some(limit) = recipe.save_total_limit.filter(|_| history.is_some()) {
+        checkpoint::prune(out, limit, state.best.map(|(step, _)| step));
+    }
+    let prompts = PromptRecord::new(&data.asked);
+    if !recipe.evaluation.tasks.is_empty()
+        && let Some(difference) = prompts.difference(asking_template(&tokenizer, recipe)?.as_ref())
+    {
+        progress.warn(format!("in the evaluations of this run the model {difference}: see `apply_chat_template`"));
+    }
+    let begun = (|| {
+        publish_file(&out.join(CONFIG_FILE), data.asked.written_out(recipe).to_yaml().as_bytes())?;
+        prompts.publish(out)?;
+        Ok(TrainLog::open(out, history.map(|lines| (state.step, lines)))?)
+    })();
     let schedule = Schedule::new(recipe, course.total);
     let recompute = recomputes(recipe, &attached, &data, &course, progress);
     let run = Run { recipe, out, data: &data, attached: &attached, evaluation, base, schedule, recompute, progress };
-    run.train(course, optimiser, state, log)
+    match begun.and_then(|log| run.train(course, optimiser, state, log)) {
+        Err(error) => {
+            run_folder.failed()?;
+            Err(error)
+        }
+        done => done,
+    }
 }
 
 /// A run under way.
@@ -253,8 +276,8 @@ impl Run<'_> {
         {
             self.load(&self.out.join(format!("checkpoint-{step}")), &best.metric)?;
         }
-        save::result(self.out, self.attached, self.base)?;
-        publish_file(&self.out.join("trainer_state.json"), self.trainer_state(&course, &state, &log).as_bytes())?;
+        log.sync()?;
+        save::result(self.out, self.attached, self.base, &self.trainer_state(&course, &state, &log))?;
         self.progress.event(Event::Finished);
         Ok(TrainReport {
             out: self.out.to_owned(),

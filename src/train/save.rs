@@ -6,10 +6,11 @@ use std::path::Path;
 use super::attach::Attached;
 use super::checkpoint::{OPTIMIZER, RunState, STATE, moments_file, state_file};
 use super::error::TrainError;
+use super::log::TrainerState;
 use super::optimiser::AdamW;
 use crate::checkpoint::hash::sha256_bytes;
 use crate::checkpoint::header::Header;
-use crate::checkpoint::writer::{StagingDir, publish_file};
+use crate::checkpoint::writer::StagingDir;
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::merge::output::COMPANION_FILES;
@@ -58,30 +59,29 @@ pub fn checkpoint(
         }
     }
     write(OPTIMIZER, &moments_file(&attached.parameters, optimiser))?;
-    write("trainer_state.json", trainer_state.as_bytes())?;
+    write(TrainerState::FILE, trainer_state.as_bytes())?;
     staging.write(STATE, &state_file(state, &hashes)?)?;
     staging.publish()?;
     Ok(())
 }
 
-/// Writes the result beside the logs. The weights come last, each file whole or not at all.
+/// Writes the result and the final state beside config, logs and checkpoints. All of it appears in one exchange.
 ///
 /// # Errors
-/// What the operating system says.
-pub fn result(out: &Path, attached: &Attached, base: Base<'_>) -> Result<()> {
+/// What the operating system says; the folder is then as it was.
+pub fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_state: &str) -> Result<()> {
+    let staging = StagingDir::succeed(out)?;
     match attached.adapter()? {
-        Some(adapter) => {
-            for (name, bytes) in adapter.files(base.name) {
-                publish_file(&out.join(name), &bytes)?;
-            }
-        }
+        Some(adapter) => adapter.write_into(&staging, base.name)?,
         None => {
             for (name, bytes) in companions(base, base.dtype)? {
-                publish_file(&out.join(name), &bytes)?;
+                staging.write(name, &bytes)?;
             }
-            publish_file(&out.join("model.safetensors"), &weights(attached, base.dtype)?)?;
+            staging.write("model.safetensors", &weights(attached, base.dtype)?)?;
         }
     }
+    staging.write(TrainerState::FILE, trainer_state.as_bytes())?;
+    staging.publish()?;
     Ok(())
 }
 
@@ -110,7 +110,7 @@ fn companions(base: Base<'_>, dtype: DType) -> Result<Vec<(&'static str, Vec<u8>
     let mut files = Vec::new();
     for &name in ["config.json"].iter().chain(COMPANION_FILES) {
         let path = base.directory.join(name);
-        let mut bytes = match std::fs::read(&path) {
+        let mut bytes = match crate::input::read(&path, crate::input::LIST_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(TrainError::Checkpoint { path, reason: error.to_string() }.into()),

@@ -1,15 +1,25 @@
 //! Problems of a recipe, each with its place and an excerpt.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::tree::Span;
 use crate::error::{Diagnose, ErrorKind};
+use crate::visible;
+
+/// Problems of a file that are shown; the others are counted.
+const SHOWN: usize = 40;
+/// Characters of a message, and of a name in it, that are shown.
+const LONGEST_MESSAGE: usize = 1000;
+const LONGEST_NAME: usize = 120;
+/// Characters of an excerpt's line.
+const WIDEST: usize = 160;
 
 /// A recipe's text and where it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// File name as the user gave it.
+    /// File name as the user gave it; empty for a text that a command made, which no message quotes.
     pub name: String,
     /// The text.
     pub text: String,
@@ -20,6 +30,8 @@ pub struct SourceText {
 pub enum Severity {
     /// The run goes on.
     Warning,
+    /// The run goes on, and its result may not be what was meant: told even with `--quiet`.
+    Alert,
     /// Nothing is written.
     Error,
 }
@@ -44,14 +56,36 @@ pub struct Diagnostic {
 pub struct Diagnostics {
     source: Arc<SourceText>,
     list: Vec<Diagnostic>,
+    /// Severity, place and message of what is in the list.
+    known: BTreeSet<(bool, Option<Span>, String)>,
     lenient: bool,
+    last_key_wins: bool,
 }
 
 impl Diagnostics {
     /// No problems yet. With `lenient`, unknown keys are warnings.
     #[must_use]
     pub fn new(source: Arc<SourceText>, lenient: bool) -> Self {
-        Self { source, list: Vec::new(), lenient }
+        Self { source, list: Vec::new(), known: BTreeSet::new(), lenient, last_key_wins: false }
+    }
+
+    /// Of a key given twice the last value counts, with a warning, as where PyYAML reads the file: its
+    /// users would get another result without one. Otherwise it is an error. For files whose warnings
+    /// are shown.
+    #[must_use]
+    pub fn last_key_wins(mut self) -> Self {
+        self.last_key_wins = true;
+        self
+    }
+
+    /// Notes a key that stands in its mapping for the second time.
+    pub(super) fn repeated_key(&mut self, span: Span, name: &str, first: usize) {
+        let message = format!("key `{}` is given twice (first on line {first})", shortened(name, LONGEST_NAME));
+        if self.last_key_wins {
+            self.warning(span, message, Some("the last value counts; remove the other".to_owned()));
+        } else {
+            self.error(span, message);
+        }
     }
 
     /// Notes a problem; the same one at the same place is noted once.
@@ -72,8 +106,13 @@ impl Diagnostics {
         self.add(Diagnostic { severity: Severity::Error, message: message.into(), span: span.into(), help, kind });
     }
 
+    /// Keys and values of a recipe may hold line breaks, which would forge lines of the report.
     fn add(&mut self, diagnostic: Diagnostic) {
-        if !self.list.contains(&diagnostic) {
+        let mut diagnostic = diagnostic;
+        diagnostic.message = shortened(&visible::message(&diagnostic.message), LONGEST_MESSAGE);
+        diagnostic.help = diagnostic.help.map(|help| visible::message(&help).into_owned());
+        let key = (diagnostic.severity == Severity::Error, diagnostic.span, diagnostic.message.clone());
+        if self.known.insert(key) {
             self.list.push(diagnostic);
         }
     }
@@ -93,6 +132,11 @@ impl Diagnostics {
         self.push(Severity::Warning, span.into(), message, help);
     }
 
+    /// Notes a warning that `--quiet` does not hide.
+    pub fn alert(&mut self, span: impl Into<Option<Span>>, message: impl Into<String>) {
+        self.push(Severity::Alert, span.into(), message, None);
+    }
+
     /// Notes an unknown name (an error, or a warning when lenient) and the nearest known one.
     pub fn unknown(&mut self, span: Span, what: &str, name: &str, known: &[&str]) {
         let severity = if self.lenient { Severity::Warning } else { Severity::Error };
@@ -100,13 +144,17 @@ impl Diagnostics {
             Some(candidate) => format!("did you mean `{candidate}`?"),
             None => format!("known here: {}", known.join(", ")),
         };
-        self.push(severity, Some(span), format!("unknown {what} `{name}`"), Some(help));
+        self.push(severity, Some(span), format!("unknown {what} `{}`", shortened(name, LONGEST_NAME)), Some(help));
     }
 
     /// Everything noted.
     #[must_use]
     pub fn list(&self) -> &[Diagnostic] {
         &self.list
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter().filter(|d| d.severity == Severity::Error)
     }
 
     /// Whether anything noted is an error.
@@ -118,7 +166,19 @@ impl Diagnostics {
     /// The rendered warnings, one text each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.list.iter().filter(|d| d.severity == Severity::Warning).map(|d| self.render(d)).collect()
+        let all = || self.list.iter().filter(|d| d.severity != Severity::Error);
+        let mut shown: Vec<String> = all().take(SHOWN).map(|d| self.render(d)).collect();
+        let more = all().count().saturating_sub(SHOWN);
+        if more > 0 {
+            shown.push(format!("{more} more warnings in {}", self.source.name));
+        }
+        shown
+    }
+
+    /// Those of them that `--quiet` does not hide.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<String> {
+        self.list.iter().filter(|d| d.severity == Severity::Alert).map(|d| self.render(d)).collect()
     }
 
     /// `Err` with everything noted when there is an error among it.
@@ -133,18 +193,21 @@ impl Diagnostics {
     #[must_use]
     pub fn render(&self, diagnostic: &Diagnostic) -> String {
         let mut text = diagnostic.message.clone();
-        if let Some(span) = diagnostic.span {
+        if let Some(span) = diagnostic.span.filter(|_| !self.source.name.is_empty()) {
             let gutter = " ".repeat(span.line.to_string().len());
             let line = self.source.text.lines().nth(span.line.saturating_sub(1)).unwrap_or("");
+            let (line, column) = excerpt(line, span.column.saturating_sub(1));
             // A tab keeps its width in the marker line, so that the marker stays below its target.
-            let indent: String =
-                line.chars().take(span.column.saturating_sub(1)).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let room = line.chars().count().saturating_sub(span.column.saturating_sub(1));
+            let indent: String = line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let room = line.chars().count().saturating_sub(column);
             let marker = "^".repeat(span.length.clamp(1, room.max(1)));
             let _ = write!(
                 text,
                 "\n{gutter}--> {}:{}:{}\n{gutter} |\n{} | {line}\n{gutter} | {indent}{marker}",
-                self.source.name, span.line, span.column, span.line
+                visible::value(&self.source.name),
+                span.line,
+                span.column,
+                span.line
             );
         }
         if let Some(help) = &diagnostic.help {
@@ -154,9 +217,36 @@ impl Diagnostics {
     }
 }
 
+/// A text of at most `most` characters.
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// A line cut to [`WIDEST`] characters around a column, with the column's place in what is left.
+fn excerpt(line: &str, column: usize) -> (String, usize) {
+    if line.char_indices().nth(WIDEST).is_none() {
+        return (line.to_owned(), column);
+    }
+    let skipped = if column > WIDEST / 2 { column - WIDEST / 4 } else { 0 };
+    let mut rest = line.chars().skip(skipped);
+    let mut cut: String = if skipped > 0 { "…".to_owned() } else { String::new() };
+    cut.extend(rest.by_ref().take(WIDEST));
+    if rest.next().is_some() {
+        cut.push('…');
+    }
+    (cut, column - skipped + usize::from(skipped > 0))
+}
+
 /// The known name that `name` is probably meant to be.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // Nobody means a name with so long a text; comparing takes its length times theirs.
+    if name.len() > LONGEST_NAME {
+        return None;
+    }
     let fold = |s: &str| s.to_lowercase().replace('-', "_");
     known
         .iter()
@@ -175,17 +265,19 @@ pub struct RecipeError {
 
 impl fmt::Display for RecipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let errors: Vec<_> = self
-            .diagnostics
-            .list
-            .iter()
-            .filter(|d| d.severity == Severity::Error)
-            .map(|d| self.diagnostics.render(d))
-            .collect();
-        let plural = if errors.len() == 1 { "problem" } else { "problems" };
-        write!(f, "{} {plural} in {}", errors.len(), self.diagnostics.source.name)?;
-        for error in errors {
-            write!(f, "\n\n{error}")?;
+        if self.diagnostics.source.name.is_empty() {
+            let errors = self.diagnostics.errors().map(|d| d.message.as_str());
+            return f.write_str(&errors.collect::<Vec<_>>().join("; "));
+        }
+        let errors = || self.diagnostics.list.iter().filter(|d| d.severity == Severity::Error);
+        let count = errors().count();
+        let plural = if count == 1 { "problem" } else { "problems" };
+        write!(f, "{count} {plural} in {}", visible::value(&self.diagnostics.source.name))?;
+        for error in errors().take(SHOWN) {
+            write!(f, "\n\n{}", self.diagnostics.render(error))?;
+        }
+        if count > SHOWN {
+            write!(f, "\n\nand {} more", count - SHOWN)?;
         }
         Ok(())
     }
@@ -198,6 +290,17 @@ impl Diagnose for RecipeError {
         let mut kinds = errors.map(|d| d.kind);
         let first = kinds.next().unwrap_or(ErrorKind::Usage);
         if kinds.any(|kind| kind == ErrorKind::Usage) { ErrorKind::Usage } else { first }
+    }
+
+    fn is_laid_out(&self) -> bool {
+        true
+    }
+
+    /// The advice, where it does not stand below the excerpts.
+    fn hints(&self) -> Vec<String> {
+        let unnamed = self.diagnostics.source.name.is_empty();
+        let errors = self.diagnostics.errors().filter(|_| unnamed);
+        errors.filter_map(|d| d.help.clone()).collect()
     }
 }
 

@@ -163,7 +163,7 @@ fn what_cannot_be_run_is_said_before_the_model_is_asked() {
         ("t_plain", vec!["--protocol", "guess"], "unknown protocol `guess`"),
         ("t_plain", vec!["--adapter", "nowhere"], "nowhere"),
         ("t_plain", vec!["--backend", "openai"], "--base-url"),
-        ("t_plain", vec!["--apply-chat-template", "missing"], "missing"),
+        ("t_plain", vec!["--apply-chat-template=missing"], "missing"),
     ] {
         let run = eval(&context, &out, tasks, &options);
         assert!(matches!(run.code, Some(1 | 2)), "{options:?}: {:?} {}", run.code, run.stderr);

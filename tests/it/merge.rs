@@ -66,15 +66,15 @@ fn the_number_of_threads_changes_no_byte() {
 fn an_existing_output_is_refused_and_replaced_only_by_force() {
     let context = Context::new();
     let recipe = context.write("r.yml", LINEAR);
-    let out = context.path("out");
-    context.write("out/precious.txt", "keep me");
+    let out = context.merge("out", LINEAR, &["--max-shard-size", "20KB"]);
+    let before = files(&out);
     let run = context.merge_run(&recipe, &out, &[]);
     assert_eq!(run.code, Some(2), "{}", run.stderr);
     assert!(run.stderr.contains("--force") && run.stderr.contains("out"), "{}", run.stderr);
-    assert_eq!(files(&out).len(), 1);
+    assert_eq!(files(&out), before);
     let run = context.merge_run(&recipe, &out, &["--force"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert!(out.join("model.safetensors").exists() && !out.join("precious.txt").exists());
+    assert!(out.join("model.safetensors").exists() && !out.join("model.safetensors.index.json").exists());
     assert_eq!(context.leftovers(), [""; 0]);
 }
 

@@ -134,6 +134,10 @@ fn data_that_cannot_be_used_say_where_and_why() {
     }
     let odd = run(b"{\"q\": \"1\", \"a\": \"z\", \"id\": 1}\n{\"q\": \"2\", \"a\": \"y\", \"id\": 1}\n");
     assert_eq!(odd.code, Some(0), "{}", odd.stderr);
-    assert!(odd.stdout.contains("1 documents have a right answer that is none of the choices"), "{}", odd.stdout);
+    assert!(
+        odd.stdout.contains("the right answer of 1 document is none of the choices (\"z\" of document 0"),
+        "{}",
+        odd.stdout
+    );
     assert!(odd.stdout.contains("1 documents of split `test` repeat an id"), "{}", odd.stdout);
 }

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::training::{Meter, planned};
 use crate::event::{Event, Reporter};
+use crate::visible;
 
 /// Draws on stderr; removed when dropped.
 #[derive(Default)]
@@ -41,15 +42,18 @@ impl Reporter for Bars {
                 }
             }
             Event::StageStarted { index, count, name } => {
-                line(bar.as_ref(), &format!("stage {} of {count}: {}", index + 1, name.as_deref().unwrap_or("output")));
+                let name = visible::value(name.as_deref().unwrap_or("output"));
+                line(bar.as_ref(), &format!("stage {} of {count}: {name}", index + 1));
             }
             Event::StepStarted { index, count, name } => {
-                line(bar.as_ref(), &format!("[{} of {count}] {name}", index + 1));
+                line(bar.as_ref(), &format!("[{} of {count}] {}", index + 1, visible::value(&name)));
             }
             Event::HashingInputs { bytes } => {
                 line(bar.as_ref(), &format!("hashing {} of input", crate::cli::size::human_bytes(bytes)));
             }
-            Event::Warning(message) => line(bar.as_ref(), &format!("warning: {message}")),
+            Event::Warning(message) | Event::Alert(message) => {
+                line(bar.as_ref(), &format!("warning: {}", visible::message(&message)));
+            }
             Event::ScoringStarted { requests, .. } => {
                 let new = ProgressBar::with_draw_target(Some(requests as u64), ProgressDrawTarget::stderr());
                 if let Ok(style) = ProgressStyle::with_template(REQUESTS) {
@@ -94,7 +98,7 @@ impl Reporter for Bars {
 /// Prints above the bar.
 fn line(bar: Option<&ProgressBar>, text: &str) {
     match bar {
-        Some(bar) => bar.println(text),
+        Some(bar) => bar.println(visible::block(text)),
         None => super::plain::write_line(text),
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::plain::write_line;
 use crate::event::{Event, Reporter};
+use crate::visible;
 
 /// Writes to stderr.
 #[derive(Default)]
@@ -28,6 +29,10 @@ impl Bytes {
     }
 }
 
+fn write_json(line: &Value) {
+    write_line(&visible::json(&line.to_string()));
+}
+
 impl Reporter for JsonLines {
     fn event(&self, event: Event) {
         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,7 +46,7 @@ impl Reporter for JsonLines {
                 bytes.line()
             }
             Event::Syncing => {
-                write_line(&bytes.line().to_string());
+                write_json(&bytes.line());
                 json!({"event": "syncing"})
             }
             Event::StageStarted { index, count, name } => {
@@ -69,9 +74,9 @@ impl Reporter for JsonLines {
             Event::StepStarted { index, count, name } => {
                 json!({"event": "step_started", "index": index, "count": count, "name": name})
             }
-            Event::Warning(message) => json!({"event": "warning", "message": message}),
+            Event::Warning(message) | Event::Alert(message) => json!({"event": "warning", "message": message}),
             Event::Finished => json!({"event": "finished"}),
         };
-        write_line(&line.to_string());
+        write_json(&line);
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::training::{Meter, planned};
 use crate::cli::size::human_bytes;
 use crate::event::{Event, Reporter};
+use crate::visible;
 
 /// Writes to stderr.
 #[derive(Default)]
@@ -34,7 +35,11 @@ impl Reporter for Plain {
         let Counters { state, training } = &mut *counters;
         match event {
             Event::StageStarted { index, count, name } => {
-                write_line(&format!("stage {} of {count}: {}", index + 1, name.as_deref().unwrap_or("output")));
+                write_line(&format!(
+                    "stage {} of {count}: {}",
+                    index + 1,
+                    visible::value(name.as_deref().unwrap_or("output"))
+                ));
             }
             Event::HashingInputs { bytes } => write_line(&format!("hashing {} of input", human_bytes(bytes))),
             Event::PlanReady { tensors, bytes_read, bytes_written } => {
@@ -99,14 +104,18 @@ impl Reporter for Plain {
                     }
                 }
             }
-            Event::StepStarted { index, count, name } => write_line(&format!("[{} of {count}] {name}", index + 1)),
-            Event::Warning(message) => write_line(&format!("warning: {message}")),
+            Event::StepStarted { index, count, name } => {
+                write_line(&format!("[{} of {count}] {}", index + 1, visible::value(&name)));
+            }
+            Event::Warning(message) | Event::Alert(message) => {
+                write_line(&format!("warning: {}", visible::message(&message)))
+            }
             Event::TensorDone { .. } | Event::Syncing | Event::Finished => {}
         }
     }
 }
 
-/// One line on stderr; a log that can't be written to is not worth failing for.
+/// One line on stderr, without characters that act on a terminal; a log that can't be written to is not worth failing for.
 pub fn write_line(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", visible::block(text));
 }

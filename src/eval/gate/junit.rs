@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::decision::Verdict;
 use super::run::GateReport;
+use crate::visible;
 
 /// The XML.
 #[must_use]
@@ -18,6 +19,18 @@ pub fn render(report: &GateReport, fail_on_inconclusive: bool) -> String {
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {counts}>\n  <testsuite name=\"billon gate\" {counts}>\n"
     );
+    xml.push_str("    <properties>\n");
+    let seed = report.seed.to_string();
+    for (name, value) in [
+        ("verdict", report.verdict.name()),
+        ("rule", report.rule.as_str()),
+        ("baseline", report.baseline.as_str()),
+        ("candidate", report.candidate.as_str()),
+        ("seed", seed.as_str()),
+    ] {
+        let _ = writeln!(xml, "      <property name=\"{name}\" value=\"{}\"/>", escape(value));
+    }
+    xml.push_str("    </properties>\n");
     for check in &report.checks {
         let class = if check.group { "group" } else { check.role.as_deref().unwrap_or("task") };
         let name = format!("{} {} {}", check.name, check.metric, check.rule).replace("  ", " ");
@@ -47,7 +60,7 @@ fn escape(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&apos;"),
-            c if c.is_control() || c == '\u{fffe}' || c == '\u{ffff}' => out.push(' '),
+            c if visible::is_hidden(c) || c == '\u{fffe}' || c == '\u{ffff}' => out.push(' '),
             c => out.push(c),
         }
     }

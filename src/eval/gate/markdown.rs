@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::run::GateReport;
+use crate::visible;
 
 /// Lost documents shown for each task.
 const SHOWN: usize = 5;
@@ -11,16 +12,17 @@ const SHOWN: usize = 5;
 #[must_use]
 pub fn render(report: &GateReport) -> String {
     let mut text = format!("## Gate: {}\n\n", report.verdict.name());
-    let _ = writeln!(text, "Baseline `{}`, candidate `{}`.\n", report.baseline, report.candidate);
+    let _ = writeln!(text, "Baseline {}, candidate {}.\n", code(&report.baseline), code(&report.candidate));
+    let _ = writeln!(text, "Rule: {}.\n", cell(&report.rule));
     text.push_str("| check | rule | baseline | candidate | verdict | why |\n| --- | --- | ---: | ---: | --- | --- |\n");
     for check in &report.checks {
         let metric = if check.metric.is_empty() { "mean of tasks" } else { &check.metric };
         let _ = writeln!(
             text,
-            "| {} `{metric}` | `{}: {}` | {:.4} | {:.4} | **{}** | {} |",
+            "| {} {} | {} | {:.4} | {:.4} | **{}** | {} |",
             cell(&check.name),
-            check.rule,
-            check.limit,
+            code(metric),
+            code(&format!("{}: {}", check.rule, check.limit)),
             check.baseline,
             check.candidate,
             check.verdict.name(),
@@ -68,9 +70,31 @@ fn cell(text: &str) -> String {
             }
             '<' => out.push_str("&lt;"),
             '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control() => {}
+            c if visible::is_hidden(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
     out
+}
+
+/// A text as inline code that it cannot leave, in a table cell too.
+fn code(text: &str) -> String {
+    let clean = |c: char| match c {
+        '`' => '\'',
+        '\n' | '\r' | '\t' => ' ',
+        c if visible::is_hidden(c) => '\u{fffd}',
+        c => c,
+    };
+    format!("`{}`", text.chars().map(clean).collect::<String>().replace('|', "\\|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside_their_cells_and_code_spans() {
+        assert_eq!(code("a`b|c\n\u{202e}d"), "`a'b\\|c \u{fffd}d`");
+        assert_eq!(cell("a|b`<x>\n\u{1b}[31m\u{200b}"), "a\\|b\\`&lt;x> \u{fffd}\\[31m\u{fffd}");
+    }
 }

@@ -47,7 +47,7 @@ pub struct Usage {
     pub requests: u64,
     /// Questions answered by the cache.
     pub cached: u64,
-    /// Questions that got no verdict even when asked again; their verdict is unclear.
+    /// Questions that got no verdict even when asked again; they are not scored.
     pub unparsed: u64,
     /// Tokens of the questions, as the server counts them.
     pub prompt_tokens: u64,
@@ -58,8 +58,8 @@ pub struct Usage {
 /// What the judge said.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Judgement {
-    /// One verdict a question.
-    pub verdicts: Vec<Verdict>,
+    /// One verdict a question; `None` where the judge gave none even when asked again.
+    pub verdicts: Vec<Option<Verdict>>,
     /// What it took.
     pub usage: Usage,
     /// What it cost; `None` where no prices were given.
@@ -85,6 +85,14 @@ impl Judge {
         Ok(Self { client, options, cache })
     }
 
+    /// What there is to say about remembered verdicts that could not be used, once.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let damaged = self.cache.as_ref().map_or(0, VerdictCache::damaged);
+        let text = "remembered verdicts of the judge changed on disk and cannot be used; asked again";
+        (damaged > 0).then(|| format!("{damaged} {text}"))
+    }
+
     /// Asks for a verdict on each question. A verdict is kept as soon as it is there, so that a run
     /// that fails or is interrupted loses none.
     ///
@@ -96,7 +104,7 @@ impl Judge {
         };
         let cached = questions.iter().filter(|question| known(question)).count();
         progress.event(Event::ScoringStarted { requests: questions.len() - cached, cached });
-        let found = Mutex::new((vec![Verdict::Unclear; questions.len()], Usage::default()));
+        let found = Mutex::new((vec![None; questions.len()], Usage::default()));
         for_each_index(questions.len(), self.options.concurrency, |index| {
             progress.cancel.check()?;
             let Some(question) = questions.get(index) else { return Ok(()) };
@@ -118,13 +126,18 @@ impl Judge {
         Ok(Judgement { verdicts, usage, cost })
     }
 
-    fn one(&self, question: &Question, name: &str, progress: Progress<'_>) -> Result<(Verdict, Usage), ServerError> {
+    fn one(
+        &self,
+        question: &Question,
+        name: &str,
+        progress: Progress<'_>,
+    ) -> Result<(Option<Verdict>, Usage), ServerError> {
         let messages = messages(question);
         let key = key(&self.options.model, &messages);
         let mut usage = Usage::default();
         if let Some(verdict) = self.cache.as_ref().and_then(|cache| cache.get(&key)) {
             usage.cached = 1;
-            return Ok((verdict, usage));
+            return Ok((Some(verdict), usage));
         }
         let first = self.ask(&messages, name, progress, &mut usage)?;
         let mut verdict = parse(&first.text);
@@ -138,7 +151,7 @@ impl Judge {
             (None, _) => usage.unparsed = 1,
             _ => {}
         }
-        Ok((verdict.unwrap_or(Verdict::Unclear), usage))
+        Ok((verdict, usage))
     }
 
     fn ask(

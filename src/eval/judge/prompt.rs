@@ -21,17 +21,20 @@ pub enum Verdict {
     Correct,
     /// It says something else, or nothing.
     Incorrect,
-    /// The judge can't tell, or gave no verdict when asked twice.
+    /// The judge can't tell.
     Unclear,
 }
 
-/// Share of correct answers among all (an unclear one is not correct); `None` without a judge or
-/// without answers, so that what was not scored is never 0.
+/// Share of correct answers among those with a verdict (an unclear one is not correct); `None` where
+/// nothing was decided, so that what was not scored is never 0.
 #[must_use]
-pub fn accuracy(verdicts: Option<&[Verdict]>) -> Option<f64> {
-    let verdicts = verdicts.filter(|verdicts| !verdicts.is_empty())?;
-    let correct = verdicts.iter().filter(|verdict| **verdict == Verdict::Correct).count();
-    Some(correct as f64 / verdicts.len() as f64)
+pub fn accuracy(verdicts: &[Option<Verdict>]) -> Option<f64> {
+    let given: Vec<Verdict> = verdicts.iter().flatten().copied().collect();
+    if given.iter().all(|verdict| *verdict == Verdict::Unclear) {
+        return None;
+    }
+    let correct = given.iter().filter(|verdict| **verdict == Verdict::Correct).count();
+    Some(correct as f64 / given.len() as f64)
 }
 
 /// What the judge is told first.
@@ -104,9 +107,9 @@ mod tests {
 
     #[test]
     fn nothing_judged_is_not_zero() {
-        assert_eq!(accuracy(None), None);
-        assert_eq!(accuracy(Some(&[])), None);
-        assert_eq!(accuracy(Some(&[Verdict::Correct, Verdict::Unclear])), Some(0.5));
+        assert_eq!(accuracy(&[]), None);
+        assert_eq!(accuracy(&[None, Some(Verdict::Unclear)]), None);
+        assert_eq!(accuracy(&[Some(Verdict::Correct), Some(Verdict::Unclear), None]), Some(0.5));
     }
 
     #[test]

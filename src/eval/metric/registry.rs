@@ -204,6 +204,8 @@ pub enum MetricError {
     Aggregation { metric: String, found: String, expected: &'static str },
     #[error("pattern `{pattern}` of `{metric}` cannot be used: {reason}")]
     Pattern { metric: String, pattern: String, reason: String },
+    #[error("`exact_match` of document {document} cannot be computed")]
+    Search { document: usize, source: crate::python_regex::SearchError },
     #[error("metric `{metric}` cannot be computed from {found}")]
     Outcome { metric: String, found: &'static str },
     #[error("metric `{metric}` needs a label protocol to read labels from written answers")]
@@ -267,5 +269,24 @@ impl Diagnose for MetricError {
             Self::NotANumber { .. } => vec!["the model's weights or activations overflow; try f32 weights".to_owned()],
             _ => Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::task::spec::{JUDGED, METRIC_OPTIONS};
+
+    /// Task files are checked against a table of their own, lines and all, before metrics are built.
+    #[test]
+    fn task_files_know_every_metric_with_its_options() {
+        let names = |info: &'static MetricInfo| std::iter::once(info.name).chain(info.aliases.iter().copied());
+        let ours: BTreeMap<&str, &[&str]> =
+            REGISTRY.iter().flat_map(|info| names(info).map(|name| (name, info.arguments))).collect();
+        let mut table: BTreeMap<&str, &[&str]> = METRIC_OPTIONS.iter().copied().collect();
+        table.remove(JUDGED);
+        assert_eq!(table, ours);
     }
 }

@@ -1,15 +1,15 @@
 //! Comparing texts: `exact_match` with the harness's options.
 
-use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::registry::MetricError;
 use crate::eval::filter::compile;
+use crate::python_regex::{PythonRegex, SearchError};
 
 /// The options of `exact_match`; applied in the order of the fields, to both sides.
 #[derive(Debug, Clone, Default)]
 pub struct ExactMatch {
-    regexes_to_ignore: Vec<Regex>,
+    regexes_to_ignore: Vec<PythonRegex>,
     ignore_case: bool,
     ignore_punctuation: bool,
     ignore_numbers: bool,
@@ -53,10 +53,10 @@ impl ExactMatch {
         })
     }
 
-    fn normalise(&self, text: &str) -> String {
+    fn normalise(&self, text: &str) -> Result<String, SearchError> {
         let mut text = text.to_owned();
         for pattern in &self.regexes_to_ignore {
-            text = pattern.replace_all(&text, "").into_owned();
+            text = pattern.replace(&text, 0, |_| String::new())?;
         }
         if self.ignore_case {
             text = text.to_lowercase();
@@ -67,13 +67,20 @@ impl ExactMatch {
         if self.ignore_numbers {
             text.retain(|c| !c.is_ascii_digit());
         }
-        text
+        Ok(text)
     }
 
     /// Whether a response equals any of the right answers.
-    #[must_use]
-    pub fn matches(&self, response: &str, references: &[String]) -> bool {
-        let response = self.normalise(response);
-        references.iter().any(|reference| self.normalise(reference) == response)
+    ///
+    /// # Errors
+    /// A pattern that takes too many steps on one of the texts.
+    pub fn matches(&self, response: &str, references: &[String]) -> Result<bool, SearchError> {
+        let response = self.normalise(response)?;
+        for reference in references {
+            if self.normalise(reference)? == response {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }

@@ -183,7 +183,7 @@ impl Client {
         };
         let status = response.status().as_u16();
         let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-        let after = after.and_then(|value| retry_after(value, jiff::Timestamp::now()));
+        let after = after.and_then(|value| retry_after(value, crate::clock::instant()));
         let text = match response.body_mut().with_config().limit(MOST_BYTES).lossy_utf8(true).read_to_string() {
             Ok(text) => text,
             Err(error) => {

@@ -29,7 +29,9 @@ pub fn for_each_index(count: usize, concurrency: usize, work: impl Fn(usize) -> 
     };
     std::thread::scope(|scope| {
         for _ in 1..concurrency.min(count) {
-            scope.spawn(run);
+            if crate::threads::spawn_scoped(scope, run).is_none() {
+                break;
+            }
         }
         run();
     });

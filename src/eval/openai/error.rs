@@ -26,6 +26,10 @@ pub enum ServerError {
     WrongLength { url: String, request: String, expected: usize, found: usize },
     #[error("{url}: answer to {request} has no log-probability for prompt token {position}")]
     MissingLogprob { url: String, request: String, position: usize },
+    #[error("{url}: answer to {request} gives prompt token {position} {value}, which is no log-probability")]
+    NotALogprob { url: String, request: String, position: usize, value: f64 },
+    #[error("{url}: the text of {request} did not come: it ended with `{reason}`")]
+    NoText { url: String, request: String, reason: String },
     #[error("{url}: in {request} no token starts where the continuation does")]
     Boundary { url: String, request: String },
     #[error("{url} gives a token {generated} when it writes it and {echoed} when it reads it")]
@@ -83,6 +87,7 @@ impl Diagnose for ServerError {
             Self::TokenIdsRefused { .. } => {
                 "text prompts are possible where the model's tokenizer is known and the server returns `text_offset`"
             }
+            Self::NotALogprob { .. } => "log-probabilities are finite and at most 0; does the server give logits?",
             Self::Misplaced { .. } => {
                 "its log-probabilities are not in their places, so its scores would be wrong (llama-cpp-python does \
                  this with prompts that have no begin token)"

@@ -42,6 +42,7 @@ pub fn chat(
         answer => answer?,
     };
     let malformed = |field| ServerError::Malformed { url: client.url().to_owned(), request: request.to_owned(), field };
+    finished(&answer, client.url(), request)?;
     let message = answer.pointer("/choices/0/message").ok_or_else(|| malformed("choices[0].message"))?;
     let text = match message.get("content") {
         Some(Value::String(text)) => text.clone(),
@@ -50,6 +51,20 @@ pub fn chat(
     };
     let tokens = |field: &str| answer.pointer(&format!("/usage/{field}")).and_then(Value::as_u64).unwrap_or(0);
     Ok(Reply { text, prompt_tokens: tokens("prompt_tokens"), completion_tokens: tokens("completion_tokens") })
+}
+
+/// Refuses an answer that the server says was held back or broke off: what the model would have written is
+/// not known, and an empty text is a wrong answer.
+///
+/// # Errors
+/// [`ServerError::NoText`].
+pub fn finished(answer: &Value, url: &str, request: &str) -> Result<(), ServerError> {
+    match answer.pointer("/choices/0/finish_reason").and_then(Value::as_str) {
+        Some(reason @ ("content_filter" | "error" | "abort" | "cancelled")) => {
+            Err(ServerError::NoText { url: url.to_owned(), request: request.to_owned(), reason: reason.to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The body of a chat request: the conversation, or the whole prompt as the user's message.

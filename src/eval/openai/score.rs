@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::error::ServerError;
 use crate::eval::language_model::{Score, ScoreRequest};
 
+/// Most that a log-probability may be above 0, by rounding.
+const ROUNDING: f64 = 1e-3;
+
 /// The prompt as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
@@ -43,8 +46,8 @@ pub fn body(model: &str, prompt: &Prompt, max_tokens: u32, seed: u64) -> Value {
 /// Reads the score of the continuation out of an answer. `url` and `name` are for errors.
 ///
 /// # Errors
-/// Missing log-probabilities, or another number of them than the prompt has tokens (up to
-/// `max_tokens` generated ones may follow).
+/// Missing log-probabilities, numbers that are none, or another number of them than the prompt has
+/// tokens (up to `max_tokens` generated ones may follow).
 pub fn read(
     answer: &Value,
     request: &ScoreRequest,
@@ -60,6 +63,14 @@ pub fn read(
     let list = |field: &str| logprobs.get(field).and_then(Value::as_array);
     let tokens = list("token_logprobs").ok_or_else(|| no_echo("the answer has no `token_logprobs`"))?;
     let top = list("top_logprobs").ok_or_else(|| no_echo("the answer has no `top_logprobs`"))?;
+    // A server that does not know `echo` gives the log-probabilities of what it generated.
+    let written = match prompt {
+        Prompt::Ids(ids) => ids.len(),
+        Prompt::Text { .. } => list("text_offset").map_or(0, |offsets| offsets.len() + 1),
+    };
+    if tokens.len() <= max_tokens as usize && tokens.len() < written {
+        return Err(no_echo(&format!("{} log-probabilities came, those of generated tokens alone", tokens.len())));
+    }
     let range = match prompt {
         Prompt::Ids(ids) => {
             let generated = tokens.len().checked_sub(ids.len());
@@ -104,7 +115,10 @@ pub fn read(
         let missing = || ServerError::MissingLogprob { url: url(), request: name(), position };
         let logprob = tokens.get(position).and_then(Value::as_f64).ok_or_else(missing)?;
         let best = top.get(position).and_then(best).ok_or_else(missing)?;
-        score.logprob += logprob;
+        if let Some(value) = [logprob, best].into_iter().find(|value| !value.is_finite() || *value > ROUNDING) {
+            return Err(ServerError::NotALogprob { url: url(), request: name(), position, value });
+        }
+        score.logprob += logprob.min(0.0);
         score.is_greedy &= logprob >= best;
     }
     Ok(score)

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::{Client, ClientOptions};
 use super::dispatch::for_each_index;
 use super::error::ServerError;
-use super::generate::{chat, chat_body, completion_body, cut};
+use super::generate::{chat, chat_body, completion_body, cut, finished};
 use super::score::{self, Prompt};
 use crate::error::Result;
 use crate::eval::language_model::{Done, GenerateRequest, Generation, LanguageModel, Score, ScoreRequest};
@@ -13,7 +13,7 @@ use crate::event::{CancelFlag, Event, Progress};
 
 /// From token ids to the text that they are, special tokens included; for servers that take only
 /// text.
-pub type Decode = Box<dyn Fn(&[u32]) -> String + Send + Sync>;
+pub type Decode = Box<dyn Fn(&[u32]) -> Result<String> + Send + Sync>;
 
 /// A model on a server.
 pub struct ServerOptions {
@@ -102,7 +102,7 @@ impl OpenAiServer {
         let body = |server: &Self, prompt: &Prompt| {
             score::body(&server.model, prompt, server.options.score_max_tokens, server.options.seed)
         };
-        let prompt = self.prompt(&request);
+        let prompt = self.prompt(&request)?;
         // Some servers answer ids with a 500: no long wait for that one.
         match self.client.post_with(2, "/completions", &body(self, &prompt), name, cancel) {
             Ok(answer) => {
@@ -133,8 +133,8 @@ impl OpenAiServer {
             }
             .into());
         };
-        let context = decode(&self.options.probe);
-        let first = decode(self.options.probe.get(..1).unwrap_or_default()).len();
+        let context = decode(&self.options.probe)?;
+        let first = decode(self.options.probe.get(..1).unwrap_or_default())?.len();
         let ask = |text: &str| {
             let prompt = Prompt::Text { text: text.to_owned(), context: context.chars().count(), first };
             let answer = self.client.post(
@@ -153,6 +153,11 @@ impl OpenAiServer {
         };
         let last =
             |field: &str| answer.pointer(&format!("/choices/0/logprobs/{field}")).and_then(Value::as_array)?.last();
+        let count = answer.pointer("/choices/0/logprobs/token_logprobs").and_then(Value::as_array).map_or(0, Vec::len);
+        if count == 1 {
+            let message = "1 log-probability came, that of the generated token alone".to_owned();
+            return Err(ServerError::NoEcho { url: url(), message }.into());
+        }
         let token = last("tokens").and_then(Value::as_str).unwrap_or_default();
         let Some(generated) = last("token_logprobs").and_then(Value::as_f64) else {
             let message = "the answer has no `token_logprobs`".to_owned();
@@ -168,23 +173,23 @@ impl OpenAiServer {
         Ok(())
     }
 
-    fn prompt(&self, request: &ScoreRequest) -> Prompt {
-        match (&self.options.decode, self.ids) {
+    fn prompt(&self, request: &ScoreRequest) -> Result<Prompt> {
+        let whole = [request.context.as_slice(), &request.continuation].concat();
+        Ok(match (&self.options.decode, self.ids) {
             (Some(decode), false) => {
-                let context = decode(&request.context);
-                let whole = [request.context.as_slice(), &request.continuation].concat();
-                let first = decode(request.context.get(..1).unwrap_or_default()).len();
-                Prompt::Text { text: decode(&whole), context: context.chars().count(), first }
+                let context = decode(&request.context)?;
+                let first = decode(request.context.get(..1).unwrap_or_default())?.len();
+                Prompt::Text { text: decode(&whole)?, context: context.chars().count(), first }
             }
-            _ => Prompt::Ids([request.context.as_slice(), &request.continuation].concat()),
-        }
+            _ => Prompt::Ids(whole),
+        })
     }
 
     fn score_one(&self, request: &ScoreRequest, name: &str, cancel: &CancelFlag) -> Result<Score> {
         if request.continuation.is_empty() {
             return Ok(Score { logprob: 0.0, is_greedy: true });
         }
-        let prompt = self.prompt(request);
+        let prompt = self.prompt(request)?;
         let limit = self.options.score_max_tokens;
         let body = score::body(&self.model, &prompt, limit, self.options.seed);
         let answer = self.client.post("/completions", &body, name, cancel)?;
@@ -197,6 +202,7 @@ impl OpenAiServer {
         } else {
             let body = Value::Object(completion_body(&self.model, request, self.ids, self.options.seed));
             let answer = self.client.post("/completions", &body, name, cancel)?;
+            finished(&answer, self.client.url(), name)?;
             let field = "choices[0].text";
             let url = || self.client.url().to_owned();
             let text = answer.pointer("/choices/0/text").and_then(Value::as_str);

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::python;
 use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
-use crate::checkpoint::writer::{WriteError, publish_file};
+use crate::checkpoint::file_name;
+use crate::checkpoint::file_set::FileSet;
+use crate::checkpoint::writer::WriteError;
 use crate::eval::interval::{Estimate, Part, group};
 use crate::eval::outcome::Outcome;
 use crate::eval::scoring::{DocumentScores, SlotScores};
@@ -24,37 +26,74 @@ pub struct Written {
 /// The present time as the harness writes it into file names.
 #[must_use]
 pub fn stamp() -> String {
-    jiff::Zoned::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
+    crate::clock::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
 }
 
-/// Publishes a run below `out`: into a folder named after the model, or beside `out` when that ends in
-/// `.json`. Samples come first, so that a results file never lacks them.
+/// Where a run's results will be: made and proven writable before the model is asked anything.
+#[derive(Debug)]
+pub struct Destination {
+    files: FileSet,
+    /// What the results file's name begins with.
+    stem: String,
+}
+
+impl Destination {
+    /// Prepares the folder below `out` that is named after the model, or the one that `out` is in when that ends in
+    /// `.json`. What killed runs left there goes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn prepare(out: &Path, model_name: &str) -> Result<Self, WriteError> {
+        let (folder, stem) = if out.extension().is_some_and(|extension| extension == "json") {
+            let stem = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            (out.parent().map(Path::to_path_buf).unwrap_or_default(), stem)
+        } else {
+            (out.join(folder_name(model_name)), "results".to_owned())
+        };
+        let is_old = |found: &str| found.starts_with("results_") || found.starts_with("samples_");
+        let files = FileSet::prepare(&folder, "results", is_old)?;
+        files.accepts(&format!("{stem}_{}.json", stamp()))?;
+        Ok(Self { files, stem })
+    }
+
+    /// Publishes results and samples, together or not at all: a results file never lacks its samples.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn write(self, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
+        let mut names = Vec::new();
+        for task in &record.tasks {
+            let mut text = String::new();
+            for line in sample_lines(task) {
+                text.push_str(&line.to_string());
+                text.push('\n');
+            }
+            let name = format!("samples_{}_{stamp}.jsonl", task.name);
+            self.files.write(&name, text.as_bytes())?;
+            names.push(name);
+        }
+        let results = format!("{}_{stamp}.json", self.stem);
+        let mut text = serde_json::to_string_pretty(&results_json(record)).unwrap_or_default();
+        text.push('\n');
+        self.files.write(&results, text.as_bytes())?;
+        let (samples, results) = self.files.publish(&names, &results)?;
+        Ok(Written { results, samples })
+    }
+}
+
+/// Publishes a run below `out` (see [`Destination::prepare`]).
 ///
 /// # Errors
-/// What the operating system says; each file is there whole or not at all.
+/// What the operating system says; nothing is published then.
 pub fn write(out: &Path, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
-    let (folder, results) = if out.extension().is_some_and(|extension| extension == "json") {
-        let stem = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        (out.parent().map(Path::to_path_buf).unwrap_or_default(), format!("{stem}_{stamp}.json"))
-    } else {
-        (out.join(sanitise(&record.model_name)), format!("results_{stamp}.json"))
-    };
-    let mut samples = Vec::new();
-    for task in &record.tasks {
-        let path = folder.join(format!("samples_{}_{stamp}.jsonl", task.name));
-        let mut text = String::new();
-        for line in sample_lines(task) {
-            text.push_str(&line.to_string());
-            text.push('\n');
-        }
-        publish_file(&path, text.as_bytes())?;
-        samples.push(path);
-    }
-    let results = folder.join(results);
-    let mut text = serde_json::to_string_pretty(&results_json(record)).unwrap_or_default();
-    text.push('\n');
-    publish_file(&results, text.as_bytes())?;
-    Ok(Written { results, samples })
+    Destination::prepare(out, &record.model_name)?.write(record, stamp)
+}
+
+/// The folder of a model's results: its name with path characters replaced, and never one that leads elsewhere or is
+/// too long for a file system.
+fn folder_name(model_name: &str) -> String {
+    let name = sanitise(model_name);
+    if name.chars().all(|c| c == '.') { "_".repeat(name.len().max(1)) } else { file_name::shortened(&name) }
 }
 
 /// A model's name as a folder's: runs of path characters become two underscores.

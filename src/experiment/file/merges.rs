@@ -202,8 +202,8 @@ impl Reader {
         specialists: &Specialists,
     ) -> Result<Option<Merge>> {
         let path = self.folder.join(file);
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
+        let text = crate::input::read_text(&path, crate::input::TEXT_BYTES)
+            .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
         let source = SourceText { name: path.display().to_string(), text: text.clone() };
         let mut diagnostics = Diagnostics::new(std::sync::Arc::new(source), false);
         let documents = yaml::parse(&text, &mut diagnostics);

@@ -1,5 +1,7 @@
 //! Numbers as text, and texts from files as text of a page.
 
+use crate::visible::is_hidden;
+
 /// A text inside an HTML element or attribute, control characters left out.
 #[must_use]
 pub fn html(text: &str) -> String {
@@ -12,7 +14,7 @@ pub fn html(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\n' | '\t' => out.push(c),
-            c if c.is_control() || is_bidirectional(c) => out.push('\u{fffd}'),
+            c if is_hidden(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -30,7 +32,7 @@ pub fn markdown(text: &str) -> String {
                 out.push(c);
             }
             '\n' | '\r' | '\t' => out.push(' '),
-            c if c.is_control() || is_bidirectional(c) => out.push('\u{fffd}'),
+            c if is_hidden(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }
@@ -43,10 +45,8 @@ pub fn markdown(text: &str) -> String {
 pub fn fenced(text: &str, language: &str) -> String {
     let runs = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(runs.max(2) + 1);
-    let clean: String = text
-        .chars()
-        .map(|c| if (c.is_control() && c != '\n' && c != '\t') || is_bidirectional(c) { '\u{fffd}' } else { c })
-        .collect();
+    let clean: String =
+        text.chars().map(|c| if c != '\n' && c != '\t' && is_hidden(c) { '\u{fffd}' } else { c }).collect();
     format!("{fence}{language}\n{}\n{fence}\n", clean.trim_end())
 }
 
@@ -55,15 +55,10 @@ pub fn fenced(text: &str, language: &str) -> String {
 pub fn visible(text: &str) -> String {
     let seen = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
-        c if c.is_control() || is_bidirectional(c) => '\u{fffd}',
+        c if is_hidden(c) => '\u{fffd}',
         c => c,
     };
     text.chars().map(seen).collect()
-}
-
-/// Characters that turn the direction of what follows.
-fn is_bidirectional(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A score with three places.

@@ -138,7 +138,7 @@ impl Build {
 
     fn lora(&mut self, module: &Module, config: &LoraConfig, start: Option<&Adapter>, seed: u64) -> Result<()> {
         let name = &module.name;
-        let (r, scale) = config.rank_and_scale(name);
+        let (r, scale) = config.rank_and_scale(name)?;
         let (n, k) = (module.outputs(), module.inputs());
         let factors = start.and_then(|start| start.factors().get(name));
         if start.is_some() && factors.is_none_or(|f| (f.inputs(), f.outputs(), f.rank()) != (k, n, r)) {

@@ -3,7 +3,8 @@
 use super::super::error::TrainError;
 use super::super::recipe::{AdapterRecipe, LoraRecipe, TargetModules, TrainRecipe};
 use super::config::config;
-use crate::lora::{self, Adapter, LoraConfig};
+use crate::error::Result;
+use crate::lora::{self, Adapter};
 
 /// The recipe with what it leaves to the adapter that it starts from filled in: what is trained, and what
 /// `config.resolved.yaml` says.
@@ -11,26 +12,27 @@ use crate::lora::{self, Adapter, LoraConfig};
 /// # Errors
 /// [`TrainError::InitFrom`] naming every setting of the recipe that the adapter does not have. Dropout is a setting of the
 /// training and may differ.
-pub fn settled(recipe: &TrainRecipe, first: Option<&Adapter>) -> Result<TrainRecipe, TrainError> {
+pub fn settled(recipe: &TrainRecipe, first: Option<&Adapter>) -> Result<TrainRecipe> {
     let mut recipe = recipe.clone();
     let (AdapterRecipe::Lora(lora), Some(first)) = (&mut recipe.adapter, first) else { return Ok(recipe) };
     let mut conflicts = inherit(lora, first);
     if conflicts.is_empty() {
         let (ours, theirs) = (config(lora, &recipe.base_model)?, first.config());
-        let ranks = |config: &LoraConfig, module: &str| config.rank_and_scale(module);
-        let differs = |module: &&str| ranks(&ours, module) != ranks(theirs, module);
-        if let Some(module) = first.modules().find(differs) {
-            let ((r, scale), (their_r, their_scale)) = (ranks(&ours, module), ranks(theirs, module));
-            conflicts.push(format!(
-                "`rank_pattern` and `alpha_pattern` make `{module}` of rank {r} and scale {scale}, the adapter has rank \
-                 {their_r} and scale {their_scale}"
-            ));
+        for module in first.modules() {
+            let ((r, scale), (their_r, their_scale)) = (ours.rank_and_scale(module)?, theirs.rank_and_scale(module)?);
+            if (r, scale) != (their_r, their_scale) {
+                conflicts.push(format!(
+                    "`rank_pattern` and `alpha_pattern` make `{module}` of rank {r} and scale {scale}, the adapter has \
+                     rank {their_r} and scale {their_scale}"
+                ));
+                break;
+            }
         }
     }
     if conflicts.is_empty() {
         return Ok(recipe);
     }
-    Err(TrainError::InitFrom { adapter: first.path().to_owned(), conflicts })
+    Err(TrainError::InitFrom { adapter: first.path().to_owned(), conflicts }.into())
 }
 
 /// Fills in what the recipe leaves open; returns what it sets to something else.

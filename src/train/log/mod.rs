@@ -12,7 +12,6 @@ mod tensorboard;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 
@@ -105,7 +104,7 @@ impl TrainLog {
 
 /// Seconds since 1970.
 fn now() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+    crate::clock::seconds()
 }
 
 #[cfg(test)]

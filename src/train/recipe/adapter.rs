@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::fields::{self, Field, Fields, Notes, Range};
 use super::parse::entries;
 use super::schema::{AdapterRecipe, LoraRecipe, StartAdapter, TargetModules};
+use crate::lora::ModulePattern;
 use crate::yaml::{self, Kind, Severity};
 
 /// Keys that speak of factors.
@@ -224,9 +225,9 @@ fn kind(field: &Field, notes: &mut Notes) -> Option<bool> {
         "lora" => Some(false),
         "full" => Some(true),
         "qlora" => {
-            let help = "the base model's weights stay in f32: write `lora`";
-            notes.error_help(field.node.span, "`qlora` trains on quantised weights, which is not supported", help);
-            None
+            let message = "`qlora`: LoRA is trained, on weights in f32 rather than quantised ones";
+            notes.warning(field.node.span, message);
+            Some(false)
         }
         _ => {
             let message = format!("`{key}: {word}` is not supported");
@@ -272,9 +273,7 @@ fn target_modules(field: &Field, notes: &mut Notes) -> Option<TargetModules> {
     if let Some(text) = field.node.text()
         && is_pattern(text)
     {
-        if let Err(error) = regex::Regex::new(text) {
-            // The last line of the error is the reason, after a drawing of the pattern.
-            let reason = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        if let Err(reason) = ModulePattern::whole(text) {
             notes.error(field.node.span, format!("`{key}` is no regular expression: {reason}"));
             return None;
         }
@@ -305,8 +304,8 @@ fn pattern<T>(
 ) -> Vec<(String, T)> {
     let mut found = Vec::new();
     for (name, node) in entries(&field.node, &field.key.value, notes) {
-        if regex::Regex::new(&name.value).is_err() {
-            notes.error(name.span, format!("`{}` is no regular expression", name.value));
+        if let Err(reason) = ModulePattern::tail(&name.value) {
+            notes.error(name.span, format!("`{}` is no regular expression: {reason}", name.value));
         }
         if node.kind == Kind::Null {
             notes.error(node.span, format!("`{}` has no value", name.value));

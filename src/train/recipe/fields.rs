@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::keys::{EVALUATION_KEYS, EVALUATION_ONLY, KEYS, REFUSED, is_harmless};
+use super::keys::{EVALUATION_KEYS, EVALUATION_ONLY, KEYS, QUANTISED_LOADING, REFUSED, is_harmless};
 use crate::yaml::diagnostic::{SourceText, nearest};
 use crate::yaml::{self, Diagnostics, Kind, Node, Severity, Span, Spanned};
 
@@ -127,7 +127,14 @@ impl Fields {
             }
             return;
         }
-        if is_harmless(name) {
+        if QUANTISED_LOADING.contains(&name) {
+            let off =
+                node.text().is_some_and(|text| text.is_empty() || text == "0" || yaml::boolean(text) == Some(false));
+            if node.kind != Kind::Null && !off {
+                let message = format!("`{name}`: the base model's weights are in f32 here, not quantised");
+                notes.warning(key.span, message);
+            }
+        } else if is_harmless(name) {
             if node.kind != Kind::Null {
                 self.passed_over.push(key.clone());
             }

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use super::datasets::FORMATS;
 use super::schema::{
     AdapterRecipe, DatasetRecipe, EvaluationRecipe, ExcessLength, LoraRecipe, Scheduler, TargetModules, TrainRecipe,
-    Warmup,
+    UnsupportedSystem, Warmup,
 };
 
 impl TrainRecipe {
@@ -35,6 +35,19 @@ impl TrainRecipe {
         yaml.entry("sample_packing", self.sample_packing);
         yaml.option("chat_template", self.chat_template.as_deref().map(quote));
         yaml.option("apply_chat_template", self.apply_chat_template);
+        match self.unsupported_system {
+            UnsupportedSystem::Raise => {}
+            UnsupportedSystem::Prepend => yaml.entry("unsupported_system", "prepend"),
+            UnsupportedSystem::Drop => yaml.entry("unsupported_system", "drop"),
+        }
+        if !self.special_tokens.is_empty() {
+            let entries: Vec<String> =
+                self.special_tokens.iter().map(|(role, text)| format!("{role}: {}", quote(text))).collect();
+            yaml.entry("special_tokens", format!("{{{}}}", entries.join(", ")));
+        }
+        if !self.eot_tokens.is_empty() {
+            yaml.entry("eot_tokens", list(&self.eot_tokens));
+        }
         yaml.entry("train_on_inputs", self.train_on_inputs);
         yaml.entry("val_set_size", float(self.val_set_size));
         yaml.entry("micro_batch_size", self.micro_batch_size);

@@ -1,0 +1,29 @@
+//! `Lock::read` and `verify` on arbitrary locks: they may never panic, and only name files of the folder as right.
+
+#![no_main]
+
+mod scratch;
+
+use billon::backend::cpu::Cpu;
+use billon::event::{CancelFlag, Progress, Silent};
+use billon::merge::lock::Lock;
+use billon::merge::verify::{VerifyOptions, verify};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    scratch::write("billon.lock.json", input);
+    match Lock::read(scratch::folder()) {
+        Ok(lock) => {
+            let text = lock.text();
+            scratch::write("billon.lock.json", text.as_bytes());
+            let again = Lock::read(scratch::folder()).expect("what is written is read");
+            assert_eq!(again.text(), text);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    let progress = Progress { reporter: &Silent, cancel: &CancelFlag::new() };
+    match verify(scratch::folder(), VerifyOptions { sample: 1, threads: 1 }, &Cpu, progress) {
+        Ok(report) => assert!(report.files_verified <= 1, "the folder holds nothing but the lock"),
+        Err(error) => assert!(error.chain().iter().all(|message| !message.is_empty())),
+    }
+});
