@@ -79,20 +79,19 @@ impl State {
                 continue;
             }
             let text = crate::input::read(&path, crate::input::LIST_BYTES)
-               .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
+                .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match read(&text) {
-                Ok(record) if record.format > FORMAT => {
-                    let format = record.format;
-                    return Err(ExperimentError::NewRecord { path, format, current: FORMAT }.into());
-                }
                 Ok(record) if format!("{}.json", file_name(&record.step)) == name => {
                     records.insert(record.step.clone(), record);
                 }
                 Ok(record) => {
                     damaged.insert(name, format!("it speaks of step `{}`", record.step));
                 }
-                Err(reason) => {
+                Err(Unread::Later(format)) => {
+                    return Err(ExperimentError::NewRecord { path, format, current: FORMAT }.into());
+                }
+                Err(Unread::Damaged(reason)) => {
                     damaged.insert(name, reason);
                 }
             }
@@ -189,17 +188,29 @@ impl State {
     }
 }
 
+/// Why a record can't be used.
+enum Unread {
+    /// It has the layout of a later version.
+    Later(u64),
+    /// It is not what was written.
+    Damaged(String),
+}
+
 /// A record, or what is wrong with it. Those of layout 1 have no checksum and are believed.
-fn read(text: &[u8]) -> Result<Record, String> {
+fn read(text: &[u8]) -> Result<Record, Unread> {
+    let damaged = |reason: String| Unread::Damaged(reason);
     let document = match unseal(text) {
         Ok(document) => document,
         Err(SealError::Unsealed) => {
-            let record: Record = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-            return if record.format == 1 { Ok(record) } else { Err(SealError::Unsealed.to_string()) };
+            let record: Record = serde_json::from_slice(text).map_err(|error| damaged(error.to_string()))?;
+            return if record.format == 1 { Ok(record) } else { Err(damaged(SealError::Unsealed.to_string())) };
         }
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(damaged(error.to_string())),
     };
-    serde_json::from_value(Value::Object(document)).map_err(|error| error.to_string())
+    match document.get("format").and_then(Value::as_u64) {
+        Some(later) if later > FORMAT => Err(Unread::Later(later)),
+        _ => serde_json::from_value(Value::Object(document)).map_err(|error| damaged(error.to_string())),
+    }
 }
 
 fn hash(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> Result<String> {

@@ -108,7 +108,8 @@ pub fn companions(
         files.insert("config.json".to_owned(), config.clone().into_bytes());
     }
     for path in copied_files(plan, options) {
-        let bytes = crate::input::read(&path, u64::MAX).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+        let bytes =
+            crate::input::read(&path, u64::MAX).map_err(|source| WriteError::Io { path: path.clone(), source })?;
         let name = path.file_name().expect("copied files are entries of a directory");
         files.insert(name.to_string_lossy().into_owned(), bytes);
     }

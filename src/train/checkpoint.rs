@@ -41,6 +41,8 @@ pub struct RunState {
     pub step: u64,
     /// What the result depends on.
     pub fingerprint: Fingerprint,
+    /// Whether weights are multiplied in tile registers (AMX), to other last bits than on CPUs without.
+    pub tile_registers: bool,
     /// Tokens seen.
     pub tokens: u64,
     /// Trained tokens seen.

@@ -24,9 +24,11 @@ use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
 use crate::checkpoint::writer::publish_file;
+use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
+use crate::model::kernels::Precision;
 use crate::model::{Decoder, DecoderOptions, WeightPool};
 use crate::tokenizer::Tokenizer;
 
@@ -86,8 +88,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| start.path.clone()),
         AdapterRecipe::Full => None,
     };
-    let inputs: Vec<PathBuf> =
-        options.inputs.iter().cloned().chain([model.to_owned()]).chain(start).collect();
+    let inputs: Vec<PathBuf> = options.inputs.iter().cloned().chain([model.to_owned()]).chain(start).collect();
     folder::check(options, model, &inputs)?;
     let found = checkpoint::list(out);
     let first = match &recipe.adapter {
@@ -102,7 +103,8 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         return Err(TrainError::NothingTrained.into());
     }
     let surroundings = Surroundings { model, data_dir: options.data_dir.as_deref(), total_steps: course.total };
-    let fingerprint = Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress.cancel)?;
+    let fingerprint =
+        Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress.cancel)?;
     let wanted = resume::Wanted {
         fingerprint: &fingerprint,
         force: options.force,
@@ -111,7 +113,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     let resumed = if options.resume { resume::find(&found, &wanted, progress)? } else { None };
     let files = ModelDir::open(model)?;
     let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
-    let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(crate::dtype::DType::F32) };
+    let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(DType::F32) };
     let decoder = Decoder::open(&files, &DecoderOptions { pool: options.pool.clone(), ..DecoderOptions::default() })?;
     for warning in files.warnings().iter().chain(decoder.warnings()) {
         progress.warn(warning.clone());
@@ -144,18 +146,22 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         moments: Vec::new(),
     };
     optimiser.start(&attached.parameters);
-    let mut state = RunState { fingerprint, ..RunState::default() };
+    let tile_registers = dtype == Some(DType::BF16) && Precision::F32.for_bf16_values() == Precision::Bf16;
+    let mut state = RunState { fingerprint, tile_registers, ..RunState::default() };
     let history = match resumed {
         Some(Resumed { folder, state: kept, history }) => {
             if attached.lora.is_none() {
                 restore_model(&folder, &attached)?;
             }
             checkpoint::restore_moments(&folder, &attached.parameters, &mut optimiser, kept.step)?;
-            state = kept;
-            // A run that was killed between saving and pruning left more than it should.
-            if let Some(limit) = recipe.save_total_limit {
-                checkpoint::prune(out, limit, state.best.map(|(step, _)| step));
+            if kept.tile_registers != tile_registers {
+                let (began, goes_on) = if tile_registers { ("without", "with") } else { ("with", "without") };
+                progress.warn(format!(
+                    "the run began on a CPU {began} tile registers (AMX) and goes on {goes_on}: of a bf16 base model the last \
+                     bits of the result will be those of neither"
+                ));
             }
+            state = RunState { tile_registers, ..kept };
             Some(history)
         }
         None => None,
@@ -163,6 +169,10 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     // Those beyond the one that the run goes on from are damaged, or of another run: they are computed again.
     for (_, path) in found.into_iter().filter(|(step, _)| *step > state.step) {
         let _ = std::fs::remove_dir_all(path);
+    }
+    // A run that was killed between saving and pruning left more than it should.
+    if let Some(limit) = recipe.save_total_limit.filter(|_| history.is_some()) {
+        checkpoint::prune(out, limit, state.best.map(|(step, _)| step));
     }
     let prompts = PromptRecord::new(&data.asked);
     if !recipe.evaluation.tasks.is_empty()

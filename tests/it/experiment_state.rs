@@ -42,8 +42,10 @@ fn adapter(context: &Context, out: &str) -> Vec<u8> {
     std::fs::read(context.path(out).join("specialists/s/adapter_model.safetensors")).unwrap()
 }
 
-fn flip(path: &Path, at: usize) {
+/// Flips a bit of a byte so far from the end.
+fn flip(path: &Path, before_end: usize) {
     let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.len() - before_end;
     bytes[at] ^= 4;
     std::fs::write(path, bytes).unwrap();
 }
@@ -55,7 +57,7 @@ fn a_changed_base_model_trains_the_specialist_anew() {
     let file = experiment(&context, "");
     run(&context, &file, "o", &[]);
     let before = adapter(&context, "o");
-    flip(&context.path("llama-base/model.safetensors"), 20_000);
+    flip(&context.path("llama-base/model.safetensors"), 400);
     let plan = run(&context, &file, "o", &["--plan"]).stdout;
     assert!(plan.contains("input changed: base_model/model.safetensors"), "{plan}");
     run(&context, &file, "o", &[]);
@@ -104,7 +106,7 @@ fn a_changed_start_adapter_and_changed_evaluation_data_are_seen() {
     assert!(plan.contains("input changed: other.jsonl"), "{plan}");
     run(&context, &file, "o", &[]);
     let before = adapter(&context, "o");
-    flip(&init.join("adapter_model.safetensors"), 3_000);
+    flip(&init.join("adapter_model.safetensors"), 400);
     let plan = run(&context, &file, "o", &["--plan"]).stdout;
     assert!(plan.contains("input changed: init_from/adapter_model.safetensors"), "{plan}");
     run(&context, &file, "o", &[]);
@@ -122,7 +124,7 @@ fn damaged_state_of_an_experiment_is_computed_again() {
     let file = experiment(&context, "");
     run(&context, &file, "o", &[]);
     let before = adapter(&context, "o");
-    flip(&context.path("o/specialists/s/checkpoint-2/optimizer.safetensors"), 500);
+    flip(&context.path("o/specialists/s/checkpoint-2/optimizer.safetensors"), 400);
     std::fs::remove_file(context.path("o/specialists/s/adapter_model.safetensors")).unwrap();
     let again = run(&context, &file, "o", &[]);
     assert_eq!(again.stderr.matches("is damaged").count(), 1, "{}", again.stderr);

@@ -168,7 +168,7 @@ fn runs_that_cannot_work_stop_with_a_reason() {
     refused("masked", json!({"datasets": [{"path": masked, "format": "tokenised"}]}), 1, "masked");
     refused("learning", json!({"learning_rate": 1e30, "warmup_steps": 0}), 1, "not a number");
     // A random model is worse than guessing, and stays so at this rate.
-    let hopeless = json!({"learning_rate": 1e-9, "warmup_steps": 0, "num_epochs": 4});
+    let hopeless = json!({"learning_rate": 1e-9, "warmup_steps": 0, "num_epochs": 60});
     refused("hopeless", hopeless, 1, "guessing");
     refused("typo", json!({"learning_rat": 1e-3}), 2, "learning_rate");
     refused("target", json!({"lora_target_modules": ["q_prj"]}), 1, "q_proj");

@@ -94,7 +94,7 @@ pub(super) fn check_tokenizer(recipe: &Recipe, models: &[Model], diagnostics: &m
         );
     }
     let Some(tokenizer) = &recipe.tokenizer else { return };
-        let texts: BTreeSet<Option<Vec<u8>>> = models
+    let texts: BTreeSet<Option<Vec<u8>>> = models
         .iter()
         .map(|m| crate::input::read(&m.tokenizer_dir.as_ref()?.join("tokenizer.json"), crate::input::LIST_BYTES).ok())
         .collect();

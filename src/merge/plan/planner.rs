@@ -208,7 +208,8 @@ impl Planner<'_, '_> {
         let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, Precision::F32, true);
         let inputs = vec![found.swap_remove(chosen).2];
         let output = OutputTensor { name: output.to_owned(), dtype: tensor.dtype, shape: tensor.shape };
-        self.outputs.push((output, TensorJob { output: 0, inputs, parameters, statistics: Statistics::None, verbatim: true }));
+        self.outputs
+            .push((output, TensorJob { output: 0, inputs, parameters, statistics: Statistics::None, verbatim: true }));
     }
 
     /// Says which buffers were copied though some models lack them.
@@ -232,7 +233,6 @@ impl Planner<'_, '_> {
             self.diagnostics.warning(None, message, None);
         }
     }
-
 
     /// What the method wants to be measured of a tensor, once its parameters have a meaning together. A parameter
     /// that is missing was noted before.

@@ -85,8 +85,9 @@ pub(super) fn multiply_at(
         }
         return;
     }
-    // A tall result of few columns leaves most of a panel idle: its transpose is wide. The chains are the same.
-    if n < PANEL && m > n && lhs.transposed {
+    // A tall result of few columns leaves most of a panel idle: its transpose is wide, and two to three times as fast with
+    // 8 or 16 columns. The chains are the same.
+    if n < PANEL && m > n {
         let mut turned = vec![0.0; n * m];
         if accumulate {
             for (column, row) in turned.chunks_exact_mut(m).enumerate() {
@@ -224,14 +225,22 @@ impl Block<'_> {
     }
 }
 
-/// Sixteen stretches of up to 32 values each, the rest zero.
+/// Up to 32 values, the rest zero.
 #[inline(always)]
-fn gather<'a>(lines: impl Iterator<Item = &'a [f32]>) -> [Line<f32>; LANES] {
-    let mut block = [Line([0.0; PANEL]); LANES];
-    for (to, from) in block.iter_mut().zip(lines) {
-        to.0[..from.len()].copy_from_slice(from);
+fn padded(from: &[f32]) -> Line<f32> {
+    // Of a length known to the compiler, this is two loads and two stores instead of a call.
+    if let Some(whole) = from.first_chunk() {
+        return Line(*whole);
     }
-    block
+    let mut line = Line([0.0; PANEL]);
+    line.0[..from.len()].copy_from_slice(from);
+    line
+}
+
+/// Sixteen lines of up to 32 values each, those beyond `lines` zero.
+#[inline(always)]
+fn gather<'a>(mut lines: impl Iterator<Item = &'a [f32]>) -> [Line<f32>; LANES] {
+    std::array::from_fn(|_| padded(lines.next().unwrap_or(&[])))
 }
 
 /// Packs `width` columns of the right operand from `column` on, in panels of 32, the last filled up with zeros.
@@ -253,8 +262,7 @@ fn pack_panels<S: Simd>(
         let width = PANEL.min(column + width - first);
         if !view.transposed {
             for (at, line) in panel[..depth.length].iter_mut().enumerate() {
-                line.0[width..].fill(0.0);
-                line.0[..width].copy_from_slice(view.line(depth.first + at, first, width));
+                *line = padded(view.line(depth.first + at, first, width));
                 if scale != 1.0 {
                     line.0.iter_mut().for_each(|value| *value *= scale);
                 }

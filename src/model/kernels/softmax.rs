@@ -83,7 +83,7 @@ fn add<S: Simd>(simd: S, v: S::V, sums: &mut [f64; LANES]) {
 
 /// The natural logarithm, of our own since the libraries' differ in the last bit: with m in
 /// [sqrt 1/2, sqrt 2), ln(m 2^e) = e ln 2 + 2 artanh((m - 1) / (m + 1)).
-fn ln(x: f64) -> f64 {
+pub(super) fn ln(x: f64) -> f64 {
     if !(x.is_normal() && x > 0.0) {
         return if x == 0.0 { f64::NEG_INFINITY } else { x };
     }

@@ -19,8 +19,7 @@ pub fn settled(recipe: &TrainRecipe, first: Option<&Adapter>) -> Result<TrainRec
     if conflicts.is_empty() {
         let (ours, theirs) = (config(lora, &recipe.base_model)?, first.config());
         for module in first.modules() {
-            let ((r, scale), (their_r, their_scale)) =
-                (ours.rank_and_scale(module)?, theirs.rank_and_scale(module)?);
+            let ((r, scale), (their_r, their_scale)) = (ours.rank_and_scale(module)?, theirs.rank_and_scale(module)?);
             if (r, scale) != (their_r, their_scale) {
                 conflicts.push(format!(
                     "`rank_pattern` and `alpha_pattern` make `{module}` of rank {r} and scale {scale}, the adapter has \

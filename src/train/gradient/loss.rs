@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::step::StepLoss;
 use super::unit::inject;
-use crate::model::kernels::cross_entropy;
+use crate::model::kernels::{cross_entropy, soft_cap};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, DecoderError, Pass};
 use crate::train::error::TrainError;
@@ -113,12 +113,9 @@ impl Distribution {
     fn losses(self, logits: &mut [f32], targets: &[u32], loss: &mut StepLoss) {
         for (logits, &target) in logits.chunks_exact_mut(self.vocabulary).zip(targets) {
             let slopes: Option<Vec<f32>> = self.cap.map(|cap| {
-                let squash = |logit: &mut f32| {
-                    let t = (*logit / cap).tanh();
-                    *logit = cap * t;
-                    1.0 - t * t
-                };
-                logits.iter_mut().map(squash).collect()
+                // The kernel's tanh: a library's differs between CPUs in the last bit.
+                soft_cap(cap, logits);
+                logits.iter().map(|logit| 1.0 - (logit / cap) * (logit / cap)).collect()
             });
             let token = cross_entropy(logits, target as usize, self.scale);
             if let Some(slopes) = slopes {

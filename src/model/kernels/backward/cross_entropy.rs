@@ -2,7 +2,7 @@
 
 use crate::model::kernels::exp::exp;
 use crate::model::kernels::simd::{LANES, Level, Simd, Task};
-use crate::model::kernels::softmax::greatest;
+use crate::model::kernels::softmax::{greatest, ln};
 
 /// What a position's logits say of its target.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,8 +26,9 @@ pub fn cross_entropy(logits: &mut [f32], target: usize, scale: f32) -> TokenLoss
     let logit = logits[target];
     let Sums { max, sum, weighted } = Level::detected().run(Exponentials { logits });
     let correct = logit == max;
-    let loss = sum.ln() - (f64::from(logit) - f64::from(max));
-    let entropy = sum.ln() - weighted / sum;
+    let partition = ln(sum);
+    let loss = partition - (f64::from(logit) - f64::from(max));
+    let entropy = partition - weighted / sum;
     let factor = (f64::from(scale) / sum) as f32;
     for logit in logits.iter_mut() {
         *logit *= factor;
