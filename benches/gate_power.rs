@@ -1,13 +1,18 @@
 //! How often the gate is wrong, and how often it sees a drop: the tables of `docs/gate.md`.
 //!
 //!     cargo run --example gate_power [SIMULATIONS]
+//!     cargo run --example gate_power rare [SIMULATIONS [FIRST WORLD]]
 //!
 //! Every simulation draws the answers of two models to the same documents: 10 % of the documents are
 //! discordant when nothing has dropped (5 % lost, 5 % won), as between a model and a fine-tune of it,
 //! and a drop adds to those lost. Accuracy goes through the exact tests, weighted F1 of three classes
-//! (60, 28 and 12 %) through the paired bootstrap.
+//! (60, 28 and 12 %) through the paired bootstrap. `rare` draws classes of 1 to 20 % of the documents, and
+//! compares the bootstrap by itself with the gate's test, which bounds every class too (`gate_rare.rs`).
 
 #![allow(clippy::print_stdout, reason = "a program that prints a table")]
+
+#[path = "gate_rare.rs"]
+mod rare;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +31,13 @@ const CHURN: f64 = 0.05;
 const DRAWS: usize = 2_000;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = arguments.as_slice()
+        && first == "rare"
+    {
+        let number = |index: usize| rest.get(index).and_then(|text| text.parse::<u64>().ok());
+        return rare::table(number(0).unwrap_or(1_000), number(1).unwrap_or(0) as usize);
+    }
     let simulations = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(2_000);
     println!("{simulations} simulations a row for accuracy, a tenth of that for F1; alpha {ALPHA}\n");
     println!("| metric | tolerance | true drop | documents | fail | inconclusive | pass |");

@@ -102,6 +102,8 @@ pub enum Event {
     },
     /// Something the user should know; the run goes on.
     Warning(String),
+    /// A warning that the result may not be what was meant; told even with `--quiet`.
+    Alert(String),
     /// The output is published.
     Finished,
 }
@@ -177,6 +179,11 @@ impl Progress<'_> {
     /// Sends one event.
     pub fn event(&self, event: Event) {
         self.reporter.event(event);
+    }
+
+    /// Sends a warning that `--quiet` does not hide.
+    pub fn alert(&self, message: impl Into<String>) {
+        self.reporter.event(Event::Alert(message.into()));
     }
 
     /// Sends a warning.

@@ -22,13 +22,19 @@ fn list(places: &[PathBuf]) -> String {
 }
 
 impl Diagnose for HubError {
+    /// The command names what is not there.
     fn kind(&self) -> ErrorKind {
-        ErrorKind::Input
+        ErrorKind::Usage
     }
 
     fn hints(&self) -> Vec<String> {
         if matches!(self, Self::LocalRevision { .. }) {
             return vec!["remove the `@...`".to_owned()];
+        }
+        if matches!(self, Self::NotFound { reference, .. } if reference.contains('+')) {
+            return vec![
+                "`MODEL+ADAPTER` is a model of merge recipes and of `eval`; elsewhere give the model alone".to_owned(),
+            ];
         }
         vec![
             "billon does not download: fetch the model first (for example with `hf download`), give a local \

@@ -3,8 +3,12 @@
 //! There is no table of tensors per architecture: a checkpoint's own tensor list is the truth, so
 //! that nothing in it is dropped. Names only tell where a tensor belongs.
 
+use crate::dtype::DType;
+
+mod prefix;
 mod stack;
 
+pub use prefix::{Alignment, Prefixes, align};
 pub use stack::{LayerStack, Place};
 
 /// How a tensor is used, as far as merging has to know.
@@ -19,17 +23,20 @@ pub enum Role {
 }
 
 /// Last path components of input embeddings across families.
-const EMBEDDINGS: &[&str] = &["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings"];
+const EMBEDDINGS: &[&str] =
+    &["embed_tokens", "wte", "embed_in", "word_embeddings", "tok_embeddings", "embeddings", "shared"];
 /// Last path components of output heads across families.
 const HEADS: &[&str] = &["lm_head", "embed_out", "output"];
 
 /// The role that a tensor's name tells.
 #[must_use]
 pub fn role(name: &str) -> Role {
-    let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+    let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
     let last = module.rsplit('.').next().unwrap_or("");
-    if EMBEDDINGS.contains(&last) {
+    if EMBEDDINGS.contains(&last) && leaf == "weight" {
         Role::Embedding
+    } else if !matches!(leaf, "weight" | "bias") {
+        Role::Other
     } else if HEADS.contains(&last) && !module.contains("layers.") {
         Role::Head
     } else {
@@ -47,14 +54,47 @@ pub fn is_vocabulary_indexed(name: &str) -> bool {
 /// buffers, and whatever is not part of the decoder itself.
 #[must_use]
 pub fn is_optional(name: &str, stack: &LayerStack) -> bool {
+    if stack.predicted_layer(name).is_some() {
+        return true;
+    }
     let required_leaf = name.ends_with(".weight");
     match role(name) {
         Role::Head => true,
         Role::Embedding => false,
         Role::Other => {
-            !(required_leaf && (stack.layer(name).is_some() || stack.place(name) == Place::After && is_norm(name)))
+            let encoder = stack.encoder().is_some_and(|(prefix, _)| name.starts_with(prefix));
+            let layer = encoder || stack.layer(name).is_some();
+            !(required_leaf && (layer || stack.place(name) == Place::After && is_norm(name)))
         }
     }
+}
+
+/// Last parts of names that are computed from the config, or number positions.
+const BUFFERS: &[&str] = &[
+    "inv_freq",
+    "original_inv_freq",
+    "position_ids",
+    "token_type_ids",
+    "masked_bias",
+    "cos_cached",
+    "sin_cached",
+    "causal_mask",
+    "relative_position_index",
+    "freqs_cis",
+];
+/// Modules that hold nothing else.
+const BUFFER_MODULES: &[&str] = &["rotary_emb", "rotary_pos_emb", "rotary_embed", "rope"];
+
+/// Whether a tensor is a buffer: a table of positions, rotary frequencies or a mask, which no training
+/// changes and no arithmetic of weights means anything for. Everything that is not a floating-point
+/// number counts.
+#[must_use]
+pub fn is_buffer(name: &str, dtype: DType, shape: &[u64]) -> bool {
+    let mut parts = name.rsplit('.');
+    let (leaf, module) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    // GPT-2's causal mask has the name of a bias: [1, 1, positions, positions].
+    let mask = leaf == "bias" && shape.len() == 4 && ["attn", "attention"].contains(&module);
+    !dtype.is_float() || BUFFERS.contains(&leaf) || BUFFER_MODULES.contains(&module) || mask
 }
 
 /// Whether the name is a normalisation's.
@@ -146,6 +186,20 @@ mod tests {
         let names = ["model.embed_tokens.weight", "model.norm.weight"];
         assert_eq!(tied_source("lm_head.weight", names.into_iter()), Some(names[0]));
         assert_eq!(tied_source("model.norm.weight", names.into_iter()), None);
+        // Buffers beside embeddings are none.
+        assert_eq!(role("embeddings.position_ids"), Role::Other);
+        assert_eq!(role("vision_model.embeddings.class_embedding"), Role::Other);
+        assert_eq!(role("shared.weight"), Role::Embedding);
+    }
+
+    #[test]
+    fn buffers_are_told_from_weights() {
+        assert!(is_buffer("embeddings.position_ids", DType::I64, &[1, 16]));
+        assert!(is_buffer("model.layers.0.self_attn.rotary_emb.inv_freq", DType::F32, &[2]));
+        assert!(is_buffer("h.0.attn.bias", DType::F32, &[1, 1, 16, 16]));
+        assert!(!is_buffer("h.0.attn.c_attn.bias", DType::F32, &[24]));
+        assert!(!is_buffer("model.layers.0.self_attn.q_proj.weight", DType::BF16, &[4, 4]));
+        assert!(!is_buffer("attn.bias", DType::F32, &[24]));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 pub const LAYER_COUNT_KEYS: [&str; 5] =
     ["num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder_layers"];
 
+/// Keys for the decoder's layers in models that have an encoder too.
+const DECODER_LAYER_KEYS: [&str; 2] = ["num_decoder_layers", "decoder_layers"];
+
 /// A model's `config.json`, as text and as values.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
@@ -64,10 +67,18 @@ impl ModelConfig {
         self.value.get("architectures").and_then(|a| a.get(0)).and_then(Value::as_str)
     }
 
+    /// Whether the model has an encoder besides its decoder.
+    #[must_use]
+    pub fn is_encoder_decoder(&self) -> bool {
+        let says = self.value.get("is_encoder_decoder").and_then(Value::as_bool);
+        says.unwrap_or_else(|| DECODER_LAYER_KEYS.iter().any(|key| self.value.get(key).is_some()))
+    }
+
     /// Number of decoder layers, under whichever key the family uses.
     #[must_use]
     pub fn layer_count(&self) -> Option<u64> {
-        LAYER_COUNT_KEYS.iter().find_map(|key| self.decoder().get(key).and_then(Value::as_u64))
+        let own: &[&str] = if self.is_encoder_decoder() { &DECODER_LAYER_KEYS } else { &[] };
+        own.iter().chain(&LAYER_COUNT_KEYS).find_map(|key| self.decoder().get(key).and_then(Value::as_u64))
     }
 
     /// `tie_word_embeddings`, at the top or in the decoder's part.
@@ -90,8 +101,23 @@ impl ModelConfig {
         };
         let decoder = text_config.as_ref().unwrap_or(&whole);
         if let Some(layers) = edit.layer_count {
-            for key in LAYER_COUNT_KEYS {
-                decoder.replace(key, &layers.to_string(), &mut changes);
+            let layers = layers.to_string();
+            if self.is_encoder_decoder() {
+                // The encoder keeps its layers, and T5 takes the decoder's from the encoder's key where
+                // there is none for it.
+                let mut found = false;
+                for key in DECODER_LAYER_KEYS {
+                    found |= decoder.replace(key, &layers, &mut changes);
+                }
+                if !found {
+                    let open = self.text.find('{').map_or(0, |at| at + 1);
+                    let comma = if whole.values.is_empty() { "" } else { "," };
+                    changes.push((open, open, format!("\n  \"num_decoder_layers\": {layers}{comma}")));
+                }
+            } else {
+                for key in LAYER_COUNT_KEYS {
+                    decoder.replace(key, &layers, &mut changes);
+                }
             }
         }
         if let Some(vocabulary) = edit.vocab_size {

@@ -23,6 +23,8 @@ const MOST_NAME_BYTES: usize = 255;
 #[derive(Debug)]
 pub struct FileSet {
     folder: PathBuf,
+    /// The folder as the caller calls it.
+    shown: PathBuf,
     staging: PathBuf,
     /// Folders that were made for it, outer ones first.
     made: Vec<PathBuf>,
@@ -37,23 +39,21 @@ impl FileSet {
     /// # Errors
     /// What the operating system says.
     pub fn prepare(folder: &Path, stem: &str, is_old: impl Fn(&str) -> bool) -> Result<Self, WriteError> {
-        let folder = super::place::resolve(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+        let given = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = super::place::resolve(given)?;
+        // `nope/../out` leads nowhere as long as there is no `nope`.
+        let plain = !given.components().any(|step| step == std::path::Component::ParentDir);
+        let shown = if plain { given.to_owned() } else { folder.clone() };
         let mut made: Vec<PathBuf> =
             folder.ancestors().take_while(|path| !path.exists()).map(Path::to_path_buf).collect();
         made.reverse();
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
         leftovers::sweep_with(&folder, |found| found == stem || is_old(found), |dead| undo(&folder, dead));
         let (staging, lock) = leftovers::create_folder(&folder, stem)?;
-        let set = Self { folder, staging, made, published: false, _lock: lock };
+        let set = Self { folder, shown, staging, made, published: false, _lock: lock };
         set.write(PROBE, &vec![0; PROBE_BYTES])?;
         fs::remove_file(set.staging.join(PROBE)).map_err(failed(&set.staging))?;
         Ok(set)
-    }
-
-    /// Where the files will be.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Refuses a name that is too long for the file system.
@@ -100,14 +100,13 @@ impl FileSet {
                 undo(&self.folder, &self.staging);
                 return Err(failed(&path)(error));
             }
-            paths.push(path);
+            paths.push(self.shown.join(name));
         }
         self.published = true;
         sync_dir(&self.folder)?;
         fs::remove_dir_all(&self.staging).map_err(failed(&self.staging))?;
-        let results = self.folder.join(last);
         paths.pop();
-        Ok((paths, results))
+        Ok((paths, self.shown.join(last)))
     }
 }
 

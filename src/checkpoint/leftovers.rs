@@ -30,6 +30,12 @@ pub(super) fn staged_stem(name: &OsStr) -> Option<&str> {
     (fits && !stem.is_empty()).then_some(stem)
 }
 
+/// Whether a name is one that this process prepares something under.
+pub(super) fn is_of_this_process(name: &OsStr) -> bool {
+    let process = format!(".billon-{}-", std::process::id());
+    staged_stem(name).is_some() && name.to_str().is_some_and(|name| name.contains(&process))
+}
+
 /// What an output's name is called within the pattern.
 pub(super) fn stem_of(name: &OsStr) -> String {
     shortened(&name.to_string_lossy())

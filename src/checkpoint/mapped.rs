@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
+use super::shortened::Watch;
+use super::unchanged::{FileStamp, InputChanged};
+
 /// Bytes around a fault that Linux maps at once.
 const FAULT_AROUND: u64 = 64 << 10;
 
@@ -18,6 +21,15 @@ pub struct MappedFile {
     path: PathBuf,
     map: Mmap,
     page: u64,
+    stamp: FileStamp,
+    watch: Watch,
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        // Before the fields are dropped: the range may be mapped anew by someone else right after.
+        self.watch.end(&self.path);
+    }
 }
 
 impl MappedFile {
@@ -27,16 +39,31 @@ impl MappedFile {
     /// What the operating system says when the file can't be opened or mapped.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = crate::input::open(path)?;
-        // SAFETY: the map is read-only and private to this value. A file that another process
-        // shortens while it is mapped would fault; like every reader of mapped checkpoints we
-        // require that inputs are not modified during a run (documented in the README).
+        let stamp = FileStamp::of_file(&file)?;
+        // SAFETY: the map is read-only and private to this value. Another process may write to the file or shorten
+        // it meanwhile: pages that are gone read as zeros and are noted by the watch, and `unchanged` tells both, so
+        // that such bytes reach no result.
         let map = unsafe { Mmap::map(&file)? };
         if !map.is_empty() {
             // Advice only: a kernel that ignores it is slower, not wrong.
             let _ = map.advise(Advice::Sequential);
         }
         let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-        Ok(Self { path: path.into(), map, page })
+        let watch = Watch::new(&map);
+        Ok(Self { path: path.into(), map, page, stamp, watch })
+    }
+
+    /// Whether the file is still what it was when it was opened: to be asked after the last byte was read, before
+    /// anything made of it is published.
+    ///
+    /// # Errors
+    /// [`InputChanged`] naming the file and what is different.
+    pub fn unchanged(&self) -> Result<(), InputChanged> {
+        if self.watch.lost() {
+            let what = "it was shortened".to_owned();
+            return Err(InputChanged { path: self.path.clone(), what });
+        }
+        self.stamp.check(&self.path)
     }
 
     /// Where the file is.
@@ -102,6 +129,8 @@ impl MappedFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     /// Reaches both unsafe blocks: map, drop the pages, and read the same bytes again.
@@ -118,6 +147,23 @@ mod tests {
             assert_eq!(file.slice(range.clone()), &data[range.start as usize..range.end as usize]);
         }
         assert_eq!(file.slice(5..200_000), b"");
+    }
+
+    /// Reaches the handler of bus errors: without it the process would end here.
+    #[test]
+    fn a_file_that_is_shortened_reads_as_zeros_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        std::fs::write(&path, vec![7_u8; 1 << 20]).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert!(file.unchanged().is_ok());
+        File::options().write(true).open(&path).unwrap().set_len(10_000).unwrap();
+        assert_eq!(file.bytes()[5_000], 7);
+        let sum: u64 = file.bytes()[100_000..].iter().map(|byte| u64::from(*byte)).sum();
+        assert_eq!(sum, 0);
+        assert!(file.unchanged().unwrap_err().to_string().contains("data changed while it was being read: it was shor"));
+        drop(file);
+        assert!(super::super::shortened::any() && super::super::shortened::first().is_some());
     }
 
     #[test]

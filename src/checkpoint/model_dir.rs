@@ -11,6 +11,7 @@ use super::config::ModelConfig;
 use super::header::{Header, HeaderError};
 use super::mapped::MappedFile;
 use super::quantised;
+use super::unchanged::{FileStamps, InputChanged};
 use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
 
@@ -54,6 +55,8 @@ pub struct ModelDir {
     shards: Vec<MappedFile>,
     tensors: BTreeMap<String, Tensor>,
     warnings: Vec<String>,
+    /// Of config and index, taken before they were read.
+    stamps: FileStamps,
 }
 
 /// Why a model directory can't be used.
@@ -64,6 +67,8 @@ pub enum CheckpointError {
     NotADirectory { path: PathBuf },
     #[error("{} has neither {SINGLE_FILE} nor {INDEX_FILE}", path.display())]
     NoWeights { path: PathBuf },
+    #[error("{} is a PEFT adapter{}, not a model", path.display(), of(base.as_ref()))]
+    Adapter { path: PathBuf, base: Option<String> },
     #[error("{} has only pickled weights ({})", path.display(), file.display())]
     Pickle { path: PathBuf, file: PathBuf },
     #[error("{} has only GGUF weights ({})", path.display(), file.display())]
@@ -88,6 +93,10 @@ pub enum CheckpointError {
     AmbiguousTensor { path: PathBuf, tensor: String, first: String, second: String },
 }
 
+fn of(base: Option<&String>) -> String {
+    base.map(|base| format!(" of `{base}`")).unwrap_or_default()
+}
+
 impl Diagnose for CheckpointError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -100,6 +109,11 @@ impl Diagnose for CheckpointError {
         let hint = match self {
             Self::NotADirectory { .. } | Self::NoWeights { .. } => {
                 "give a Hugging Face model directory with safetensors weights".to_owned()
+            }
+            Self::Adapter { .. } => {
+                "name it with its base: `BASE+ADAPTER` in recipes and `billon eval`, or write a model \
+                 of both with `billon adapter bake BASE ADAPTER OUT`"
+                    .to_owned()
             }
             Self::Pickle { .. } => "billon does not execute pickles: load the model once in transformers and \
                  `save_pretrained(..., safe_serialization=True)`"
@@ -141,9 +155,13 @@ impl ModelDir {
         if !root.is_dir() {
             return Err(CheckpointError::NotADirectory { path: root.into() });
         }
+        let mut stamps = FileStamps::default();
+        for name in ["config.json", INDEX_FILE] {
+            stamps.take(&root.join(name));
+        }
         let config = read_config(root)?;
-        let mut model =
-            Self { root: root.into(), config, shards: Vec::new(), tensors: BTreeMap::new(), warnings: Vec::new() };
+        let (shards, tensors, warnings) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut model = Self { root: root.into(), config, shards, tensors, warnings, stamps };
         let index = root.join(INDEX_FILE);
         let single = root.join(SINGLE_FILE);
         if index.exists() {
@@ -195,6 +213,15 @@ impl ModelDir {
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
         self.shards.get(tensor.shard).map_or(&[], |shard| shard.slice(tensor.range.clone()))
+    }
+
+    /// Whether weights, index and config are what they were when the directory was opened.
+    ///
+    /// # Errors
+    /// [`InputChanged`] naming the first file that is not.
+    pub fn unchanged(&self) -> Result<(), InputChanged> {
+        self.shards.iter().try_for_each(MappedFile::unchanged)?;
+        self.stamps.check()
     }
 
     /// Every file whose contents decide a merge: weights, index, config.
@@ -320,6 +347,11 @@ fn no_weights(root: &Path) -> CheckpointError {
         names.iter().find(|n| n.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))).cloned()
     };
     let path = root.to_owned();
+    if let Ok(text) = std::fs::read(root.join("adapter_config.json")) {
+        let config: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+        let base = config.as_ref().and_then(|config| config.get("base_model_name_or_path")?.as_str());
+        return CheckpointError::Adapter { path, base: base.map(str::to_owned) };
+    }
     if let Some(file) = with(&["bin", "pt", "pth", "ckpt"]) {
         CheckpointError::Pickle { path, file }
     } else if let Some(file) = with(&["gguf"]) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::ModelConfig;
 use super::model_dir::{ModelDir, Tensor};
+use super::unchanged::InputChanged;
 
 /// A model's config and tensors.
 pub trait TensorSource: fmt::Debug + Send + Sync {
@@ -27,6 +28,12 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
 
     /// The same of a whole tensor, at a time when nobody reads it or its neighbours.
     fn release_all(&self, tensor: &Tensor);
+
+    /// Whether its files are what they were when they were opened.
+    ///
+    /// # Errors
+    /// [`InputChanged`] naming the first file that is not.
+    fn unchanged(&self) -> Result<(), InputChanged>;
 }
 
 impl TensorSource for ModelDir {
@@ -56,6 +63,10 @@ impl TensorSource for ModelDir {
         if let Some(shard) = self.shards().get(tensor.shard) {
             shard.release_around(tensor.range.clone());
         }
+    }
+
+    fn unchanged(&self) -> Result<(), InputChanged> {
+        self.unchanged()
     }
 }
 
@@ -103,6 +114,10 @@ impl TensorSource for MemoryModel {
     fn release(&self, _: &Tensor, _: Range<u64>) {}
 
     fn release_all(&self, _tensor: &Tensor) {}
+
+    fn unchanged(&self) -> Result<(), InputChanged> {
+        Ok(())
+    }
 }
 
 impl fmt::Debug for MemoryModel {

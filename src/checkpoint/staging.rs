@@ -37,7 +37,7 @@ impl StagingDir {
     /// # Errors
     /// When the target holds anything else, or nothing can be created beside it.
     pub fn create(target: &Path, replace: bool) -> Result<Self, WriteError> {
-        Self::make(checked(target, replace, None)?, replace)
+        Self::make(checked(target, replace)?, replace)
     }
 
     /// A folder beside a target for what is not published, whatever the target holds.
@@ -151,7 +151,7 @@ impl StagingDir {
         self.sync()?;
         // Hours may have passed since the target was looked at.
         if !self.additive {
-            checked(&self.place.path, self.replace, Some(&self.path))?;
+            checked(&self.place.path, self.replace)?;
         }
         if self.place.fixed {
             self.fill()?;
@@ -290,7 +290,7 @@ impl Former {
     /// # Errors
     /// What the operating system says, or files that are not billon's.
     pub fn set_aside(folder: &Path) -> Result<Option<Self>, WriteError> {
-        let place = checked(folder, true, None)?;
+        let place = checked(folder, true)?;
         let survey = Survey::of(&place.path).map_err(failed(&place.path))?;
         if survey.is_empty() {
             return Ok(None);
@@ -463,7 +463,7 @@ mod tests {
         let target = dir.path().join("out");
         fs::create_dir(&target).unwrap();
         let fill = |replace: bool, files: &[&str]| {
-            let place = Place { fixed: true, ..checked(&target, replace, None).unwrap() };
+            let place = Place { fixed: true, ..checked(&target, replace).unwrap() };
             let mut staging = StagingDir::make(place, replace).unwrap();
             assert!(staging.path().starts_with(target.canonicalize().unwrap()));
             files.iter().for_each(|name| staging.write(name, name.as_bytes()).unwrap());
@@ -473,7 +473,7 @@ mod tests {
         fill(false, &["config.json", "model.safetensors", "old"]);
         assert_eq!(names(&target), [MANIFEST_FILE, "config.json", "model.safetensors", "old"]);
         let lock = format!("{{\"lock_version\": 1, \"outputs\": {{\"config.json\": {{}}, \"new\": {{}}}}}}");
-        let place = Place { fixed: true, ..checked(&target, true, None).unwrap() };
+        let place = Place { fixed: true, ..checked(&target, true).unwrap() };
         let mut staging = StagingDir::make(place, true).unwrap();
         staging.write("config.json", b"{}").unwrap();
         staging.write("new", b"").unwrap();
@@ -482,7 +482,7 @@ mod tests {
         staging.fill().unwrap();
         drop(staging);
         assert_eq!(names(&target), [LOCK_FILE, "config.json", "new"]);
-        assert!(checked(&target, true, None).is_ok(), "and is known as billon's");
+        assert!(checked(&target, true).is_ok(), "and is known as billon's");
     }
 
     #[test]

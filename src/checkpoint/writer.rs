@@ -106,7 +106,7 @@ pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> WriteError + '_ {
 /// # Errors
 /// A [`WriteError`] naming what is in the way.
 pub fn check_target(target: &Path, replace: bool) -> Result<PathBuf, WriteError> {
-    Ok(checked(target, replace, None)?.path)
+    Ok(checked(target, replace)?.path)
 }
 
 /// Refuses a target that is an input, or holds one, however it is spelt.
@@ -117,18 +117,19 @@ pub fn refuse_inputs(target: &Path, inputs: &[PathBuf]) -> Result<(), WriteError
     Place::find(target)?.refuse_inputs(inputs)
 }
 
-/// [`check_target`], with the staging folder of this very output left aside.
-pub(super) fn checked(target: &Path, replace: bool, staging: Option<&Path>) -> Result<Place, WriteError> {
+/// [`check_target`] with all that is found out on the way. What this process prepares inside the target does not count.
+pub(super) fn checked(target: &Path, replace: bool) -> Result<Place, WriteError> {
     let place = Place::find(target)?;
     if place.found.is_none() {
         return Ok(place);
     }
-    leftovers::sweep(&place.path, |stem| stem == leftovers::stem_of(&place.name));
+    // A run that was killed while it wrote its first files has left these and no list yet.
+    leftovers::sweep(&place.path, |stem| stem == leftovers::stem_of(&place.name) || is_own_stem(stem));
     let mut survey = Survey::of(&place.path).map_err(failed(&place.path))?;
     survey.foreign.retain(|path| {
         // A file system's own folder at its root is nobody's, and stays.
         let own = place.fixed && path.as_os_str() == "lost+found";
-        !own && staging != Some(&*place.path.join(path))
+        !own && !leftovers::is_of_this_process(path.as_os_str())
     });
     if survey.is_empty() {
         place.refuse_in_use(false)?;

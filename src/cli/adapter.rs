@@ -69,14 +69,15 @@ impl AdapterArgs {
         };
         let reporter = report::reporter(args.output.json, args.output.quiet);
         let progress = Progress { reporter: &*reporter, cancel };
-        let result = merge(Path::new("bake.yml"), &args.recipe(), &args.out, &options, &Cpu, progress)?;
+        let result = merge(Path::new(""), &args.recipe(), &args.out, &options, &Cpu, progress)?;
         drop(reporter);
         if args.output.json { print_json(&result) } else { print(&summary(&result)) }
     }
 }
 
 impl BakeArgs {
-    /// Baking is a merge of one model: `verify` then knows what to derive again.
+    /// Baking is a merge of one model: `verify` then knows what to derive again. The recipe has no file name,
+    /// so that no message quotes it.
     fn recipe(&self) -> String {
         // JSON strings are YAML strings, whatever the paths hold.
         let quoted = |text: &str| serde_json::Value::from(text);

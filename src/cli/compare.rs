@@ -92,13 +92,13 @@ fn rows(comparison: &Comparison) -> Vec<[String; 10]> {
             task.task.clone(),
             task.role.clone().unwrap_or_default(),
             task.metric.clone(),
-            task.documents.to_string(),
+            task.documents.map(|documents| documents.to_string()).unwrap_or_default(),
             format!("{:.4}", task.baseline),
             format!("{:.4}", task.candidate),
             format!("{:+.4}", task.difference),
-            interval(task.interval),
+            task.interval.map_or_else(|| "–".to_owned(), interval),
             task.mcnemar_p.map(crate::eval::gate::run::p_text).unwrap_or_default(),
-            format!("{}/{}", task.lost, task.won),
+            if task.paired { format!("{}/{}", task.lost, task.won) } else { String::new() },
         ]
     });
     let groups = comparison.groups.iter().map(|group| {
@@ -126,11 +126,20 @@ fn render(comparison: &Comparison, flips: usize) -> String {
         table.row(row);
     }
     text.push_str(&table.render());
-    let _ =
-        writeln!(text, "\nintervals: paired bootstrap (BCa), {} resamples, seed {}", comparison.draws, comparison.seed);
+    text.push('\n');
+    if comparison.tasks.iter().any(|task| task.paired) {
+        let (draws, seed) = (comparison.draws, comparison.seed);
+        let _ = writeln!(text, "intervals: paired bootstrap (BCa), {draws} resamples, seed {seed}");
+    }
+    for note in &comparison.notes {
+        let _ = writeln!(text, "{note}");
+    }
     for task in &comparison.tasks {
+        if let Some(note) = &task.note {
+            let _ = writeln!(text, "{}: {note}", task.task);
+        }
         for mismatch in &task.mismatches {
-            let _ = writeln!(text, "{}: {}", shown(&task.task), shown(&mismatch.to_string()));
+            let _ = writeln!(text, "{}: {}", shown(&task.task), shown(mismatch));
         }
         for flip in task.flips.iter().take(flips) {
             let kind = if flip.lost { "lost" } else { "won" };
@@ -156,6 +165,10 @@ fn markdown(comparison: &Comparison, flips: usize) -> String {
     text.push_str("| --- | --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |\n");
     for row in rows(comparison) {
         text.push_str(&line(&row.map(|cell| shown(&cell).replace('|', "\\|"))));
+    }
+    let notes = comparison.tasks.iter().filter_map(|task| Some(format!("{}: {}", task.task, task.note.as_ref()?)));
+    for note in notes.chain(comparison.notes.iter().cloned()) {
+        let _ = write!(text, "\n{note}.\n");
     }
     for task in comparison.tasks.iter().filter(|task| flips > 0 && !task.flips.is_empty()) {
         let _ = write!(text, "\n### {}\n\n| document | | right answer | baseline | candidate |\n", shown(&task.task));

@@ -81,7 +81,7 @@ fn summary(report: &ConvertReport) -> String {
     };
     format!(
         "converted {} model to {}\n  {} parameters in {} tensors ({}) as {}\n  {origin}\n  wrote {} in {:.2} s\n",
-        shown(&report.architecture.to_string()),
+        shown(report.architecture),
         shown(&report.output.display().to_string()),
         human_count(report.parameters),
         report.tensors,

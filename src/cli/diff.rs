@@ -55,6 +55,18 @@ impl DiffArgs {
         let tuned = self.tuned.iter().map(|text| open(text, &resolver)).collect::<Result<Vec<_>, _>>()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let progress = Progress { reporter: &*reporter, cancel };
+        let mut under_base_names = Vec::with_capacity(tuned.len());
+        for model in tuned {
+            let (model, rules) = model.named_as(&base);
+            for (from, to) in rules {
+                let (own, base) = (&model.reference, &base.reference);
+                progress.warn(format!(
+                    "tensor names of `{own}` differ from `{base}` by a prefix: `{from}*` stands for `{to}*`"
+                ));
+            }
+            under_base_names.push(model);
+        }
+        let tuned = under_base_names;
         let mut result = compare(&base, &tuned, &Cpu, self.output.threads(), progress)?;
         drop(reporter);
         let by = if self.by.is_empty() { &[Grouping::Total, Grouping::Module][..] } else { &self.by };

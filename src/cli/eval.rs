@@ -24,8 +24,10 @@ use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecor
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
+use crate::recipe::ModelReference;
 use crate::task::{self, Documents, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
+use crate::train::PromptRecord;
 
 /// Arguments of `billon eval`.
 #[derive(Debug, Args)]
@@ -124,7 +126,8 @@ impl EvalArgs {
         self.output.json
     }
 
-    pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+    pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
+        self.split_adapter()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let pool = super::thread_pool(self.output.threads())?;
         let progress = Progress { reporter: &*reporter, cancel };
@@ -148,6 +151,20 @@ impl EvalArgs {
         }
     }
 
+    /// Takes `MODEL+ADAPTER`, which recipes say, apart.
+    fn split_adapter(&mut self) -> Result<()> {
+        // A directory may have any character in its name.
+        let Some(named) = self.model.as_deref().filter(|named| !Path::new(named).exists()) else { return Ok(()) };
+        let parsed = ModelReference::parse(named).ok();
+        let Some(ModelReference { path, revision, adapter: Some((folder, version)) }) = parsed else { return Ok(()) };
+        let cache = crate::hub::cache_dir();
+        let model = crate::hub::resolve(&path, revision.as_deref(), cache.as_deref())?;
+        let folder = crate::hub::resolve(&folder, version.as_deref(), cache.as_deref())?;
+        self.adapter.insert(0, AdapterChoice { path: folder, weight: 1.0 });
+        self.model = Some(if revision.is_some() { model.display().to_string() } else { path });
+        Ok(())
+    }
+
     fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<Destination>)> {
         let started = crate::clock::instant();
         let clock = Instant::now();
@@ -165,6 +182,17 @@ impl EvalArgs {
         let judge = self.judge.judge(self.seed, self.server.request_timeout, !self.no_cache)?;
         let Opened { model, tokenizer, mut identity, parameters } = self.open(&directory, &tasks, progress)?;
         let chat = self.prompts.template(&tokenizer)?;
+        let folders = self.adapter.iter().map(|choice| choice.path.as_path()).chain([directory.as_path()]);
+        for folder in folders {
+            let difference = PromptRecord::read(folder).and_then(|record| record.difference(chat.as_ref()));
+            if let Some(difference) = difference {
+                let folder = folder.display();
+                progress.warn(format!(
+                    "{folder} {difference}: scores may say more about the prompts than the model \
+                     (`--apply-chat-template`)"
+                ));
+            }
+        }
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         let place = self.cache.clone().or_else(|| Some(cache_dir()?.join("responses"))).filter(|_| !self.no_cache);
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
@@ -211,6 +239,9 @@ impl EvalArgs {
             let opened = open_model(directory, &self.adapter, self.weights.into(), None, local, progress)?;
             let OpenedModel { model, tokenizer, identity, parameters } = opened;
             return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });
+        }
+        if !self.adapter.is_empty() {
+            return Err(AdapterOfServer.into());
         }
         let tokenizer = Arc::new(Tokenizer::open(directory)?);
         let text = Arc::clone(&tokenizer);
@@ -275,6 +306,21 @@ fn with_paths(mut results: Value, written: Option<&Written>) -> Value {
         top.insert("samples_paths".into(), json!(written.map_or(&[][..], |written| &written.samples)));
     }
     results
+}
+
+/// An adapter cannot be added to a model that a server holds.
+#[derive(Debug, thiserror::Error)]
+#[error("an adapter is named, but the answers come from a server")]
+struct AdapterOfServer;
+
+impl crate::error::Diagnose for AdapterOfServer {
+    fn kind(&self) -> crate::error::ErrorKind {
+        crate::error::ErrorKind::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["let the server load the adapter, and name its model with --served-model".to_owned()]
+    }
 }
 
 fn environment(tokenizer: &Tokenizer, max_length: usize) -> Map<String, Value> {

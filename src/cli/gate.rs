@@ -9,7 +9,7 @@ use super::compare::write_file;
 use super::inspect::Listing;
 use super::{print, print_json, read_text};
 use crate::error::{Diagnose, ErrorKind, Result};
-use crate::eval::gate::{GateConfig, GateReport, Verdict, decide, junit, markdown};
+use crate::eval::gate::{GateConfig, GateReport, Limit, Verdict, decide, junit, markdown};
 use crate::eval::results::RunResults;
 
 /// Exit codes of the two verdicts that are no success (101 is a panic's).
@@ -32,17 +32,18 @@ pub struct GateArgs {
     /// The metric, as `acc` or `acc,none` [default: each task's first].
     #[arg(long)]
     metric: Option<String>,
-    /// Greatest drop that does not matter, in units of the metric; for all tasks without their own.
-    #[arg(long, value_name = "X", conflicts_with = "max_drop_rel", value_parser = not_negative)]
+    /// Greatest drop that does not matter, in units of the metric (0.02 is two points of accuracy); for all
+    /// tasks without their own [default: 0.05].
+    #[arg(long, value_name = "X", conflicts_with = "max_drop_rel", allow_negative_numbers = true, value_parser = limit(Limit::MaxDrop))]
     max_drop: Option<f64>,
-    /// The same as a share of the baseline's score.
-    #[arg(long, value_name = "X", value_parser = not_negative)]
+    /// The same as a share of the baseline's score, from 0 to 1.
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = limit(Limit::MaxDropRel))]
     max_drop_rel: Option<f64>,
     /// Score that the candidate must reach; for all tasks without their own.
-    #[arg(long, value_name = "X")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = limit(Limit::Min))]
     min: Option<f64>,
-    /// Level of the tests.
-    #[arg(long, value_name = "X", value_parser = level)]
+    /// Level of the tests, from 0.001 to below 0.5 [default: 0.05].
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = limit(Limit::Alpha))]
     alpha: Option<f64>,
     /// Seed of the bootstrap.
     #[arg(long)]
@@ -61,14 +62,14 @@ pub struct GateArgs {
     pub(super) json: bool,
 }
 
-fn not_negative(text: &str) -> Result<f64, String> {
-    let x: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if x >= 0.0 && x.is_finite() { Ok(x) } else { Err("must be 0 or more".to_owned()) }
-}
-
-fn level(text: &str) -> Result<f64, String> {
-    let x: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.001..0.5).contains(&x) { Ok(x) } else { Err("must be from 0.001 to below 0.5".to_owned()) }
+/// Reads a limit as a gate file does.
+fn limit(limit: Limit) -> impl Fn(&str) -> std::result::Result<f64, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        limit.read(text).map_err(|slip| {
+            let slip = slip.map_or_else(String::new, |slip| format!("; {slip}"));
+            format!("must be {}{slip}", limit.range())
+        })
+    }
 }
 
 impl GateArgs {
@@ -115,15 +116,17 @@ impl GateArgs {
         config.seed = self.seed.unwrap_or(config.seed);
         config.fail_on_inconclusive |= self.fail_on_inconclusive;
         if self.max_drop.is_some() || self.max_drop_rel.is_some() {
-            let roles = config.roles.iter_mut().map(|(_, rules)| rules);
+            let roles = config.roles.iter_mut().map(|role| &mut role.rules);
             for rules in roles.chain(std::iter::once(&mut config.default)) {
-                rules.max_drop = self.max_drop;
-                rules.max_drop_rel = self.max_drop_rel;
+                (rules.max_drop, rules.spans.max_drop) = (self.max_drop, None);
+                (rules.max_drop_rel, rules.spans.max_drop_rel) = (self.max_drop_rel, None);
             }
         }
         let default = &mut config.default;
         default.metric = self.metric.clone().or(default.metric.take());
-        default.min = self.min.or(default.min);
+        if self.min.is_some() {
+            (default.min, default.spans.min) = (self.min, None);
+        }
         Ok(config)
     }
 }
@@ -145,7 +148,10 @@ fn render(report: &GateReport) -> String {
     }
     let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
     format!(
-        "{}\ngate: {} ({} passed, {} inconclusive, {} failed)\n",
+        "baseline   {}\ncandidate  {}\nrule       {}\n\n{}\ngate: {} ({} passed, {} inconclusive, {} failed)\n",
+        report.baseline,
+        report.candidate,
+        report.rule,
         table.render(),
         report.verdict.name(),
         count(Verdict::Pass),

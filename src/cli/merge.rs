@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::mergekit_flags::MergekitFlags;
 use super::plan::{PlanArgs, RecipeArgs};
 use super::size::{human_bytes, human_count};
 use super::{OutputArgs, print, print_json, read_text, report};
@@ -34,14 +35,16 @@ pub struct MergeArgs {
     #[arg(long)]
     keep_intermediates: bool,
     /// Don't copy tokenizer and generation files.
-    #[arg(long)]
+    #[arg(long, overrides_with = "copy_tokenizer")]
     no_copy_tokenizer: bool,
     /// Don't write a model card (`README.md`).
-    #[arg(long, alias = "no-write-model-card")]
+    #[arg(long, alias = "no-write-model-card", overrides_with = "write_model_card")]
     no_model_card: bool,
     /// Leave SHA-256 of inputs and weights out of the lock: faster, but can't be verified.
     #[arg(long)]
     no_hash: bool,
+    #[command(flatten)]
+    mergekit: MergekitFlags,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -52,7 +55,11 @@ impl MergeArgs {
     }
 
     pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
+        let reporter = report::reporter(self.output.json, self.output.quiet);
+        let progress = Progress { reporter: &*reporter, cancel };
+        self.mergekit.check(progress)?;
         let Some(out) = self.out.filter(|_| !self.dry_run) else {
+            drop(reporter);
             return PlanArgs::new(self.recipe, self.recipe_args, self.output).run();
         };
         let options = MergeOptions {
@@ -64,8 +71,6 @@ impl MergeArgs {
             companions: CompanionOptions { copy_tokenizer: !self.no_copy_tokenizer, model_card: !self.no_model_card },
         };
         let text = read_text(&self.recipe)?;
-        let reporter = report::reporter(self.output.json, self.output.quiet);
-        let progress = Progress { reporter: &*reporter, cancel };
         let result = merge(&self.recipe, &text, &out, &options, &Cpu, progress)?;
         drop(reporter);
         if self.output.json { print_json(&result) } else { print(&summary(&result)) }

@@ -14,6 +14,7 @@ mod gate;
 mod harness_flags;
 mod inspect;
 mod merge;
+mod mergekit_flags;
 mod methods;
 mod plan;
 mod prompts;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::checkpoint::{InputChanged, shortened};
 use crate::error::{Error, Result};
 use crate::event::CancelFlag;
 use crate::visible;
@@ -87,7 +89,7 @@ struct OutputArgs {
     /// Print the result as JSON on stdout and events as JSON lines on stderr.
     #[arg(long)]
     json: bool,
-    /// No progress and no warnings on stderr; errors only.
+    /// No progress on stderr; only errors, and warnings that the result may not be what is meant.
     #[arg(long, short)]
     quiet: bool,
     /// Worker threads (default: all cores).
@@ -132,7 +134,12 @@ pub fn main() -> ExitCode {
     catch_file_size_signal();
     let json = cli.command.json();
     runaway::watch(json);
-    match cli.command.run(&cancel) {
+    let result = cli.command.run(&cancel).and_then(|code| match shortened::first() {
+        // Whatever was made of such a file is not to be trusted, even where nobody asked before.
+        Some(path) => Err(InputChanged { path, what: "it was shortened".to_owned() }.into()),
+        None => Ok(code),
+    });
+    match result {
         Ok(code) => code,
         Err(error) => {
             let text = if json { json_error(&error) } else { plain_error(&error) };

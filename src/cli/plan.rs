@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::size::{human_bytes, human_count, parse_bytes};
 use super::{OutputArgs, print, print_json, read_text, report};
 use crate::error::Result;
-use crate::event::Event;
+use crate::event::{CancelFlag, Progress};
 use crate::merge::report::{PlanReport, StagePlan, TensorPlan};
 use crate::merge::sources::Resolver;
 use crate::merge::{PlanOptions, plan_recipe};
@@ -16,6 +16,7 @@ use crate::visible::value as shown;
 
 /// Options that shape a plan.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RecipeArgs {
     /// Seed of random masks.
     #[arg(long, alias = "random-seed", default_value_t = 0, value_name = "S")]
@@ -32,6 +33,12 @@ pub struct RecipeArgs {
     /// Merge models of different architectures.
     #[arg(long)]
     allow_crimes: bool,
+    /// Merge models whose configs or tokenizers disagree in what their weights mean.
+    #[arg(long)]
+    allow_mismatch: bool,
+    /// Publish the result even if it has infinities or NaN where no input has any.
+    #[arg(long)]
+    allow_non_finite: bool,
     /// Cut vocabulary tensors of different length to the smallest; tokens after that are lost.
     #[arg(long)]
     unsafe_truncate_embeddings: bool,
@@ -55,6 +62,8 @@ impl RecipeArgs {
             }),
             lenient: self.lenient,
             allow_crimes: self.allow_crimes,
+            allow_mismatch: self.allow_mismatch,
+            allow_non_finite: self.allow_non_finite,
             truncate_embeddings: self.unsafe_truncate_embeddings,
         }
     }
@@ -70,7 +79,7 @@ pub struct PlanArgs {
     /// Print the plan as JSON.
     #[arg(long)]
     pub(super) json: bool,
-    /// No warnings on stderr.
+    /// Only warnings on stderr that the result may not be what is meant.
     #[arg(long, short)]
     quiet: bool,
     /// Worker threads, for the memory estimate (default: all cores).
@@ -90,7 +99,8 @@ impl PlanArgs {
         let output = OutputArgs { json: self.json, quiet: self.quiet, threads: self.threads };
         let plan = planned.report(output.threads());
         let reporter = report::reporter(self.json, self.quiet);
-        plan.warnings.iter().for_each(|w| reporter.event(Event::Warning(w.clone())));
+        let cancel = CancelFlag::new();
+        planned.warn(Progress { reporter: &*reporter, cancel: &cancel });
         drop(reporter);
         if self.json { print_json(&plan) } else { print(&render(&plan)) }
     }

@@ -109,5 +109,9 @@ fn table(report: &ReportData) -> String {
         line.push(row.verdict.clone().unwrap_or_else(|| "–".to_owned()));
         lines.push(line);
     }
-    super::scores::markdown(&lines, &right)
+    let mut text = super::scores::markdown(&lines, &right);
+    if let Some(gate) = report.gates.iter().find(|gate| !gate.rule.is_empty()) {
+        text.push_str(&format!("\ngate: {}\n", gate.rule));
+    }
+    text
 }

@@ -33,7 +33,7 @@ pub fn table(record: &RunRecord) -> String {
     let mut text = markdown(&rows, &[4, 5, 6]);
     for task in &record.tasks {
         for metric in &task.not_scored {
-            let _ = writeln!(text, "not scored: {} {}", shown(&task.name), shown(&metric.to_string()));
+            let _ = writeln!(text, "not scored: {} {}", shown(&task.name), shown(metric));
         }
     }
     let json = results_json(record);

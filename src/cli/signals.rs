@@ -18,6 +18,9 @@ const TO_NOTICE: Duration = Duration::from_secs(10);
 /// Time for it to stop once it has noticed: staged files are removed, threads are waited for.
 const TO_STOP: Duration = Duration::from_secs(60);
 
+/// Time to say so.
+const TO_SAY: Duration = Duration::from_millis(500);
+
 /// Lets signals raise the flag. Those that the process was started to ignore, by `nohup` or a shell's `trap ''`, stay
 /// ignored.
 pub(super) fn watch(cancel: &Arc<CancelFlag>) {
@@ -56,7 +59,9 @@ fn end_when_late(cancel: &CancelFlag) {
         std::thread::sleep(Duration::from_millis(100));
     }
     let seconds = start.elapsed().as_secs();
-    write_line(&format!("error: interrupted; the work did not stop within {seconds} s and was ended"));
+    let message = format!("error: interrupted; the work did not stop within {seconds} s and was ended");
+    // The work may be stuck in writing to a pipe that nobody reads, and hold the lock of stderr.
+    let _ = std::thread::Builder::new().spawn(move || write_line(&message)).map(|_| std::thread::sleep(TO_SAY));
     exit(i32::from(ErrorKind::Cancelled.exit_code()));
 }
 

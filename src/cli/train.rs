@@ -102,7 +102,7 @@ fn json(report: &TrainReport) -> Value {
     let set = |set: &SetSummary| {
         json!({
             "name": set.name, "rows": set.rows, "examples": set.examples, "per_epoch": set.per_epoch,
-            "held_out": set.held_out, "shortened": set.shortened, "dropped": set.dropped,
+            "held_out": set.held_out, "shortened": set.shortened, "dropped": set.dropped, "refused": set.refused,
             "tokens": set.tokens, "trained_tokens": set.trained_tokens,
         })
     };
@@ -127,7 +127,9 @@ fn text(report: &TrainReport) -> String {
             set.per_epoch,
             set.tokens
         ));
-        for (count, what) in [(set.shortened, "shortened"), (set.dropped, "left out"), (set.held_out, "held out")] {
+        for (count, what) in
+            [(set.shortened, "shortened"), (set.dropped + set.refused, "left out"), (set.held_out, "held out")]
+        {
             if count > 0 {
                 text.push_str(&format!("  {count} {what}\n"));
             }

@@ -24,6 +24,10 @@ pub struct VerifyArgs {
     /// Derive every tensor again.
     #[arg(long, conflicts_with = "sample")]
     all: bool,
+    /// Fail when no tensor could be derived again: inputs that are missing or have changed, or a recipe of several
+    /// documents.
+    #[arg(long)]
+    require_derived: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -35,8 +39,11 @@ impl VerifyArgs {
 
     pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
         let reporter = report::reporter(self.output.json, true);
-        let options =
-            VerifyOptions { sample: if self.all { usize::MAX } else { self.sample }, threads: self.output.threads() };
+        let options = VerifyOptions {
+            sample: if self.all { usize::MAX } else { self.sample },
+            threads: self.output.threads(),
+            require_derived: self.require_derived,
+        };
         let result = verify(&self.out, options, &Cpu, Progress { reporter: &*reporter, cancel })?;
         if self.output.json {
             print_json(&result)?;
@@ -58,16 +65,24 @@ fn summary(report: &VerifyReport) -> String {
     if report.inputs_verified > 0 {
         let _ = writeln!(text, "{} input files match their SHA-256", report.inputs_verified);
     }
+    let files = match report.files_derived.len() {
+        0 => String::new(),
+        files => format!(" and {files} other files"),
+    };
     match &report.not_derived {
         Some(reason) => {
+            if !report.files_derived.is_empty() {
+                let _ = writeln!(text, "{} files derived again, byte for byte equal", report.files_derived.len());
+            }
             let _ = writeln!(text, "no tensor was derived again: {}", shown(reason));
         }
         None => {
-            let _ = writeln!(text, "{} tensors derived again, byte for byte equal", report.tensors_derived.len());
+            let tensors = report.tensors_derived.len();
+            let _ = writeln!(text, "{tensors} tensors{files} derived again, byte for byte equal");
         }
     }
     for problem in &report.problems {
-        let _ = writeln!(text, "WRONG: {}", shown(&problem.to_string()));
+        let _ = writeln!(text, "WRONG: {}", shown(problem));
     }
     text
 }

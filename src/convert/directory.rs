@@ -130,6 +130,7 @@ pub fn convert(
     for (name, bytes) in &companions {
         staging.write(name, bytes)?;
     }
+    file.unchanged()?;
     staging.publish()?;
     progress.event(Event::Finished);
     let mut types = std::collections::BTreeMap::new();

@@ -6,6 +6,7 @@
 //! into [`metric`]s with [`interval`]s, [`results`] keeps them in the harness's layout, and
 //! [`compare`] sets two results side by side.
 
+mod adapter_companions;
 pub mod cache;
 pub mod compare;
 pub mod distribution;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::adapter_companions::warn_of_differences;
 use super::identity::{ModelIdentity, file_hashes, is_model_file};
 use super::local::{LocalModel, LocalOptions};
 use crate::checkpoint::hash::HashCache;
@@ -55,7 +56,11 @@ pub fn open_model(
     let tokenizer = Arc::new(Tokenizer::open(directory)?);
     let mut opened = Vec::with_capacity(adapters.len());
     for AdapterChoice { path, weight } in adapters {
-        opened.push(WeightedAdapter { adapter: Adapter::open(path)?, weight: *weight });
+        let shapes = files.tensors().iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()));
+        let (adapter, notes) = Adapter::open(path)?.named_as(shapes);
+        notes.into_iter().for_each(|note| progress.warn(note));
+        warn_of_differences(path, directory, progress);
+        opened.push(WeightedAdapter { adapter, weight: *weight });
     }
     // Hashing and packing read the same pages; side by side they are read once.
     let (identity, decoder) = rayon::join(

@@ -4,18 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::changes::{changes, no_mean};
 use super::graph::{Action, Row};
 use super::report::ReportData;
 use super::report::data::{
-    Curve, Difference, Forgetting, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn,
-    TaskVectors,
+    Curve, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn, TaskVectors,
 };
 use super::schema::{Experiment, Origin, Specialist};
 use super::value::yaml;
 use super::work::Context;
 use crate::error::Result;
-use crate::eval::compare::compare;
-use crate::eval::compare::report::TaskComparison;
 use crate::eval::gate::GateReport;
 use crate::eval::interval::{Part, group};
 use crate::eval::results::{RunResults, TaskResults};
@@ -57,9 +55,10 @@ pub fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
     });
     let rows = rows.collect();
     let mut forgetting = Vec::new();
+    let mut notes: Vec<String> = ["seen", "unseen"].iter().filter_map(|role| no_mean(&tasks, role)).collect();
     if let Some(((_, base), others)) = loaded.split_first() {
         for (name, results) in others {
-            forgetting.push(differences(name, base, results, &tasks, experiment.seed)?);
+            forgetting.push(changes(name, base, results, &tasks, experiment.seed, &mut notes)?);
         }
     }
     Ok(ReportData {
@@ -69,6 +68,7 @@ pub fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
         tasks,
         rows,
         forgetting,
+        notes,
         gates: gates(context),
         selections: selections(context),
         curves: curves(context),
@@ -86,7 +86,7 @@ pub fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
 }
 
 /// Tasks in the order of the roles, each with the metric that is shown.
-fn columns(base: &RunResults, experiment: &Experiment) -> Vec<TaskColumn> {
+pub(super) fn columns(base: &RunResults, experiment: &Experiment) -> Vec<TaskColumn> {
     let wanted = experiment.evaluation.metric.as_deref();
     let column = |task: &TaskResults| {
         let fits = |key: &String| wanted.is_some_and(|w| key == w || key.split(',').next() == Some(w));
@@ -119,8 +119,11 @@ fn cell(results: &RunResults, column: &TaskColumn) -> Option<Cell> {
     })
 }
 
-/// The plain mean over the tasks of a role, where all of them were scored.
+/// The plain mean over the tasks of a role, where all of them were scored on one scale.
 fn mean(cells: &[Option<Cell>], tasks: &[TaskColumn], role: &str) -> Option<Score> {
+    if no_mean(tasks, role).is_some() {
+        return None;
+    }
     let of_role = cells.iter().zip(tasks).filter(|(_, task)| task.role == role);
     let parts: Option<Vec<Part>> = of_role
         .map(|(cell, task)| {
@@ -181,56 +184,13 @@ fn recipe(row: &Row, context: Context<'_>) -> Option<String> {
     }
 }
 
-fn differences(
-    name: &str,
-    base: &RunResults,
-    results: &RunResults,
-    tasks: &[TaskColumn],
-    seed: u64,
-) -> Result<Forgetting> {
-    let mut found = Forgetting { row: name.to_owned(), ..Forgetting::default() };
-    for task in tasks {
-        let only = [task.name.clone()];
-        let comparison = compare(base, results, &only, Some(&task.metric), true, seed)?;
-        found.tasks.push(comparison.tasks.first().map(difference));
-    }
-    for role in ["seen", "unseen"] {
-        let members: Vec<&TaskColumn> = tasks.iter().filter(|task| task.role == role).collect();
-        let Some(first) = members.first() else { continue };
-        if members.len() == 1 {
-            let position = tasks.iter().position(|task| task.name == first.name);
-            let own = position.and_then(|at| found.tasks.get(at).copied().flatten());
-            found.means.extend(own.map(|d| (role.to_owned(), d)));
-        } else if members.iter().all(|task| task.metric == first.metric) {
-            let only: Vec<String> = members.iter().map(|task| task.name.clone()).collect();
-            let comparison = compare(base, results, &only, Some(&first.metric), true, seed)?;
-            let mean = comparison.groups.iter().find(|group| group.name == format!("role:{role}"));
-            found.means.extend(mean.map(|mean| {
-                let (value, interval) = (mean.difference, mean.interval);
-                (role.to_owned(), Difference { value, interval, ..Difference::default() })
-            }));
-        }
-    }
-    Ok(found)
-}
-
-fn difference(task: &TaskComparison) -> Difference {
-    Difference {
-        value: task.difference,
-        interval: task.interval,
-        mcnemar_p: task.mcnemar_p,
-        lost: task.lost,
-        won: task.won,
-    }
-}
-
 /// The checks of a gate, as its step remembers them.
 #[must_use]
 pub fn checks(report: &GateReport) -> Value {
     let check = |check: &crate::eval::gate::Check| {
         let metric = if check.metric.is_empty() { String::new() } else { format!(" of {}", check.metric) };
         json!({
-            "name": check.name, "rule": format!("{} {}{metric}", check.rule, check.limit), "baseline": check.baseline,
+            "name": check.name, "role": check.role, "rule": format!("{} {}{metric}", check.rule, check.limit), "baseline": check.baseline,
             "candidate": check.candidate, "verdict": check.verdict.name(), "reason": check.reason,
         })
     };
@@ -251,6 +211,7 @@ fn gates(context: Context<'_>) -> Vec<GateVerdict> {
         let checks = outcome.get("checks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let check = |check: &Value| GateCheck {
             name: text(check, "name"),
+            role: text(check, "role"),
             rule: text(check, "rule"),
             baseline: real(check, "baseline"),
             candidate: real(check, "candidate"),
@@ -258,7 +219,8 @@ fn gates(context: Context<'_>) -> Vec<GateVerdict> {
             reason: text(check, "reason"),
         };
         let verdict = text(outcome, "verdict");
-        Some(GateVerdict { row: name.clone(), verdict, checks: checks.iter().map(check).collect() })
+        let rule = text(outcome, "rule");
+        Some(GateVerdict { row: name.clone(), verdict, rule, checks: checks.iter().map(check).collect() })
     };
     context.graph.rows.iter().filter_map(|(name, _)| of(name)).collect()
 }

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::collect;
+use super::graph::Row;
 use super::report::{html, markdown};
+use super::row_gate::row_gate;
 use super::schema::{Candidate, Origin, Specialist};
 use super::task_vectors::{Part, statistics};
 use super::tasks;
+use super::training;
 use super::value::yaml;
 use super::work::{Context, Done, Subject, Work};
 use crate::backend::cpu::Cpu;
@@ -31,9 +34,9 @@ use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge}
 use crate::model::WeightPool;
 use crate::model::kernels::Precision;
 use crate::task::{Documents, PromptSettings, Role, Task};
+use crate::tokenizer::Tokenizer;
 use crate::train::log::LOG_FILE;
-use crate::train::recipe::{Parsed, TrainRecipe};
-use crate::train::{self, TrainOptions};
+use crate::train::{self, PromptRecord, TrainOptions, asking_template};
 
 /// Files of a row's results are named after this instead of the time, so that a second run replaces
 /// them.
@@ -75,27 +78,6 @@ impl Local {
         Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
     }
 
-    /// The training recipe of a specialist as text, with the base model's real place.
-    fn training_recipe(datasets: &[Map<String, Value>], settings: &Map<String, Value>, context: Context<'_>) -> String {
-        let mut recipe = Map::new();
-        recipe.insert("base_model".to_owned(), context.experiment.base_model.as_str().into());
-        recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
-        recipe.extend(settings.clone());
-        recipe.entry("seed").or_insert_with(|| context.experiment.seed.into());
-        yaml(&Value::Object(recipe))
-    }
-
-    /// The same, read.
-    fn parsed(
-        name: &str,
-        datasets: &[Map<String, Value>],
-        settings: &Map<String, Value>,
-        context: Context<'_>,
-    ) -> Result<Parsed> {
-        let text = Self::training_recipe(datasets, settings, context);
-        Ok(TrainRecipe::parse(&format!("training of {name}"), &text)?)
-    }
-
     fn open(&self, subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
         let base = Self::base(context)?;
         let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
@@ -135,9 +117,15 @@ impl Local {
 
 impl Work for Local {
     fn check(&self, context: Context<'_>) -> Result<()> {
+        // Where the base model is not at hand, the steps that need it say so.
+        let tokenizer = Self::base(context).ok().and_then(|base| Tokenizer::open(&base).ok());
         for (name, specialist) in &context.experiment.specialists {
             if let Origin::Trained { datasets, settings } = &specialist.origin {
-                Self::parsed(name, datasets, settings, context)?;
+                let (recipe, _) = training::recipe(name, datasets, settings, context.experiment)?;
+                let template = tokenizer.as_ref().and_then(|tokenizer| asking_template(tokenizer, &recipe).ok());
+                if let Some(template) = template.filter(|_| learns_tasks(specialist)) {
+                    warn_of_prompts(name, template.is_some(), context);
+                }
             }
         }
         Ok(())
@@ -147,16 +135,16 @@ impl Work for Local {
         let Origin::Trained { datasets, settings } = &specialist.origin else {
             return Ok(Done { outputs: Vec::new(), outcome: Value::Null });
         };
-        let (recipe, warnings) = Self::parsed(name, datasets, settings, context)?;
+        let (recipe, warnings) = training::recipe(name, datasets, settings, context.experiment)?;
         for warning in warnings {
             context.progress.warn(warning);
         }
         let out = context.specialist_folder(name);
-        // A run of the same recipe and data goes on; any other in the folder gives way.
+        // A run of the same recipe, model and data goes on; any other in the folder gives way, and all do when forced.
         let options = TrainOptions {
             out: out.clone(),
             data_dir: context.experiment.data.clone(),
-            resume: true,
+            resume: !context.forced,
             force: true,
             inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
@@ -209,8 +197,18 @@ impl Work for Local {
             .as_ref()
             .map(|name| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty())));
         let chat = chat.transpose()?;
+        if let Subject::Specialist(name) = subject
+            && !validation
+            && !context.experiment.specialists.get(*name).is_some_and(learns_tasks)
+            && let Some(record) = PromptRecord::read(&context.specialist_folder(name))
+            && let Some(difference) = record.difference(chat.as_ref())
+        {
+            let cure = "see `apply_chat_template` of `evaluation` and of `training`";
+            context.progress.warn(format!("specialist `{name}` {difference}: {cure}"));
+        }
         identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
-        let place = cache_dir().filter(|_| self.remember).map(|dir| dir.join("responses"));
+        // A forced step asks anew.
+        let place = cache_dir().filter(|_| self.remember && !context.forced).map(|dir| dir.join("responses"));
         let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
         if let Some(warning) = cache.as_ref().and_then(ResponseCache::warning) {
             context.progress.warn(warning);
@@ -274,16 +272,16 @@ impl Work for Local {
 
     fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
         let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
-        let evaluation = &context.experiment.evaluation;
-        let mut config = context.experiment.gate.clone();
-        // Results know tasks by their own names, whatever file or group the experiment named.
-        config.only = tasks::names(evaluation, &config.only)?;
-        let report = decide(&config, &load("base")?, &load(row)?)?;
+        let base = load("base")?;
+        let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
+        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
         text.push('\n');
         publish_file(&path, text.as_bytes())?;
-        let outcome = json!({"verdict": report.verdict.name(), "checks": collect::checks(&report)});
+        let outcome = json!({
+            "verdict": report.verdict.name(), "rule": report.rule, "checks": collect::checks(&report),
+        });
         Ok(Done { outputs: vec![path], outcome })
     }
 
@@ -318,6 +316,29 @@ impl Work for Local {
         }
         Ok(Done { outputs, outcome: json!({"report": "report.html"}) })
     }
+}
+
+/// Whether a specialist is trained on tasks, which are asked by one rule.
+fn learns_tasks(specialist: &Specialist) -> bool {
+    let task = |set: &Map<String, Value>| set.get("type").and_then(Value::as_str) == Some("task");
+    matches!(&specialist.origin, Origin::Trained { datasets, .. } if datasets.iter().any(task))
+}
+
+/// Says before anything runs that tasks are trained one way and evaluated another.
+fn warn_of_prompts(name: &str, trained_as_chat: bool, context: Context<'_>) {
+    let evaluation = &context.experiment.evaluation;
+    let text = match (trained_as_chat, evaluation.chat_template.is_some()) {
+        (true, false) => {
+            "is trained through the chat template and evaluated without one; set `apply_chat_template: true` under \
+             `evaluation`, or `apply_chat_template: false` under `training`"
+        }
+        (false, true) => {
+            "is trained on plain prompts and evaluated through the chat template; set `apply_chat_template: true` \
+             under `training`, or leave it out of `evaluation`"
+        }
+        _ => return,
+    };
+    context.progress.warn(format!("specialist `{name}` {text}"));
 }
 
 /// The mean of the tasks' shown metrics, greater being better, and each by itself.

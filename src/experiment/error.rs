@@ -20,8 +20,10 @@ pub enum ExperimentError {
     Step { step: String, chain: Vec<String>, kind: ErrorKind, advice: Vec<String>, finished: usize },
     #[error("step `{step}` left no {}", path.display())]
     NoOutput { step: String, path: PathBuf },
-    #[error("{} is no record of a step", path.display())]
-    Record { path: PathBuf, reason: String },
+    #[error("{} was written by a later version of billon (layout {format}, this one reads {current})", path.display())]
+    NewRecord { path: PathBuf, format: u64, current: u64 },
+    #[error("the record of step `{step}` can't be written")]
+    Unwritable { step: String, source: serde_json::Error },
     #[error("task `{task}` has no {what}")]
     NoSplit { task: String, what: &'static str },
     #[error("task `{task}` is listed as {first} and as {second}")]
@@ -47,9 +49,11 @@ impl Diagnose for ExperimentError {
         match self {
             Self::Read { .. } | Self::Empty { .. } | Self::NoStep { .. } | Self::TwoRoles { .. } => ErrorKind::Usage,
             Self::Step { kind, .. } => *kind,
-            Self::Missing { .. } | Self::NoSplit { .. } | Self::Record { .. } => ErrorKind::Input,
+            Self::Missing { .. } | Self::NoSplit { .. } | Self::NewRecord { .. } => ErrorKind::Input,
             Self::Shapes { .. } => ErrorKind::Mismatch,
-            Self::NoOutput { .. } | Self::NothingToSelect { .. } | Self::Plot { .. } => ErrorKind::Internal,
+            Self::NoOutput { .. } | Self::Unwritable { .. } | Self::NothingToSelect { .. } | Self::Plot { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 
@@ -68,7 +72,7 @@ impl Diagnose for ExperimentError {
             Self::NoSplit { .. } => {
                 vec!["leave `select` out and evaluate every candidate, or give the task that split".to_owned()]
             }
-            Self::Record { .. } => vec!["delete the file: its step then runs again".to_owned()],
+            Self::NewRecord { .. } => vec!["use that version, or delete the file: its step then runs again".to_owned()],
             _ => Vec::new(),
         }
     }

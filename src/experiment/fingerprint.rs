@@ -10,6 +10,9 @@ use crate::checkpoint::hash::{HashCache, sha256_bytes, sha256_input};
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
 
+/// What writes fingerprints: the version, and that of what they cover, raised when that changes.
+const WRITER: &str = concat!(env!("CARGO_PKG_VERSION"), " (fingerprints 2)");
+
 /// Stands for the hash of a file that was not found.
 pub const MISSING: &str = "missing";
 
@@ -45,7 +48,7 @@ impl Fingerprint {
                 let names = by_kind.get(kind)?;
                 if *kind == "version" {
                     let old = earlier.get("version").map_or("unknown", String::as_str);
-                    return Some(format!("{said}: {old} to {}", env!("CARGO_PKG_VERSION")));
+                    return Some(format!("{said}: {old} to {WRITER}"));
                 }
                 let (shown, more) = names.split_at(names.len().min(3));
                 let rest = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
@@ -63,7 +66,7 @@ pub fn fingerprints(graph: &Graph, cache: &mut HashCache, cancel: &CancelFlag) -
     let mut hashes: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut found: Vec<Fingerprint> = Vec::new();
     for step in &graph.steps {
-        let mut parts = BTreeMap::from([("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]);
+        let mut parts = BTreeMap::from([("version".to_owned(), WRITER.to_owned())]);
         for (name, value) in leaves(&step.settings) {
             parts.insert(format!("setting:{name}"), value);
         }

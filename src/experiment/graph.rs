@@ -3,17 +3,18 @@
 //! Steps stand in an order in which they can run; the order is that of the file, so it is the same
 //! every time.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Map, Value};
 
+use super::row_gate::Training;
 use super::schema::{Candidate, Experiment, Merge, Origin, Specialist};
 use super::tasks::{self, RoleTask};
+use super::training;
 use super::value::canonical;
 use crate::error::Result;
-use crate::eval::identity::is_model_file;
 use crate::hub;
-use crate::task;
+use crate::train::inputs;
+
+pub use crate::train::inputs::Input;
 
 /// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,15 +73,6 @@ impl Action {
             Self::Report => "report",
         }
     }
-}
-
-/// A file that a step reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input {
-    /// What it is called in messages and fingerprints, wherever it stands.
-    pub label: String,
-    /// Where it is; `None` when it was not found.
-    pub path: Option<PathBuf>,
 }
 
 /// One step.
@@ -167,7 +159,7 @@ impl Maker<'_> {
         for (name, merge) in &self.experiment.merges {
             self.merge(name, merge, &mut steps, &mut rows)?;
         }
-        self.gates(&rows, &mut steps);
+        self.gates(&rows, &mut steps)?;
         steps.push(self.report(&steps));
         Ok(Graph { steps, rows })
     }
@@ -175,24 +167,17 @@ impl Maker<'_> {
     fn train(&self, name: &str, datasets: &[Map<String, Value>], settings: &Map<String, Value>) -> Step {
         let mut all = settings.clone();
         all.entry("seed").or_insert_with(|| self.experiment.seed.into());
+        all.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
         let mut inputs = self.base.clone();
-        let mut sets = Vec::new();
-        for set in datasets {
-            let path = set.get("path").and_then(Value::as_str).unwrap_or_default();
-            let mut shown = set.clone();
-            let is_task = set.get("type").and_then(Value::as_str) == Some("task");
-            let loaded = is_task.then(|| task::load(&[path.to_owned()])).and_then(std::result::Result::ok);
-            for config in loaded.iter().flat_map(|set| &set.tasks) {
-                let split = set.get("split").and_then(Value::as_str).or(config.training_split.as_deref());
-                self.data(config, split, &mut inputs);
-                shown.insert("task".to_owned(), tasks::settings(config));
+        // What is wrong with the recipe is told before anything runs; until then it reads nothing.
+        let recipe = training::recipe(name, datasets, settings, self.experiment);
+        let sources = recipe.and_then(|(recipe, _)| training::sources(&recipe, self.experiment)).unwrap_or_default();
+        inputs.extend(sources.files);
+        for (key, tasks) in [("task", sources.trained), ("evaluation_task", sources.evaluated)] {
+            for (name, settings) in tasks {
+                all.insert(format!("{key}.{name}"), settings);
             }
-            if loaded.is_none() {
-                inputs.push(self.data_file(path));
-            }
-            sets.push(Value::Object(shown));
         }
-        all.insert("datasets".to_owned(), sets.into());
         Step {
             name: format!("train {name}"),
             action: Action::Train(name.to_owned()),
@@ -210,11 +195,9 @@ impl Maker<'_> {
         let (mut asked, mut roles) = (Map::new(), Map::new());
         for task in self.tasks.iter().filter(|task| !validation || task.role == crate::task::Role::Seen) {
             let config = if validation { tasks::validation(&task.config)? } else { task.config.clone() };
-            self.data(&config, config.evaluation_split(), &mut inputs);
-            if evaluation.num_fewshot.or(config.num_fewshot).unwrap_or(0) > 0 {
-                let pool = config.fewshot.split.as_deref().or(config.training_split.as_deref());
-                self.data(&config, pool, &mut inputs);
-            }
+            let data = self.experiment.data.as_deref();
+            inputs::split_files(&config, config.evaluation_split(), data, &mut inputs);
+            inputs::split_files(&config, inputs::shown_split(&config, evaluation.num_fewshot), data, &mut inputs);
             asked.insert(config.name.clone(), tasks::settings(&config));
             roles.insert(config.name.clone(), task.role.name().into());
         }
@@ -305,12 +288,16 @@ impl Maker<'_> {
     }
 
     /// One gate a row, where the gate has anything to judge.
-    fn gates(&self, rows: &[(String, Row)], steps: &mut Vec<Step>) {
+    fn gates(&self, rows: &[(String, Row)], steps: &mut Vec<Step>) -> Result<()> {
         let nothing = self.experiment.gate.only.is_empty() && self.experiment.gate_settings.get("only").is_some();
+        let training = Training::new(&self.experiment.evaluation, &self.experiment.specialists)?;
         for (name, row) in rows.iter().filter(|(_, row)| *row != Row::Base && !nothing) {
             let mut settings = Map::new();
             settings.insert("gate".to_owned(), self.experiment.gate_settings.clone());
             settings.insert("only".to_owned(), self.experiment.gate.only.clone().into());
+            // What is unseen to a row, and so how it is judged, depends on this.
+            let trained_on: Vec<String> = training.of_row(row, &self.experiment.merges).into_iter().collect();
+            settings.insert("trained_on".to_owned(), trained_on.into());
             steps.push(Step {
                 name: format!("gate {name}"),
                 action: Action::Gate(row.clone()),
@@ -319,6 +306,7 @@ impl Maker<'_> {
                 inputs: Vec::new(),
             });
         }
+        Ok(())
     }
 
     fn report(&self, steps: &[Step]) -> Step {
@@ -347,51 +335,19 @@ impl Maker<'_> {
         let of = |name: &String| self.experiment.specialists.get(name).map(|s| adapter_files(name, s));
         specialists.iter().filter_map(of).flatten().collect()
     }
-
-    fn data(&self, config: &task::TaskConfig, split: Option<&str>, inputs: &mut Vec<Input>) {
-        let names = split.and_then(|split| config.data_files.get(split)).map_or(&[][..], Vec::as_slice);
-        for name in names {
-            let path = config.locate(name, self.experiment.data.as_deref()).ok();
-            let input = Input { label: name.clone(), path };
-            if !inputs.contains(&input) {
-                inputs.push(input);
-            }
-        }
-    }
-
-    /// A data set that is no task: a file, or a file of the data folder.
-    fn data_file(&self, path: &str) -> Input {
-        let beside = self.experiment.data.as_ref().map(|dir| dir.join(path));
-        let places = [Some(PathBuf::from(path)), beside];
-        Input { label: path.to_owned(), path: places.into_iter().flatten().find(|place| place.is_file()) }
-    }
 }
 
 /// The files of the base model that decide what it computes and how texts become tokens.
 fn base_files(reference: &str) -> Vec<Input> {
     let found = hub::resolve(reference, None, hub::cache_dir().as_deref());
-    let files =
-        found.ok().map(|folder| listed(&folder, "base_model", |name| is_model_file(name) || is_token_file(name)));
+    let files = found.ok().map(|folder| inputs::base_files(&folder));
     let missing = || vec![Input { label: format!("base model `{reference}`"), path: None }];
     files.filter(|files| !files.is_empty()).unwrap_or_else(missing)
 }
 
 fn adapter_files(name: &str, specialist: &Specialist) -> Vec<Input> {
     let Origin::Adapter(folder) = &specialist.origin else { return Vec::new() };
-    let files = listed(folder, name, is_model_file);
-    if files.is_empty() { vec![Input { label: format!("adapter {}", folder.display()), path: None }] } else { files }
-}
-
-fn listed(folder: &Path, label: &str, wanted: impl Fn(&str) -> bool) -> Vec<Input> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| wanted(name)).collect();
-    names.sort();
-    names.into_iter().map(|name| Input { label: format!("{label}/{name}"), path: Some(folder.join(name)) }).collect()
-}
-
-fn is_token_file(name: &str) -> bool {
-    name.starts_with("tokenizer") || name.starts_with("chat_template") || name == "special_tokens_map.json"
+    inputs::model_files(folder, name)
 }
 
 /// Settings as leaves with dotted names, so that a change can be named.

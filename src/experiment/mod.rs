@@ -5,8 +5,10 @@
 //! it depends on; [`fingerprint`] says on what a step's result rests, [`state`] remembers finished
 //! steps, and [`plan()`] compares the two: what would run, and why. [`runner`] runs a plan through a
 //! [`Work`], so that the order of things can be tested without a model; [`engine`] is the real one.
-//! [`collect`] gathers results into [`report::ReportData`], which becomes HTML and Markdown.
+//! `row_gate` is the gate as it judges one row, `changes` what a row gained and lost;
+//! [`collect`] gathers all results into [`report::ReportData`], which becomes HTML and Markdown.
 
+mod changes;
 pub mod collect;
 pub mod engine;
 pub mod error;
@@ -15,11 +17,13 @@ pub mod fingerprint;
 pub mod graph;
 pub mod plan;
 pub mod report;
+mod row_gate;
 pub mod runner;
 pub mod schema;
 pub mod state;
 pub mod task_vectors;
 pub mod tasks;
+pub mod training;
 pub mod value;
 pub mod work;
 

@@ -33,6 +33,9 @@ pub struct PlannedStep {
     pub step: String,
     /// Whether it runs.
     pub run: bool,
+    /// Whether that is because the user named it.
+    #[serde(skip)]
+    pub forced: bool,
     /// Why it runs or does not.
     pub why: String,
     /// How long it is expected to take; `None` is unknown, and 0 for a step that is skipped.
@@ -45,7 +48,7 @@ pub struct PlannedStep {
 }
 
 /// Compares a graph with the records of an output folder. A step runs when it never ran, when
-/// anything that it rests on changed, when its outputs are gone, when it is forced, or when a step
+/// anything that it rests on changed, when its record or its outputs are damaged or gone, when it is forced, or when a step
 /// that it needs runs.
 ///
 /// # Errors
@@ -85,7 +88,7 @@ pub fn plan(
         }
         let (seconds, estimate) = if run { estimate(step, state, &seconds) } else { (Some(0.0), "") };
         let why = reason.unwrap_or_else(|| "unchanged".to_owned());
-        steps.push(PlannedStep { step: step.name.clone(), run, why, seconds, estimate, fingerprint });
+        steps.push(PlannedStep { step: step.name.clone(), run, forced: force, why, seconds, estimate, fingerprint });
     }
     Ok(Plan { steps, missing })
 }
@@ -100,7 +103,10 @@ fn reason(
     if force {
         return Some("forced".to_owned());
     }
-    let Some(record) = state.record(&step.name) else { return Some("never run".to_owned()) };
+    let Some(record) = state.record(&step.name) else {
+        let damaged = state.damaged(&step.name);
+        return Some(damaged.map_or_else(|| "never run".to_owned(), |file| format!("record damaged: {file}")));
+    };
     let before: Vec<&str> = step.needs.iter().map(String::as_str).filter(|need| running.contains(need)).collect();
     if record.fingerprint != fingerprint.digest {
         let mut changes = fingerprint.changes(&record.parts);

@@ -13,7 +13,7 @@ use super::error::ExperimentError;
 use super::graph::{Action, Graph, Row, Step};
 use super::plan::{Plan, plan};
 use super::schema::Experiment;
-use super::state::{Record, State};
+use super::state::{FORMAT, Record, State};
 use super::work::{Context, Done, Subject, Work};
 use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::hash::HashCache;
@@ -63,6 +63,9 @@ pub fn run(
         refuse_taken(out, &NAMES)?;
     }
     let decide = |state: &State, cache: &mut HashCache| plan(&graph, state, &options.force, cache, progress.cancel);
+    for warning in state.warnings() {
+        progress.warn(warning);
+    }
     let mut plan = decide(&state, &mut cache)?;
     if !plan.missing.is_empty() {
         return Err(ExperimentError::Missing { missing: plan.missing }.into());
@@ -79,7 +82,7 @@ pub fn run(
         sweep_leftovers(&folder);
     }
     let mut finished: BTreeMap<String, Record> = BTreeMap::new();
-    let context = Context { experiment, graph: &graph, out, finished: &finished, progress };
+    let context = Context { experiment, graph: &graph, out, finished: &finished, forced: false, progress };
     if plan.running().any(|step| graph.step(&step.step).is_some_and(|s| matches!(s.action, Action::Train(_)))) {
         work.check(context)?;
     }
@@ -94,7 +97,8 @@ pub fn run(
         progress.event(Event::StepStarted { index, count, name: step.name.clone() });
         index += 1;
         let clock = Instant::now();
-        let context = Context { experiment, graph: &graph, out, finished: &finished, progress };
+        let forced = planned.forced;
+        let context = Context { experiment, graph: &graph, out, finished: &finished, forced, progress };
         let failed = |error: crate::Error, finished: usize| match error.kind() {
             ErrorKind::Cancelled => error,
             _ => ExperimentError::step(&step.name, &error, finished).into(),
@@ -102,6 +106,7 @@ pub fn run(
         let done = carry_out(step, work, context).map_err(|error| failed(error, finished.len()))?;
         let outputs = state.outputs(&step.name, &done.outputs, &mut cache, progress.cancel)?;
         let record = Record {
+            format: FORMAT,
             step: step.name.clone(),
             fingerprint: planned.fingerprint.digest.clone(),
             parts: planned.fingerprint.parts.clone(),

@@ -1,21 +1,29 @@
-//! What finished steps leave behind: `OUT/steps/NAME.json`, published whole or not at all.
+//! What finished steps leave behind: `OUT/steps/NAME.json`, published whole or not at all, with the SHA-256 of its own
+//! contents. A record that is damaged counts as none: its step runs again, and the user is told.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::ExperimentError;
 use crate::checkpoint::hash::{HashCache, sha256_input};
+use crate::checkpoint::sealed::{SealError, seal, unseal};
 use crate::checkpoint::writer::publish_file;
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
+
+/// Layout of records. 1 had no checksum.
+pub const FORMAT: u64 = 2;
 
 /// A finished step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
+    /// The record's layout.
+    #[serde(default = "first_format")]
+    pub format: u64,
     /// Its name.
     pub step: String,
     /// Hash of what it rests on.
@@ -30,6 +38,10 @@ pub struct Record {
     pub seconds: f64,
     /// When it was finished.
     pub finished: String,
+}
+
+fn first_format() -> u64 {
+    1
 }
 
 /// A file that a step made.
@@ -49,28 +61,58 @@ pub struct OutputRecord {
 pub struct State {
     out: PathBuf,
     records: BTreeMap<String, Record>,
+    /// File names of records that can't be used, and why.
+    damaged: BTreeMap<String, String>,
 }
 
 impl State {
-    /// Reads the records of a folder; one that does not exist has none.
+    /// Reads the records of a folder; one that does not exist has none. A damaged record is passed over.
     ///
     /// # Errors
-    /// A record that is none.
+    /// A file that can't be read, a record of a later version.
     pub fn load(out: &Path) -> Result<Self> {
-        let mut records = BTreeMap::new();
+        let (mut records, mut damaged) = (BTreeMap::new(), BTreeMap::new());
         let entries = std::fs::read_dir(out.join("steps")).into_iter().flatten();
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
             let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
             if hidden || path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let text = crate::input::read_text(&path, crate::input::LIST_BYTES)
-                .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
-            let record: Record = serde_json::from_str(&text)
-                .map_err(|error| ExperimentError::Record { path: path.clone(), reason: error.to_string() })?;
-            records.insert(record.step.clone(), record);
+            let text = crate::input::read(&path, crate::input::LIST_BYTES)
+               .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match read(&text) {
+                Ok(record) if record.format > FORMAT => {
+                    let format = record.format;
+                    return Err(ExperimentError::NewRecord { path, format, current: FORMAT }.into());
+                }
+                Ok(record) if format!("{}.json", file_name(&record.step)) == name => {
+                    records.insert(record.step.clone(), record);
+                }
+                Ok(record) => {
+                    damaged.insert(name, format!("it speaks of step `{}`", record.step));
+                }
+                Err(reason) => {
+                    damaged.insert(name, reason);
+                }
+            }
         }
-        Ok(Self { out: out.to_owned(), records })
+        Ok(Self { out: out.to_owned(), records, damaged })
+    }
+
+    /// What the user should know of the records: which are damaged.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let steps = self.out.join("steps");
+        self.damaged.iter().map(move |(name, reason)| {
+            format!("{} is damaged ({reason}): its step runs again", steps.join(name).display())
+        })
+    }
+
+    /// The file of a step's record, where that is damaged.
+    #[must_use]
+    pub fn damaged(&self, step: &str) -> Option<String> {
+        let name = format!("{}.json", file_name(step));
+        self.damaged.contains_key(&name).then(|| format!("steps/{name}"))
     }
 
     /// The output folder.
@@ -113,9 +155,13 @@ impl State {
     /// The record can't be written.
     pub fn finish(&mut self, record: Record) -> Result<()> {
         let path = self.out.join("steps").join(format!("{}.json", file_name(&record.step)));
-        let mut text = serde_json::to_string_pretty(&record).unwrap_or_default();
-        text.push('\n');
-        publish_file(&path, text.as_bytes())?;
+        let document = match serde_json::to_value(&record) {
+            Ok(Value::Object(document)) => document,
+            Ok(_) => Map::new(),
+            Err(source) => return Err(ExperimentError::Unwritable { step: record.step, source }.into()),
+        };
+        publish_file(&path, seal(document).as_bytes())?;
+        self.damaged.retain(|name, _| path.file_name().is_none_or(|file| *name != file.to_string_lossy()));
         self.records.insert(record.step.clone(), record);
         Ok(())
     }
@@ -141,6 +187,19 @@ impl State {
         }
         Ok(records)
     }
+}
+
+/// A record, or what is wrong with it. Those of layout 1 have no checksum and are believed.
+fn read(text: &[u8]) -> Result<Record, String> {
+    let document = match unseal(text) {
+        Ok(document) => document,
+        Err(SealError::Unsealed) => {
+            let record: Record = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+            return if record.format == 1 { Ok(record) } else { Err(SealError::Unsealed.to_string()) };
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    serde_json::from_value(Value::Object(document)).map_err(|error| error.to_string())
 }
 
 fn hash(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> Result<String> {

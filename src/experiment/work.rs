@@ -45,6 +45,8 @@ pub struct Context<'a> {
     pub out: &'a Path,
     /// The finished steps that this run rests on, by name.
     pub finished: &'a BTreeMap<String, Record>,
+    /// Whether the user asked for this step to be done anew, whatever is left of an earlier time.
+    pub forced: bool,
     /// Where events go.
     pub progress: Progress<'a>,
 }

@@ -177,6 +177,9 @@ pub fn compare(
     let bytes_read = compared.iter().flat_map(|c| &c.places).map(|tensor| tensor.bytes()).sum();
     progress.event(Event::PlanReady { tensors: compared.len(), bytes_read, bytes_written: 0 });
     let statistics = measure(&models, &compared, backend, threads, progress)?;
+    for model in &models {
+        model.unchanged()?;
+    }
 
     let mut order: Vec<usize> = (0..compared.len()).collect();
     order.sort_by_key(|&i| names::position(compared[i].name, &base.stack));

@@ -84,7 +84,7 @@ impl Scanner<'_> {
         while let Some(&byte) = self.bytes.get(self.at) {
             let bare = levels.len() == 1;
             match (byte, self.rest().get(1)) {
-                (b'}', Some(b'}')) | (b'%', Some(b'}')) if bare => {
+                (b'}' | b'%', Some(b'}')) if bare => {
                     self.at += 2;
                     return deepest;
                 }

@@ -20,6 +20,9 @@ pub(super) const MOST_OUTPUT: usize = 64 << 20;
 /// Most bytes of a template. The largest in use have 20 kB.
 const MOST_SOURCE: usize = 1 << 20;
 
+/// Most characters of what a template raises that are shown.
+const MOST_REASON: usize = 2000;
+
 /// Stack that parsing, compiling and freeing may take for each byte of a template: `+1` costs 1.5 kB a link.
 const STACK_FOR_BYTE: usize = 2 << 10;
 
@@ -84,7 +87,12 @@ pub fn reason(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         return format!("it takes more than {FUEL} steps, so it loops without end or nearly so");
     }
-    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+    let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    // `raise_exception` takes a text of any length.
+    match detail.char_indices().nth(MOST_REASON) {
+        Some((end, _)) => format!("{} ...", detail.get(..end).unwrap_or_default()),
+        None => detail,
+    }
 }
 
 /// A text of so many bytes is refused when it is too long.

@@ -7,7 +7,8 @@ use super::config::LoraConfig;
 use super::error::AdapterError;
 use super::target::{Rules, saves};
 use super::update::LoraFactors;
-use crate::dtype::DType;
+use crate::arch;
+use crate::dtype::{DType, widen};
 
 /// The weights' name in an adapter's folder.
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -39,6 +40,23 @@ pub struct SavedTensor {
 }
 
 impl SavedTensor {
+    /// Whether another tensor's elements have the same values.
+    #[must_use]
+    pub fn equals(&self, dtype: DType, bytes: &[u8]) -> bool {
+        const BLOCK: usize = 4096;
+        let (width, other) = (self.dtype.bytes(), dtype.bytes());
+        if self.bytes.len() / width.max(1) != bytes.len() / other.max(1) {
+            return false;
+        }
+        let (mut a, mut b) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
+        self.bytes.chunks(BLOCK * width).zip(bytes.chunks(BLOCK * other)).all(|(ours, theirs)| {
+            let (a, b) = (&mut a[..ours.len() / width], &mut b[..theirs.len() / other]);
+            widen(self.dtype, ours, a);
+            widen(dtype, theirs, b);
+            a == b
+        })
+    }
+
     /// A tensor of f32 values.
     #[must_use]
     pub fn of(shape: &[u64], values: &[f32]) -> Self {
@@ -180,6 +198,26 @@ impl Adapter {
             )
         };
         Ok(first.map(warning).into_iter().collect())
+    }
+
+    /// The same adapter under the names of a model's tensors where they differ by a prefix only, and notes
+    /// that say so. Tensors of the model come with their shapes.
+    #[must_use]
+    pub fn named_as<'m>(self, tensors: impl IntoIterator<Item = (&'m str, &'m [u64])>) -> (Self, Vec<String>) {
+        let shape = |factors: &LoraFactors| vec![factors.outputs() as u64, factors.inputs() as u64];
+        let factors = self.factors.iter().map(|(module, factors)| (format!("{module}.weight"), shape(factors)));
+        let whole = self.saved.iter().chain(&self.base_copies);
+        let own: BTreeMap<String, Vec<u64>> =
+            factors.chain(whole.map(|(name, tensor)| (name.clone(), tensor.shape.clone()))).collect();
+        match arch::align(own.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())), tensors) {
+            arch::Alignment::Renamed(prefixes) => {
+                let path = self.path.display().to_string();
+                let note = |(from, to): &(String, String)| format!("adapter {path}: `{from}*` is `{to}*` in the model");
+                let notes = prefixes.rules().iter().map(note).collect();
+                (self.renamed(|name| prefixes.rename(name)), notes)
+            }
+            arch::Alignment::Unchanged | arch::Alignment::Ambiguous { .. } => (self, Vec::new()),
+        }
     }
 
     /// The same adapter under a model's own names; `rename` gives the new name of a tensor.

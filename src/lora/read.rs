@@ -27,17 +27,17 @@ impl Adapter {
         }
         let mapped = MappedFile::open(&file).map_err(|source| AdapterError::Io { path: file.clone(), source })?;
         let header = Header::parse(&file, mapped.bytes(), mapped.len())?;
-        let mut parts = Parts {
-            file: &file,
-            config: &config,
-            modules: BTreeMap::new(),
-            tensors: Tensors::default(),
-            names: BTreeSet::new(),
-        };
+        let mut parts = Parts { file: &file, config: &config, modules: BTreeMap::new(), tensors: Tensors::default() };
+        let names: BTreeSet<&str> = header.tensors.iter().filter_map(|info| parse(&info.name).adapter).collect();
+        if names.len() > 1 {
+            let names = names.into_iter().map(str::to_owned).collect();
+            return Err(AdapterError::SeveralAdapters { file, names }.into());
+        }
         for info in &header.tensors {
             parts.take(info, mapped.slice(info.start..info.end))?;
         }
         let tensors = parts.finish()?;
+        mapped.unchanged()?;
         Ok(Self::assemble(path, config, tensors)?)
     }
 }
@@ -61,8 +61,6 @@ struct Parts<'a> {
     config: &'a LoraConfig,
     modules: BTreeMap<String, ModuleTensors>,
     tensors: Tensors,
-    /// Names of adapters that tensors carry.
-    names: BTreeSet<String>,
 }
 
 impl Parts<'_> {
@@ -71,14 +69,13 @@ impl Parts<'_> {
     }
 
     fn take(&mut self, info: &TensorInfo, bytes: &[u8]) -> Result<(), AdapterError> {
-        let Name { kind, path, adapter } = parse(&info.name);
+        let Name { kind, path, .. } = parse(&info.name);
         if kind == Kind::Original {
             return Ok(());
         }
         if !info.dtype.is_float() {
             return Err(self.fault(&info.name, format!("is {}, which is no float", info.dtype)));
         }
-        self.names.extend(adapter.map(str::to_owned));
         match kind {
             Kind::BaseLayer => {
                 let tensor = SavedTensor { dtype: info.dtype, shape: info.shape.clone(), bytes: bytes.to_vec() };
@@ -125,10 +122,6 @@ impl Parts<'_> {
     }
 
     fn finish(mut self) -> Result<Tensors, AdapterError> {
-        if self.names.len() > 1 {
-            let names = self.names.into_iter().collect();
-            return Err(AdapterError::SeveralAdapters { file: self.file.into(), names });
-        }
         let rules = Rules::new(self.config)?;
         // PEFT fills in a family's usual modules where the config has none.
         let has_targets = self.config.target_modules != TargetModules::Names(Vec::new());

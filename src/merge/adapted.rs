@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::chunk::rows;
+use super::sources::Model;
 use crate::arch;
 use crate::backend::Operand;
-use crate::checkpoint::{ModelConfig, Tensor};
+use crate::checkpoint::ModelConfig;
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, Error, ErrorKind};
 use crate::lora::{Adapter, LoraFactors, SavedTensor};
@@ -46,10 +47,13 @@ impl Diagnose for AdaptedError {
     }
 }
 
-/// An adapter, checked against the tensors of its model.
+/// An adapter, checked against the tensors of its model and under its names.
 #[derive(Debug)]
 pub struct ModelAdapter {
     adapter: Adapter,
+    /// The adapter's own copies of tensors of the base, where they differ from the model's.
+    bases: BTreeMap<String, SavedTensor>,
+    warnings: Vec<String>,
     /// DoRA's factors on the rows of a tensor, found when it is first read.
     gains: BTreeMap<String, OnceLock<Vec<f32>>>,
 }
@@ -64,39 +68,73 @@ impl ModelAdapter {
     ///
     /// # Errors
     /// What is wrong with the folder, or an [`AdaptedError`].
-    pub fn open(
-        path: &Path,
-        model: &str,
-        tensors: &BTreeMap<String, Tensor>,
-        config: Option<&ModelConfig>,
-    ) -> Result<Self, Error> {
-        let adapter = Adapter::open(path)?;
+    pub fn open(path: &Path, model: &Model) -> Result<Self, Error> {
+        let (name, tensors) = (&model.reference.path, &model.tensors);
+        let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()));
+        let (adapter, mut warnings) = Adapter::open(path)?.named_as(shapes);
         let factors = adapter.factors().iter().map(|(module, factors)| {
             (format!("{module}.weight"), vec![factors.outputs() as u64, factors.inputs() as u64])
         });
-        let saved = adapter.saved().iter().map(|(name, tensor)| (name.clone(), tensor.shape.clone()));
-        let tied = config.is_some_and(ModelConfig::ties_word_embeddings);
-        for (name, shape) in factors.chain(saved) {
-            if tied && matches!(arch::role(&name), arch::Role::Head | arch::Role::Embedding) {
-                return Err(AdaptedError::Tied { adapter: path.into(), model: model.into(), tensor: name }.into());
+        let whole = adapter.saved().iter().chain(adapter.base_copies());
+        let whole = whole.map(|(name, tensor)| (name.clone(), tensor.shape.clone()));
+        let tied = model.config.as_ref().is_some_and(ModelConfig::ties_word_embeddings);
+        for (tensor_name, shape) in factors.chain(whole) {
+            if tied && matches!(arch::role(&tensor_name), arch::Role::Head | arch::Role::Embedding) {
+                return Err(
+                    AdaptedError::Tied { adapter: path.into(), model: name.clone(), tensor: tensor_name }.into()
+                );
             }
-            let Some(tensor) = tensors.get(&name) else {
-                return Err(AdaptedError::Missing { adapter: path.into(), model: model.into(), module: name }.into());
+            let Some(tensor) = tensors.get(&tensor_name) else {
+                let (adapter, model) = (path.into(), name.clone());
+                return Err(AdaptedError::Missing { adapter, model, module: tensor_name }.into());
             };
             if tensor.shape != shape {
                 return Err(AdaptedError::Shape {
                     adapter: path.into(),
-                    model: model.into(),
-                    tensor: name,
+                    model: name.clone(),
+                    tensor: tensor_name,
                     found: shape,
                     expected: tensor.shape.clone(),
                 }
                 .into());
             }
         }
+        let matrices = tensors
+            .iter()
+            .filter(|(name, tensor)| tensor.shape.len() == 2 && model.stack.predicted_layer(name).is_none());
+        warnings.extend(adapter.check_modules(matrices.filter_map(|(name, _)| name.strip_suffix(".weight")))?);
+        let mut bases = BTreeMap::new();
+        for (copied, copy) in adapter.base_copies() {
+            let same = tensors.get(copied).is_some_and(|tensor| copy.equals(tensor.dtype, model.bytes(tensor)));
+            if !same {
+                let path = path.display();
+                warnings.push(format!(
+                    "adapter {path} has its own copy of `{copied}`, which differs from that of `{name}`; the copy is \
+                     used, as PEFT does"
+                ));
+                bases.insert(copied.clone(), copy.clone());
+            }
+        }
         let dora = adapter.factors().iter().filter(|(_, factors)| factors.magnitude().is_some());
         let gains = dora.map(|(module, _)| (format!("{module}.weight"), OnceLock::new())).collect();
-        Ok(Self { adapter, gains })
+        Ok(Self { adapter, bases, warnings, gains })
+    }
+
+    /// Things about the adapter that are odd but no error.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The same adapter under other names of its model's tensors.
+    #[must_use]
+    pub fn renamed(self, rename: impl Fn(&str) -> String) -> Self {
+        Self {
+            adapter: self.adapter.renamed(&rename),
+            bases: self.bases.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect(),
+            warnings: self.warnings,
+            gains: self.gains.into_iter().map(|(name, gains)| (rename(&name), gains)).collect(),
+        }
     }
 
     /// The files that it was read from.
@@ -111,18 +149,34 @@ impl ModelAdapter {
         self.adapter.path()
     }
 
+    /// Whether any factor or saved tensor has an infinity or NaN.
+    #[must_use]
+    pub fn has_non_finite(&self) -> bool {
+        let odd = |values: &[f32]| values.iter().any(|value| !value.is_finite());
+        let factors = self.adapter.factors().values();
+        let saved = |tensor: &SavedTensor| {
+            let zeros = vec![0; tensor.bytes.len()];
+            let (written, zeros) = (&tensor.bytes[..], &zeros[..]);
+            let dtype = tensor.dtype;
+            super::non_finite::count_made(Operand { bytes: written, dtype }, &[Operand { bytes: zeros, dtype }]) > 0
+        };
+        factors.into_iter().any(|f| odd(f.a()) || odd(f.b()) || f.magnitude().is_some_and(odd))
+            || self.adapter.saved().values().any(saved)
+    }
+
     /// Bytes that it holds in memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let factors = self.adapter.factors().values().map(|f| 4 * (f.a().len() + f.b().len()));
-        let saved = self.adapter.saved().values().map(|tensor| tensor.bytes.len());
+        let whole = self.adapter.saved().values().chain(self.adapter.base_copies().values()).chain(self.bases.values());
+        let saved = whole.map(|tensor| tensor.bytes.len());
         factors.chain(saved).sum::<usize>() as u64
     }
 
     /// Whether it changes a tensor.
     #[must_use]
     pub fn changes(&self, tensor: &str) -> bool {
-        self.change(tensor).is_some()
+        self.change(tensor).is_some() || self.bases.contains_key(tensor)
     }
 
     fn change(&self, tensor: &str) -> Option<Change<'_>> {
@@ -136,6 +190,8 @@ impl ModelAdapter {
     /// Writes elements `range` of a tensor that it changes to `out`, as little-endian f32. `base` is
     /// the whole tensor as the model stores it.
     pub fn read(&self, tensor: &str, base: Operand<'_>, range: &std::ops::Range<u64>, out: &mut Vec<u8>) {
+        let own = self.bases.get(tensor).map(|own| Operand { bytes: &own.bytes, dtype: own.dtype });
+        let base = own.unwrap_or(base);
         let length = (range.end - range.start) as usize;
         let mut values = vec![0.0_f32; length];
         let part = |bytes: &[u8], dtype: DType, values: &mut [f32]| {

@@ -7,7 +7,7 @@ use std::ops::Range;
 pub const CHUNK_ELEMENTS: u64 = 512 * 1024;
 
 /// Elements of a part: few enough to stay in the second-level cache between two uses.
-const PART_ELEMENTS: u64 = 128 * 1024;
+pub const PART_ELEMENTS: u64 = 128 * 1024;
 
 /// The chunks of a tensor of `elements` elements, in order.
 pub fn chunks(elements: u64) -> impl Iterator<Item = Range<u64>> {

@@ -8,19 +8,22 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
+use super::adapted::ModelAdapter;
 use super::chunk::{CHUNK_ELEMENTS, chunks, parts};
 use super::map_part::map_part;
-use super::method::{Map, Measured, Sparsify, Statistics};
+use super::method::{Map, Measured, MethodError, MethodFault};
+use super::non_finite::{NonFinite, count_made};
 use super::plan::{JobInput, MergePlan, TensorJob};
-use super::statistics::{self, ChunkInputs, Measurement};
-use super::trim::{WholeModelSearch, WholeModelThresholds};
+use super::sink::{Buffers, Shards, Sink};
+use super::statistics::{self, Begun, ChunkInputs};
+use super::trim::WholeModelThresholds;
 use crate::backend::{Backend, DRAW_GROUP, Operand, Output};
 use crate::checkpoint::hash::sha256_while_written;
-use crate::checkpoint::layout::OutputTensor;
+use crate::checkpoint::shortened;
 use crate::checkpoint::writer::{OutputFile, StagingDir, WriteError};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -35,8 +38,8 @@ pub const WINDOW_BYTES: u64 = 160 << 20;
 pub struct Execution {
     /// SHA-256 of every shard, in order; empty when not asked for.
     pub shard_hashes: Vec<String>,
-    /// Output tensors with infinities or NaN, and how many.
-    pub non_finite: Vec<(String, u64)>,
+    /// Output tensors with infinities or NaN.
+    pub non_finite: Vec<NonFinite>,
 }
 
 /// How to run.
@@ -67,7 +70,7 @@ pub fn execute(
         files.push(file);
     }
     let sink = Shards { plan, files: &files };
-    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress };
+    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     std::thread::scope(|scope| {
         let hasher = options.hash.then(|| {
             let hash = || -> Result<Vec<String>, WriteError> {
@@ -132,66 +135,41 @@ pub fn compute_tensors(
     mut take: impl FnMut(usize, Vec<u8>),
 ) -> Result<()> {
     let pool = pool(threads, "merge")?;
-    let executor = Executor { plan, backend, pool: &pool, sink: &Shards { plan, files: &[] }, progress };
+    let sink = Shards { plan, files: &[] };
+    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     let mut adapted = Vec::new();
     let thresholds = executor.whole_model_thresholds()?;
     for job in plan.jobs.iter().filter(|job| outputs.contains(&job.output)) {
         let measured = executor.measure(&[job], &thresholds)?;
-        let map = map_of(plan, job, &measured[0]);
+        let map = map_of(plan, job, &measured[0])?;
         let output = &plan.outputs[job.output];
         let width = output.dtype.bytes();
-        let mut bytes = vec![0; usize::try_from(output.bytes()).unwrap_or(0)];
+        let mut bytes = vec![0; usize::try_from(output.bytes()).expect("a tensor in memory fits an address")];
         for (index, range) in chunks(bytes.len() as u64 / width as u64).enumerate() {
-            progress.cancel.check()?;
-            let inputs = executor.inputs(job, index, &range, &mut adapted);
+            executor.may_go_on()?;
+            let inputs = executor.inputs(job, index, &range, &mut adapted)?;
             for part in parts(&range) {
                 let piece = &mut bytes[part.start as usize * width..part.end as usize * width];
                 let into = Output { bytes: piece, dtype: output.dtype };
-                map_part(backend, &job.parameters.shape, &map, &measured[0], &inputs, &part, into);
+                map_part(backend, &job.parameters.shape, &map, &measured[0], &inputs, &part, into)
+                    .map_err(|fault| broken(plan, job, fault))?;
             }
             executor.release(job, &range);
         }
         take(job.output, bytes);
     }
+    plan.unchanged()?;
     Ok(())
 }
 
-struct Executor<'a> {
-    plan: &'a MergePlan,
-    backend: &'a dyn Backend,
+pub(super) struct Executor<'a> {
+    pub(super) plan: &'a MergePlan,
+    pub(super) backend: &'a dyn Backend,
     pool: &'a rayon::ThreadPool,
     sink: &'a dyn Sink,
     progress: Progress<'a>,
-}
-
-/// Where finished chunks go.
-trait Sink: Sync {
-    /// Takes the bytes of an output tensor from `start` on.
-    fn put(&self, output: usize, start: u64, bytes: &[u8]) -> Result<()>;
-}
-
-/// Into output files.
-struct Shards<'a> {
-    plan: &'a MergePlan,
-    files: &'a [OutputFile],
-}
-
-impl Sink for Shards<'_> {
-    fn put(&self, output: usize, start: u64, bytes: &[u8]) -> Result<()> {
-        let (shard, offset) = self.plan.layout.places[output];
-        Ok(self.files[shard].write_at(offset + start, bytes)?)
-    }
-}
-
-/// Into memory, one buffer for each output tensor.
-struct Buffers(Vec<Mutex<Vec<u8>>>);
-
-impl Sink for Buffers {
-    fn put(&self, output: usize, start: u64, bytes: &[u8]) -> Result<()> {
-        let mut buffer = self.0[output].lock().unwrap_or_else(PoisonError::into_inner);
-        buffer[start as usize..start as usize + bytes.len()].copy_from_slice(bytes);
-        Ok(())
-    }
+    /// Whether the adapter of each model has infinities or NaN; looked at when an output has some.
+    odd_adapters: OnceLock<Vec<bool>>,
 }
 
 /// Runs a plan into memory: the bytes of every output tensor, in the order of
@@ -206,65 +184,87 @@ pub fn execute_in_memory(
     progress: Progress<'_>,
 ) -> Result<(Vec<Vec<u8>>, Execution)> {
     let pool = pool(threads, "merge")?;
-    let empty = |output: &OutputTensor| Mutex::new(vec![0; usize::try_from(output.bytes()).unwrap_or(0)]);
-    let sink = Buffers(plan.outputs.iter().map(empty).collect());
-    let non_finite = Executor { plan, backend, pool: &pool, sink: &sink, progress }.run()?;
-    let buffers = sink.0.into_iter().map(|buffer| buffer.into_inner().unwrap_or_else(PoisonError::into_inner));
-    Ok((buffers.collect(), Execution { shard_hashes: Vec::new(), non_finite }))
+    let sink = Buffers::new(&plan.outputs);
+    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
+    let non_finite = executor.run()?;
+    Ok((sink.into_bytes(), Execution { shard_hashes: Vec::new(), non_finite }))
 }
 
 /// What a worker keeps from chunk to chunk.
 #[derive(Default)]
-struct Scratch {
+pub(super) struct Scratch {
     /// The part of a chunk that is computed.
     output: Vec<u8>,
     /// Chunks of inputs with adapters added, by input.
-    adapted: Vec<Vec<u8>>,
+    pub(super) adapted: Vec<Vec<u8>>,
 }
 
 /// One chunk of one job of a batch.
-struct Piece {
+pub(super) struct Piece {
     /// Position of the job in the batch.
-    job: usize,
+    pub(super) job: usize,
     /// Index of the chunk in its tensor.
-    index: usize,
-    range: Range<u64>,
+    pub(super) index: usize,
+    pub(super) range: Range<u64>,
+}
+
+/// The next jobs whose inputs fit the window together, at least one, and those after them.
+pub(super) fn next_batch<T: std::borrow::Borrow<TensorJob>>(jobs: &[T]) -> (&[T], &[T]) {
+    let mut bytes = 0;
+    let count = jobs.iter().take_while(|job| {
+        bytes += (*job).borrow().bytes_read();
+        bytes <= WINDOW_BYTES
+    });
+    jobs.split_at(count.count().max(1))
 }
 
 impl Executor<'_> {
     /// Runs everything; returns tensors with non-finite elements.
-    fn run(&self) -> Result<Vec<(String, u64)>> {
+    fn run(&self) -> Result<Vec<NonFinite>> {
         let thresholds = self.whole_model_thresholds()?;
         let mut non_finite = Vec::new();
         let mut rest: &[TensorJob] = &self.plan.jobs;
         while !rest.is_empty() {
-            let mut bytes = 0;
-            let count = rest.iter().take_while(|job| {
-                bytes += job.bytes_read();
-                bytes <= WINDOW_BYTES
-            });
-            let (batch, later) = rest.split_at(count.count().max(1));
+            let (batch, later) = next_batch(rest);
             rest = later;
             let batch: Vec<&TensorJob> = batch.iter().collect();
             let measured = self.measure(&batch, &thresholds)?;
             self.write(&batch, &measured, &mut non_finite)?;
-            for input in batch.iter().flat_map(|job| &job.inputs) {
-                if let Some(source) = self.plan.models[input.model].source() {
-                    source.release_all(&input.tensor);
-                }
-            }
+            self.release_all(&batch);
         }
         Ok(non_finite)
     }
 
+    /// Gives back whatever is still mapped of a batch that nobody reads any more.
+    pub(super) fn release_all(&self, batch: &[&TensorJob]) {
+        for input in batch.iter().flat_map(|job| &job.inputs) {
+            if let Some(source) = self.plan.models[input.model].source() {
+                source.release_all(&input.tensor);
+            }
+        }
+    }
+
+    /// Asked before every chunk: nobody interrupted, and no input was shortened so far.
+    fn may_go_on(&self) -> Result<()> {
+        self.progress.cancel.check()?;
+        if shortened::any() {
+            self.plan.unchanged()?;
+        }
+        Ok(())
+    }
+
     /// Runs `work` for every piece, pieces starting in order, and stops at the first error.
-    fn each(&self, pieces: &[Piece], work: impl Fn(&Piece, &mut Scratch) -> Result<()> + Sync) -> Result<()> {
+    pub(super) fn each(
+        &self,
+        pieces: &[Piece],
+        work: impl Fn(&Piece, &mut Scratch) -> Result<()> + Sync,
+    ) -> Result<()> {
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
         self.pool.broadcast(|_| {
             let mut scratch = Scratch::default();
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let result = self.progress.cancel.check().map_err(Error::from).and_then(|()| work(piece, &mut scratch));
+                let result = self.may_go_on().and_then(|()| work(piece, &mut scratch));
                 if let Err(error) = result {
                     next.store(pieces.len(), Ordering::Relaxed);
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -276,15 +276,15 @@ impl Executor<'_> {
 
     /// All statistics of a batch.
     fn measure(&self, batch: &[&TensorJob], thresholds: &WholeModelThresholds) -> Result<Vec<Measured>> {
-        let mut running: Vec<std::result::Result<Box<dyn Measurement>, Measured>> =
-            batch.iter().map(|job| self.begin(job, thresholds)).collect();
-        let mut active: Vec<usize> = (0..batch.len()).filter(|&i| running[i].is_ok()).collect();
+        let mut running: Vec<Begun> = batch.iter().map(|job| self.begin(job, thresholds)).collect::<Result<_>>()?;
+        let mut active: Vec<usize> =
+            (0..batch.len()).filter(|&i| matches!(running[i], Begun::Running(_))).collect();
         while !active.is_empty() {
             let pieces: Vec<Piece> = active.iter().flat_map(|&i| pieces(i, batch[i])).collect();
             self.each(&pieces, |piece, scratch| {
                 let job = batch[piece.job];
-                if let Ok(measurement) = &running[piece.job] {
-                    let inputs = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted);
+                if let Begun::Running(measurement) = &running[piece.job] {
+                    let inputs = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted)?;
                     measurement.visit(self.backend, &inputs);
                 }
                 if job.bytes_read() > WINDOW_BYTES {
@@ -294,58 +294,67 @@ impl Executor<'_> {
             })?;
             // Selecting a threshold among collected keys takes a while: all tensors at once.
             let again: Vec<bool> = self.pool.install(|| {
-                let close = |(i, r): (usize, &mut std::result::Result<Box<dyn Measurement>, Measured>)| {
-                    active.contains(&i) && r.as_mut().is_ok_and(|measurement| measurement.next_round())
+                let close = |(i, begun): (usize, &mut Begun)| match begun {
+                    Begun::Running(measurement) => active.contains(&i) && measurement.next_round(),
+                    Begun::Known(_) => false,
                 };
                 running.par_iter_mut().enumerate().map(close).collect()
             });
             active.retain(|&i| again[i]);
         }
-        Ok(running.into_iter().map(|r| r.map_or_else(|known| known, |mut m| m.finish())).collect())
+        let finish = |begun| match begun {
+            Begun::Running(mut measurement) => measurement.finish(),
+            Begun::Known(measured) => measured,
+        };
+        Ok(running.into_iter().map(finish).collect())
     }
 
-    fn begin(
-        &self,
-        job: &TensorJob,
-        thresholds: &WholeModelThresholds,
-    ) -> std::result::Result<Box<dyn Measurement>, Measured> {
+    fn begin(&self, job: &TensorJob, thresholds: &WholeModelThresholds) -> Result<Begun> {
         if job.verbatim {
-            return Err(Measured::Nothing);
+            return Ok(Begun::Known(Measured::Nothing));
         }
         let tuned: Vec<usize> = job.parameters.tuned().collect();
         let models: Vec<usize> = job.inputs.iter().map(|i| i.model).collect();
-        let wanted = self.plan.method.statistics(&job.parameters);
-        statistics::begin(&wanted, &job.parameters.shape, &tuned, job.parameters.precision, thresholds, &models)
+        let (shape, precision) = (&job.parameters.shape, job.parameters.precision);
+        statistics::begin(&job.statistics, shape, &tuned, precision, thresholds, &models)
+            .map_err(|fault| broken(self.plan, job, fault).into())
     }
 
     /// The map pass of a batch.
-    fn write(&self, batch: &[&TensorJob], measured: &[Measured], non_finite: &mut Vec<(String, u64)>) -> Result<()> {
-        let maps: Vec<Map> = batch.iter().zip(measured).map(|(job, m)| map_of(self.plan, job, m)).collect();
+    fn write(&self, batch: &[&TensorJob], measured: &[Measured], non_finite: &mut Vec<NonFinite>) -> Result<()> {
+        let maps: Vec<Map> =
+            batch.iter().zip(measured).map(|(job, m)| map_of(self.plan, job, m)).collect::<Result<_>>()?;
         let pieces: Vec<Piece> = batch.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
         let left: Vec<AtomicUsize> =
             batch.iter().map(|job| AtomicUsize::new(chunks(job.parameters.elements()).count())).collect();
-        let broken: Vec<AtomicU64> = batch.iter().map(|_| AtomicU64::new(0)).collect();
+        let odd: Vec<[AtomicU64; 2]> = batch.iter().map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect();
         self.each(&pieces, |piece, scratch| {
             let Scratch { output: buffer, adapted } = scratch;
             let job = batch[piece.job];
             let output = &self.plan.outputs[job.output];
             let width = output.dtype.bytes() as u64;
-            let inputs = self.inputs(job, piece.index, &piece.range, adapted);
+            let inputs = self.inputs(job, piece.index, &piece.range, adapted)?;
             for part in parts(&piece.range) {
-                let bytes = usize::try_from((part.end - part.start) * width).unwrap_or(0);
+                let bytes = ((part.end - part.start) * width) as usize;
                 buffer.resize(buffer.len().max(bytes), 0);
                 let buffer = &mut buffer[..bytes];
                 let (map, measured) = (&maps[piece.job], &measured[piece.job]);
                 let into = Output { bytes: buffer, dtype: output.dtype };
-                map_part(self.backend, &job.parameters.shape, map, measured, &inputs, &part, into);
+                map_part(self.backend, &job.parameters.shape, map, measured, &inputs, &part, into)
+                    .map_err(|fault| broken(self.plan, job, fault))?;
                 if output.dtype.is_float() {
-                    let count = self.backend.non_finite(Operand { bytes: buffer, dtype: output.dtype });
-                    broken[piece.job].fetch_add(count, Ordering::Relaxed);
+                    let written = Operand { bytes: buffer, dtype: output.dtype };
+                    let count = self.backend.non_finite(written);
+                    if count > 0 {
+                        let [counts, made] = &odd[piece.job];
+                        counts.fetch_add(count, Ordering::Relaxed);
+                        made.fetch_add(self.made(job, written, &inputs.piece(&part)), Ordering::Relaxed);
+                    }
                 }
                 self.sink.put(job.output, part.start * width, buffer)?;
             }
             // What the statistics left resident goes with the batch, in a few calls: each one interrupts all threads.
-            if matches!(measured[piece.job], Measured::Nothing) || job.bytes_read() > WINDOW_BYTES {
+            if !job.statistics.needs_data() || job.bytes_read() > WINDOW_BYTES {
                 self.release(job, &piece.range);
             }
             let read: u64 = job.inputs.iter().map(|i| range_bytes(i, &piece.range)).sum();
@@ -356,77 +365,45 @@ impl Executor<'_> {
             }
             Ok(())
         })?;
-        for (job, count) in batch.iter().zip(broken) {
-            let count = count.into_inner();
+        for (job, counts) in batch.iter().zip(odd) {
+            let [count, made] = counts.map(AtomicU64::into_inner);
             if count > 0 {
-                non_finite.push((self.plan.outputs[job.output].name.clone(), count));
+                non_finite.push(NonFinite { tensor: self.plan.outputs[job.output].name.clone(), count, made });
             }
         }
         Ok(())
     }
 
-    /// Thresholds of task vectors that are trimmed as a whole.
-    fn whole_model_thresholds(&self) -> Result<WholeModelThresholds> {
-        let mut wanted: Vec<(usize, f64)> = Vec::new();
-        let mut searched: Vec<&TensorJob> = Vec::new();
-        for job in self.plan.jobs.iter().filter(|job| !job.verbatim) {
-            if let Statistics::Sparsify { rules, .. } = self.plan.method.statistics(&job.parameters) {
-                for (rule, input) in rules.iter().zip(job.parameters.tuned()) {
-                    if let Sparsify::LargestOfModel { density } = rule {
-                        let key = (job.inputs[input].model, *density);
-                        if !wanted.contains(&key) {
-                            wanted.push(key);
-                        }
-                        if searched.last().is_none_or(|last| last.output != job.output) {
-                            searched.push(job);
-                        }
-                    }
-                }
+    /// Elements of a part of the output that are infinite or NaN where no input is.
+    fn made(&self, job: &TensorJob, written: Operand<'_>, part: &ChunkInputs<'_>) -> u64 {
+        let models = &self.plan.models;
+        let odd = || models.iter().map(|m| m.adapter.as_ref().is_some_and(ModelAdapter::has_non_finite)).collect();
+        let mut stored = Vec::new();
+        for (input, operand) in job.inputs.iter().zip(&part.operands) {
+            if models[input.model].adapter_of(&input.name).is_none() {
+                stored.push(*operand);
+                continue;
             }
-        }
-        let mut thresholds = WholeModelThresholds::default();
-        let Some(first) = searched.first() else { return Ok(thresholds) };
-        let mut searches: Vec<Option<WholeModelSearch>> = wanted
-            .iter()
-            .map(|(model, density)| {
-                let elements = searched.iter().filter(|j| j.inputs.iter().any(|i| i.model == *model));
-                let elements = elements.map(|j| j.parameters.elements()).sum();
-                Some(WholeModelSearch::new(*density, elements, first.parameters.precision))
-            })
-            .collect();
-        while searches.iter().any(Option::is_some) {
-            let pieces: Vec<Piece> = searched.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
-            self.each(&pieces, |piece, scratch| {
-                let job = searched[piece.job];
-                let chunk = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted);
-                for ((model, _), search) in wanted.iter().zip(&searches) {
-                    let input = job.inputs.iter().position(|i| i.model == *model);
-                    if let (Some(input), Some(search)) = (input, search) {
-                        search.visit(self.backend, chunk.delta(input));
-                    }
-                }
-                self.release(job, &piece.range);
-                Ok(())
-            })?;
-            for ((model, density), search) in wanted.iter().zip(&mut searches) {
-                if let Some(key) = search.as_mut().and_then(WholeModelSearch::next_round) {
-                    thresholds.insert(*model, *density, key);
-                    *search = None;
-                }
+            // The sum with an adapter is ours; what counts is whether the base or the adapter has such elements.
+            if self.odd_adapters.get_or_init(odd)[input.model] {
+                return 0;
             }
+            let bytes = byte_range(input, &part.range);
+            let base = models[input.model].bytes(&input.tensor).get(bytes.start as usize..bytes.end as usize);
+            stored.extend(base.map(|bytes| Operand { bytes, dtype: input.tensor.dtype }));
         }
-        Ok(thresholds)
+        count_made(written, &stored)
     }
 
     /// A chunk of every input. Where an adapter changes one, its sum with the base is formed in
     /// `adapted` and stands for it, as f32.
-    fn inputs<'s>(
+    pub(super) fn inputs<'s>(
         &'s self,
         job: &TensorJob,
         index: usize,
         range: &Range<u64>,
         adapted: &'s mut Vec<Vec<u8>>,
-    ) -> ChunkInputs<'s> {
+    ) -> Result<ChunkInputs<'s>> {
         adapted.resize_with(job.inputs.len(), Vec::new);
         let models = &self.plan.models;
         let stored = |input: &JobInput| models[input.model].bytes(&input.tensor);
@@ -439,23 +416,27 @@ impl Executor<'_> {
         let operand = |(input, adapted): (&JobInput, &'s Vec<u8>)| {
             let model = &models[input.model];
             if model.adapter_of(&input.name).is_some() {
-                return Operand { bytes: adapted, dtype: DType::F32 };
+                return Ok(Operand { bytes: adapted, dtype: DType::F32 });
             }
             let bytes = byte_range(input, range);
-            let bytes = model.bytes(&input.tensor).get(bytes.start as usize..bytes.end as usize);
-            Operand { bytes: bytes.unwrap_or_default(), dtype: input.tensor.dtype }
+            let (stored, expected) = (model.bytes(&input.tensor), (bytes.end - bytes.start) as usize);
+            match stored.get(bytes.start as usize..bytes.end as usize) {
+                Some(bytes) => Ok(Operand { bytes, dtype: input.tensor.dtype }),
+                None => Err(MethodFault::NoData { expected, found: stored.len() }),
+            }
         };
-        ChunkInputs {
+        let operands: std::result::Result<Vec<_>, _> = job.inputs.iter().zip(adapted.iter()).map(operand).collect();
+        Ok(ChunkInputs {
             index,
             range: range.clone(),
-            operands: job.inputs.iter().zip(adapted.iter()).map(operand).collect(),
+            operands: operands.map_err(|fault| broken(self.plan, job, fault))?,
             base: job.parameters.base,
             precision: job.parameters.precision,
-        }
+        })
     }
 
     /// Gives the pages of a chunk back.
-    fn release(&self, job: &TensorJob, range: &Range<u64>) {
+    pub(super) fn release(&self, job: &TensorJob, range: &Range<u64>) {
         for input in &job.inputs {
             if let Some(source) = self.plan.models[input.model].source() {
                 source.release(&input.tensor, byte_range(input, range));
@@ -464,11 +445,21 @@ impl Executor<'_> {
     }
 }
 
-fn map_of(plan: &MergePlan, job: &TensorJob, measured: &Measured) -> Map {
-    if job.verbatim { Map::Copy } else { plan.method.map(&job.parameters, measured) }
+/// The map of a tensor, which fits it.
+fn map_of(plan: &MergePlan, job: &TensorJob, measured: &Measured) -> Result<Map> {
+    if job.verbatim {
+        return Ok(Map::Copy);
+    }
+    let map = plan.method.map(&job.parameters, measured).map_err(|fault| broken(plan, job, fault))?;
+    map.check(&job.parameters, measured).map_err(|fault| broken(plan, job, fault))?;
+    Ok(map)
 }
 
-fn pieces(job: usize, tensor: &TensorJob) -> impl Iterator<Item = Piece> + use<> {
+fn broken(plan: &MergePlan, job: &TensorJob, fault: MethodFault) -> MethodError {
+    fault.at(plan.method.name(), &plan.outputs[job.output].name)
+}
+
+pub(super) fn pieces(job: usize, tensor: &TensorJob) -> impl Iterator<Item = Piece> + use<> {
     let elements = tensor.parameters.elements();
     debug_assert!(CHUNK_ELEMENTS.is_multiple_of(DRAW_GROUP));
     chunks(elements).enumerate().map(move |(index, range)| Piece { job, index, range })

@@ -12,7 +12,7 @@ use super::executor::execute_in_memory;
 use super::output::CompanionOptions;
 use super::plan::{MergePlan, PlanOptions};
 use super::sources::{Model, Resolver};
-use super::stages::{InputRecords, hash_inputs, plan_again, plan_recipe};
+use super::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
 use crate::backend::Backend;
 use crate::checkpoint::hash::sha256_bytes;
 use crate::checkpoint::{MemoryModel, Tensor};
@@ -49,7 +49,8 @@ impl MergedModel {
             vec![(format!("merge recipe, billon {}", env!("CARGO_PKG_VERSION")), self.recipe_sha256.clone())];
         for (reference, files) in &self.inputs {
             for (name, record) in files {
-                identity.push((format!("{reference}/{name}"), record.sha256.clone().unwrap_or_default()));
+                let hash = record.sha256.clone().expect("`hash_inputs` hashes every file");
+                identity.push((format!("{reference}/{name}"), hash));
             }
         }
         identity
@@ -71,14 +72,12 @@ pub fn in_memory(
     let resolver = Resolver::from_environment();
     let planned = plan_recipe(file, text, &resolver, &options.plan)?;
     let mut warnings = planned.warnings.clone();
-    for warning in &warnings {
-        progress.warn(warning);
-    }
+    planned.warn(progress);
     let companions = CompanionOptions { copy_tokenizer: true, model_card: false };
     let inputs = hash_inputs(&planned, options.threads, companions, progress)?;
     let mut results: BTreeMap<String, Arc<MemoryModel>> = BTreeMap::new();
     let count = planned.order.len();
-    let mut last = Arc::new(MemoryModel::new(Path::new(""), None, BTreeMap::new(), Vec::new()));
+    let mut last = None;
     for (index, (&document, mut plan)) in planned.order.iter().zip(planned.plans).enumerate() {
         let recipe = &planned.file.recipes[document];
         let name = recipe.name.as_ref().map(|name| name.value.clone());
@@ -93,11 +92,13 @@ pub fn in_memory(
             }
             plan = plan_again(recipe, plan, &planned.file, &resolver, &options.plan)?;
         }
-        last = Arc::new(run(&plan, options.threads, backend, &mut warnings, progress)?);
+        let result = Arc::new(run(&plan, options, backend, &mut warnings, progress)?);
         if let Some(name) = name {
-            results.insert(name, Arc::clone(&last));
+            results.insert(name, Arc::clone(&result));
         }
+        last = Some(result);
     }
+    let last = last.expect("a recipe without documents is refused before");
     progress.event(Event::Finished);
     let decides = format!("{:?}\n{text}", options.plan);
     Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.as_bytes()), inputs, warnings })
@@ -105,23 +106,21 @@ pub fn in_memory(
 
 fn run(
     plan: &MergePlan,
-    threads: usize,
+    options: &InMemoryOptions,
     backend: &dyn Backend,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
 ) -> Result<MemoryModel> {
     let (tensors, bytes_read) = (plan.jobs.len(), plan.bytes_read());
     progress.event(Event::PlanReady { tensors, bytes_read, bytes_written: plan.bytes_written() });
-    let (buffers, execution) = execute_in_memory(plan, backend, threads, progress)?;
-    for (tensor, count) in &execution.non_finite {
-        let warning = format!("tensor `{tensor}` of the merge has {count} infinite or NaN elements");
-        progress.warn(&warning);
-        warnings.push(warning);
-    }
+    let (buffers, execution) = execute_in_memory(plan, backend, options.threads, progress)?;
+    plan.unchanged()?;
+    report_non_finite(&execution.non_finite, "merge", &options.plan, warnings, progress)?;
     let tensors = plan.outputs.iter().enumerate().map(|(shard, output)| {
         let range = 0..output.bytes();
         (output.name.clone(), Tensor { dtype: output.dtype, shape: output.shape.clone(), shard, range })
     });
-    let root = plan.models[plan.donor].source().map(|source| source.root().to_owned()).unwrap_or_default();
+    let donor = plan.models[plan.donor].source().expect("a plan that is run has its models open");
+    let root = donor.root().to_owned();
     Ok(MemoryModel::new(&root, plan.result().config, tensors.collect(), buffers))
 }

@@ -40,7 +40,13 @@ pub struct Lock {
     pub inputs: BTreeMap<String, BTreeMap<String, FileRecord>>,
     /// Files of the output, without the lock.
     pub outputs: BTreeMap<String, FileRecord>,
+    /// What keys the random masks: [`MASKS`]; 0 in locks of before, when it was the text of a model's reference.
+    #[serde(default)]
+    pub masks: u32,
 }
+
+/// Masks are keyed by seed, number of the document, place of the model in it, and tensor.
+pub const MASKS: u32 = 1;
 
 /// Options of the command line that decide the output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +59,18 @@ pub struct LockOptions {
     pub lenient: bool,
     /// `--allow-crimes`.
     pub allow_crimes: bool,
+    /// `--allow-mismatch`.
+    #[serde(default)]
+    pub allow_mismatch: bool,
+    /// `--allow-non-finite`.
+    #[serde(default)]
+    pub allow_non_finite: bool,
+    /// Whether tokenizer and generation files were copied; locks of before do not say.
+    #[serde(default)]
+    pub copy_tokenizer: Option<bool>,
+    /// Whether a model card was written.
+    #[serde(default)]
+    pub model_card: Option<bool>,
     /// `--unsafe-truncate-embeddings`.
     pub truncate_embeddings: bool,
 }
@@ -97,6 +115,7 @@ impl Lock {
             stages: Vec::new(),
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            masks: MASKS,
         }
     }
 
@@ -121,7 +140,7 @@ impl Lock {
     /// Its text.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(self).expect("a lock has nothing that JSON lacks");
         text.push('\n');
         text
     }
@@ -147,7 +166,7 @@ pub fn stage_plan(plan: &MergePlan, name: Option<&str>, threads: usize) -> Stage
 /// A stage as the lock keeps it: without what depends on the machine.
 #[must_use]
 pub fn locked_stage(plan: &MergePlan, name: Option<&str>) -> Json {
-    let mut stage = serde_json::to_value(stage_plan(plan, name, 1)).unwrap_or_default();
+    let mut stage = serde_json::to_value(stage_plan(plan, name, 1)).expect("a plan has nothing that JSON lacks");
     if let Some(object) = stage.as_object_mut() {
         object.remove("peak_memory");
     }

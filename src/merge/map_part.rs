@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use super::chunk::rows;
-use super::method::{Coefficients, Map, Measured};
+use super::method::{Coefficients, Map, Measured, MethodFault};
 use super::statistics::ChunkInputs;
 use crate::backend::{Backend, Coefficient, DRAW_GROUP, Operand, Output, TaskVectors, WeightedSum};
 
 /// Computes elements `range` of a tensor of some `shape` into `output`; `chunk` is the chunk that they are part of.
+///
+/// # Errors
+/// A [`MethodFault`] when the map does not fit the inputs; nothing is written then.
 pub fn map_part(
     backend: &dyn Backend,
     shape: &[u64],
@@ -16,20 +19,20 @@ pub fn map_part(
     chunk: &ChunkInputs<'_>,
     range: &Range<u64>,
     output: Output<'_>,
-) {
+) -> Result<(), MethodFault> {
     let part = chunk.piece(range);
     let (coefficients, columns) = match map {
         Map::Copy if part.operands[0].dtype == output.dtype => {
             output.bytes.copy_from_slice(part.operands[0].bytes);
-            return;
+            return Ok(());
         }
         Map::Copy => {
             backend.scale(part.operands[0], 1.0, part.precision, output);
-            return;
+            return Ok(());
         }
         Map::Scale { factor } => {
             backend.scale(part.operands[0], *factor, part.precision, output);
-            return;
+            return Ok(());
         }
         Map::WeightedSum { coefficients, .. } | Map::TaskVectors { coefficients, .. } => match coefficients {
             Coefficients::Uniform(values) => {
@@ -38,8 +41,7 @@ pub fn map_part(
                 let masks: Vec<_> =
                     measured.masks(chunk.index).into_iter().map(|mask| mask.map(|mask| &mask[skipped..])).collect();
                 let values: Vec<Coefficient<'_>> = values.iter().map(|c| Coefficient::Uniform(*c)).collect();
-                apply(backend, map, &part, &values, &masks, output);
-                return;
+                return apply(backend, map, &part, &values, &masks, output);
             }
             Coefficients::PerRow(_) => (coefficients, false),
             Coefficients::PerColumn(_) => (coefficients, true),
@@ -60,8 +62,9 @@ pub fn map_part(
             Coefficients::PerRow(rows) => rows[row as usize].iter().map(|c| Coefficient::Uniform(*c)).collect(),
             Coefficients::Uniform(values) => values.iter().map(|c| Coefficient::Uniform(*c)).collect(),
         };
-        apply(backend, map, &part.piece(&piece), &values, &[], Output { bytes, dtype });
+        apply(backend, map, &part.piece(&piece), &values, &[], Output { bytes, dtype })?;
     }
+    Ok(())
 }
 
 fn apply(
@@ -71,14 +74,14 @@ fn apply(
     coefficients: &[Coefficient<'_>],
     masks: &[Option<&[u64]>],
     output: Output<'_>,
-) {
+) -> Result<(), MethodFault> {
     match map {
         Map::WeightedSum { divisor, .. } => {
             let (inputs, precision) = (&part.operands[..], part.precision);
             backend.weighted_sum(&WeightedSum { inputs, coefficients, divisor: *divisor, precision }, output);
         }
         Map::TaskVectors { selections, consensus, normalize, divisor, scale, .. } => {
-            let Some(base) = part.base else { return };
+            let base = part.base.ok_or(MethodFault::NoBase)?;
             let tuned: Vec<Operand<'_>> =
                 (0..part.operands.len()).filter(|i| *i != base).map(|i| part.operands[i]).collect();
             let job = TaskVectors {
@@ -96,6 +99,7 @@ fn apply(
             };
             backend.task_vectors(&job, output);
         }
-        Map::Copy | Map::Scale { .. } => {}
+        Map::Copy | Map::Scale { .. } => unreachable!("maps without coefficients have returned"),
     }
+    Ok(())
 }

@@ -9,6 +9,7 @@
 //! - [`in_memory()`]: the same merges without files, for a decoder to run.
 //! - [`statistics`], [`trim`]: the passes before the map; [`map_part`]: the map.
 //! - [`stages`]: recipes of several documents.
+//! - [`non_finite`]: infinities and NaN that a merge makes.
 //! - [`card`], [`lock`], [`verify`]: what is written beside the weights, and checking it later.
 
 pub mod adapted;
@@ -19,15 +20,18 @@ pub mod in_memory;
 pub mod lock;
 pub mod map_part;
 pub mod method;
+pub mod non_finite;
 pub mod output;
 pub mod parameters;
 pub mod plan;
 pub mod report;
+mod sink;
 pub mod sources;
 pub mod stages;
 pub mod statistics;
 pub mod trim;
 pub mod verify;
+mod whole_model;
 
 pub use in_memory::{InMemoryOptions, MergedModel, in_memory};
 pub use plan::{MergePlan, PlanOptions};

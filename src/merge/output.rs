@@ -1,11 +1,11 @@
 //! Everything of an output directory besides its weights.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::adapted::ModelAdapter;
 use super::card::model_card;
 use super::plan::MergePlan;
-use crate::checkpoint::TensorSource;
 use crate::checkpoint::hash::sha256_bytes;
 use crate::checkpoint::model_dir::INDEX_FILE;
 use crate::checkpoint::writer::{StagingDir, WriteError};
@@ -55,14 +55,30 @@ impl FileRecord {
     }
 }
 
-/// The files that [`write_companions`] copies from the donor.
+/// Files that say something else beside a tokenizer that they were not saved with.
+const TOKENIZER_EXTRAS: &[&str] =
+    &["added_tokens.json", "chat_template.jinja", "chat_template.json", "special_tokens_map.json"];
+
+/// The tokenizer and its companions: those of an adapter, where it was saved with any, in the model's
+/// place. A trainer saves them with the adapter when it added tokens or changed the template.
+fn companion_paths(root: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
+    let own = |name: &&&str| adapter.map(|folder| folder.join(name)).filter(|path| path.is_file());
+    let replaced = ["tokenizer.json", "tokenizer_config.json"].iter().any(|name| own(&name).is_some());
+    let file = |name: &&str| {
+        let models = || Some(root.join(name)).filter(|path| path.is_file());
+        own(&name).or_else(|| if replaced && TOKENIZER_EXTRAS.contains(name) { None } else { models() })
+    };
+    COMPANION_FILES.iter().filter_map(file).collect()
+}
+
+/// The files that [`write_companions`] copies from the donor, and from its adapter.
 #[must_use]
 pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Vec<PathBuf> {
     let donor = &plan.models[plan.donor];
-    let Some(root) = donor.source().map(TensorSource::root) else { return Vec::new() };
+    let Some(root) = donor.tokenizer_dir.as_deref() else { return Vec::new() };
     let mut files: Vec<PathBuf> = Vec::new();
     if options.copy_tokenizer {
-        files.extend(COMPANION_FILES.iter().map(|name| root.join(name)).filter(|path| path.is_file()));
+        files.extend(companion_paths(root, donor.adapter.as_ref().map(ModelAdapter::path)));
     }
     // Models with their own code name it in the config and don't load without it.
     if donor.config.as_ref().is_some_and(|c| c.value().get("auto_map").is_some())
@@ -75,7 +91,34 @@ pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Vec<PathBuf>
     files
 }
 
-/// Writes index, config, copied files and card; returns a record of each.
+/// Index, config, copied files and card, by name.
+///
+/// # Errors
+/// Read errors.
+pub fn companions(
+    plan: &MergePlan,
+    recipe: &str,
+    options: CompanionOptions,
+) -> Result<BTreeMap<String, Vec<u8>>, WriteError> {
+    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    if let Some(index) = plan.layout.index(&plan.outputs) {
+        files.insert(INDEX_FILE.to_owned(), index.into_bytes());
+    }
+    if let Some(config) = &plan.config {
+        files.insert("config.json".to_owned(), config.clone().into_bytes());
+    }
+    for path in copied_files(plan, options) {
+        let bytes = crate::input::read(&path, u64::MAX).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+        let name = path.file_name().expect("copied files are entries of a directory");
+        files.insert(name.to_string_lossy().into_owned(), bytes);
+    }
+    if options.model_card {
+        files.insert("README.md".to_owned(), model_card(plan, recipe).into_bytes());
+    }
+    Ok(files)
+}
+
+/// Writes them; returns a record of each.
 ///
 /// # Errors
 /// Read or write errors.
@@ -85,23 +128,7 @@ pub fn write_companions(
     staging: &StagingDir,
     options: CompanionOptions,
 ) -> Result<BTreeMap<String, FileRecord>, WriteError> {
-    let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    if let Some(index) = plan.layout.index(&plan.outputs) {
-        files.insert(INDEX_FILE.to_owned(), index.into_bytes());
-    }
-    if let Some(config) = plan.edited_config() {
-        files.insert("config.json".to_owned(), config.into_bytes());
-    }
-    for path in copied_files(plan, options) {
-        let bytes =
-            crate::input::read(&path, u64::MAX).map_err(|source| WriteError::Io { path: path.clone(), source })?;
-        if let Some(name) = path.file_name() {
-            files.insert(name.to_string_lossy().into_owned(), bytes);
-        }
-    }
-    if options.model_card {
-        files.insert("README.md".to_owned(), model_card(plan, recipe).into_bytes());
-    }
+    let files = companions(plan, recipe, options)?;
     for (name, bytes) in &files {
         staging.write(name, bytes)?;
     }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::adapted::ModelAdapter;
-use crate::arch::LayerStack;
-use crate::checkpoint::{CheckpointError, MemoryModel, ModelConfig, ModelDir, Tensor, TensorSource};
+use crate::arch::{self, Alignment, LayerStack};
+use crate::checkpoint::{
+    CheckpointError, FileStamps, InputChanged, MemoryModel, ModelConfig, ModelDir, Tensor, TensorSource,
+};
 use crate::error::{Diagnose, Error};
 use crate::hub;
 use crate::recipe::{Diagnostics, ModelReference, Span};
@@ -28,6 +30,10 @@ pub struct Model {
     pub memory: Option<Arc<MemoryModel>>,
     /// What is added to the tensors when they are read.
     pub adapter: Option<ModelAdapter>,
+    /// The directory of its tokenizer; for the result of an earlier stage that of the model it takes it from.
+    pub tokenizer_dir: Option<PathBuf>,
+    /// Of the adapter's files, taken before they were read.
+    stamps: FileStamps,
 }
 
 impl Model {
@@ -39,6 +45,7 @@ impl Model {
         let dir = ModelDir::open(root)?;
         let config = dir.config().cloned();
         let mut model = Self::planned(reference, dir.tensors().clone(), config);
+        model.tokenizer_dir = Some(dir.root().to_owned());
         model.dir = Some(dir);
         Ok(model)
     }
@@ -47,6 +54,7 @@ impl Model {
     #[must_use]
     pub fn in_memory(reference: ModelReference, result: Arc<MemoryModel>) -> Self {
         let mut model = Self::planned(reference, result.tensors().clone(), result.config().cloned());
+        model.tokenizer_dir = Some(result.root().to_owned());
         model.memory = Some(result);
         model
     }
@@ -56,17 +64,64 @@ impl Model {
     /// # Errors
     /// What is wrong with the adapter, or that it does not fit.
     pub fn with_adapter(mut self, folder: &Path) -> Result<Self, Error> {
-        let name = &self.reference.path;
-        self.adapter = Some(ModelAdapter::open(folder, name, &self.tensors, self.config.as_ref())?);
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            self.stamps.take(&entry.path());
+        }
+        let adapter = ModelAdapter::open(folder, &self)?;
+        self.adapter = Some(adapter);
         Ok(self)
     }
 
     /// A result that is planned but not written.
     #[must_use]
     pub fn planned(reference: ModelReference, tensors: BTreeMap<String, Tensor>, config: Option<ModelConfig>) -> Self {
-        let layers = config.as_ref().and_then(ModelConfig::layer_count);
-        let stack = LayerStack::find(tensors.keys().map(String::as_str), layers);
-        Self { reference, tensors, config, stack, dir: None, memory: None, adapter: None }
+        let stack = LayerStack::of(tensors.keys().map(String::as_str), config.as_ref());
+        let (dir, memory, adapter, tokenizer_dir, stamps) = (None, None, None, None, FileStamps::default());
+        Self { reference, tensors, config, stack, dir, memory, adapter, tokenizer_dir, stamps }
+    }
+
+    /// Whether both are one directory with one adapter, by device and inode: spellings, links and bind mounts of a
+    /// directory are the same model.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let of = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+        let place = |model: &Self| {
+            let root = of(model.dir.as_ref()?.root())?;
+            let adapter = model.adapter.as_ref().map(|adapter| of(adapter.path()));
+            Some((root, adapter))
+        };
+        place(self).is_some_and(|own| place(other) == Some(own))
+    }
+
+    /// Whether its files are what they were when they were opened.
+    ///
+    /// # Errors
+    /// [`InputChanged`] naming the first file that is not.
+    pub fn unchanged(&self) -> Result<(), InputChanged> {
+        self.source().map_or(Ok(()), TensorSource::unchanged)?;
+        self.stamps.check()
+    }
+
+    /// The model with its tensors, and what its adapter changes, under other names.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
+        self.tensors = self.tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).collect();
+        self.stack = LayerStack::of(self.tensors.keys().map(String::as_str), self.config.as_ref());
+        self.adapter = self.adapter.map(|adapter| adapter.renamed(&rename));
+        self
+    }
+
+    /// The model under another one's tensor names where they differ by prefixes only, with those.
+    #[must_use]
+    pub fn named_as(self, wanted: &Self) -> (Self, Vec<(String, String)>) {
+        fn shapes(model: &Model) -> impl Iterator<Item = (&str, &[u64])> {
+            model.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()))
+        }
+        match arch::align(shapes(&self), shapes(wanted)) {
+            Alignment::Renamed(prefixes) => (self.renamed(|name| prefixes.rename(name)), prefixes.rules().to_vec()),
+            Alignment::Unchanged | Alignment::Ambiguous { .. } => (self, Vec::new()),
+        }
     }
 
     /// What the model is, for comparing: first architecture, else model type.
@@ -110,6 +165,8 @@ pub struct PlannedResult {
     pub tensors: BTreeMap<String, Tensor>,
     /// The edited config.
     pub config: Option<ModelConfig>,
+    /// The directory of the tokenizer it will have.
+    pub tokenizer_dir: Option<PathBuf>,
 }
 
 /// Finds and opens the models of recipes.
@@ -144,7 +201,9 @@ impl Resolver {
     /// Opens a model; faults are noted at `span`.
     pub fn open(&self, reference: &ModelReference, span: Span, diagnostics: &mut Diagnostics) -> Option<Model> {
         if let Some(result) = self.stages.get(&reference.to_string()) {
-            return Some(Model::planned(reference.clone(), result.tensors.clone(), result.config.clone()));
+            let mut model = Model::planned(reference.clone(), result.tensors.clone(), result.config.clone());
+            model.tokenizer_dir.clone_from(&result.tokenizer_dir);
+            return Some(model);
         }
         let root = match self.directory(reference) {
             Ok(root) => root,
@@ -165,6 +224,9 @@ impl Resolver {
         match opened {
             Ok(model) => {
                 for warning in model.dir.iter().flat_map(ModelDir::warnings) {
+                    diagnostics.warning(None, warning.clone(), None);
+                }
+                for warning in model.adapter.iter().flat_map(ModelAdapter::warnings) {
                     diagnostics.warning(None, warning.clone(), None);
                 }
                 Some(model)

@@ -11,12 +11,13 @@ use std::time::Instant;
 
 use super::executor::{ExecuteOptions, execute};
 use super::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
+use super::non_finite::{NonFinite, NonFiniteError};
 use super::output::{CompanionOptions, FileRecord, copied_files, write_companions};
 use super::plan::{MergePlan, PlanOptions, plan, plan_with};
 use super::report::{MergeReport, PlanReport};
 use super::sources::{Model, Resolver};
 use crate::backend::Backend;
-use crate::checkpoint::file_name;
+use crate::checkpoint::{FileStamps, file_name};
 use crate::checkpoint::hash::{FileState, HashCache, sha256_file};
 use crate::checkpoint::writer::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
@@ -52,9 +53,18 @@ pub struct PlannedRecipe {
     pub plans: Vec<MergePlan>,
     /// Rendered warnings.
     pub warnings: Vec<String>,
+    /// Those of them that `--quiet` does not hide.
+    pub alerts: Vec<String>,
 }
 
 impl PlannedRecipe {
+    /// Sends every warning.
+    pub fn warn(&self, progress: Progress<'_>) {
+        for warning in &self.warnings {
+            if self.alerts.contains(warning) { progress.alert(warning) } else { progress.warn(warning) }
+        }
+    }
+
     /// The plans as data.
     #[must_use]
     pub fn report(&self, threads: usize) -> PlanReport {
@@ -87,8 +97,8 @@ pub fn plan_recipe(file: &Path, text: &str, resolver: &Resolver, options: &PlanO
         }
     }
     diagnostics.check()?;
-    let warnings = diagnostics.warnings();
-    Ok(PlannedRecipe { file, order, plans, warnings })
+    let (warnings, alerts) = (diagnostics.warnings(), diagnostics.alerts());
+    Ok(PlannedRecipe { file, order, plans, warnings, alerts })
 }
 
 /// The documents in an order in which each comes after what it uses; the output comes last.
@@ -185,19 +195,20 @@ pub fn merge(
     let resolver = Resolver::from_environment();
     let planned = plan_recipe(file, text, &resolver, &options.plan)?;
     let mut warnings = planned.warnings.clone();
-    for warning in &warnings {
-        progress.warn(warning);
+    planned.warn(progress);
+    let inputs = input_paths(file, &planned, options.companions);
+    let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
+    for target in [target].into_iter().chain(kept.as_deref()) {
+        refuse_inputs(target, &inputs)?;
+        check_target(target, options.force)?;
     }
-    refuse_inputs(target, &input_paths(file, &planned, options.companions))?;
-    check_target(target, options.force)?;
-    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan), text);
+    let mut copied = FileStamps::default();
+    planned.plans.iter().flat_map(|plan| copied_files(plan, options.companions)).for_each(|path| copied.take(&path));
+    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
     if options.hash {
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
     }
     let staging = StagingDir::create(target, options.force)?;
-    if options.keep_intermediates && planned.order.len() > 1 {
-        check_target(&intermediates_target(target), options.force)?;
-    }
     let mut run = StageRun {
         options,
         backend,
@@ -213,7 +224,7 @@ pub fn merge(
     let mut plans = planned.plans.into_iter();
     for (index, &document) in planned.order.iter().enumerate() {
         let recipe = &planned.file.recipes[document];
-        let Some(first_plan) = plans.next() else { break };
+        let first_plan = plans.next().expect("every document in order has a plan");
         if count > 1 {
             let name = recipe.name.as_ref().map(|n| n.value.clone());
             progress.event(Event::StageStarted { index, count, name });
@@ -227,10 +238,9 @@ pub fn merge(
         }
         last = Some(plan);
     }
-    let Some(plan) = last else {
-        return Err(WriteError::NoName { target: target.into() }.into());
-    };
+    let plan = last.expect("a recipe without documents is refused before");
     progress.cancel.check()?;
+    copied.check()?;
     staging.write(LOCK_FILE, lock.text().as_bytes())?;
     let (bytes, intermediates) = (run.bytes, run.intermediates.take());
     staging.publish()?;
@@ -255,13 +265,17 @@ pub fn merge(
     })
 }
 
-/// What the lock keeps of the plan options.
-fn lock_options(options: &PlanOptions) -> LockOptions {
+/// What the lock keeps of the options.
+fn lock_options(options: &PlanOptions, companions: CompanionOptions) -> LockOptions {
     LockOptions {
         max_shard_bytes: options.max_shard_bytes,
         trim_scope: options.trim_scope.map(str::to_owned),
         lenient: options.lenient,
         allow_crimes: options.allow_crimes,
+        allow_mismatch: options.allow_mismatch,
+        allow_non_finite: options.allow_non_finite,
+        copy_tokenizer: Some(companions.copy_tokenizer),
+        model_card: Some(companions.model_card),
         truncate_embeddings: options.truncate_embeddings,
     }
 }
@@ -322,18 +336,15 @@ impl StageRun<'_> {
                 self.intermediates = Some(made);
             }
             let name = recipe.name.as_ref().map_or("stage", |n| n.value.as_str());
-            let Some(parent) = &self.intermediates else { return Ok(BTreeMap::new()) };
+            let parent = self.intermediates.as_ref().expect("made right above");
             nested = parent.nested(name)?;
             self.directories.insert(name.to_owned(), nested.path().to_owned());
             &nested
         };
         let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
         let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
-        for (tensor, count) in &execution.non_finite {
-            let warning = format!("tensor `{tensor}` of the output has {count} infinite or NaN elements");
-            self.progress.warn(&warning);
-            warnings.push(warning);
-        }
+        plan.unchanged()?;
+        report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
         self.bytes.1 += plan.bytes_written();
         let mut files = write_companions(plan, text, staging, self.options.companions)?;
@@ -350,6 +361,26 @@ fn intermediates_target(output: &Path) -> PathBuf {
     let mut name = output.file_name().unwrap_or_default().to_os_string();
     name.push(".stages");
     output.with_file_name(name)
+}
+
+/// Warns of infinities and NaN that inputs have, and refuses those that the merge made unless they are allowed.
+pub(super) fn report_non_finite(
+    found: &[NonFinite],
+    what: &str,
+    options: &PlanOptions,
+    warnings: &mut Vec<String>,
+    progress: Progress<'_>,
+) -> Result<(), NonFiniteError> {
+    let made: Vec<NonFinite> = found.iter().filter(|tensor| tensor.made > 0).cloned().collect();
+    if !made.is_empty() && !options.allow_non_finite {
+        return Err(NonFiniteError { made });
+    }
+    for tensor in found {
+        let warning = tensor.warning(what);
+        progress.alert(&warning);
+        warnings.push(warning);
+    }
+    Ok(())
 }
 
 /// Plans a document again, now that the results of the stages which it rests on are open.
@@ -423,8 +454,9 @@ pub(super) fn hash_inputs(
     let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
-        let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
-        let record = FileRecord { bytes, sha256: hashes.get(&path).cloned() };
+        let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
+        let hash = hashes.get(&path).expect("every file of the list was hashed");
+        let record = FileRecord { bytes, sha256: Some(hash.clone()) };
         records.entry(model).or_default().insert(name, record);
     }
     Ok(records)

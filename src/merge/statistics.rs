@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use super::chunk::{parts, rows};
+use super::method::MethodFault;
 use super::trim::{Trim, WholeModelThresholds};
 use crate::backend::{Backend, Delta, Operand, Precision, Selection};
 use crate::rng::Philox;
@@ -122,12 +123,15 @@ const MASK_BYTES: u64 = 96 << 20;
 
 impl Measured {
     /// The three products `aa, ab, bb` of vector `index` of a pair of inputs.
-    #[must_use]
-    pub fn pair(&self, index: usize) -> [f64; 3] {
-        match self {
-            Self::Products { sums, .. } => sums.get(index * 3..index * 3 + 3).map_or([0.0; 3], |s| [s[0], s[1], s[2]]),
-            _ => [0.0; 3],
-        }
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when they were not measured.
+    pub fn pair(&self, index: usize) -> Result<[f64; 3], MethodFault> {
+        let sums = match self {
+            Self::Products { sums, pairs: 3 } => sums.get(index * 3..index * 3 + 3),
+            _ => None,
+        };
+        sums.map(|s| [s[0], s[1], s[2]]).ok_or(MethodFault::NotMeasured { wanted: "products of two inputs" })
     }
 
     /// Number of vectors measured.
@@ -140,11 +144,13 @@ impl Measured {
     }
 
     /// The selections.
-    #[must_use]
-    pub fn selections(&self) -> Vec<Selection> {
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when they were not measured.
+    pub fn selections(&self) -> Result<Vec<Selection>, MethodFault> {
         match self {
-            Self::Selections(selections, _) => selections.clone(),
-            _ => Vec::new(),
+            Self::Selections(selections, _) => Ok(selections.clone()),
+            _ => Err(MethodFault::NotMeasured { wanted: "selections" }),
         }
     }
 
@@ -212,7 +218,7 @@ pub trait Measurement: Send + Sync {
 /// `whole_model` the thresholds of model-wide trimming, found beforehand.
 ///
 /// # Errors
-/// The result itself, when it is known without reading any data.
+/// A [`MethodFault`] when what is asked for does not fit the inputs.
 pub fn begin(
     statistics: &Statistics,
     shape: &[u64],
@@ -220,37 +226,74 @@ pub fn begin(
     precision: Precision,
     whole_model: &WholeModelThresholds,
     models: &[usize],
-) -> Result<Box<dyn Measurement>, Measured> {
+) -> Result<Begun, MethodFault> {
     let elements: u64 = shape.iter().product();
     match statistics {
-        Statistics::None => Err(Measured::Nothing),
-        Statistics::Products(products) => Ok(Box::new(ProductSums::new(products.clone(), shape))),
+        Statistics::None => Ok(Begun::Known(Measured::Nothing)),
+        Statistics::Products(products) => {
+            let least = products.vectors.iter().max().map_or(0, |index| index + 1);
+            if least > models.len() {
+                return Err(MethodFault::Count { what: "vectors", expected: models.len(), found: least });
+            }
+            if products.from_base && tuned.len() == models.len() {
+                return Err(MethodFault::NoBase);
+            }
+            Ok(Begun::Running(Box::new(ProductSums::new(products.clone(), shape))))
+        }
         Statistics::Sparsify { rules, rescale } => {
-            let trims = rules.iter().zip(tuned).map(|(rule, &input)| match *rule {
-                Sparsify::Keep => Trim::known(input, Selection::All),
-                Sparsify::Drop => Trim::known(input, Selection::Nothing),
-                Sparsify::Largest { keep } => Trim::largest(input, keep, elements, precision),
-                Sparsify::LargestOfModel { density } => {
-                    Trim::known(input, whole_model.selection(models[input], density))
-                }
-                Sparsify::Random { density, key } => Trim::known(
-                    input,
-                    Selection::Random {
-                        stream: Philox::new(key),
-                        keep_below: (density.clamp(0.0, 1.0) * 4_294_967_296.0).round() as u64,
-                        rescale: 1.0,
-                    },
-                ),
-            });
-            let trims: Vec<Trim> = trims.collect();
+            if rules.len() != tuned.len() {
+                let (expected, found) = (tuned.len(), rules.len());
+                return Err(MethodFault::Count { what: "rules of selection", expected, found });
+            }
+            let trim = |(rule, &input): (&Sparsify, &usize)| {
+                Ok(match *rule {
+                    Sparsify::Keep => Trim::known(input, Selection::All),
+                    Sparsify::Drop => Trim::known(input, Selection::Nothing),
+                    Sparsify::Largest { keep } => Trim::largest(input, keep, elements, precision),
+                    Sparsify::LargestOfModel { density } => {
+                        Trim::known(input, whole_model.selection(models[input], density)?)
+                    }
+                    Sparsify::Random { density, key } => Trim::known(
+                        input,
+                        Selection::Random {
+                            stream: Philox::new(key),
+                            keep_below: (density.clamp(0.0, 1.0) * 4_294_967_296.0).round() as u64,
+                            rescale: 1.0,
+                        },
+                    ),
+                })
+            };
+            let trims: Vec<Trim> = rules.iter().zip(tuned).map(trim).collect::<Result<_, MethodFault>>()?;
             if statistics.needs_data() {
-                let keep_masks = elements.div_ceil(8) * trims.len() as u64 <= MASK_BYTES;
-                Ok(Box::new(Selecting { trims, rescale: *rescale, keep_masks, sums: None, masks: Masks::default() }))
+                let keep_masks = keeps_masks(elements, trims.len());
+                let masks = Masks::default();
+                Ok(Begun::Running(Box::new(Selecting { trims, rescale: *rescale, keep_masks, sums: None, masks })))
             } else {
-                Err(Measured::Selections(trims.iter().map(Trim::selection).collect(), Masks::default()))
+                let selections = trims.iter().map(Trim::selection).collect();
+                Ok(Begun::Known(Measured::Selections(selections, Masks::default())))
             }
         }
     }
+}
+
+/// A measurement that has begun.
+pub enum Begun {
+    /// Data must be read.
+    Running(Box<dyn Measurement>),
+    /// The result is known without.
+    Known(Measured),
+}
+
+/// Whether the masks of a tensor's random selections are kept from the measurement for the map.
+#[must_use]
+pub fn keeps_masks(elements: u64, selections: usize) -> bool {
+    mask_bytes(elements, selections) <= MASK_BYTES
+}
+
+/// Bytes of those masks.
+#[must_use]
+pub fn mask_bytes(elements: u64, selections: usize) -> u64 {
+    elements.div_ceil(8) * selections as u64
 }
 
 /// Adds parts in the order of their index whatever order they arrive in. Chunks are handed out in

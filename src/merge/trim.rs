@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::chunk::CHUNK_ELEMENTS;
+use super::method::MethodFault;
 use super::statistics::ChunkInputs;
 use crate::backend::{Backend, Bracket, Delta, Digit, Precision, Selection};
 
@@ -26,7 +27,8 @@ fn sample_stride(elements: u64) -> usize {
 /// Tensors up to this size are collected whole, without a sample.
 const COLLECT_ALL: u64 = 128 * 1024;
 /// Keys that may be collected of one tensor before the histogram takes over.
-fn collect_limit(elements: u64) -> u64 {
+#[must_use]
+pub fn collect_limit(elements: u64) -> u64 {
     (elements / 8).clamp(COLLECT_ALL, 16 << 20)
 }
 
@@ -116,12 +118,15 @@ impl Trim {
         self.input
     }
 
-    /// The selection; everything, as long as the search is not over.
+    /// The selection, once the search is over.
+    ///
+    /// # Panics
+    /// While [`Trim::next_round`] still asks for another round.
     #[must_use]
     pub fn selection(&self) -> Selection {
         match &self.state {
             State::Known(selection) => *selection,
-            State::Searching(_) => Selection::All,
+            State::Searching(_) => panic!("a selection is read after the last round of its search"),
         }
     }
 
@@ -365,9 +370,12 @@ impl WholeModelThresholds {
     }
 
     /// The selection of a model's tensors: every tie is kept, as in the authors' code.
-    #[must_use]
-    pub fn selection(&self, model: usize, density: f64) -> Selection {
-        self.0.get(&(model, density.to_bits())).map_or(Selection::All, |key| keep_down_to(*key))
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when no threshold was found.
+    pub fn selection(&self, model: usize, density: f64) -> Result<Selection, MethodFault> {
+        let key = self.0.get(&(model, density.to_bits())).ok_or(MethodFault::NoThreshold)?;
+        Ok(keep_down_to(*key))
     }
 }
 

@@ -63,6 +63,8 @@ impl Decoder {
             blocks.push(layer.block);
             names.extend(layer.names);
         }
+        // Everything is packed: nothing is read from the files after this.
+        model.unchanged()?;
         let warnings = unused(model, options, source, config.tie_word_embeddings)?;
         let eos_token_ids = eos_token_ids(model.root(), &config)?;
         let ropes = config.ropes.iter().map(Rope::new).collect();
@@ -214,28 +216,36 @@ fn unused(
     options: &DecoderOptions,
     source: WeightSource<'_>,
     tied: bool,
-) -> Result<Vec<String>, WeightsError> {
+) -> Result<Vec<String>> {
     let used = source.into_used();
+    let mut warnings = Vec::new();
     for adapter in options.adapters.iter().map(|weighted| &weighted.adapter) {
         let factors = adapter.modules().map(|module| (format!("{module}.weight"), module, "linear layer"));
-        let saved = adapter.saved().keys().map(|name| (name.clone(), name.as_str(), "tensor"));
+        let whole = adapter.saved().keys().chain(adapter.base_copies().keys());
+        let saved = whole.map(|name| (name.clone(), name.as_str(), "tensor"));
         if let Some((_, module, what)) = factors.chain(saved).find(|(name, ..)| !used.contains(name)) {
             return Err(WeightsError::Adapter {
                 adapter: adapter.path().into(),
                 module: module.to_owned(),
                 reason: format!("which is no {what} of this model"),
-            });
+            }
+            .into());
         }
+        let is_matrix = |name: &&String| model.tensors().get(*name).is_some_and(|tensor| tensor.shape.len() == 2);
+        let modules = used.iter().filter(is_matrix).filter_map(|name| name.strip_suffix(".weight"));
+        warnings.extend(adapter.check_modules(modules)?);
     }
     let harmless = |name: &str| name.ends_with("rotary_emb.inv_freq") || (tied && name.ends_with("lm_head.weight"));
     let rest: Vec<&str> =
         model.tensors().keys().map(String::as_str).filter(|name| !used.contains(*name) && !harmless(name)).collect();
-    let Some(first) = rest.first() else { return Ok(Vec::new()) };
-    Ok(vec![format!(
-        "{}: {} tensors are no part of the decoder and were not read, `{first}` among them",
-        model.root().display(),
-        rest.len()
-    )])
+    if let Some(first) = rest.first() {
+        warnings.push(format!(
+            "{}: {} tensors are no part of the decoder and were not read, `{first}` among them",
+            model.root().display(),
+            rest.len()
+        ));
+    }
+    Ok(warnings)
 }
 
 /// The tokens that end a text.

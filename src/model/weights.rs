@@ -12,6 +12,7 @@ use super::pool::WeightPool;
 use crate::checkpoint::{Tensor, TensorSource};
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
+use crate::lora::SavedTensor;
 
 /// Why a checkpoint's tensors do not make the decoder that its config describes.
 #[derive(Debug, thiserror::Error)]
@@ -114,8 +115,12 @@ impl<'a> WeightSource<'a> {
     /// Whether an adapter changes a module's weight.
     pub(super) fn changes(&self, module: &str) -> bool {
         let weight = format!("{module}.weight");
-        let changes =
-            |a: &WeightedAdapter| a.adapter.factors().contains_key(module) || a.adapter.saved().contains_key(&weight);
+        let changes = |a: &WeightedAdapter| {
+            let adapter = &a.adapter;
+            adapter.factors().contains_key(module)
+                || adapter.saved().contains_key(&weight)
+                || adapter.base_copies().contains_key(&weight)
+        };
         self.adapters.iter().any(changes)
     }
 
@@ -123,6 +128,18 @@ impl<'a> WeightSource<'a> {
     fn changes_of(&self, name: &str, [rows, width]: [usize; 2]) -> Result<Vec<Change<'a>>, WeightsError> {
         let mut found = Vec::new();
         for WeightedAdapter { adapter, weight } in self.adapters {
+            if let Some(copy) = adapter.base_copies().get(name).filter(|copy| self.differs(name, copy)) {
+                if adapter.config().use_dora {
+                    let reason =
+                        "with a copy of its base that differs from the model's, which DoRA does not allow here";
+                    return Err(WeightsError::Adapter {
+                        adapter: adapter.path().into(),
+                        module: name.to_owned(),
+                        reason: reason.to_owned(),
+                    });
+                }
+                found.push(Change::Saved(copy, *weight));
+            }
             let factors = name.strip_suffix(".weight").and_then(|module| adapter.factors().get(module));
             let factors = factors.map(|factors| Change::Factors(factors, *weight));
             let saved = adapter.saved().get(name).map(|tensor| Change::Saved(tensor, *weight));
@@ -140,6 +157,12 @@ impl<'a> WeightSource<'a> {
         }
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         Ok(found)
+    }
+
+    /// Whether a copy of a tensor that came with an adapter is another one than the model's.
+    fn differs(&self, name: &str, copy: &SavedTensor) -> bool {
+        let tensor = self.model.tensors().get(name);
+        !tensor.is_some_and(|tensor| copy.equals(tensor.dtype, self.model.bytes(tensor)))
     }
 
     /// A part of a vector of `length` values, adapters added.

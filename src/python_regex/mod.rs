@@ -10,6 +10,8 @@
 //! last line break, `\b` follows Python's notion of a word (letters, numbers and `_`, no combining
 //! marks), and an empty match may follow a match directly.
 
+mod escapes;
+mod groups;
 mod template;
 mod translate;
 

@@ -24,6 +24,7 @@ const DOCUMENT_KEYS: &[&str] = &[
     "chat_template",
     "name",
     "trim_scope",
+    "base_only",
 ];
 const MODEL_KEYS: &[&str] = &["model", "parameters"];
 const SLICE_KEYS: &[&str] = &["sources", "base_model", "parameters", "residual_weight"];
@@ -44,6 +45,10 @@ pub struct RecipeFile {
 pub struct Recipe {
     /// Where the document starts.
     pub span: Span,
+    /// Its number in the file, from 0.
+    pub document: usize,
+    /// `base_only: keep`: tensors and layers that only the base model has are copied from it.
+    pub keeps_base_only: bool,
     /// Name under which other documents of the file use its result.
     pub name: Option<Spanned<String>>,
     /// `merge_method`.
@@ -124,8 +129,8 @@ impl RecipeFile {
         let mut diagnostics = Diagnostics::new(source.clone(), lenient).last_key_wins();
         let nodes = yaml::parse(&source.text, &mut diagnostics);
         let mut recipes = Vec::new();
-        for node in nodes.iter().filter(|n| n.kind != Kind::Null) {
-            recipes.extend(Reader { diagnostics: &mut diagnostics }.document(node));
+        for (number, node) in nodes.iter().filter(|n| n.kind != Kind::Null).enumerate() {
+            recipes.extend(Reader { diagnostics: &mut diagnostics }.document(number, node));
         }
         if recipes.is_empty() && !diagnostics.has_errors() {
             diagnostics.error(None, "the recipe is empty");
@@ -169,7 +174,7 @@ struct Reader<'a> {
 type Entries = [(Spanned<String>, Node)];
 
 impl Reader<'_> {
-    fn document(&mut self, node: &Node) -> Option<Recipe> {
+    fn document(&mut self, document: usize, node: &Node) -> Option<Recipe> {
         let entries = self.mapping(node, "a recipe")?;
         self.known(entries, DOCUMENT_KEYS, "key");
         let method = match find(entries, "merge_method") {
@@ -192,6 +197,8 @@ impl Reader<'_> {
             find(entries, "chat_template").filter(|(_, v)| v.kind != Kind::Null).map(|(key, _)| key.span);
         Some(Recipe {
             span: node.span,
+            document,
+            keeps_base_only: self.base_only(entries),
             name: find(entries, "name").and_then(|(_, value)| self.word(value, "name")),
             method: method?,
             assembly: assembly?,
@@ -331,6 +338,24 @@ impl Reader<'_> {
 
     fn parameters(&mut self, entries: &Entries) -> Parameters {
         find(entries, "parameters").map(|(_, node)| Parameters::parse(node, self.diagnostics)).unwrap_or_default()
+    }
+
+    /// `base_only`: what becomes of tensors and layers that no model but the base has.
+    fn base_only(&mut self, entries: &Entries) -> bool {
+        let Some((_, node)) = find(entries, "base_only").filter(|(_, v)| v.kind != Kind::Null) else { return false };
+        if find(entries, "base_model").is_none() {
+            self.diagnostics.error_help(node.span, "`base_only` needs a `base_model`", "name the base model");
+        }
+        match node.text().map(str::trim) {
+            Some("keep") => true,
+            Some("refuse") => false,
+            _ => {
+                let help = "`keep` copies what only the base model has, `refuse` is the default";
+                let message = format!("`base_only` is `keep` or `refuse`, not {}", node.describe());
+                self.diagnostics.error_help(node.span, message, help);
+                false
+            }
+        }
     }
 
     fn base_model(&mut self, entries: &Entries) -> Option<Spanned<ModelReference>> {

@@ -4,7 +4,7 @@
 //! `t` in 0..=1; a list of `{filter, value}` takes the first whose filter is a substring of the
 //! tensor's name; an absent filter or `*` matches everything.
 
-use crate::yaml::diagnostic::Diagnostics;
+use crate::yaml::diagnostic::{Diagnostics, Severity};
 use crate::yaml::{self, Kind, Node, Span, Spanned};
 
 /// The type a method expects of a parameter.
@@ -12,6 +12,8 @@ use crate::yaml::{self, Kind, Node, Span, Spanned};
 pub enum ParameterKind {
     /// A finite number.
     Number,
+    /// A number from 0 to 1.
+    Share,
     /// True or false.
     Boolean,
     /// One of these words.
@@ -22,6 +24,7 @@ impl ParameterKind {
     fn expected(self) -> String {
         match self {
             Self::Number => "a number".to_owned(),
+            Self::Share => "a number from 0 to 1".to_owned(),
             Self::Boolean => "true or false".to_owned(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
         }
@@ -29,7 +32,7 @@ impl ParameterKind {
 
     fn read(self, text: &str) -> Option<Value> {
         match self {
-            Self::Number => yaml::number(text).filter(|n| n.is_finite()).map(Value::Number),
+            Self::Number | Self::Share => yaml::number(text).filter(|n| n.is_finite()).map(Value::Number),
             Self::Boolean => yaml::boolean(text).map(Value::Boolean),
             Self::Choice(words) => words.iter().find(|w| **w == text).map(|w| Value::Word(w)),
         }
@@ -122,12 +125,17 @@ impl Setting {
         Self { conditions: vec![Condition { filter: None, curve }] }
     }
 
-    /// Notes every scalar that is not of the expected type.
+    /// Notes every scalar that is not of the expected type or outside its range. Values between two of a gradient lie
+    /// inside when they do.
     pub fn check(&self, name: &str, kind: ParameterKind, diagnostics: &mut Diagnostics) {
         for scalar in self.conditions.iter().flat_map(|c| c.curve.scalars()) {
-            if kind.read(&scalar.value).is_none() {
-                let message = format!("`{name}` expects {}, not `{}`", kind.expected(), scalar.value);
-                diagnostics.error(scalar.span, message);
+            let message = || format!("`{name}` expects {}, not `{}`", kind.expected(), scalar.value);
+            match kind.read(&scalar.value) {
+                None => diagnostics.error(scalar.span, message()),
+                Some(Value::Number(number)) if kind == ParameterKind::Share && !(0.0..=1.0).contains(&number) => {
+                    diagnostics.push(Severity::Error, Some(scalar.span), message(), share_meant(number));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -145,6 +153,12 @@ impl Setting {
     pub fn filters(&self) -> impl Iterator<Item = &Spanned<String>> {
         self.conditions.iter().filter_map(|c| c.filter.as_ref())
     }
+}
+
+/// What somebody who wrote a share outside 0 to 1 probably meant.
+fn share_meant(number: f64) -> Option<String> {
+    let percent = format!("did you mean {}? a share is no percentage", number / 100.0);
+    (1.0 < number && number <= 100.0).then_some(percent)
 }
 
 /// mergekit's filter rule.
@@ -268,6 +282,25 @@ mod tests {
         assert_eq!(number(&list, "mlp", 0.5), Some(1e-5));
         let (only, _) = setting("{filter: attn, value: 2}");
         assert_eq!(number(&only, "mlp", 0.0), None);
+    }
+
+    #[test]
+    fn shares_outside_their_range_are_refused_and_percentages_guessed() {
+        let told = |text: &str| {
+            let (setting, mut diagnostics) = setting(text);
+            setting.check("density", ParameterKind::Share, &mut diagnostics);
+            diagnostics.check().map_err(|error| error.to_string())
+        };
+        for text in ["0", "1", "0.5", "[0, 1]", "- {filter: a, value: [0.1, 1.0]}"] {
+            assert!(told(text).is_ok(), "{text}");
+        }
+        let fifty = told("50").unwrap_err();
+        assert!(fifty.contains("`density` expects a number from 0 to 1, not `50`"), "{fifty}");
+        assert!(fifty.contains("did you mean 0.5?"), "{fifty}");
+        for text in ["-0.5", "1.0001", "[0.5, 2]", "- {filter: a, value: 70}\n- {value: 1}", "300"] {
+            assert!(told(text).is_err(), "{text}");
+        }
+        assert!(!told("-0.5").unwrap_err().contains("did you mean"));
     }
 
     #[test]

@@ -129,16 +129,7 @@ impl ChatTemplate {
             .iter()
             .map(|m| Value::from_pairs([("role", m.role.as_str()), ("content", m.content.as_str())]))
             .collect();
-        let mut variables: Vec<(String, Value)> =
-            self.special.iter().map(|(role, text)| (role.clone(), Value::from(text.as_str()))).collect();
-        variables.extend(self.arguments.iter().map(|(name, value)| (name.clone(), value_of(value))));
-        variables.push(("messages".to_owned(), Value::from(list)));
-        variables.push(("tools".to_owned(), Value::from(())));
-        variables.push(("documents".to_owned(), Value::from(())));
-        variables.push(("add_generation_prompt".to_owned(), Value::from(add_generation_prompt)));
-        let context = Value::from_pairs(variables);
-        let rendered = crate::jinja::render(&self.environment, NAME, context, &self.subject)
-            .map_err(|e| TokenizerError::ChatRefused { origin: self.origin.clone(), message: describe(&e) })?;
+        let rendered = self.rendered(list, &Map::new(), add_generation_prompt)?;
         let Some(message) = continued else { return Ok(rendered) };
         let tag = CONTINUE.trim_end();
         let place = rendered.rfind(tag).filter(|_| rendered.contains(&message)).ok_or_else(not_continuable)?;
@@ -146,6 +137,42 @@ impl ChatTemplate {
         // A template that trims took the tag's blank along, and blanks before the tag are its own.
         let kept = if tail.starts_with(CONTINUE) { head } else { head.trim_end_matches(is_space) };
         Ok(kept.to_owned())
+    }
+
+    /// The text of messages with all their keys (`tool_calls`, `reasoning_content`), as transformers'
+    /// `apply_chat_template` hands them to the template; `variables`, such as `tools`, stand beside them.
+    ///
+    /// # Errors
+    /// [`TokenizerError::ChatRefused`] as in [`render`](Self::render).
+    pub fn render_messages(
+        &self,
+        messages: &[Map<String, serde_json::Value>],
+        variables: &Map<String, serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String, TokenizerError> {
+        let value = |message: &Map<String, serde_json::Value>| {
+            Value::from_pairs(message.iter().map(|(key, value)| (key.as_str(), value_of(value))))
+        };
+        self.rendered(messages.iter().map(value).collect(), variables, add_generation_prompt)
+    }
+
+    fn rendered(
+        &self,
+        messages: Vec<Value>,
+        further: &Map<String, serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String, TokenizerError> {
+        let mut variables: Vec<(String, Value)> =
+            self.special.iter().map(|(role, text)| (role.clone(), Value::from(text.as_str()))).collect();
+        for name in ["tools", "documents"] {
+            variables.push((name.to_owned(), Value::from(())));
+        }
+        let given = self.arguments.iter().chain(further);
+        variables.extend(given.map(|(name, value)| (name.clone(), value_of(value))));
+        variables.push(("messages".to_owned(), Value::from(messages)));
+        variables.push(("add_generation_prompt".to_owned(), Value::from(add_generation_prompt)));
+        crate::jinja::render(&self.environment, NAME, Value::from_pairs(variables), &self.subject)
+            .map_err(|e| TokenizerError::ChatRefused { origin: self.origin.clone(), message: describe(&e) })
     }
 
     /// [`render`](Self::render), and once more without the system message when the template refuses.

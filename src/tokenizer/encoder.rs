@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::processors::sequence::Sequence;
 
 use super::chat::ChatTemplate;
 use super::error::TokenizerError;
@@ -51,9 +53,13 @@ impl Tokenizer {
             let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)?;
             tokenizer.with_truncation(None)?;
             tokenizer.with_padding(None);
+            if let Some(untrimmed) = tokenizer.get_post_processor().cloned().map(whole_offsets) {
+                tokenizer.with_post_processor(Some(untrimmed));
+            }
             tokenizers::Result::Ok(tokenizer)
         });
-        let tokenizer = tokenizer.map_err(&damaged)?.map_err(|error| damaged(error.to_string()))?;
+        let tokenizer =
+            tokenizer.map_err(|panic| damaged(failed(&panic)))?.map_err(|error| damaged(error.to_string()))?;
         let config = read_json(&directory.join("tokenizer_config.json"))?.unwrap_or(Value::Null);
         let special = SpecialTokens::read(directory, &config)?;
         let token = |role: &str| {
@@ -118,6 +124,12 @@ impl Tokenizer {
     #[must_use]
     pub fn token(&self, id: u32) -> Option<String> {
         self.pipeline.id_to_token(id)
+    }
+
+    /// The id of a token as the vocabulary writes it.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.pipeline.token_to_id(token)
     }
 
     /// Begin of sequence: text and id.
@@ -204,8 +216,33 @@ impl Tokenizer {
         action: &'static str,
         work: impl FnOnce(&tokenizers::Tokenizer) -> tokenizers::Result<T>,
     ) -> Result<T, TokenizerError> {
-        let done = caught(|| work(&self.pipeline)).and_then(|result| result.map_err(|error| error.to_string()));
-        done.map_err(|message| TokenizerError::Refused { path: self.directory.clone(), action, message })
+        let done = match caught(|| work(&self.pipeline)) {
+            Ok(result) => result.map_err(|error| error.to_string()),
+            Err(panic) => Err(failed(&panic)),
+        };
+        done.map_err(|message| TokenizerError::Refused { path: self.directory.join("tokenizer.json"), action, message })
+    }
+}
+
+/// A panic of the library, which the files of few models can cause.
+fn failed(panic: &str) -> String {
+    format!("the tokenizers library fails on it ({panic})")
+}
+
+/// The same post-processor without `trim_offsets`: ids stay, and a token's range holds its blanks too,
+/// which a loss mask goes by.
+fn whole_offsets(processor: PostProcessorWrapper) -> PostProcessorWrapper {
+    match processor {
+        PostProcessorWrapper::ByteLevel(mut bytes) => {
+            bytes.trim_offsets = false;
+            bytes.into()
+        }
+        PostProcessorWrapper::Roberta(mut roberta) => {
+            roberta.trim_offsets = false;
+            roberta.into()
+        }
+        PostProcessorWrapper::Sequence(list) => Sequence::new(list.into_iter().map(whole_offsets).collect()).into(),
+        other => other,
     }
 }
 

@@ -17,7 +17,7 @@ pub enum TokenizerError {
     Damaged { path: PathBuf, message: String },
     #[error("{} is not valid JSON", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("the tokenizer of {} cannot {action}: {message}", path.display())]
+    #[error("the tokenizer {} cannot {action}: {message}", path.display())]
     Refused { path: PathBuf, action: &'static str, message: String },
     #[error("{} has neither a BOS nor an EOS token, so nothing can stand before an empty context", path.display())]
     NoPrefixToken { path: PathBuf },

@@ -1,41 +1,52 @@
 //! Checkpoints of a run: everything that the next step depends on.
 //!
 //! `checkpoint-<step>/` is a PEFT adapter (or a model directory) with `optimizer.safetensors` (both
-//! moments of every parameter, f32), `billon_state.json` and `trainer_state.json`. Each appears by
-//! one rename. Order of the data and dropout are functions of seed and step, so that no generator
-//! needs keeping.
+//! moments of every parameter, f32), `trainer_state.json` and `billon_state.json`, which holds the SHA-256 of every
+//! other file and of itself. Each appears by one rename. Order of the data and dropout are functions of seed and step,
+//! so that no generator needs keeping.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::divergence::DivergenceWatch;
 use super::error::TrainError;
+use super::fingerprint::Fingerprint;
+use super::log::TrainerState;
 use super::optimiser::{AdamW, Moments};
 use super::parameter::Parameter;
+use crate::checkpoint::hash::sha256_file;
 use crate::checkpoint::header::Header;
 use crate::checkpoint::mapped::MappedFile;
+use crate::checkpoint::sealed::{SealError, seal, unseal};
 use crate::checkpoint::writer::remove_output;
 use crate::dtype::{DType, widen};
 use crate::error::Result;
+use crate::event::CancelFlag;
 
 /// The moments' file.
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// The rest of the state's file.
 pub const STATE: &str = "billon_state.json";
+/// Layout of the state file. 1 had neither checksums nor the base model's hashes.
+const FORMAT: u64 = 2;
 
 /// What besides parameters and moments the next step depends on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunState {
     /// Optimiser steps taken.
     pub step: u64,
-    /// SHA-256 of the recipe and of the data's tokens.
-    pub fingerprint: String,
+    /// What the result depends on.
+    pub fingerprint: Fingerprint,
     /// Tokens seen.
     pub tokens: u64,
     /// Trained tokens seen.
     pub trained_tokens: u64,
-    /// Losses of the last steps, for the watch on divergence.
-    pub recent: Vec<f64>,
+    /// Whether the run learns anything.
+    pub watch: DivergenceWatch,
     /// Sums since the last log line.
     pub window: Window,
     /// The best evaluation so far: its step and value.
@@ -50,6 +61,7 @@ pub struct RunState {
 
 /// Sums over the steps since the last log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// Of the steps' mean losses.
     pub loss: f64,
@@ -105,32 +117,80 @@ pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f
         widen(info.dtype, mapped.slice(info.start..info.end), &mut values);
         tensors.push(values);
     }
+    mapped.unchanged()?;
     Ok(tensors)
 }
 
-fn state(folder: &Path) -> Result<RunState, TrainError> {
-    let path = folder.join(STATE);
-    let fault = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
-    let text = crate::input::read(&path, crate::input::LIST_BYTES).map_err(|error| fault(error.to_string()))?;
-    serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))
-}
-
-/// Whether a checkpoint is one of the run with this fingerprint.
-#[must_use]
-pub fn belongs(folder: &Path, fingerprint: &str) -> bool {
-    state(folder).is_ok_and(|state| state.fingerprint == fingerprint)
-}
-
-/// Brings moments and state back; the parameters are the adapter's or the model's own files.
+/// The state file of a checkpoint whose other files have these SHA-256.
 ///
 /// # Errors
-/// A [`TrainError::Checkpoint`] for files that do not fit this run.
-pub fn restore(folder: &Path, parameters: &[Parameter], optimiser: &mut AdamW, fingerprint: &str) -> Result<RunState> {
-    let state = state(folder)?;
-    if state.fingerprint != fingerprint {
-        let reason = "the run began with another recipe, model or data".to_owned();
-        return Err(TrainError::Checkpoint { path: folder.join(STATE), reason }.into());
+/// [`TrainError::State`] when the state is no JSON, as a number that is not finite.
+pub fn state_file(state: &RunState, files: &BTreeMap<String, String>) -> Result<Vec<u8>, TrainError> {
+    let run = serde_json::to_value(state).map_err(|source| TrainError::State { source })?;
+    let document = Map::from_iter([
+        ("format".to_owned(), FORMAT.into()),
+        ("billon".to_owned(), env!("CARGO_PKG_VERSION").into()),
+        ("files".to_owned(), files.iter().map(|(name, hash)| (name.clone(), Value::from(hash.as_str()))).collect()),
+        ("run".to_owned(), run),
+    ]);
+    Ok(seal(document).into_bytes())
+}
+
+/// The state of a checkpoint, all files of which have been found to be as they were written; `None` when cancelled.
+///
+/// # Errors
+/// [`TrainError::Damaged`] naming the file that is not, [`TrainError::OldCheckpoint`] for the layout of another version.
+pub fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState>, TrainError> {
+    let path = folder.join(STATE);
+    let damaged = |path: &Path, reason: String| TrainError::Damaged { path: path.to_owned(), reason };
+    let text = std::fs::read(&path).map_err(|error| damaged(&path, error.to_string()))?;
+    let mut document = match unseal(&text) {
+        Ok(document) => document,
+        Err(SealError::Unsealed) => return Err(TrainError::OldCheckpoint { path, format: 1, current: FORMAT }),
+        Err(error) => return Err(damaged(&path, error.to_string())),
+    };
+    let format = document.get("format").and_then(Value::as_u64).unwrap_or(0);
+    if format != FORMAT {
+        return Err(TrainError::OldCheckpoint { path, format, current: FORMAT });
     }
+    let malformed = || damaged(&path, "it is no state of a training run".to_owned());
+    let Some(Value::Object(files)) = document.remove("files") else { return Err(malformed()) };
+    for (name, expected) in &files {
+        let file = folder.join(name);
+        match sha256_file(&file, cancel) {
+            Ok(Some(found)) if *expected == found => {}
+            Ok(Some(_)) => {
+                return Err(damaged(&file, format!("its contents do not have the SHA-256 that {STATE} names")));
+            }
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(damaged(&file, error.to_string())),
+        }
+    }
+    let run = document.remove("run").unwrap_or(Value::Null);
+    serde_json::from_value(run).map(Some).map_err(|_| malformed())
+}
+
+/// The lines that a checkpoint's run had logged.
+///
+/// # Errors
+/// [`TrainError::Damaged`] when they can't be read.
+pub fn history(folder: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
+    #[derive(Deserialize)]
+    struct Lines {
+        log_history: Vec<Map<String, Value>>,
+    }
+    let path = folder.join(TrainerState::FILE);
+    let damaged = |reason: String| TrainError::Damaged { path: path.clone(), reason };
+    let text = std::fs::read(&path).map_err(|error| damaged(error.to_string()))?;
+    let lines: Lines = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    Ok(lines.log_history)
+}
+
+/// Brings the moments back; the parameters are the adapter's or the model's own files.
+///
+/// # Errors
+/// A [`TrainError::Checkpoint`] for moments that do not fit the parameters.
+pub fn restore_moments(folder: &Path, parameters: &[Parameter], optimiser: &mut AdamW, steps: u64) -> Result<()> {
     let names: Vec<(String, usize)> = parameters
         .iter()
         .flat_map(|p| ["exp_avg", "exp_avg_sq"].map(|moment| (format!("{moment}.{}", p.name), p.elements())))
@@ -140,8 +200,8 @@ pub fn restore(folder: &Path, parameters: &[Parameter], optimiser: &mut AdamW, f
     while let (Some(first), Some(second)) = (tensors.next(), tensors.next()) {
         optimiser.moments.push(Moments { first, second });
     }
-    optimiser.steps = state.step;
-    Ok(state)
+    optimiser.steps = steps;
+    Ok(())
 }
 
 /// Complete checkpoints of a run, by step.

@@ -16,7 +16,7 @@ pub enum TrainError {
     #[error("the loss of step {step} is not a number")]
     NotFinite { step: u64 },
     #[error(
-        "the loss of step {step} is {loss:.3}, above {uniform:.3}, which guessing every token of the vocabulary evenly has"
+        "the mean loss of the steps up to {step} is {loss:.3} and does not fall; guessing every token of the vocabulary evenly has {uniform:.3}"
     )]
     WorseThanGuessing { step: u64, loss: f64, uniform: f64 },
     #[error("no row of the data carries loss")]
@@ -27,6 +27,20 @@ pub enum TrainError {
     NothingToResume { out: PathBuf },
     #[error("{}: {reason}", path.display())]
     Checkpoint { path: PathBuf, reason: String },
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    #[error("{} was written by another version of billon (layout {format}, this one reads {current})", path.display())]
+    OldCheckpoint { path: PathBuf, format: u64, current: u64 },
+    #[error("{}: the run began with another recipe, model or data: {}", folder.display(), changes.join("; "))]
+    OtherRun { folder: PathBuf, changes: Vec<String> },
+    #[error("cannot read {}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("the state of the run can't be written")]
+    State { source: serde_json::Error },
+    #[error("the recipe contradicts the adapter {} that it starts from: {}", adapter.display(), conflicts.join("; "))]
+    InitFrom { adapter: PathBuf, conflicts: Vec<String> },
+    #[error("`modules_to_save` names `{name}`, which is no module of the model")]
+    UnknownModule { name: String, nearest: Option<String> },
     #[error("interrupted after step {step}; {} can be resumed", out.display())]
     Interrupted { step: u64, out: PathBuf },
     #[error("`{key}` is not supported: {reason}")]
@@ -44,10 +58,14 @@ impl Diagnose for TrainError {
             | Self::WorseThanGuessing { .. }
             | Self::NothingTrained
             | Self::OutExists { .. }
-            | Self::NothingToResume { .. } => ErrorKind::Input,
-            Self::Checkpoint { .. } => ErrorKind::Mismatch,
+            | Self::NothingToResume { .. }
+            | Self::Damaged { .. }
+            | Self::OldCheckpoint { .. } => ErrorKind::Input,
+            Self::Read { .. } => ErrorKind::Io,
+            Self::State { .. } => ErrorKind::Internal,
+            Self::Checkpoint { .. } | Self::OtherRun { .. } | Self::UnknownModule { .. } => ErrorKind::Mismatch,
             Self::Interrupted { .. } => ErrorKind::Cancelled,
-            Self::Unsupported { .. } | Self::UnknownMetric { .. } => ErrorKind::Usage,
+            Self::Unsupported { .. } | Self::UnknownMetric { .. } | Self::InitFrom { .. } => ErrorKind::Usage,
         }
     }
 
@@ -61,12 +79,21 @@ impl Diagnose for TrainError {
             Self::NothingTrained => "look at the first example with --show-batch",
             Self::OutExists { .. } => "go on with --resume, start over with --force, or choose another --out",
             Self::NothingToResume { .. } => "start without --resume",
-            Self::Checkpoint { .. } => {
-                "resume with the recipe and data that the run began with, or start over with --force"
+            Self::Checkpoint { .. } | Self::OtherRun { .. } => {
+                "resume with the recipe, model and data that the run began with, or start over with --force"
+            }
+            Self::Damaged { .. } => "there is no earlier checkpoint to go on from: start over with --force",
+            Self::OldCheckpoint { .. } => "finish the run with the version that began it, or start over with --force",
+            Self::InitFrom { .. } => {
+                "leave these keys out: the adapter's own values hold; or train a new adapter without `init_from`"
+            }
+            Self::UnknownModule { nearest: Some(nearest), .. } => return vec![format!("did you mean `{nearest}`?")],
+            Self::UnknownModule { nearest: None, .. } => {
+                "name linear layers, norms, `embed_tokens` or `lm_head`, as `billon inspect` lists them"
             }
             Self::Interrupted { .. } => "go on with --resume",
             Self::UnknownMetric { known, .. } => return vec![format!("known: {}", known.join(", "))],
-            Self::Tensor(_) | Self::Unsupported { .. } => return Vec::new(),
+            Self::Tensor(_) | Self::Unsupported { .. } | Self::Read { .. } | Self::State { .. } => return Vec::new(),
         };
         vec![hint.to_owned()]
     }

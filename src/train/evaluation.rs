@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::data::{Example, TrainingData, asking_template};
+use super::error::TrainError;
 use super::gradient::validation_loss;
 use super::recipe::TrainRecipe;
 use crate::error::Result;
@@ -57,6 +58,26 @@ impl<'a> Evaluation<'a> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.recipe.evaluation.disabled || (self.tasks.is_empty() && self.data.validation.is_empty())
+    }
+
+    /// Whether evaluations give the value that the recipe judges by.
+    ///
+    /// # Errors
+    /// [`TrainError::UnknownMetric`] with those that they give.
+    pub fn check(&self) -> Result<(), TrainError> {
+        let Some(best) = &self.recipe.evaluation.best else { return Ok(()) };
+        let held_out = (!self.data.validation.is_empty()).then(|| "eval_loss".to_owned());
+        let of_task = |task: &Task| -> Vec<String> {
+            let config = task.config();
+            config.metrics.iter().map(|metric| format!("{}/{}", config.name, metric.name)).collect()
+        };
+        let known: Vec<String> = held_out.into_iter().chain(self.tasks.iter().flat_map(of_task)).collect();
+        // `task/metric,filter` is one of the metric's values.
+        let plain = best.metric.split(',').next().unwrap_or(&best.metric);
+        if known.iter().any(|name| name == plain) {
+            return Ok(());
+        }
+        Err(TrainError::UnknownMetric { metric: best.metric.clone(), known })
     }
 
     /// All values, by name: `eval_loss`, `eval_<set>_loss` where there are several sets, and

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::checkpoint;
 use super::error::TrainError;
 use super::log::{EVENT_FILE, LOG_FILE};
+use super::prompt_record;
 use super::run::TrainOptions;
 use crate::checkpoint::folder_lock::FolderLock;
 use crate::checkpoint::writer::{Former, check_target, mark_folder, refuse_inputs, sweep_folder};
@@ -16,7 +17,7 @@ use crate::error::Result;
 /// The recipe as it was resolved.
 pub(super) const CONFIG_FILE: &str = "config.resolved.yaml";
 /// Files that are there before the result is.
-const GROWING: &[&str] = &[CONFIG_FILE, LOG_FILE, EVENT_FILE];
+const GROWING: &[&str] = &[CONFIG_FILE, LOG_FILE, EVENT_FILE, prompt_record::FILE];
 
 /// Refuses a folder that this run may not write to. `inputs` are what its bytes come from.
 ///

@@ -5,33 +5,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use sha2::{Digest, Sha256};
-
-use super::attach::{Attached, attach};
+use super::attach::{Attached, attach, settled};
 use super::checkpoint::{self, RunState, Window};
 use super::course::Course;
-use super::data::{Example, SetSummary, TrainingData};
+use super::data::{Example, SetSummary, TrainingData, asking_template};
 use super::error::TrainError;
 use super::estimate::{Estimate, estimate};
 use super::evaluation::Evaluation;
+use super::fingerprint::{Fingerprint, Surroundings};
 use super::folder::{self, CONFIG_FILE, RunFolder};
 use super::gradient::{StepLoss, StepSetting, step_gradient};
 use super::log::{LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
+use super::prompt_record::PromptRecord;
 use super::recipe::{AdapterRecipe, TrainRecipe};
+use super::resume::{self, Resumed};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
-use crate::checkpoint::hash::hex;
 use crate::checkpoint::writer::publish_file;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
 use crate::model::{Decoder, DecoderOptions, WeightPool};
 use crate::tokenizer::Tokenizer;
-
-/// Steps whose mean loss must stay below that of guessing.
-const WATCHED: usize = 20;
 
 /// Where a run reads and writes.
 #[derive(Debug, Clone)]
@@ -86,18 +83,32 @@ pub struct TrainReport {
 pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress: Progress<'_>) -> Result<TrainReport> {
     let out = &options.out;
     let start = match &recipe.adapter {
-        AdapterRecipe::Lora(lora) => lora.init_from.as_deref(),
+        AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| start.path.clone()),
         AdapterRecipe::Full => None,
     };
     let inputs: Vec<PathBuf> =
-        options.inputs.iter().cloned().chain([model.to_owned()]).chain(start.map(Path::to_path_buf)).collect();
+        options.inputs.iter().cloned().chain([model.to_owned()]).chain(start).collect();
     folder::check(options, model, &inputs)?;
     let found = checkpoint::list(out);
+    let first = match &recipe.adapter {
+        AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| Adapter::open(&start.path)).transpose()?,
+        AdapterRecipe::Full => None,
+    };
+    let recipe = &settled(recipe, first.as_ref())?;
     let tokenizer = Arc::new(Tokenizer::open(model)?);
     let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
-    let fingerprint = fingerprint(recipe, &data);
-    let latest = found.last().filter(|_| options.resume).map(|(_, path)| path.clone());
-    let latest = latest.filter(|folder| !options.force || checkpoint::belongs(folder, &fingerprint));
+    let course = Course::new(recipe, &data);
+    if course.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
+        return Err(TrainError::NothingTrained.into());
+    }
+    let surroundings = Surroundings { model, data_dir: options.data_dir.as_deref(), total_steps: course.total };
+    let fingerprint = Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress.cancel)?;
+    let wanted = resume::Wanted {
+        fingerprint: &fingerprint,
+        force: options.force,
+        ends_with_best: recipe.evaluation.best.as_ref().is_some_and(|best| best.load_at_end),
+    };
+    let resumed = if options.resume { resume::find(&found, &wanted, progress)? } else { None };
     let files = ModelDir::open(model)?;
     let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
     let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(crate::dtype::DType::F32) };
@@ -105,15 +116,24 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     for warning in files.warnings().iter().chain(decoder.warnings()) {
         progress.warn(warning.clone());
     }
-    let start = latest.as_deref().filter(|_| recipe.adapter != AdapterRecipe::Full).or(start);
-    let start = start.map(Adapter::open).transpose()?;
-    let attached = attach(decoder, recipe, start.as_ref())?;
-    drop((start, files));
-    let course = Course::new(recipe, &data);
-    if course.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
-        return Err(TrainError::NothingTrained.into());
+    let latest = resumed.as_ref().filter(|_| recipe.adapter != AdapterRecipe::Full);
+    let latest = latest.map(|resumed| Adapter::open(&resumed.folder)).transpose()?;
+    let attached = attach(decoder, recipe, latest.as_ref().or(first.as_ref()))?;
+    for warning in &attached.warnings {
+        progress.warn(warning.clone());
     }
-    let run_folder = RunFolder::enter(options, &inputs, latest.is_some())?;
+    drop((first, latest, files));
+    let evaluation = Evaluation::open(
+        recipe,
+        options.data_dir.as_deref(),
+        &data,
+        Arc::clone(&attached.decoder),
+        Arc::clone(&tokenizer),
+    )?;
+    // What would fail at the end fails now.
+    evaluation.check()?;
+    attached.adapter()?;
+    let run_folder = RunFolder::enter(options, &inputs, resumed.is_some())?;
     let mut optimiser = AdamW {
         beta1: recipe.adam_beta1,
         beta2: recipe.adam_beta2,
@@ -124,27 +144,36 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         moments: Vec::new(),
     };
     optimiser.start(&attached.parameters);
-    let mut state = RunState { fingerprint: fingerprint.clone(), ..RunState::default() };
-    if let Some(folder) = &latest {
-        if attached.lora.is_none() {
-            restore_model(folder, &attached)?;
+    let mut state = RunState { fingerprint, ..RunState::default() };
+    let history = match resumed {
+        Some(Resumed { folder, state: kept, history }) => {
+            if attached.lora.is_none() {
+                restore_model(&folder, &attached)?;
+            }
+            checkpoint::restore_moments(&folder, &attached.parameters, &mut optimiser, kept.step)?;
+            state = kept;
+            // A run that was killed between saving and pruning left more than it should.
+            if let Some(limit) = recipe.save_total_limit {
+                checkpoint::prune(out, limit, state.best.map(|(step, _)| step));
+            }
+            Some(history)
         }
-        state = checkpoint::restore(folder, &attached.parameters, &mut optimiser, &fingerprint)?;
-        // A run that was killed between saving and pruning left more than it should.
-        if let Some(limit) = recipe.save_total_limit {
-            checkpoint::prune(out, limit, state.best.map(|(step, _)| step));
-        }
+        None => None,
+    };
+    // Those beyond the one that the run goes on from are damaged, or of another run: they are computed again.
+    for (_, path) in found.into_iter().filter(|(step, _)| *step > state.step) {
+        let _ = std::fs::remove_dir_all(path);
     }
-    let evaluation = Evaluation::open(
-        recipe,
-        options.data_dir.as_deref(),
-        &data,
-        Arc::clone(&attached.decoder),
-        Arc::clone(&tokenizer),
-    )?;
+    let prompts = PromptRecord::new(&data.asked);
+    if !recipe.evaluation.tasks.is_empty()
+        && let Some(difference) = prompts.difference(asking_template(&tokenizer, recipe)?.as_ref())
+    {
+        progress.warn(format!("in the evaluations of this run the model {difference}: see `apply_chat_template`"));
+    }
     let begun = (|| {
-        publish_file(&out.join(CONFIG_FILE), recipe.to_yaml().as_bytes())?;
-        Ok(TrainLog::open(out, latest.is_some().then_some(state.step))?)
+        publish_file(&out.join(CONFIG_FILE), data.asked.written_out(recipe).to_yaml().as_bytes())?;
+        prompts.publish(out)?;
+        Ok(TrainLog::open(out, history.map(|lines| (state.step, lines)))?)
     })();
     let schedule = Schedule::new(recipe, course.total);
     let recompute = recomputes(recipe, &attached, &data, &course, progress);
@@ -187,7 +216,8 @@ impl Run<'_> {
         let earlier = state.seconds;
         let mut last_line = (Instant::now(), state.tokens);
         let mut last_loss = None;
-        let mut stopped_early = false;
+        let patience = recipe.evaluation.best.as_ref().and_then(|best| best.early_stopping_patience);
+        let mut stopped_early = patience.is_some_and(|patience| state.evaluations_without_gain >= patience);
         self.progress.event(Event::TrainingStarted { steps: total, done: state.step });
         while (state.step < total || state.evaluation_due) && !stopped_early {
             if !state.evaluation_due {
@@ -259,16 +289,11 @@ impl Run<'_> {
         if !mean.is_finite() || !norm.is_finite() {
             return Err(TrainError::NotFinite { step });
         }
-        state.recent.push(mean);
-        if state.recent.len() > WATCHED {
-            state.recent.remove(0);
-        }
         let uniform = (self.attached.decoder.config().vocab_size as f64).ln();
-        let recent = state.recent.iter().sum::<f64>() / state.recent.len() as f64;
-        if state.recent.len() == WATCHED && state.step >= self.schedule.warmup_steps && recent > uniform {
-            return Err(TrainError::WorseThanGuessing { step, loss: recent, uniform });
+        match state.watch.observe(step, mean, uniform, self.schedule.warmup_steps) {
+            Some(loss) => Err(TrainError::WorseThanGuessing { step, loss, uniform }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn line(course: &Course<'_>, state: &RunState, window: &Window, norm: f64, rate: f64, speed: f64) -> LogLine {
@@ -306,7 +331,8 @@ impl Run<'_> {
             return Err(TrainError::UnknownMetric { metric: best.metric.clone(), known }.into());
         };
         let better = |(_, old): (u64, f64)| if best.greater_is_better { value > old } else { value < old };
-        if state.best.is_none_or(better) {
+        // What is no number is never the best: nothing could be better than it.
+        if value.is_finite() && state.best.is_none_or(better) {
             state.best = Some((state.step, value));
             state.evaluations_without_gain = 0;
             self.save(course, optimiser, state, log)?;
@@ -430,23 +456,6 @@ fn restore_model(folder: &Path, attached: &Attached) -> Result<()> {
         parameter.set(values)?;
     }
     Ok(attached.refresh()?)
-}
-
-/// What must be the same for a run to go on: settings and data. That the parameters are the same is
-/// seen when their moments are read.
-fn fingerprint(recipe: &TrainRecipe, data: &TrainingData) -> String {
-    let mut sha = Sha256::new();
-    // How often is logged and kept does not matter.
-    let settings = TrainRecipe { logging_steps: 1, save_steps: None, save_total_limit: None, ..recipe.clone() };
-    sha.update(settings.to_yaml());
-    for example in data.examples.iter().chain(&data.validation) {
-        sha.update((example.tokens.len() as u64).to_le_bytes());
-        for (token, trained) in example.tokens.iter().zip(&example.trained) {
-            sha.update(token.to_le_bytes());
-            sha.update([u8::from(*trained)]);
-        }
-    }
-    hex(&sha.finalize())
 }
 
 /// Decides whether activations are kept, and says what the run will need.

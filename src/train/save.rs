@@ -1,14 +1,14 @@
 //! Writing what was trained: an adapter, or a model directory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::json;
-
 use super::attach::Attached;
-use super::checkpoint::{OPTIMIZER, RunState, STATE, moments_file};
+use super::checkpoint::{OPTIMIZER, RunState, STATE, moments_file, state_file};
 use super::error::TrainError;
 use super::log::TrainerState;
 use super::optimiser::AdamW;
+use crate::checkpoint::hash::sha256_bytes;
 use crate::checkpoint::header::Header;
 use crate::checkpoint::writer::StagingDir;
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
@@ -39,21 +39,28 @@ pub fn checkpoint(
     base: Base<'_>,
 ) -> Result<()> {
     let staging = StagingDir::create(folder, true)?;
+    let mut hashes = BTreeMap::new();
+    let mut write = |name: &str, bytes: &[u8]| {
+        hashes.insert(name.to_owned(), sha256_bytes(bytes));
+        staging.write(name, bytes)
+    };
     match attached.adapter()? {
-        Some(adapter) => adapter.write_into(&staging, base.name)?,
+        Some(adapter) => {
+            for (name, bytes) in adapter.files(base.name) {
+                write(name, &bytes)?;
+            }
+        }
         None => {
             // Weights that training goes on from keep their full precision.
-            staging.write("model.safetensors", &weights(attached, DType::F32)?)?;
+            write("model.safetensors", &weights(attached, DType::F32)?)?;
             for (name, bytes) in companions(base, DType::F32)? {
-                staging.write(name, &bytes)?;
+                write(name, &bytes)?;
             }
         }
     }
-    staging.write(OPTIMIZER, &moments_file(&attached.parameters, optimiser))?;
-    staging.write(TrainerState::FILE, trainer_state.as_bytes())?;
-    let mut text = serde_json::to_vec_pretty(&json!(state)).unwrap_or_default();
-    text.push(b'\n');
-    staging.write(STATE, &text)?;
+    write(OPTIMIZER, &moments_file(&attached.parameters, optimiser))?;
+    write(TrainerState::FILE, trainer_state.as_bytes())?;
+    staging.write(STATE, &state_file(state, &hashes)?)?;
     staging.publish()?;
     Ok(())
 }

@@ -19,7 +19,7 @@ const WIDEST: usize = 160;
 /// A recipe's text and where it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// File name as the user gave it.
+    /// File name as the user gave it; empty for a text that a command made, which no message quotes.
     pub name: String,
     /// The text.
     pub text: String,
@@ -30,6 +30,8 @@ pub struct SourceText {
 pub enum Severity {
     /// The run goes on.
     Warning,
+    /// The run goes on, and its result may not be what was meant: told even with `--quiet`.
+    Alert,
     /// Nothing is written.
     Error,
 }
@@ -130,6 +132,11 @@ impl Diagnostics {
         self.push(Severity::Warning, span.into(), message, help);
     }
 
+    /// Notes a warning that `--quiet` does not hide.
+    pub fn alert(&mut self, span: impl Into<Option<Span>>, message: impl Into<String>) {
+        self.push(Severity::Alert, span.into(), message, None);
+    }
+
     /// Notes an unknown name (an error, or a warning when lenient) and the nearest known one.
     pub fn unknown(&mut self, span: Span, what: &str, name: &str, known: &[&str]) {
         let severity = if self.lenient { Severity::Warning } else { Severity::Error };
@@ -146,6 +153,10 @@ impl Diagnostics {
         &self.list
     }
 
+    fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.list.iter().filter(|d| d.severity == Severity::Error)
+    }
+
     /// Whether anything noted is an error.
     #[must_use]
     pub fn has_errors(&self) -> bool {
@@ -155,13 +166,19 @@ impl Diagnostics {
     /// The rendered warnings, one text each.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let all = || self.list.iter().filter(|d| d.severity == Severity::Warning);
+        let all = || self.list.iter().filter(|d| d.severity != Severity::Error);
         let mut shown: Vec<String> = all().take(SHOWN).map(|d| self.render(d)).collect();
         let more = all().count().saturating_sub(SHOWN);
         if more > 0 {
             shown.push(format!("{more} more warnings in {}", self.source.name));
         }
         shown
+    }
+
+    /// Those of them that `--quiet` does not hide.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<String> {
+        self.list.iter().filter(|d| d.severity == Severity::Alert).map(|d| self.render(d)).collect()
     }
 
     /// `Err` with everything noted when there is an error among it.
@@ -176,7 +193,7 @@ impl Diagnostics {
     #[must_use]
     pub fn render(&self, diagnostic: &Diagnostic) -> String {
         let mut text = diagnostic.message.clone();
-        if let Some(span) = diagnostic.span {
+        if let Some(span) = diagnostic.span.filter(|_| !self.source.name.is_empty()) {
             let gutter = " ".repeat(span.line.to_string().len());
             let line = self.source.text.lines().nth(span.line.saturating_sub(1)).unwrap_or("");
             let (line, column) = excerpt(line, span.column.saturating_sub(1));
@@ -248,6 +265,10 @@ pub struct RecipeError {
 
 impl fmt::Display for RecipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.diagnostics.source.name.is_empty() {
+            let errors = self.diagnostics.errors().map(|d| d.message.as_str());
+            return f.write_str(&errors.collect::<Vec<_>>().join("; "));
+        }
         let errors = || self.diagnostics.list.iter().filter(|d| d.severity == Severity::Error);
         let count = errors().count();
         let plural = if count == 1 { "problem" } else { "problems" };
@@ -273,6 +294,13 @@ impl Diagnose for RecipeError {
 
     fn is_laid_out(&self) -> bool {
         true
+    }
+
+    /// The advice, where it does not stand below the excerpts.
+    fn hints(&self) -> Vec<String> {
+        let unnamed = self.diagnostics.source.name.is_empty();
+        let errors = self.diagnostics.errors().filter(|_| unnamed);
+        errors.filter_map(|d| d.help.clone()).collect()
     }
 }
 

@@ -29,16 +29,14 @@ fn long_merge(context: &Context) -> Vec<PathBuf> {
 
 /// Starts the program behind a shell that first runs `before`.
 fn behind_shell(context: &Context, before: &str) -> Command {
-    let mut command = context.command();
-    let program = command.get_program().to_owned();
+    let command = context.command();
     let mut shell = Command::new("/bin/sh");
     shell.current_dir(env!("CARGO_MANIFEST_DIR")).env_clear();
     for (name, value) in command.get_envs() {
         shell.env(name, value.unwrap());
     }
-    shell.arg("-c").arg(format!("{before}; exec \"$0\" \"$@\"")).arg(program);
+    shell.arg("-c").arg(format!("{before}; exec \"$0\" \"$@\"")).arg(command.get_program());
     shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    drop(command.arg("unused"));
     shell
 }
 
@@ -66,7 +64,7 @@ fn deaf(context: &Context) -> std::process::Child {
     for (name, bytes) in crate::context::files(&fixture("eval/model")) {
         std::fs::write(model.join(name), bytes).unwrap();
     }
-    let template = "{% for i in range(99999) %}{% if ('x' * 9999999) == i %}{% endif %}{% endfor %}";
+    let template = "{% for i in range(99999) %}{% if ('x' * (9999999 - i)) == 'y' %}{% endif %}{% endfor %}";
     std::fs::write(model.join("chat_template.jinja"), template).unwrap();
     let mut command = context.command();
     command.arg("eval").arg(&model).arg("--tasks").arg(fixture("tasks/prompts/plain.yaml"));
@@ -126,7 +124,8 @@ fn a_limit_on_processes_is_an_error_or_fewer_threads() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(context.path(""), open).unwrap();
     let as_nobody = |limit: u32, arguments: &[&str]| {
-        let mut shell = behind_shell(&context, &format!("ulimit -u {limit} || exit 99"));
+        let mut shell =
+            behind_shell(&context, &format!("ulimit -u {limit} 2>/dev/null || ulimit -p {limit} || exit 99"));
         shell.args(arguments).uid(NOBODY).gid(NOBODY).env("TMPDIR", context.path("")).output()
     };
     match as_nobody(50, &["methods"]) {

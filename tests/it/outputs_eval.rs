@@ -43,7 +43,7 @@ fn json_says_where_results_and_samples_are() {
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let printed: Value = serde_json::from_slice(&run.stdout).unwrap();
     let path = Path::new(printed["results_path"].as_str().unwrap());
-    assert!(path.starts_with(out.canonicalize().unwrap()), "{}", path.display());
+    assert!(path.starts_with(&out), "{}", path.display());
     let written: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     assert_eq!(written["results"], printed["results"]);
     assert!(written.get("results_path").is_none(), "the file is the harness's");
@@ -91,7 +91,7 @@ fn a_task_that_would_leave_the_output_is_refused_with_its_file() {
             let run = if verb == "eval" {
                 command(&context, &out, file.to_str().unwrap()).output().unwrap()
             } else {
-                context.command().args(["tasks", "check"]).arg(&file).output().unwrap()
+                context.command().arg("tasks").arg(&file).output().unwrap()
             };
             let stderr = String::from_utf8_lossy(&run.stderr);
             assert_eq!(run.status.code(), Some(2), "{verb} {name}: {stderr}");

@@ -53,6 +53,22 @@ fn a_mount_point_is_filled_from_inside_it() {
 }
 
 #[test]
+fn stages_of_a_merge_into_a_mount_point_lie_inside_it_and_go() {
+    let context = Context::new();
+    recipe(&context, "ft1");
+    let one = std::fs::read_to_string(context.path("ft1.yml")).unwrap();
+    let two = "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\n";
+    context.write("two.yml", &format!("name: a\n{one}---\n{two}"));
+    let script = "mkdir \"$T/m\"; mount -t tmpfs tmpfs \"$T/m\"; mkdir \"$T/m/lost+found\"
+         $BILLON merge \"$T/two.yml\" \"$T/m\" -q
+         $BILLON merge \"$T/two.yml\" \"$T/m\" -q --force
+         test -z \"$(find \"$T/m\" -name '.*billon*')\"; test -d \"$T/m/lost+found\"; test -e \"$T/m/config.json\"";
+    let Some((code, stderr)) = mounted(&context, script) else { return };
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(context.leftovers(), [""; 0]);
+}
+
+#[test]
 fn convert_and_a_current_directory_are_filled_too() {
     let context = Context::new();
     recipe(&context, "ft1");

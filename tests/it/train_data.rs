@@ -150,22 +150,20 @@ fn answers_and_ends_of_turns_are_trained_under_every_template() {
     }
 }
 
-/// A template that moves the system message into the last question can't show what was asked before.
+/// A template that asks the last question otherwise can't show what was asked before.
 #[test]
 fn a_turn_that_is_not_shown_as_it_is_opened_is_refused() {
     let context = Context::new();
-    let moving = "{% for m in messages %}{% if m.role == 'user' %}[{% if loop.last %}{{ messages[0].content }} {% endif %}\
+    let moving = "{% for m in messages %}{% if m.role == 'user' %}[{% if loop.last %}Now: {% endif %}\
         {{ m.content }}]{% elif m.role == 'assistant' %}{{ m.content }}</s>{% endif %}{% endfor %}";
     let tokenizer = Tokenizer::open(&with_template(&context, "moving", moving)).unwrap();
-    let good = json!({"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]});
-    let bad = json!({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"},
-        {"role": "assistant", "content": "A"}]});
-    // Without a system message, the first message is the question itself.
-    let file = context.write("chat.jsonl", &jsonl(&[bad, good]));
+    let row = json!({"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]});
+    let file = context.write("chat.jsonl", &jsonl(&[row]));
     let error = try_load(&recipe(vec![dataset(&file)]), None, &tokenizer).0.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("row 1 of") && text.contains("chat.jsonl") && text.contains("turn 3"), "{text}");
-    assert!(error.hints()[0].contains("\"[S U]\"") && error.hints()[0].contains("\"[U]A</s>\""), "{:?}", error.hints());
+    assert!(text.contains("row 1 of") && text.contains("chat.jsonl") && text.contains("turn 2"), "{text}");
+    let hint = &error.hints()[0];
+    assert!(hint.contains("\"[Now: U]\"") && hint.contains("\"[U]A</s>\""), "{hint}");
 }
 
 fn task_data(context: &Context) -> PathBuf {
@@ -410,7 +408,7 @@ fn formats_train_their_answers() {
     let share =
         json!([{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]}]).to_string();
     for (file, text, chat, expected) in [
-        ("a.json", alpaca.as_str(), false, "### Response:⟦\n2</s>⟧"),
+        ("a.json", alpaca.as_str(), false, "### Response:\n⟦2</s>⟧"),
         ("a.json", alpaca.as_str(), true, "user\nAdd.\n\n1 1<|im_end|>\n<|im_start|>assistant\n⟦2<|im_end|>\n</s>⟧"),
         ("s.json", share.as_str(), true, "⟦Ho<|im_end|>\n</s>⟧"),
         ("p.csv", "prompt,completion\n\"Say, please:\", yes\n", true, "Say, please:⟦ yes</s>⟧"),

@@ -51,7 +51,9 @@ impl Reporter for Bars {
             Event::HashingInputs { bytes } => {
                 line(bar.as_ref(), &format!("hashing {} of input", crate::cli::size::human_bytes(bytes)));
             }
-            Event::Warning(message) => line(bar.as_ref(), &format!("warning: {}", visible::message(&message))),
+            Event::Warning(message) | Event::Alert(message) => {
+                line(bar.as_ref(), &format!("warning: {}", visible::message(&message)));
+            }
             Event::ScoringStarted { requests, .. } => {
                 let new = ProgressBar::with_draw_target(Some(requests as u64), ProgressDrawTarget::stderr());
                 if let Ok(style) = ProgressStyle::with_template(REQUESTS) {

@@ -74,7 +74,7 @@ impl Reporter for JsonLines {
             Event::StepStarted { index, count, name } => {
                 json!({"event": "step_started", "index": index, "count": count, "name": name})
             }
-            Event::Warning(message) => json!({"event": "warning", "message": message}),
+            Event::Warning(message) | Event::Alert(message) => json!({"event": "warning", "message": message}),
             Event::Finished => json!({"event": "finished"}),
         };
         write_json(&line);

@@ -3,16 +3,17 @@
 mod bars;
 mod json;
 pub mod plain;
+mod quiet;
 mod training;
 
 use std::io::IsTerminal;
 
-use crate::event::{Reporter, Silent};
+use crate::event::Reporter;
 
 /// The consumer for the situation.
 pub fn reporter(json: bool, quiet: bool) -> Box<dyn Reporter> {
     if quiet {
-        Box::new(Silent)
+        Box::new(quiet::Quiet { json })
     } else if json {
         Box::new(json::JsonLines::default())
     } else if std::io::stderr().is_terminal() {

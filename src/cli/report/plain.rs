@@ -107,7 +107,7 @@ impl Reporter for Plain {
             Event::StepStarted { index, count, name } => {
                 write_line(&format!("[{} of {count}] {}", index + 1, visible::value(&name)));
             }
-            Event::Warning(message) => write_line(&format!("warning: {}", visible::message(&message))),
+            Event::Warning(message) | Event::Alert(message) => write_line(&format!("warning: {}", visible::message(&message))),
             Event::TensorDone { .. } | Event::Syncing | Event::Finished => {}
         }
     }

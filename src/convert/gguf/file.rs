@@ -8,6 +8,7 @@ use super::error::GgufError;
 use super::ggml_type::GgmlType;
 use super::header::{GgufHeader, TensorInfo};
 use super::metadata::Metadata;
+use crate::checkpoint::InputChanged;
 use crate::checkpoint::mapped::MappedFile;
 
 /// One tensor of a model.
@@ -47,6 +48,14 @@ impl GgufFile {
         let files: Vec<Pieces> =
             if whole { maps.into_iter().map(|map| Pieces::new(vec![map])).collect() } else { vec![Pieces::new(maps)] };
         Self::read(first, files)
+    }
+
+    /// Whether the files are what they were when they were opened.
+    ///
+    /// # Errors
+    /// [`InputChanged`] naming the first one that is not.
+    pub fn unchanged(&self) -> Result<(), InputChanged> {
+        self.files.iter().try_for_each(Pieces::unchanged)
     }
 
     fn read(first: &Path, files: Vec<Pieces>) -> Result<Self, GgufError> {
@@ -154,6 +163,10 @@ struct Pieces {
 }
 
 impl Pieces {
+    fn unchanged(&self) -> Result<(), InputChanged> {
+        self.maps.iter().try_for_each(MappedFile::unchanged)
+    }
+
     fn new(maps: Vec<MappedFile>) -> Self {
         Self { maps }
     }

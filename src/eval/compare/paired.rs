@@ -7,6 +7,7 @@ use super::super::metric::tally::{Classes, distinct};
 use super::super::metric::{DocumentValue, Statistic};
 use super::super::resample::replicates;
 use super::Discordant;
+use super::labels::known_labels;
 
 /// Resamples of paired tests.
 pub const DRAWS: usize = 20_000;
@@ -18,17 +19,33 @@ pub struct PairedTally {
     pub statistic: Statistic,
     /// Whether more is better.
     pub higher_is_better: bool,
-    classes: Classes,
-    baseline: Vec<Cell>,
-    candidate: Vec<Cell>,
-    counts: Vec<u64>,
+    pub(super) classes: Classes,
+    pub(super) baseline: Vec<Cell>,
+    pub(super) candidate: Vec<Cell>,
+    pub(super) counts: Vec<u64>,
 }
 
 impl PairedTally {
     /// Counts pairs of (baseline, candidate).
     #[must_use]
     pub fn new(statistic: Statistic, higher_is_better: bool, pairs: &[(DocumentValue, DocumentValue)]) -> Self {
-        let classes = Classes::of(pairs.iter().flat_map(|(a, b)| [a, b]));
+        Self::with_choices(statistic, higher_is_better, pairs, 0)
+    }
+
+    /// [`PairedTally::new`] for documents with so many choices: a label that no document has is a class all the
+    /// same, whose share these documents only bound.
+    #[must_use]
+    pub fn with_choices(
+        statistic: Statistic,
+        higher_is_better: bool,
+        pairs: &[(DocumentValue, DocumentValue)],
+        choices: usize,
+    ) -> Self {
+        let values = || pairs.iter().flat_map(|(a, b)| [a, b]);
+        let known = if statistic.takes_labels() { known_labels(values(), choices) } else { Vec::new() };
+        let known: Vec<DocumentValue> =
+            known.into_iter().map(|label| DocumentValue::Labels { gold: label, predicted: label }).collect();
+        let classes = Classes::of(values().chain(&known));
         let (cells, counts) = distinct(pairs.iter().map(|(a, b)| [classes.cell(a), classes.cell(b)]));
         let (baseline, candidate) = cells.into_iter().map(|[a, b]| (a, b)).unzip();
         Self { statistic, higher_is_better, classes, baseline, candidate, counts }

@@ -101,14 +101,18 @@ pub fn pair(
     strict: bool,
 ) -> crate::error::Result<Pairing> {
     let (a, b) = (baseline.task(task)?, candidate.task(task)?);
-    let mut mismatches = settings(baseline, candidate, task);
     let (left, right) = (baseline.samples(task)?, candidate.samples(task)?);
     let (key_a, key_b) = keys(baseline, candidate, a, b, metric)?;
     let (name, slot_a) = split(&key_a);
     let (_, slot_b) = split(&key_b);
     let (left, right) = (by_document(&left, slot_a), by_document(&right, slot_b));
+    for (run, documents) in [(baseline, left.len()), (candidate, right.len())] {
+        complete(run, task, documents)?;
+    }
     let shared: Vec<(&Sample, &Sample)> = right.iter().filter_map(|(key, b)| Some((*left.get(key)?, *b))).collect();
     let unpaired = left.len() + right.len() - 2 * shared.len();
+    let other = shared.iter().filter(|(a, b)| a.prompt_hash != b.prompt_hash).count();
+    let mut mismatches = settings(baseline, candidate, task, unpaired == 0 && other == 0);
     if unpaired > 0 {
         mismatches.push(format!(
             "documents: {} in the baseline, {} in the candidate, {} shared",
@@ -117,7 +121,6 @@ pub fn pair(
             shared.len()
         ));
     }
-    let other = shared.iter().filter(|(a, b)| a.prompt_hash != b.prompt_hash).count();
     if other > 0 {
         mismatches.push(format!("prompts: {other} of {} documents were asked differently", shared.len()));
     }
@@ -141,7 +144,9 @@ pub fn pair(
         })
     };
     let (mut pairs, mut flips, mut identical) = (Vec::with_capacity(shared.len()), Vec::new(), true);
+    let mut choices = declared_choices(candidate, task);
     for (a, b) in shared {
+        choices = choices.max(logprobs(b).len());
         let values = (value(a, baseline)?, value(b, candidate)?);
         if let (Some(was), Some(is)) = (values.0.is_correct(), values.1.is_correct())
             && was != is
@@ -158,7 +163,7 @@ pub fn pair(
         task: task.to_owned(),
         key: key_b,
         role: b.role.clone().or_else(|| a.role.clone()),
-        tally: PairedTally::new(statistic, b.higher_is_better(name), &pairs),
+        tally: PairedTally::with_choices(statistic, b.higher_is_better(name), &pairs, choices),
         flips,
         unpaired,
         mismatches,
@@ -166,8 +171,20 @@ pub fn pair(
     })
 }
 
-/// What both files say about how the task was asked, where they disagree.
-fn settings(baseline: &RunResults, candidate: &RunResults, task: &str) -> Vec<String> {
+/// As many samples as the results count: a file that was cut short is no smaller evaluation.
+fn complete(run: &RunResults, task: &str, found: usize) -> Result<(), ResultsError> {
+    let expected = run.value(&["n-samples", task, "effective"]).and_then(Value::as_u64);
+    match expected.filter(|expected| (found as u64) < *expected) {
+        Some(expected) => {
+            Err(ResultsError::Incomplete { task: task.to_owned(), path: run.path.clone(), found, expected })
+        }
+        None => Ok(()),
+    }
+}
+
+/// What both files say about how the task was asked, where they disagree. With `same_prompts` every document
+/// was asked with the same text: then what only one of the files records is bookkeeping.
+pub(super) fn settings(baseline: &RunResults, candidate: &RunResults, task: &str, same_prompts: bool) -> Vec<String> {
     let shots = ["n-shot", task];
     let mut checks: Vec<(&str, Vec<&str>)> = vec![
         ("protocol", vec!["billon", "tasks", task, "protocol"]),
@@ -176,20 +193,30 @@ fn settings(baseline: &RunResults, candidate: &RunResults, task: &str) -> Vec<St
         ("few-shot count", shots.to_vec()),
         ("task version", vec!["versions", task]),
     ];
-    let any_shots = |run: &RunResults| run.value(&shots).and_then(Value::as_u64).unwrap_or(0) > 0;
+    let either = |keys: &[&str]| [baseline, candidate].into_iter().any(|run| run.value(keys).is_some());
+    let any_shots = |run: &RunResults| run.value(&shots).and_then(Value::as_f64).unwrap_or(0.0) > 0.0;
     if any_shots(baseline) || any_shots(candidate) {
         checks.push(("few-shot seed", vec!["config", "fewshot_seed"]));
-        checks.push(("few-shot turns", vec!["fewshot_as_multiturn"]));
+        // Without a chat template there are no turns, whatever a file says of them (lm-eval: true, ours: null).
+        if either(&["chat_template_sha"]) || either(&["chat_template"]) {
+            checks.push(("few-shot turns", vec!["fewshot_as_multiturn"]));
+        }
     }
     let ours = |run: &RunResults| run.top.contains_key("billon");
+    // What older and other harnesses do not record.
+    let recorded = |keys: &[&str]| [baseline, candidate].iter().all(|run| run.value(keys).is_some());
+    let may_be_absent = ["few-shot seed", "few-shot count", "few-shot turns", "task version"];
     let mut found = Vec::new();
     for (what, keys) in checks {
         // The harness knows no protocols: then the filter slot is all there is to compare.
         if what == "protocol" && !(ours(baseline) && ours(candidate)) {
             continue;
         }
+        if same_prompts && may_be_absent.contains(&what) && !recorded(&keys) {
+            continue;
+        }
         let (a, b) = (baseline.value(&keys), candidate.value(&keys));
-        if a != b {
+        if !same_value(a, b) {
             let show = |value: Option<&Value>| value.map_or_else(|| "none".to_owned(), |v| shorten(&plain(v), 20));
             found.push(format!("{what}: {} in the baseline, {} in the candidate", show(a), show(b)));
         }
@@ -197,40 +224,96 @@ fn settings(baseline: &RunResults, candidate: &RunResults, task: &str) -> Vec<St
     found
 }
 
-/// The keys of the metric in both files. The harness's `none` and our `choice-ll` are the same.
-fn keys(
+/// Equal, where 1 and 1.0 are one number, and so is a number that is written as a text.
+fn same_value(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    match (a, b) {
+        (Some(a), Some(b)) => a == b || number(a).is_some_and(|a| Some(a) == number(b)),
+        (a, b) => a == b,
+    }
+}
+
+/// Choices of every document, where the task's settings list them.
+fn declared_choices(run: &RunResults, task: &str) -> usize {
+    run.value(&["configs", task, "doc_to_choice"]).and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+/// The keys of the metric in both files: the named one, else the baseline's first. The candidate must have it,
+/// and it must be a number on both sides. The harness's `none` and our `choice-ll` are the same.
+pub(super) fn keys(
     baseline: &RunResults,
     candidate: &RunResults,
     a: &TaskResults,
     b: &TaskResults,
     metric: Option<&str>,
 ) -> Result<(String, String), ResultsError> {
-    let other = |key: &str| {
+    let wanted = |key: &str| metric.is_none_or(|metric| key == metric || split(key).0 == metric);
+    let missing = |task: &TaskResults, run: &RunResults, metric: &str| ResultsError::NoMetric {
+        task: task.name.clone(),
+        metric: metric.to_owned(),
+        path: run.path.clone(),
+        known: task.metrics.clone(),
+    };
+    let in_candidate = |key: &str| {
         let (name, slot) = split(key);
         let alias = match slot {
             "none" => "choice-ll",
             "choice-ll" => "none",
             slot => slot,
         };
-        let has = |key: &str| a.scores.iter().any(|(other, _)| other == key);
-        [key.to_owned(), format!("{name},{alias}")].into_iter().find(|key| has(key))
+        let names = [key.to_owned(), format!("{name},{alias}")];
+        names.into_iter().find(|key| b.metrics.contains(key))
     };
-    let wanted = |key: &str| metric.is_none_or(|metric| key == metric || split(key).0 == metric);
-    let mut tried = b.scores.iter().map(|(key, _)| key).filter(|key| wanted(key));
-    let missing = |task: &TaskResults, run: &RunResults| ResultsError::NoMetric {
-        task: task.name.clone(),
-        metric: metric.map_or_else(|| "of the other results".to_owned(), str::to_owned),
-        path: run.path.clone(),
-        known: task.scores.iter().map(|(key, _)| key.clone()).collect(),
+    let mut tried = a.metrics.iter().filter(|key| wanted(key));
+    let Some(first) = tried.next() else {
+        // A slot may be named as the candidate calls it.
+        let named = metric.filter(|metric| b.metrics.iter().any(|key| key == metric));
+        let alias = named.and_then(|metric| metric.split_once(',')).map(|(name, _)| name);
+        let found = alias.and_then(|name| a.metrics.iter().find(|key| split(key).0 == name));
+        let pair = found.zip(named).filter(|(own, named)| in_candidate(own).as_deref() == Some(*named));
+        return match pair {
+            Some((own, named)) => numbers(baseline, candidate, a, b, own, named),
+            None => Err(missing(a, baseline, metric.unwrap_or("of any name"))),
+        };
     };
-    let Some(first) = tried.next() else { return Err(missing(b, candidate)) };
-    std::iter::once(first)
-        .chain(tried)
-        .find_map(|key| Some((other(key)?, key.clone())))
-        .ok_or_else(|| missing(a, baseline))
+    // A metric that is named without its slot may stand under several of them.
+    let named_without_slot = metric.is_some_and(|metric| !metric.contains(','));
+    let shared = std::iter::once(first).chain(tried.filter(|_| named_without_slot));
+    match shared.into_iter().find_map(|key| Some((key, in_candidate(key)?))) {
+        Some((own, other)) => numbers(baseline, candidate, a, b, own, &other),
+        None if metric.is_some() => Err(missing(b, candidate, first)),
+        None => Err(ResultsError::LacksMetric {
+            task: b.name.clone(),
+            metric: first.clone(),
+            path: candidate.path.clone(),
+            known: b.metrics.clone(),
+        }),
+    }
 }
 
-fn split(key: &str) -> (&str, &str) {
+/// The keys, if both scores are numbers.
+fn numbers(
+    baseline: &RunResults,
+    candidate: &RunResults,
+    a: &TaskResults,
+    b: &TaskResults,
+    own: &str,
+    other: &str,
+) -> Result<(String, String), ResultsError> {
+    for (task, run, key) in [(a, baseline, own), (b, candidate, other)] {
+        if !task.scores.iter().any(|(known, _)| known == key) {
+            return Err(ResultsError::NotANumber {
+                task: task.name.clone(),
+                metric: key.to_owned(),
+                path: run.path.clone(),
+                others: task.scores.iter().map(|(key, _)| key.clone()).collect(),
+            });
+        }
+    }
+    Ok((own.to_owned(), other.to_owned()))
+}
+
+pub(super) fn split(key: &str) -> (&str, &str) {
     key.split_once(',').unwrap_or((key, "none"))
 }
 
@@ -250,7 +333,9 @@ fn by_document<'a>(samples: &'a [Sample], slot: &str) -> BTreeMap<(&'a str, &'a 
 /// Log-probabilities of a sample's choices.
 fn logprobs(sample: &Sample) -> Vec<f64> {
     let list = sample.line.get("filtered_resps").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    list.iter().filter_map(|pair| pair.get(0)?.as_str()?.parse().ok()).collect()
+    // Texts since 0.4.3, numbers before.
+    let number = |value: &Value| value.as_f64().or_else(|| value.as_str()?.parse().ok());
+    list.iter().filter_map(|pair| number(pair.as_array()?.first()?)).collect()
 }
 
 fn scored(sample: &Sample) -> bool {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::Range;
 use super::paired::{DRAWS, bootstrap};
 use super::pairing::{CompareError, Flip, Pairing, pair};
+use super::plain::compare_scores;
 use crate::error::Result;
 use crate::eval::interval::LEVEL;
 use crate::eval::results::RunResults;
@@ -27,6 +29,8 @@ pub struct Comparison {
     pub tasks: Vec<TaskComparison>,
     /// Groups of the files, then roles: plain means over their tasks.
     pub groups: Vec<GroupComparison>,
+    /// Why a group has no mean.
+    pub notes: Vec<String>,
 }
 
 /// One task compared.
@@ -38,16 +42,20 @@ pub struct TaskComparison {
     pub metric: String,
     /// `seen`, `unseen` or `general`.
     pub role: Option<String>,
-    /// Documents compared.
-    pub documents: u64,
+    /// Documents compared; those of the baseline where only scores are, if its file counts them.
+    pub documents: Option<u64>,
     /// The baseline's score on them.
     pub baseline: f64,
     /// The candidate's score on them.
     pub candidate: f64,
     /// Candidate less baseline.
     pub difference: f64,
-    /// Its paired bootstrap interval (BCa).
-    pub interval: [f64; 2],
+    /// Its paired bootstrap interval (BCa); of plain scores the unpaired normal one, where the files have errors.
+    pub interval: Option<[f64; 2]>,
+    /// Whether document was compared with document; else the scores alone.
+    pub paired: bool,
+    /// Why the scores alone were compared.
+    pub note: Option<String>,
     /// Exact two-sided McNemar p-value, for metrics that are right or wrong on each document.
     pub mcnemar_p: Option<f64>,
     /// Documents right in the baseline only.
@@ -77,6 +85,15 @@ pub struct GroupComparison {
     pub interval: [f64; 2],
 }
 
+/// A task to compare, and the metric where it is not the baseline's first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The task.
+    pub task: String,
+    /// `"<metric>"` or `"<metric>,<slot>"`.
+    pub metric: Option<String>,
+}
+
 /// Compares all tasks that both results hold, or the named ones.
 ///
 /// # Errors
@@ -89,37 +106,77 @@ pub fn compare(
     strict: bool,
     seed: u64,
 ) -> Result<Comparison> {
-    let pairings = pair_all(baseline, candidate, only, metric, strict)?;
-    let groups = groups(candidate, &pairings);
-    Ok(Comparison {
-        baseline: baseline.path.display().to_string(),
-        candidate: candidate.path.display().to_string(),
-        seed,
-        draws: DRAWS,
-        level: LEVEL,
-        tasks: pairings.iter().map(|pairing| task(pairing, seed)).collect(),
-        groups: groups.into_iter().map(|(name, members)| group(name, &members, seed)).collect(),
-    })
-}
-
-fn pair_all(
-    baseline: &RunResults,
-    candidate: &RunResults,
-    only: &[String],
-    metric: Option<&str>,
-    strict: bool,
-) -> Result<Vec<Pairing>> {
     let names: Vec<String> = if only.is_empty() {
         let shared = |name: &String| baseline.tasks.iter().any(|task| task.name == *name);
         candidate.tasks.iter().map(|task| task.name.clone()).filter(shared).collect()
     } else {
         only.to_vec()
     };
-    if names.is_empty() {
+    let wanted = |task| Wanted { task, metric: metric.map(str::to_owned) };
+    compare_each(baseline, candidate, &names.into_iter().map(wanted).collect::<Vec<_>>(), strict, seed)
+}
+
+/// [`compare`] with a metric for each task.
+///
+/// # Errors
+/// As [`compare`].
+pub fn compare_each(
+    baseline: &RunResults,
+    candidate: &RunResults,
+    wanted: &[Wanted],
+    strict: bool,
+    seed: u64,
+) -> Result<Comparison> {
+    if wanted.is_empty() {
         let (baseline, candidate) = (baseline.path.clone(), candidate.path.clone());
         return Err(CompareError::NoTask { baseline, candidate }.into());
     }
-    names.iter().map(|name| pair(baseline, candidate, name, metric, strict)).collect()
+    let (mut tasks, mut pairings) = (Vec::new(), Vec::new());
+    for Wanted { task: name, metric } in wanted {
+        let metric = metric.as_deref();
+        let lacking = [("baseline", baseline), ("candidate", candidate)]
+            .into_iter()
+            .find(|(_, run)| run.task(name).is_ok() && !run.has_samples(name));
+        if let Some((side, _)) = lacking {
+            let missing = format!("the {side} has no samples");
+            tasks.push(compare_scores(baseline, candidate, name, metric, strict, &missing)?);
+        } else {
+            let pairing = pair(baseline, candidate, name, metric, strict)?;
+            tasks.push(task(&pairing, seed));
+            pairings.push(pairing);
+        }
+    }
+    let mut notes = Vec::new();
+    let mut compared = Vec::new();
+    for (name, members) in groups(candidate, &pairings) {
+        match no_common_scale(&members) {
+            Some(metrics) => notes.push(format!("{name}: no mean, as its tasks have no common scale ({metrics})")),
+            None => compared.push(group(name, &members, seed)),
+        }
+    }
+    Ok(Comparison {
+        baseline: baseline.path.display().to_string(),
+        candidate: candidate.path.display().to_string(),
+        seed,
+        draws: DRAWS,
+        level: LEVEL,
+        tasks,
+        groups: compared,
+        notes,
+    })
+}
+
+/// The metrics of tasks whose mean would mean nothing: some better when greater and some when less, or some
+/// bounded and some not.
+fn no_common_scale(members: &[&Pairing]) -> Option<String> {
+    let scale = |pairing: &&Pairing| {
+        let metric = pairing.key.split_once(',').map_or(pairing.key.as_str(), |(metric, _)| metric);
+        (Range::of_documents(metric, &pairing.tally), pairing.tally.higher_is_better)
+    };
+    let (first, up) = members.first().map(scale)?;
+    let differs = |(range, rises): (Option<Range>, bool)| !Range::averages_with(first, range) || rises != up;
+    let list = || members.iter().map(|p| format!("{} {}", p.task, p.key)).collect::<Vec<_>>().join(", ");
+    members.iter().map(scale).any(differs).then(list)
 }
 
 /// Groups of the file and roles, each with the pairings below it; those of a single task say nothing new.
@@ -152,11 +209,13 @@ fn task(pairing: &Pairing, seed: u64) -> TaskComparison {
         task: pairing.task.clone(),
         metric: pairing.key.clone(),
         role: pairing.role.clone(),
-        documents: tally.documents(),
+        documents: Some(tally.documents()),
         baseline,
         candidate,
         difference: candidate - baseline,
-        interval: [resampled.bound(tail), resampled.bound(1.0 - tail)],
+        interval: Some([resampled.bound(tail), resampled.bound(1.0 - tail)]),
+        paired: true,
+        note: None,
         mcnemar_p: tally.discordant().map(super::Discordant::mcnemar),
         lost: pairing.flips.iter().filter(|flip| flip.lost).count(),
         won: pairing.flips.iter().filter(|flip| !flip.lost).count(),

@@ -1,15 +1,10 @@
-//! `gate.yml`: what must not drop, and by how much.
+//! What must not drop, and by how much: rules of tasks, roles and groups, and how they are inherited.
 
 use std::sync::Arc;
 
+use super::file;
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{self, Diagnostics, Kind, Node, RecipeError, number};
-
-const KEYS: &[&str] =
-    &["baseline", "alpha", "seed", "fail_on_inconclusive", "default", "roles", "tasks", "groups", "only"];
-const RULE_KEYS: &[&str] = &["metric", "min", "max_drop", "max_drop_rel", "alpha"];
-const TASK_KEYS: &[&str] = &["metric", "min", "max_drop", "max_drop_rel", "alpha", "role"];
-const GROUP_KEYS: &[&str] = &["min", "max_drop", "max_drop_rel", "alpha", "tasks", "role", "weight_by_size"];
+use crate::yaml::{self, Diagnostics, RecipeError, Span};
 
 /// The roles of tasks.
 pub const ROLES: [&str; 3] = ["seen", "unseen", "general"];
@@ -28,6 +23,19 @@ pub struct Rules {
     pub max_drop_rel: Option<f64>,
     /// Level of the check's tests.
     pub alpha: Option<f64>,
+    /// Places of the limits in their file.
+    pub spans: LimitSpans,
+}
+
+/// Places of a rule's limits; none of those that a flag or a default sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LimitSpans {
+    /// Of `min`.
+    pub min: Option<Span>,
+    /// Of `max_drop`.
+    pub max_drop: Option<Span>,
+    /// Of `max_drop_rel`.
+    pub max_drop_rel: Option<Span>,
 }
 
 impl Rules {
@@ -42,8 +50,46 @@ impl Rules {
             max_drop: if own_drop { self.max_drop } else { other.max_drop },
             max_drop_rel: if own_drop { self.max_drop_rel } else { other.max_drop_rel },
             alpha: self.alpha.or(other.alpha),
+            spans: LimitSpans {
+                min: if self.min.is_some() { self.spans.min } else { other.spans.min },
+                max_drop: if own_drop { self.spans.max_drop } else { other.spans.max_drop },
+                max_drop_rel: if own_drop { self.spans.max_drop_rel } else { other.spans.max_drop_rel },
+            },
         }
     }
+
+    /// The limits in the words of a gate file.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let limits = [("min", self.min), ("max_drop", self.max_drop), ("max_drop_rel", self.max_drop_rel)];
+        let words = limits.iter().filter_map(|(key, limit)| Some(format!("{key} {}", (*limit)?)));
+        let words = words.collect::<Vec<_>>().join(" and ");
+        if words.is_empty() { "no limit".to_owned() } else { words }
+    }
+}
+
+/// What the tasks of a role inherit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoleRules {
+    /// The role.
+    pub role: String,
+    /// Its rules.
+    pub rules: Rules,
+    /// Its place in the gate file.
+    pub span: Option<Span>,
+}
+
+/// A task with rules or a role of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRules {
+    /// The task.
+    pub task: String,
+    /// Its rules.
+    pub rules: Rules,
+    /// Its role, whatever the results call it.
+    pub role: Option<String>,
+    /// Its place in the gate file.
+    pub span: Option<Span>,
 }
 
 /// A mean over tasks that is checked.
@@ -59,6 +105,8 @@ pub struct GroupRules {
     pub role: Option<String>,
     /// Weighted by documents; else plain.
     pub weight_by_size: bool,
+    /// Its place in the gate file.
+    pub span: Option<Span>,
 }
 
 /// A gate.
@@ -75,30 +123,39 @@ pub struct GateConfig {
     /// What every task inherits.
     pub default: Rules,
     /// What the tasks of a role inherit.
-    pub roles: Vec<(String, Rules)>,
+    pub roles: Vec<RoleRules>,
     /// Tasks with rules or a role of their own.
-    pub tasks: Vec<(String, Rules, Option<String>)>,
+    pub tasks: Vec<TaskRules>,
     /// Means that are checked besides the tasks.
     pub groups: Vec<GroupRules>,
     /// The tasks that are checked; all of the candidate without any.
     pub only: Vec<String>,
+    /// Whether a role may have rules and no task: the gate of an experiment serves rows for which other
+    /// tasks are unseen.
+    pub roles_may_be_empty: bool,
+    /// The file, for messages.
+    pub source: Option<Arc<SourceText>>,
 }
 
+/// The drop that no task may exceed unless a gate says otherwise: five points.
+pub const DEFAULT_MAX_DROP: f64 = 0.05;
+
 impl Default for GateConfig {
-    /// Seen tasks may lose one point, others two: what a user would not notice. A tolerance of 0 is
-    /// possible, but then only an improvement can be shown to keep it.
+    /// No task may lose more than [`DEFAULT_MAX_DROP`], whatever its role: `gate`, `run` and `demo` share this
+    /// rule. A tolerance of 0 is possible, but then only an improvement can be shown to keep it.
     fn default() -> Self {
-        let drop = |max_drop| Rules { max_drop: Some(max_drop), ..Rules::default() };
         Self {
             baseline: None,
             alpha: 0.05,
             seed: 0,
             fail_on_inconclusive: false,
-            default: drop(0.02),
-            roles: vec![("seen".to_owned(), drop(0.01))],
+            default: Rules { max_drop: Some(DEFAULT_MAX_DROP), ..Rules::default() },
+            roles: Vec::new(),
             tasks: Vec::new(),
             groups: Vec::new(),
             only: Vec::new(),
+            roles_may_be_empty: false,
+            source: None,
         }
     }
 }
@@ -109,14 +166,19 @@ impl GateConfig {
     /// # Errors
     /// Everything that is wrong with it, each with its place.
     pub fn parse(name: &str, text: &str) -> Result<Self, RecipeError> {
-        let source = SourceText { name: name.to_owned(), text: text.to_owned() };
-        let mut diagnostics = Diagnostics::new(Arc::new(source), false);
+        let source = Arc::new(SourceText { name: name.to_owned(), text: text.to_owned() });
+        let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
         let documents = yaml::parse(text, &mut diagnostics);
-        let mut config = Self::default();
+        let mut config = Self { source: Some(source), ..Self::default() };
         match documents.as_slice() {
             [] => {}
-            [root] => Reader { diagnostics: &mut diagnostics }.root(root, &mut config),
+            [root] => file::read(root, &mut config, &mut diagnostics),
             [_, second, ..] => diagnostics.error(second.span, "a gate file holds one document"),
+        }
+        let left_out = |task: &&TaskRules| !config.only.is_empty() && !config.only.contains(&task.task);
+        for task in config.tasks.iter().filter(left_out) {
+            let message = format!("task `{}` has rules, and `only` leaves it out", task.task);
+            diagnostics.error_help(task.span, message, "list it under `only`, or take its rules away");
         }
         diagnostics.check()?;
         Ok(config)
@@ -126,173 +188,44 @@ impl GateConfig {
     #[must_use]
     pub fn rules(&self, task: &str, role: Option<&str>) -> Rules {
         let none = Rules::default();
-        let own = self.tasks.iter().find(|(name, ..)| name == task).map_or(&none, |(_, rules, _)| rules);
-        let of_role = self.roles.iter().find(|(name, _)| Some(name.as_str()) == role).map_or(&none, |(_, rules)| rules);
+        let own = self.tasks.iter().find(|known| known.task == task).map_or(&none, |known| &known.rules);
+        let of_role =
+            self.roles.iter().find(|known| Some(known.role.as_str()) == role).map_or(&none, |known| &known.rules);
         own.or(of_role).or(&self.default)
     }
 
     /// A task's role: the gate file's word, else the results'.
     #[must_use]
     pub fn role<'a>(&'a self, task: &str, stated: Option<&'a str>) -> Option<&'a str> {
-        let own = self.tasks.iter().find(|(name, ..)| name == task).and_then(|(.., role)| role.as_deref());
+        let own = self.tasks.iter().find(|known| known.task == task).and_then(|known| known.role.as_deref());
         own.or(stated)
     }
-}
 
-struct Reader<'a> {
-    diagnostics: &'a mut Diagnostics,
-}
-
-impl Reader<'_> {
-    /// The entries of a mapping, unknown keys reported.
-    fn entries<'n>(&mut self, node: &'n Node, what: &str, known: &[&str]) -> Vec<(&'n str, &'n Node)> {
-        let Kind::Mapping(entries) = &node.kind else {
-            if node.kind != Kind::Null {
-                self.diagnostics.error(node.span, format!("{what} must be a mapping, not {}", node.describe()));
-            }
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        for (key, value) in entries {
-            if known.is_empty() || known.contains(&key.value.as_str()) {
-                found.push((key.value.as_str(), value));
-            } else {
-                self.diagnostics.unknown(key.span, "key", &key.value, known);
-            }
+    /// The whole rule in one line, to stand beside a verdict.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        for role in &self.roles {
+            parts.push(format!("{} for {} tasks", role.rules.or(&self.default).describe(), role.role));
         }
-        found
+        let every = if self.roles.is_empty() { "every task" } else { "all other tasks" };
+        let every =
+            if self.only.is_empty() { every.to_owned() } else { format!("{every} of {}", self.only.join(", ")) };
+        parts.push(format!("{} for {every}", self.default.describe()));
+        let stated = |rules: &Rules| rules.min.or(rules.max_drop).or(rules.max_drop_rel).is_some();
+        for task in self.tasks.iter().filter(|task| stated(&task.rules)) {
+            let rules = self.rules(&task.task, task.role.as_deref());
+            parts.push(format!("{} for {}", rules.describe(), task.task));
+        }
+        for group in &self.groups {
+            parts.push(format!("{} for the mean `{}`", group.rules.describe(), group.name));
+        }
+        let own =
+            !self.roles.is_empty() || !self.groups.is_empty() || self.tasks.iter().any(|task| stated(&task.rules));
+        let default = Self::default();
+        let built_in = !own && self.alpha == default.alpha && self.default.describe() == default.default.describe();
+        format!("{}; alpha {}{}", parts.join(", "), self.alpha, if built_in { " (the default rule)" } else { "" })
     }
-
-    fn root(&mut self, root: &Node, config: &mut GateConfig) {
-        for (key, value) in self.entries(root, "the gate file", KEYS) {
-            match key {
-                "baseline" => config.baseline = self.text(value, key),
-                "alpha" => config.alpha = self.alpha(value).unwrap_or(config.alpha),
-                "seed" => match value.text().and_then(|text| text.parse().ok()) {
-                    Some(seed) => config.seed = seed,
-                    None => self.diagnostics.error(value.span, "`seed` must be a whole number"),
-                },
-                "fail_on_inconclusive" => match value.text().and_then(yaml::boolean) {
-                    Some(flag) => config.fail_on_inconclusive = flag,
-                    None => self.diagnostics.error(value.span, "`fail_on_inconclusive` must be true or false"),
-                },
-                "default" => config.default = self.rules(value, "`default`", RULE_KEYS).or(&config.default),
-                "roles" => {
-                    for (role, rules) in self.entries(value, "`roles`", &ROLES) {
-                        let rules = self.rules(rules, &format!("role `{role}`"), RULE_KEYS);
-                        config.roles.retain(|(name, _)| name != role);
-                        config.roles.push((role.to_owned(), rules));
-                    }
-                }
-                "tasks" => {
-                    for (task, node) in self.entries(value, "`tasks`", &[]) {
-                        let rules = self.rules(node, &format!("task `{task}`"), TASK_KEYS);
-                        let role = self.role(node);
-                        config.tasks.push((task.to_owned(), rules, role));
-                    }
-                }
-                "groups" => {
-                    for (name, node) in self.entries(value, "`groups`", &[]) {
-                        let group = self.group(name, node);
-                        config.groups.push(group);
-                    }
-                }
-                _ => config.only = self.list(value, key),
-            }
-        }
-    }
-
-    fn rules(&mut self, node: &Node, what: &str, known: &[&str]) -> Rules {
-        let mut rules = Rules::default();
-        for (key, value) in self.entries(node, what, known) {
-            match key {
-                "metric" => rules.metric = self.text(value, key),
-                "min" => rules.min = self.number(value, key, f64::NEG_INFINITY, f64::INFINITY),
-                "max_drop" => rules.max_drop = self.number(value, key, 0.0, f64::INFINITY),
-                "max_drop_rel" => rules.max_drop_rel = self.number(value, key, 0.0, 1.0),
-                "alpha" => rules.alpha = self.alpha(value),
-                _ => {}
-            }
-        }
-        rules
-    }
-
-    fn group(&mut self, name: &str, node: &Node) -> GroupRules {
-        let rules = self.rules(node, &format!("group `{name}`"), GROUP_KEYS);
-        let mut group = GroupRules {
-            name: name.to_owned(),
-            rules,
-            tasks: Vec::new(),
-            role: self.role(node),
-            weight_by_size: false,
-        };
-        for (key, value) in mapping(node) {
-            match key {
-                "tasks" => group.tasks = self.list(value, key),
-                "weight_by_size" => match value.text().and_then(yaml::boolean) {
-                    Some(flag) => group.weight_by_size = flag,
-                    None => self.diagnostics.error(value.span, "`weight_by_size` must be true or false"),
-                },
-                _ => {}
-            }
-        }
-        if group.rules.min.is_none() && group.rules.max_drop.is_none() && group.rules.max_drop_rel.is_none() {
-            self.diagnostics.error(node.span, format!("group `{name}` has neither `min` nor a greatest drop"));
-        }
-        group
-    }
-
-    fn role(&mut self, node: &Node) -> Option<String> {
-        let (_, value) = mapping(node).find(|(key, _)| *key == "role")?;
-        let role = self.text(value, "role")?;
-        if !ROLES.contains(&role.as_str()) {
-            self.diagnostics.unknown(value.span, "role", &role, &ROLES);
-        }
-        Some(role)
-    }
-
-    fn text(&mut self, node: &Node, key: &str) -> Option<String> {
-        if node.text().is_none() {
-            self.diagnostics.error(node.span, format!("`{key}` must be a text, not {}", node.describe()));
-        }
-        node.text().map(str::to_owned)
-    }
-
-    fn list(&mut self, node: &Node, key: &str) -> Vec<String> {
-        match &node.kind {
-            Kind::Sequence(items) => items.iter().filter_map(|item| self.text(item, key)).collect(),
-            _ => {
-                self.diagnostics.error(node.span, format!("`{key}` must be a list, not {}", node.describe()));
-                Vec::new()
-            }
-        }
-    }
-
-    fn number(&mut self, node: &Node, key: &str, least: f64, most: f64) -> Option<f64> {
-        let found = node.text().and_then(number).filter(|x| x.is_finite() && (least..=most).contains(x));
-        if found.is_none() {
-            let range = if least.is_finite() { format!(" of {least} or more") } else { String::new() };
-            let range = if most.is_finite() { format!(" from {least} to {most}") } else { range };
-            self.diagnostics.error(node.span, format!("`{key}` must be a number{range}"));
-        }
-        found
-    }
-
-    fn alpha(&mut self, node: &Node) -> Option<f64> {
-        let found = node.text().and_then(number).filter(|x| *x >= 0.001 && *x < 0.5);
-        if found.is_none() {
-            self.diagnostics.error(node.span, "`alpha` must be a number from 0.001 to below 0.5");
-        }
-        found
-    }
-}
-
-fn mapping(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
-    let entries = match &node.kind {
-        Kind::Mapping(entries) => entries.as_slice(),
-        _ => &[],
-    };
-    entries.iter().map(|(key, value)| (key.value.as_str(), value))
 }
 
 #[cfg(test)]
@@ -310,7 +243,7 @@ mod tests {
         assert_eq!((fpb.max_drop, fpb.max_drop_rel, fpb.min), (Some(0.005), None, Some(0.2)));
         let other = config.rules("x", Some("unseen"));
         assert_eq!((other.max_drop, other.max_drop_rel, other.min), (None, Some(0.05), Some(0.2)));
-        assert_eq!(config.rules("x", Some("seen")).max_drop, Some(0.01));
+        assert_eq!(config.rules("x", Some("seen")).max_drop, Some(0.03));
         assert_eq!(config.alpha, 0.1);
     }
 

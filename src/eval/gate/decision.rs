@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::eval::compare::Discordant;
+use crate::eval::compare::{Discordant, Mover, SmallClass};
 use crate::eval::distribution::{binomial_at_least, binomial_at_most, normal_quantile, solve, student_at_least};
 use crate::eval::interval::Resampled;
 
@@ -52,6 +52,11 @@ pub struct Evidence {
     pub documents: u64,
     /// `exact` or `bootstrap`.
     pub test: &'static str,
+    /// The class whose few documents leave open what the bootstrap alone would decide.
+    pub small_class: Option<SmallClass>,
+    /// How many times as many documents the limits of the classes ask for, where they decide.
+    #[serde(skip)]
+    pub times_as_many: Option<f64>,
 }
 
 impl Evidence {
@@ -70,6 +75,8 @@ impl Evidence {
             deviation: (share - pairs.drop().powi(2)).max(0.0).sqrt(),
             documents: pairs.documents,
             test: "exact",
+            small_class: None,
+            times_as_many: None,
         }
     }
 
@@ -88,6 +95,8 @@ impl Evidence {
             deviation: (value * (1.0 - value)).max(1.0 / (documents as f64 + 1.0)).sqrt(),
             documents,
             test: "exact",
+            small_class: None,
+            times_as_many: None,
         }
     }
 
@@ -125,7 +134,30 @@ impl Evidence {
             deviation: standard_error * n.sqrt(),
             documents,
             test: "bootstrap",
+            small_class: None,
+            times_as_many: None,
         }
+    }
+
+    /// Resampled evidence that must also hold against what the documents of each class leave open
+    /// (see [`Mover`]): the greater p-value and the wider bounds count.
+    #[must_use]
+    pub fn within(mut self, kept: &Mover<'_>, broken: &Mover<'_>, falls: bool, alpha: f64) -> Self {
+        for (p, mover) in [(&mut self.p_kept, kept), (&mut self.p_broken, broken)] {
+            if *p <= alpha {
+                let own = mover.p_value();
+                if own > alpha {
+                    self.small_class = mover.small_class(alpha);
+                    self.times_as_many = mover.times_as_many(alpha);
+                }
+                *p = p.max(own);
+            }
+        }
+        let (more, less) = (kept.bound(alpha) - self.excess, broken.bound(alpha) + self.excess);
+        let (below, above) = if falls { (more, less) } else { (less, more) };
+        let [low, high] = self.bounds;
+        self.bounds = [low.min(self.value - below), high.max(self.value + above)];
+        self
     }
 
     /// Documents that would decide with power [`POWER`] if this difference and this scatter are the
@@ -134,8 +166,16 @@ impl Evidence {
     pub fn documents_needed(&self, alpha: f64) -> Option<u64> {
         let z = normal_quantile(1.0 - alpha) + normal_quantile(POWER);
         let needed = (z * self.deviation / self.excess).powi(2).ceil();
+        let of_classes = match (self.small_class, self.times_as_many) {
+            (Some(_), None) => return None,
+            (_, times) => (times.unwrap_or(0.0) * self.documents as f64).ceil(),
+        };
+        if !needed.is_finite() {
+            return None;
+        }
+        let needed = needed.max(of_classes);
         // The exact tests ask for a little more than the normal approximation says.
-        (needed.is_finite() && needed < 1e7).then(|| (needed as u64).max(self.documents + 1))
+        (needed < 1e7).then(|| (needed as u64).max(self.documents + 1))
     }
 }
 

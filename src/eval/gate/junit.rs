@@ -19,6 +19,18 @@ pub fn render(report: &GateReport, fail_on_inconclusive: bool) -> String {
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {counts}>\n  <testsuite name=\"billon gate\" {counts}>\n"
     );
+    xml.push_str("    <properties>\n");
+    let seed = report.seed.to_string();
+    for (name, value) in [
+        ("verdict", report.verdict.name()),
+        ("rule", report.rule.as_str()),
+        ("baseline", report.baseline.as_str()),
+        ("candidate", report.candidate.as_str()),
+        ("seed", seed.as_str()),
+    ] {
+        let _ = writeln!(xml, "      <property name=\"{name}\" value=\"{}\"/>", escape(value));
+    }
+    xml.push_str("    </properties>\n");
     for check in &report.checks {
         let class = if check.group { "group" } else { check.role.as_deref().unwrap_or("task") };
         let name = format!("{} {} {}", check.name, check.metric, check.rule).replace("  ", " ");

@@ -13,6 +13,7 @@ const SHOWN: usize = 5;
 pub fn render(report: &GateReport) -> String {
     let mut text = format!("## Gate: {}\n\n", report.verdict.name());
     let _ = writeln!(text, "Baseline {}, candidate {}.\n", code(&report.baseline), code(&report.candidate));
+    let _ = writeln!(text, "Rule: {}.\n", cell(&report.rule));
     text.push_str("| check | rule | baseline | candidate | verdict | why |\n| --- | --- | ---: | ---: | --- | --- |\n");
     for check in &report.checks {
         let metric = if check.metric.is_empty() { "mean of tasks" } else { &check.metric };
@@ -85,4 +86,15 @@ fn code(text: &str) -> String {
         c => c,
     };
     format!("`{}`", text.chars().map(clean).collect::<String>().replace('|', "\\|"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside_their_cells_and_code_spans() {
+        assert_eq!(code("a`b|c\n\u{202e}d"), "`a'b\\|c \u{fffd}d`");
+        assert_eq!(cell("a|b`<x>\n\u{1b}[31m\u{200b}"), "a\\|b\\`&lt;x> \u{fffd}\\[31m\u{fffd}");
+    }
 }

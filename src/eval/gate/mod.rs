@@ -1,7 +1,8 @@
 //! The gate: whether a candidate forgot anything that its baseline could do.
 //!
-//! [`config`] is what may be asked ([`GateConfig`]), [`decision`] the statistics behind the three
-//! verdicts, [`run`] applies one to the other, [`junit`] and [`markdown`] are files for CI.
+//! [`config`] is what may be asked ([`GateConfig`]), `file` and `slip` read it, `limits` compares it with
+//! the results, [`decision`] holds the statistics behind the three verdicts, [`run`] and `checks`
+//! apply one to the other, [`junit`] and [`markdown`] are files for CI.
 //!
 //! What the verdicts mean, for one check with tolerance `t` and level `alpha`:
 //!
@@ -11,12 +12,19 @@
 //!   most `alpha`; a gate passes only when every check does, which needs no correction.
 //! - **inconclusive**: these documents show neither. The report says how many would.
 
+mod checks;
 pub mod config;
 pub mod decision;
+mod file;
 pub mod junit;
+mod limits;
 pub mod markdown;
 pub mod run;
+mod slip;
 
-pub use config::{GateConfig, Rules};
+pub use config::{GateConfig, GroupRules, RoleRules, Rules, TaskRules};
 pub use decision::{Evidence, Verdict};
+pub use file::read;
+pub use limits::check_rules;
 pub use run::{Check, GateReport, decide};
+pub use slip::Limit;

@@ -19,14 +19,30 @@ pub enum ResultsError {
     Line { path: PathBuf, line: usize, source: serde_json::Error },
     #[error("{} has no `{key}`, or it is not {expected}", path.display())]
     Key { path: PathBuf, key: String, expected: &'static str },
-    #[error("line {line} of {} has no `{key}`, or it is not {expected}", path.display())]
-    SampleKey { path: PathBuf, line: usize, key: String, expected: &'static str },
+    #[error("{unit} {line} of {} has no `{key}`, or it is not {expected}", path.display())]
+    SampleKey { path: PathBuf, unit: &'static str, line: usize, key: String, expected: &'static str },
+    #[error("{} holds no sample", path.display())]
+    EmptySamples { path: PathBuf },
+    #[error("{} holds {found} samples of task `{task}`, and its results are of {expected}", path.display())]
+    Incomplete { task: String, path: PathBuf, found: usize, expected: u64 },
+    #[error("several samples files beside {} may be those of task `{task}`: {}", path.display(), list(files))]
+    SeveralSamples { task: String, path: PathBuf, files: Vec<PathBuf> },
+    #[error("{} holds results of several models: {}", path.display(), list(files))]
+    SeveralModels { path: PathBuf, files: Vec<PathBuf> },
     #[error("task `{task}` has no samples file beside {}", path.display())]
     NoSamples { task: String, path: PathBuf },
     #[error("{} has no task `{task}`", path.display())]
     NoTask { task: String, path: PathBuf, known: Vec<String> },
     #[error("task `{task}` of {} has no metric `{metric}`", path.display())]
     NoMetric { task: String, metric: String, path: PathBuf, known: Vec<String> },
+    #[error("task `{task}` of {} lacks the metric `{metric}` of the other results", path.display())]
+    LacksMetric { task: String, metric: String, path: PathBuf, known: Vec<String> },
+    #[error("`{metric}` of task `{task}` is not a number in {}", path.display())]
+    NotANumber { task: String, metric: String, path: PathBuf, others: Vec<String> },
+}
+
+fn list(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 impl Diagnose for ResultsError {
@@ -45,11 +61,22 @@ impl Diagnose for ResultsError {
             }
             Self::NoSamples { .. } => {
                 vec![
-                    "a paired comparison needs every document: evaluate with samples (lm-eval: --log_samples)"
-                        .to_owned(),
+                    "a verdict needs every document: evaluate with samples (lm-eval: --log_samples)".to_owned(),
+                    "`billon compare` sets the plain scores side by side".to_owned(),
                 ]
             }
+            Self::Incomplete { .. } => {
+                vec!["the samples file is cut short: copy it again, or evaluate again".to_owned()]
+            }
+            Self::SeveralModels { .. } => vec!["name one of these files".to_owned()],
+            Self::NotANumber { others, .. } if !others.is_empty() => {
+                vec![format!("name another metric with --metric: {}", others.join(" "))]
+            }
             Self::NoTask { known, .. } => vec![format!("its tasks: {}", known.join(", "))],
+            Self::LacksMetric { known, .. } => vec![
+                format!("its metrics: {}", known.join(" ")),
+                "name a metric that both hold with --metric".to_owned(),
+            ],
             Self::NoMetric { known, .. } => vec![format!("its metrics: {}", known.join(" "))],
             _ => Vec::new(),
         }

@@ -1,17 +1,17 @@
 //! Reading results, ours or the harness's.
 //!
 //! Tolerant to versions: only the keys that a comparison rests on must be there. A key of the
-//! harness that carries `NaN` or `Infinity`, which is no JSON, is read as no number.
+//! harness that carries `NaN` or `Infinity`, which is no JSON, is read as a metric that is no number.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::error::ResultsError;
+use super::locate::locate;
 
-/// A results file and where its samples stand.
+/// A results file; its samples stand beside it.
 #[derive(Debug, Clone)]
 pub struct RunResults {
     /// The results file.
@@ -27,39 +27,27 @@ pub struct RunResults {
 pub struct TaskResults {
     /// Its name.
     pub name: String,
-    /// Scores by `"<metric>,<slot>"`, in the order of the file.
+    /// Scores by `"<metric>,<slot>"`, in the order of the file; those that are numbers.
     pub scores: Vec<(String, f64)>,
+    /// All keys of metrics, in the order of the file, whatever stands there: a metric that is not a number is
+    /// still a metric.
+    pub metrics: Vec<String>,
+    /// Standard errors by the same keys, where the file has them.
+    pub standard_errors: BTreeMap<String, f64>,
     /// `seen`, `unseen` or `general`, where the file says so.
     pub role: Option<String>,
     /// Whether more is better, by metric.
     pub higher_is_better: BTreeMap<String, bool>,
 }
 
-/// One line of a samples file.
-#[derive(Debug, Clone)]
-pub struct Sample {
-    /// Its place in the split.
-    pub doc_id: i64,
-    /// Hash of the document.
-    pub doc_hash: String,
-    /// Hash of the prompt.
-    pub prompt_hash: String,
-    /// Hash of the target.
-    pub target_hash: String,
-    /// The filter slot.
-    pub slot: String,
-    /// The whole line.
-    pub line: Map<String, Value>,
-}
-
 impl RunResults {
-    /// Loads a results file, or the newest one of a directory or of its sub-directories.
+    /// Loads a results file, or the newest one of a directory or of its sub-directories, which hold one model.
     ///
     /// # Errors
-    /// Nothing there, or not what the harness's layout promises; file and key are named.
+    /// Nothing there, several models, or not what the harness's layout promises; file and key are named.
     pub fn load(path: &Path) -> Result<Self, ResultsError> {
         let path = locate(path)?;
-        let text = crate::input::read_text(&path, u64::MAX)
+        let text = crate::input::read_text(&path, crate::input::LIST_BYTES)
             .map_err(|source| ResultsError::Read { path: path.clone(), source })?;
         let value = parse(&text).map_err(|source| ResultsError::Json { path: path.clone(), source })?;
         let wrong = |key: &str, expected| ResultsError::Key { path: path.clone(), key: key.to_owned(), expected };
@@ -71,7 +59,8 @@ impl RunResults {
             // Older files list a task among the groups, with nothing below it.
             let is_group =
                 groups.and_then(|g| g.get(name)).and_then(Value::as_array).is_some_and(|children| !children.is_empty());
-            if is_group {
+            // lighteval's mean over everything is no task.
+            if is_group || (name == "all" && top.contains_key("config_general")) {
                 continue;
             }
             let key = || format!("results.{name}");
@@ -130,27 +119,6 @@ impl RunResults {
             })
             .collect()
     }
-
-    /// The samples of a task.
-    ///
-    /// # Errors
-    /// No samples file, or a line that lacks what a comparison needs.
-    pub fn samples(&self, task: &str) -> Result<Vec<Sample>, ResultsError> {
-        let none = || ResultsError::NoSamples { task: task.to_owned(), path: self.path.clone() };
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let (_, stamp) = name.trim_end_matches(".json").rsplit_once('_').ok_or_else(none)?;
-        let path = self.path.with_file_name(format!("samples_{task}_{stamp}.jsonl"));
-        let text = match crate::input::read_text(&path, u64::MAX) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none()),
-            Err(source) => return Err(ResultsError::Read { path, source }),
-            Ok(text) => text,
-        };
-        let mut samples = Vec::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            samples.push(sample(line, index + 1, &path)?);
-        }
-        if samples.is_empty() { Err(none()) } else { Ok(samples) }
-    }
 }
 
 impl TaskResults {
@@ -163,13 +131,25 @@ impl TaskResults {
 }
 
 fn task(name: &str, entry: &Map<String, Value>, top: &Map<String, Value>) -> TaskResults {
-    let scores = entry
-        .iter()
-        .filter_map(|(key, value)| {
-            let (metric, _) = key.split_once(',')?;
-            (!metric.ends_with("_stderr")).then_some((key.clone(), value.as_f64()?))
-        })
-        .collect();
+    // Before filters had names (until 0.3, and in formats that descend from it) keys are bare metrics.
+    let named = entry.keys().any(|key| key.contains(','));
+    let (mut scores, mut metrics, mut standard_errors) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for (key, value) in entry {
+        let (metric, slot) = match key.split_once(',') {
+            Some(parts) => parts,
+            None if !named && (value.is_number() || value.is_null()) => (key.as_str(), "none"),
+            None => continue,
+        };
+        let metric_of_error = metric.strip_suffix("_stderr");
+        let key = format!("{},{slot}", metric_of_error.unwrap_or(metric));
+        match (metric_of_error, value.as_f64()) {
+            (Some(_), error) => standard_errors.extend(error.map(|error| (key, error))),
+            (None, score) => {
+                scores.extend(score.map(|score| (key.clone(), score)));
+                metrics.push(key);
+            }
+        }
+    }
     let at = |keys: [&str; 2], more: &[&str]| {
         more.iter().try_fold(top.get(keys[0])?.get(keys[1])?, |value, key| value.get(*key))
     };
@@ -179,52 +159,12 @@ fn task(name: &str, entry: &Map<String, Value>, top: &Map<String, Value>) -> Tas
     let higher = at(["higher_is_better", name], &[]).and_then(Value::as_object);
     let higher_is_better =
         higher.into_iter().flatten().filter_map(|(metric, value)| Some((metric.clone(), value.as_bool()?))).collect();
-    TaskResults { name: name.to_owned(), scores, role: role.map(str::to_owned), higher_is_better }
-}
-
-fn sample(text: &str, number: usize, path: &Path) -> Result<Sample, ResultsError> {
-    let value = parse(text).map_err(|source| ResultsError::Line { path: path.into(), line: number, source })?;
-    let wrong = |key: &str, expected| ResultsError::SampleKey {
-        path: path.into(),
-        line: number,
-        key: key.to_owned(),
-        expected,
-    };
-    let Value::Object(line) = value else { return Err(wrong("doc_id", "a mapping")) };
-    let text = |key: &str| line.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| wrong(key, "a text"));
-    Ok(Sample {
-        doc_id: line.get("doc_id").and_then(Value::as_i64).ok_or_else(|| wrong("doc_id", "a whole number"))?,
-        doc_hash: text("doc_hash")?,
-        prompt_hash: text("prompt_hash")?,
-        target_hash: text("target_hash")?,
-        // Before filters had names in samples, there was one pipeline.
-        slot: line.get("filter").and_then(Value::as_str).unwrap_or("none").to_owned(),
-        line,
-    })
-}
-
-/// The newest results file of a directory, else of its sub-directories; a file is itself.
-fn locate(path: &Path) -> Result<PathBuf, ResultsError> {
-    let read = |source| ResultsError::Read { path: path.into(), source };
-    if !fs::metadata(path).map_err(read)?.is_dir() {
-        return Ok(path.into());
-    }
-    let entries = |path: &Path| -> Vec<PathBuf> {
-        fs::read_dir(path).map_or_else(|_| Vec::new(), |list| list.flatten().map(|entry| entry.path()).collect())
-    };
-    let newest = |list: Vec<PathBuf>| {
-        let name = |path: &PathBuf| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut list: Vec<(String, PathBuf)> = list.into_iter().map(|path| (name(&path), path)).collect();
-        list.retain(|(name, path)| name.starts_with("results_") && path.extension().is_some_and(|e| e == "json"));
-        list.into_iter().max().map(|(_, path)| path)
-    };
-    let below =
-        || entries(path).into_iter().filter(|entry| entry.is_dir()).flat_map(|folder| entries(&folder)).collect();
-    newest(entries(path)).or_else(|| newest(below())).ok_or_else(|| ResultsError::None { path: path.into() })
+    let role = role.map(str::to_owned);
+    TaskResults { name: name.to_owned(), scores, metrics, standard_errors, role, higher_is_better }
 }
 
 /// JSON as Python writes it: `NaN` and `Infinity` become null.
-fn parse(text: &str) -> Result<Value, serde_json::Error> {
+pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str(text).or_else(|error| match without_nan(text) {
         Some(text) => serde_json::from_str(&text),
         None => Err(error),

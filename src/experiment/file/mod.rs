@@ -5,6 +5,7 @@
 //! which checks them before anything runs. Relative paths start from the file's folder.
 
 mod evaluation;
+mod gate;
 mod merges;
 mod reader;
 mod specialists;
@@ -21,7 +22,6 @@ use super::error::ExperimentError;
 use super::schema::{Evaluation, Experiment, Published};
 use super::value::json;
 use crate::error::Result;
-use crate::eval::gate::{GateConfig, Rules};
 use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Diagnostics, Kind, Node, Span};
 use reader::Reader;
@@ -48,11 +48,12 @@ pub fn load(path: &Path) -> Result<Experiment> {
 /// Everything that is wrong with it, each with its place; a merge recipe or gate file that it names
 /// and that can't be read.
 pub fn parse(path: &Path, text: &str) -> Result<Experiment> {
-    let source = SourceText { name: path.display().to_string(), text: text.to_owned() };
-    let mut diagnostics = Diagnostics::new(Arc::new(source), false);
+    let source = Arc::new(SourceText { name: path.display().to_string(), text: text.to_owned() });
+    let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
     let documents = yaml::parse(text, &mut diagnostics);
     diagnostics.check()?;
-    let mut reader = Reader { diagnostics, folder: path.parent().unwrap_or(Path::new("")).to_owned() };
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut reader = Reader { diagnostics, source, other_files: Vec::new(), folder };
     let experiment = match documents.as_slice() {
         [root] => reader.experiment(path, root)?,
         [] => {
@@ -65,6 +66,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Experiment> {
         }
     };
     reader.diagnostics.check()?;
+    for file in &reader.other_files {
+        file.check()?;
+    }
     experiment.ok_or_else(|| ExperimentError::Empty { path: path.to_owned() }.into())
 }
 
@@ -98,6 +102,11 @@ impl Reader {
             );
         }
         let (gate, gate_settings) = self.gate(find("gate"), &evaluation, seed)?;
+        // The default rule fits every task, and tasks take time to load.
+        let own = find("gate").is_some_and(|node| node.kind != Kind::Null);
+        if own && !self.diagnostics.has_errors() {
+            self.check_gate(&gate, &evaluation, &specialists, &merges);
+        }
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Some(Experiment {
             name: find("name").and_then(|node| self.text(node, "name")).unwrap_or(stem),
@@ -158,37 +167,6 @@ impl Reader {
                 );
             }
         }
-    }
-
-    /// The gate and its settings as a value. Without any, only unseen tasks are judged: none may lose
-    /// more than five points.
-    fn gate(&mut self, node: Option<&Node>, evaluation: &Evaluation, seed: u64) -> Result<(GateConfig, Value)> {
-        let Some(node) = node.filter(|node| node.kind != Kind::Null) else {
-            let config = GateConfig {
-                default: Rules { max_drop: Some(0.05), metric: evaluation.metric.clone(), ..Rules::default() },
-                roles: Vec::new(),
-                only: evaluation.unseen.clone(),
-                seed,
-                ..GateConfig::default()
-            };
-            let settings = serde_json::json!({"alpha": config.alpha, "default": {"max_drop": 0.05}, "only": "unseen"});
-            return Ok((config, settings));
-        };
-        let (name, settings, text) = if let Some(file) = node.text() {
-            let path = self.beside(file);
-            let text = crate::input::read_text(&path, crate::input::TEXT_BYTES)
-                .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
-            (path.display().to_string(), Value::from(text.as_str()), text)
-        } else {
-            let settings = json(node);
-            ("the experiment's `gate`".to_owned(), settings.clone(), super::value::yaml(&settings))
-        };
-        let mut config = GateConfig::parse(&name, &text)?;
-        if config.baseline.take().is_some() {
-            let help = "leave `baseline` out: every row is compared with the base model's";
-            self.diagnostics.error_help(node.span, "the gate of an experiment has its own baseline", help);
-        }
-        Ok((config, settings))
     }
 
     fn published(&mut self, node: &Node) -> Published {

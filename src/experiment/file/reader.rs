@@ -1,12 +1,18 @@
 //! Typed access to nodes, with faults noted and not returned.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Diagnostics, Kind, Node, Spanned};
 
 /// Collects the faults of one file.
 pub(super) struct Reader {
     pub(super) diagnostics: Diagnostics,
+    /// The file's text, for those who report faults later.
+    pub(super) source: Arc<SourceText>,
+    /// Faults of files that this one names.
+    pub(super) other_files: Vec<Diagnostics>,
     /// The file's folder.
     pub(super) folder: PathBuf,
 }

@@ -61,8 +61,57 @@ fn specialists_inherit_and_override_the_shared_settings() {
     assert_eq!(experiment.specialists["y"].learns, ["fomc", "g"]);
     assert_eq!(experiment.evaluation.seen, ["fpb", "fomc"]);
     assert_eq!(experiment.evaluation.chat_template.as_deref(), Some(""));
-    assert_eq!(experiment.gate.only, ["finarg_auc"]);
-    assert_eq!(experiment.gate.rules("finarg_auc", Some("unseen")).max_drop, Some(0.05));
+    // The default rule of `billon gate`, for every task.
+    assert_eq!(experiment.gate.only, [""; 0]);
+    let default = crate::eval::gate::GateConfig::default();
+    for role in ["seen", "unseen", "general"] {
+        assert_eq!(experiment.gate.rules("finarg_auc", Some(role)), default.rules("finarg_auc", Some(role)));
+    }
+}
+
+#[test]
+fn gate_limits_of_an_experiment_are_checked_before_anything_runs() {
+    let head = "base_model: b\nspecialists: {a: [fpb], c: [fomc]}\nevaluation: {metric: acc}\ngate:\n";
+    for (gate, parts) in [
+        ("  default: {max_drop: 5}\n", &["e.yml:5:23", "from 0 to 1", "5 % is written 0.05"][..]),
+        ("  default: {max_drop_rel: 5}\n", &["e.yml:5:27", "from 0 to 1", "5 % is written 0.05"]),
+        ("  default:\n    min: 70\n", &["e.yml:6:10", "from 0 to 1", "70 % is written 0.7"]),
+        ("  default: {max_drop: -0.1}\n", &["e.yml:5:23", "0 or more", "without a sign: 0.1"]),
+        ("  alpha: 5\n", &["e.yml:5:10", "0.001 to below 0.5", "5 % is written 0.05"]),
+        ("  tasks: {fbp: {max_drop: 0.1}}\n", &["e.yml:5:11", "unknown task `fbp`", "did you mean `fpb`?"]),
+        ("  roles: {general: {min: 0.2}}\n", &["e.yml:5:11", "role `general` has rules, but no task"]),
+        ("  groups: {g: {role: general, max_drop: 0.1}}\n", &["e.yml:5:12", "group `g` is of role `general`"]),
+        ("  groups: {g: {tasks: [fpb, fomc], max_drop: 3}}\n", &["e.yml:5:46", "3 % is written 0.03"]),
+    ] {
+        let error = parse(&format!("{head}{gate}")).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{part} is not in:\n{error}");
+        }
+    }
+    // Every specialist has the other's task as an unseen one, so that role may have rules.
+    parse(&format!("{head}  roles: {{unseen: {{max_drop: 0.1}}}}\n")).unwrap();
+}
+
+#[test]
+fn what_is_unseen_depends_on_what_a_row_was_trained_on() {
+    use crate::experiment::graph::Row;
+    use crate::experiment::row_gate::{Training, role};
+    let text = "base_model: b\nspecialists:\n  a: [fpb]\n  c: [fomc]\n  z: {adapter: some/dir}\nmerges: {m: {linear: {weight: 1}, \
+                specialists: [a, c]}}\nevaluation: {seen: [fpb, fomc], unseen: [finarg_auc], general: [gsm8k]}\n";
+    let experiment = parse(text).unwrap();
+    let roles = |row: Row| -> Vec<String> {
+        let training = Training::new(&experiment.evaluation, &experiment.specialists).unwrap();
+        let trained = training.of_row(&row, &experiment.merges);
+        [("fpb", "seen"), ("fomc", "seen"), ("finarg_auc", "unseen"), ("gsm8k", "general")]
+            .map(|(task, stated)| role(task, stated, &trained))
+            .to_vec()
+    };
+    assert_eq!(roles(Row::Specialist("a".into())), ["seen", "unseen", "unseen", "general"]);
+    assert_eq!(roles(Row::Specialist("c".into())), ["unseen", "seen", "unseen", "general"]);
+    let merged = Row::Merge { merge: "m".into(), candidate: Some(0) };
+    assert_eq!(roles(merged), ["seen", "seen", "unseen", "general"]);
+    // An adapter that names no task may have learnt any of those that the experiment calls seen.
+    assert_eq!(roles(Row::Specialist("z".into())), ["seen", "seen", "unseen", "general"]);
 }
 
 #[test]

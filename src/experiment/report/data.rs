@@ -17,6 +17,9 @@ pub struct ReportData {
     pub rows: Vec<ReportRow>,
     /// Every other row against the base.
     pub forgetting: Vec<Forgetting>,
+    /// Why a mean, or its change, is not there.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// Verdicts of the gate.
     pub gates: Vec<GateVerdict>,
     /// How swept merges were chosen.
@@ -111,6 +114,9 @@ pub struct GateVerdict {
     pub row: String,
     /// `PASS`, `FAIL` or `INCONCLUSIVE`.
     pub verdict: String,
+    /// The rule that holds, in one line.
+    #[serde(default)]
+    pub rule: String,
     /// Its checks.
     pub checks: Vec<GateCheck>,
 }
@@ -120,6 +126,9 @@ pub struct GateVerdict {
 pub struct GateCheck {
     /// The task or group.
     pub name: String,
+    /// The task's role for this row, by what the row was trained on.
+    #[serde(default)]
+    pub role: String,
     /// The rule with its limit.
     pub rule: String,
     /// The base's score.

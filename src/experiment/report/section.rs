@@ -1,6 +1,6 @@
 //! The report as sections, the same for every format.
 
-use super::data::{Difference, Forgetting, ReportData, Score};
+use super::data::{Difference, Forgetting, GateVerdict, ReportData, Score};
 use super::plot;
 use super::words::{number, p_value, score, signed};
 use crate::experiment::error::ExperimentError;
@@ -180,6 +180,20 @@ fn summary(data: &ReportData) -> Result<Section, ExperimentError> {
         numeric,
         rows: rows.collect(),
     }));
+    blocks.extend(data.notes.iter().cloned().map(Block::Text));
+    if gated {
+        let count = |gate: &GateVerdict| gate.checks.len();
+        let (least, most) = data.gates.iter().map(count).fold((usize::MAX, 0), |(l, m), n| (l.min(n), m.max(n)));
+        let checks = if least < most { format!("{least} to {most}") } else { most.to_string() };
+        let mut rules: Vec<&str> = data.gates.iter().map(|gate| gate.rule.as_str()).filter(|r| !r.is_empty()).collect();
+        rules.dedup();
+        if let Some(rule) = rules.first() {
+            blocks.push(Block::Text(format!(
+                "The gate's verdict on a row is over {checks} checks against the base model: {rule}. Tasks that a row was \
+                 trained on are its seen ones, all others are unseen to it, whatever other rows learn."
+            )));
+        }
+    }
     if let Some(svg) = plot::seen_unseen(&data.rows)? {
         let legend = data.rows.iter().enumerate();
         blocks.push(Block::Figure {
@@ -280,7 +294,10 @@ fn gates(data: &ReportData) -> Option<Section> {
         gate.checks.iter().map(|check| {
             vec![
                 Cell::new(&gate.row),
-                Cell::with(&check.name, &check.rule),
+                Cell::with(
+                    &check.name,
+                    if check.role.is_empty() { check.rule.clone() } else { format!("{}, {}", check.role, check.rule) },
+                ),
                 Cell::new(score(check.baseline)),
                 Cell::new(score(check.candidate)),
                 Cell::new(&check.verdict).toned(verdict_tone(&check.verdict)),

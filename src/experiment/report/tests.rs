@@ -63,10 +63,12 @@ pub(super) fn sample(name: &str) -> ReportData {
         .map(|row| GateVerdict {
             row: row.name.clone(),
             verdict: row.verdict.clone().unwrap(),
+            rule: format!("max_drop 0.05 for every task{name}"),
             checks: tasks[3..]
                 .iter()
                 .map(|task| GateCheck {
                     name: task.name.clone(),
+                    role: task.role.clone(),
                     rule: format!("max_drop 0.05{name}"),
                     baseline: 0.6,
                     candidate: 0.5,
@@ -93,6 +95,7 @@ pub(super) fn sample(name: &str) -> ReportData {
         tasks,
         rows,
         forgetting,
+        notes: vec![format!("There is no mean{name}.")],
         gates,
         selections: vec![Selection {
             merge: format!("ties{name}"),

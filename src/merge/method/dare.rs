@@ -3,9 +3,10 @@
 use super::task_arithmetic::{CONTRACT, sum_of_task_vectors};
 use super::ties::elected_mean;
 use super::{
-    INT8_MASK, InputContract, Map, Measured, MergeMethod, ParameterScope, ParameterSpec, Sparsify, Statistics,
-    TensorParameters,
+    INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec, Sparsify,
+    Statistics, TensorParameters,
 };
+use super::weights::{check_elected_mean, check_mean};
 
 /// Keeps each element of a task vector with probability `density`, rescales what is left so that
 /// the sum of magnitudes is as before, and adds the task vectors, with or without sign election.
@@ -24,7 +25,7 @@ pub const DARE_TIES: Dare =
 
 const PARAMETERS: &[ParameterSpec] = &[
     ParameterSpec::required("weight", ParameterScope::NonBaseInput),
-    ParameterSpec::number("density", ParameterScope::NonBaseInput, 1.0),
+    ParameterSpec::share("density", ParameterScope::NonBaseInput, 1.0),
     ParameterSpec::switch("normalize", false),
     ParameterSpec::switch("rescale", true),
     ParameterSpec::number("lambda", ParameterScope::Shared, 1.0),
@@ -52,22 +53,19 @@ impl MergeMethod for Dare {
         CONTRACT
     }
 
-    fn check(&self, tensor: &TensorParameters) -> Result<(), String> {
-        match tensor.tuned_numbers("density").into_iter().find(|d| *d < 0.0) {
-            Some(density) => Err(format!("density {density} is not a probability")),
-            None => Ok(()),
-        }
+    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
+        if self.consensus { check_elected_mean(tensor) } else { check_mean(tensor) }
     }
 
-    fn statistics(&self, tensor: &TensorParameters) -> Statistics {
-        let rules = tensor.tuned().zip(tensor.tuned_numbers("density")).map(|(input, density)| {
+    fn statistics(&self, tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
+        let rules = tensor.tuned().zip(tensor.tuned_numbers("density")?).map(|(input, density)| {
             if density >= 1.0 { Sparsify::Keep } else { Sparsify::Random { density, key: tensor.stream_keys[input] } }
         });
-        Statistics::Sparsify { rules: rules.collect(), rescale: tensor.switch("rescale") }
+        Ok(Statistics::Sparsify { rules: rules.collect(), rescale: tensor.switch("rescale")? })
     }
 
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map {
-        let selections = measured.selections();
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault> {
+        let selections = measured.selections()?;
         if self.consensus { elected_mean(tensor, selections) } else { sum_of_task_vectors(tensor, selections) }
     }
 }

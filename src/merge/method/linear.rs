@@ -1,8 +1,10 @@
 //! `linear`: the weighted mean of whole models (model soups, arXiv 2203.05482).
 
 use super::{
-    BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, ParameterScope, ParameterSpec, TensorParameters,
+    BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec,
+    TensorParameters,
 };
+use super::weights::refuse_cancelling;
 
 /// `sum w_i x_i`, divided by `sum w_i` unless `normalize: false`.
 pub struct Linear;
@@ -11,8 +13,8 @@ const PARAMETERS: &[ParameterSpec] =
     &[ParameterSpec::required("weight", ParameterScope::Input), ParameterSpec::switch("normalize", true)];
 
 impl Linear {
-    fn weights(tensor: &TensorParameters) -> Vec<f64> {
-        (0..tensor.inputs.len()).map(|i| tensor.input_number(i, "weight").unwrap_or(0.0)).collect()
+    fn weights(tensor: &TensorParameters) -> Result<Vec<f64>, MethodFault> {
+        tensor.numbers(0..tensor.inputs.len(), "weight")
     }
 }
 
@@ -37,16 +39,16 @@ impl MergeMethod for Linear {
         InputContract { base: BaseRule::Ignored, least: 1, most: usize::MAX }
     }
 
-    fn check(&self, tensor: &TensorParameters) -> Result<(), String> {
-        if tensor.switch("normalize") && Self::weights(tensor).iter().sum::<f64>() == 0.0 {
-            return Err("the weights sum to 0, which `normalize: true` would divide by".to_owned());
+    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
+        if !tensor.switch("normalize")? {
+            return Ok(None);
         }
-        Ok(())
+        Ok(refuse_cancelling(&Self::weights(tensor)?, false))
     }
 
-    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Map {
-        let weights = Self::weights(tensor);
-        let divisor = tensor.switch("normalize").then(|| weights.iter().sum());
-        Map::WeightedSum { coefficients: Coefficients::Uniform(weights), divisor }
+    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Result<Map, MethodFault> {
+        let weights = Self::weights(tensor)?;
+        let divisor = tensor.switch("normalize")?.then(|| weights.iter().sum());
+        Ok(Map::WeightedSum { coefficients: Coefficients::Uniform(weights), divisor })
     }
 }

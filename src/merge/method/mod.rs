@@ -9,14 +9,17 @@ use crate::backend::Precision;
 use crate::recipe::setting::{ParameterKind, Value};
 
 pub use super::statistics::{Axis, Measured, Products, Sparsify, Statistics};
+pub use fault::{MethodError, MethodFault};
 
 mod dare;
+mod fault;
 mod linear;
 mod nuslerp;
 mod passthrough;
 mod slerp;
 mod task_arithmetic;
 mod ties;
+mod weights;
 
 /// Every method, in the order of the README's table.
 pub const REGISTRY: &[&dyn MergeMethod] = &[
@@ -92,7 +95,7 @@ pub enum ParameterDefault {
 }
 
 /// One parameter of a method.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ParameterSpec {
     /// mergekit's key.
     pub name: &'static str,
@@ -111,6 +114,11 @@ impl ParameterSpec {
 
     const fn number(name: &'static str, scope: ParameterScope, default: f64) -> Self {
         Self::new(name, ParameterKind::Number, scope, ParameterDefault::Value(Value::Number(default)))
+    }
+
+    /// A share of a whole, from 0 to 1.
+    const fn share(name: &'static str, scope: ParameterScope, default: f64) -> Self {
+        Self::new(name, ParameterKind::Share, scope, ParameterDefault::Value(Value::Number(default)))
     }
 
     const fn required(name: &'static str, scope: ParameterScope) -> Self {
@@ -161,6 +169,8 @@ pub type Values = Vec<(&'static str, Value)>;
 pub struct TensorParameters {
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
+    /// What the method declares.
+    pub specs: &'static [ParameterSpec],
     /// Shared parameters.
     pub shared: Values,
     /// Parameters of each input; a base model's entry may be empty.
@@ -174,24 +184,36 @@ pub struct TensorParameters {
 }
 
 impl TensorParameters {
-    /// A shared number (0 when absent, which specs with a default rule out).
-    #[must_use]
-    pub fn number(&self, name: &str) -> f64 {
-        number_in(&self.shared, name).unwrap_or(0.0)
+    /// A shared number.
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when the method declares no such number.
+    pub fn number(&self, name: &str) -> Result<f64, MethodFault> {
+        self.declared(name, "a number")?;
+        number_in(&self.shared, name).ok_or_else(|| MethodFault::NoValue { name: name.to_owned() })
     }
 
     /// A shared switch.
-    #[must_use]
-    pub fn switch(&self, name: &str) -> bool {
-        matches!(find_value(&self.shared, name), Some(Value::Boolean(true)))
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when the method declares no such switch.
+    pub fn switch(&self, name: &str) -> Result<bool, MethodFault> {
+        self.declared(name, "a switch")?;
+        match find_value(&self.shared, name) {
+            Some(Value::Boolean(value)) => Ok(value),
+            _ => Err(MethodFault::NoValue { name: name.to_owned() }),
+        }
     }
 
     /// A shared word.
-    #[must_use]
-    pub fn word(&self, name: &str) -> Option<&'static str> {
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when the method declares no such word.
+    pub fn word(&self, name: &str) -> Result<&'static str, MethodFault> {
+        self.declared(name, "a word")?;
         match find_value(&self.shared, name) {
-            Some(Value::Word(word)) => Some(word),
-            _ => None,
+            Some(Value::Word(word)) => Ok(word),
+            _ => Err(MethodFault::NoValue { name: name.to_owned() }),
         }
     }
 
@@ -200,22 +222,49 @@ impl TensorParameters {
         (0..self.inputs.len()).filter(|i| Some(*i) != self.base)
     }
 
-    /// A number of input `index`.
-    #[must_use]
-    pub fn input_number(&self, index: usize, name: &str) -> Option<f64> {
-        number_in(&self.inputs[index], name)
+    /// A number of input `index`; `None` where the recipe may leave it out and does.
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when the method declares no such number, or there is no such input.
+    pub fn input_number(&self, index: usize, name: &str) -> Result<Option<f64>, MethodFault> {
+        self.declared(name, "a number")?;
+        let values = self.inputs.get(index).ok_or_else(|| MethodFault::NoValue { name: name.to_owned() })?;
+        Ok(number_in(values, name))
+    }
+
+    /// A number of every input in `inputs`, in order.
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when one has none.
+    pub fn numbers(&self, inputs: impl Iterator<Item = usize>, name: &str) -> Result<Vec<f64>, MethodFault> {
+        let number = |i| self.input_number(i, name)?.ok_or_else(|| MethodFault::NoValue { name: name.to_owned() });
+        inputs.map(number).collect()
     }
 
     /// A number of every input that is not the base, in order.
-    #[must_use]
-    pub fn tuned_numbers(&self, name: &str) -> Vec<f64> {
-        self.tuned().map(|i| self.input_number(i, name).unwrap_or(0.0)).collect()
+    ///
+    /// # Errors
+    /// A [`MethodFault`] when one has none.
+    pub fn tuned_numbers(&self, name: &str) -> Result<Vec<f64>, MethodFault> {
+        self.numbers(self.tuned(), name)
     }
 
     /// Number of elements.
     #[must_use]
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
+    }
+
+    fn declared(&self, name: &str, kind: &'static str) -> Result<(), MethodFault> {
+        let fits = |spec: &ParameterSpec| match spec.kind {
+            ParameterKind::Number | ParameterKind::Share => kind == "a number",
+            ParameterKind::Boolean => kind == "a switch",
+            ParameterKind::Choice(_) => kind == "a word",
+        };
+        match self.specs.iter().any(|spec| spec.name == name && fits(spec)) {
+            true => Ok(()),
+            false => Err(MethodFault::Undeclared { name: name.to_owned(), kind }),
+        }
     }
 }
 
@@ -298,19 +347,26 @@ pub trait MergeMethod: Sync {
     }
 
     /// What must be measured before the map.
-    fn statistics(&self, _tensor: &TensorParameters) -> Statistics {
-        Statistics::None
+    ///
+    /// # Errors
+    /// A [`MethodFault`], which is a defect of the method.
+    fn statistics(&self, _tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
+        Ok(Statistics::None)
     }
 
     /// The map, given the measurements that [`MergeMethod::statistics`] asked for.
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map;
-
-    /// Refuses values that have no meaning, before anything is written.
     ///
     /// # Errors
-    /// What is wrong, as a message.
-    fn check(&self, _tensor: &TensorParameters) -> Result<(), String> {
-        Ok(())
+    /// A [`MethodFault`], which is a defect of the method.
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault>;
+
+    /// Refuses values that have no meaning together, before anything is written: `Some` says why. Ranges of single
+    /// values are a matter of their [`ParameterKind`].
+    ///
+    /// # Errors
+    /// A [`MethodFault`], which is a defect of the method.
+    fn check(&self, _tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
+        Ok(None)
     }
 }
 
@@ -318,14 +374,4 @@ impl std::fmt::Debug for dyn MergeMethod {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// The sum of weights a plain mean divides by, formed in the working type as mergekit does; sums
-/// below 1e-8 count as 1.
-fn guarded_sum(tensor: &TensorParameters, weights: &[f64]) -> f64 {
-    let sum = match tensor.precision {
-        Precision::F32 => f64::from(weights.iter().fold(0.0, |sum: f32, w| sum + *w as f32)),
-        Precision::F64 => weights.iter().sum(),
-    };
-    if sum.abs() < 1e-8 { 1.0 } else { sum }
 }

@@ -1,9 +1,10 @@
 //! `nuslerp`: slerp with weights instead of `t`, optionally between task vectors, per row or column.
 
 use super::{
-    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, ParameterScope, ParameterSpec, Products,
-    Statistics, TensorParameters,
+    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec,
+    Products, Statistics, TensorParameters,
 };
+use super::weights::LEAST_RELATIVE_SUM;
 use crate::backend::Selection;
 
 /// Two models, `t = w2 / (w1 + w2)`. With a base their task vectors are interpolated.
@@ -18,15 +19,21 @@ const PARAMETERS: &[ParameterSpec] = &[
 ];
 
 impl NuSlerp {
-    fn axis(tensor: &TensorParameters) -> Axis {
+    fn weights(tensor: &TensorParameters) -> Result<[f64; 2], MethodFault> {
+        let weights = tensor.tuned_numbers("weight")?;
+        let count = |found| MethodFault::Count { what: "weights", expected: 2, found };
+        weights.try_into().map_err(|weights: Vec<f64>| count(weights.len()))
+    }
+
+    fn axis(tensor: &TensorParameters) -> Result<Axis, MethodFault> {
         // A vector has one row and counts as one in either direction.
-        if tensor.switch("nuslerp_flatten") || tensor.shape.len() < 2 {
+        Ok(if tensor.switch("nuslerp_flatten")? || tensor.shape.len() < 2 {
             Axis::Whole
-        } else if tensor.switch("nuslerp_row_wise") {
+        } else if tensor.switch("nuslerp_row_wise")? {
             Axis::Columns
         } else {
             Axis::Rows
-        }
+        })
     }
 }
 
@@ -55,31 +62,42 @@ impl MergeMethod for NuSlerp {
         true
     }
 
-    fn statistics(&self, tensor: &TensorParameters) -> Statistics {
-        Statistics::Products(Products {
-            axis: Self::axis(tensor),
-            vectors: tensor.tuned().collect(),
-            from_base: tensor.base.is_some(),
+    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
+        let [a, b] = Self::weights(tensor)?;
+        Ok(if (a + b).abs() < LEAST_RELATIVE_SUM * (a.abs() + b.abs()) || a + b == 0.0 {
+            Some(format!(
+                "the weights {a} and {b} sum to {}, which their share is formed by; the sum must be at least \
+                 {LEAST_RELATIVE_SUM} of the sum of their magnitudes",
+                a + b
+            ))
+        } else if !(0.0..=1.0).contains(&(b / (a + b))) {
+            let t = b / (a + b);
+            Some(format!("the weights {a} and {b} give the second model a share of {t}, which is outside 0 to 1"))
+        } else {
+            None
         })
     }
 
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map {
-        let weights = tensor.tuned_numbers("weight");
-        let sum = weights[0] + weights[1];
-        let t = if sum.abs() < 1e-6 { 0.5 } else { weights[1] / sum };
-        let vectors = (0..measured.pairs()).map(|i| {
-            let [aa, ab, bb] = measured.pair(i);
-            coefficients(t, aa, ab, bb)
-        });
-        let coefficients = match Self::axis(tensor) {
-            Axis::Whole => Coefficients::Uniform(vectors.flatten().collect()),
-            Axis::Rows => Coefficients::PerRow(vectors.map(|pair| pair.to_vec()).collect()),
-            Axis::Columns => {
-                let pairs: Vec<[f64; 2]> = vectors.collect();
-                Coefficients::PerColumn((0..2).map(|i| pairs.iter().map(|p| p[i]).collect()).collect())
-            }
+    fn statistics(&self, tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
+        Ok(Statistics::Products(Products {
+            axis: Self::axis(tensor)?,
+            vectors: tensor.tuned().collect(),
+            from_base: tensor.base.is_some(),
+        }))
+    }
+
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault> {
+        let [a, b] = Self::weights(tensor)?;
+        let t = b / (a + b);
+        let pairs: Vec<[f64; 2]> = (0..measured.pairs())
+            .map(|i| measured.pair(i).map(|[aa, ab, bb]| coefficients(t, aa, ab, bb)))
+            .collect::<Result<_, _>>()?;
+        let coefficients = match Self::axis(tensor)? {
+            Axis::Whole => Coefficients::Uniform(pairs.into_iter().flatten().collect()),
+            Axis::Rows => Coefficients::PerRow(pairs.iter().map(|pair| pair.to_vec()).collect()),
+            Axis::Columns => Coefficients::PerColumn((0..2).map(|i| pairs.iter().map(|p| p[i]).collect()).collect()),
         };
-        if tensor.base.is_some() {
+        Ok(if tensor.base.is_some() {
             Map::TaskVectors {
                 coefficients,
                 selections: vec![Selection::All; 2],
@@ -90,7 +108,7 @@ impl MergeMethod for NuSlerp {
             }
         } else {
             Map::WeightedSum { coefficients, divisor: None }
-        }
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! `passthrough`: one model's tensors as they are, for stacking layers.
 
 use super::{
-    BaseRule, InputContract, Map, Measured, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec,
+    BaseRule, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault, ParameterScope, ParameterSpec,
     TensorParameters,
 };
 use crate::recipe::setting::ParameterKind;
@@ -37,10 +37,10 @@ impl MergeMethod for Passthrough {
         InputContract { base: BaseRule::Ignored, least: 1, most: 1 }
     }
 
-    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Map {
-        match tensor.input_number(0, "scale") {
+    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Result<Map, MethodFault> {
+        Ok(match tensor.input_number(0, "scale")? {
             Some(factor) => Map::Scale { factor },
             None => Map::Copy,
-        }
+        })
     }
 }

@@ -1,15 +1,21 @@
 //! `slerp`: spherical interpolation between two models, each tensor one vector.
 
 use super::{
-    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, ParameterScope, ParameterSpec, Products,
-    Statistics, TensorParameters,
+    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault, ParameterScope,
+    ParameterSpec, Products, Statistics, TensorParameters,
 };
+use crate::recipe::setting::ParameterKind;
 
 /// From the base (`t` = 0) to the other model (`t` = 1); nearly parallel tensors are interpolated
 /// linearly.
 pub struct Slerp;
 
-const PARAMETERS: &[ParameterSpec] = &[ParameterSpec::required("t", ParameterScope::Shared)];
+const PARAMETERS: &[ParameterSpec] = &[ParameterSpec {
+    name: "t",
+    kind: ParameterKind::Share,
+    scope: ParameterScope::Shared,
+    default: ParameterDefault::Required,
+}];
 
 /// Norms up to this count as 1.
 const SMALL_NORM: f64 = 1e-8;
@@ -41,18 +47,18 @@ impl MergeMethod for Slerp {
         true
     }
 
-    fn statistics(&self, tensor: &TensorParameters) -> Statistics {
-        Statistics::Products(Products { axis: Axis::Whole, vectors: order(tensor), from_base: false })
+    fn statistics(&self, tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
+        Ok(Statistics::Products(Products { axis: Axis::Whole, vectors: order(tensor), from_base: false }))
     }
 
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map {
-        let [aa, ab, bb] = measured.pair(0);
-        let [a, b] = coefficients(tensor.number("t"), aa, ab, bb);
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault> {
+        let [aa, ab, bb] = measured.pair(0)?;
+        let [a, b] = coefficients(tensor.number("t")?, aa, ab, bb);
         let mut weights = vec![0.0; tensor.inputs.len()];
         for (input, weight) in order(tensor).into_iter().zip([a, b]) {
             weights[input] = weight;
         }
-        Map::WeightedSum { coefficients: Coefficients::Uniform(weights), divisor: None }
+        Ok(Map::WeightedSum { coefficients: Coefficients::Uniform(weights), divisor: None })
     }
 }
 

@@ -1,9 +1,10 @@
 //! `task_arithmetic`: add weighted task vectors to the base (arXiv 2212.04089).
 
 use super::{
-    BaseRule, Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, ParameterScope, ParameterSpec,
-    TensorParameters, guarded_sum,
+    BaseRule, Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope,
+    ParameterSpec, TensorParameters,
 };
+use super::weights::{check_mean, guarded_sum};
 use crate::backend::Selection;
 
 /// `b + lambda * sum w_i (x_i - b)`.
@@ -11,7 +12,7 @@ pub struct TaskArithmetic;
 
 const PARAMETERS: &[ParameterSpec] = &[
     ParameterSpec::required("weight", ParameterScope::NonBaseInput),
-    ParameterSpec::number("density", ParameterScope::NonBaseInput, 1.0),
+    ParameterSpec::share("density", ParameterScope::NonBaseInput, 1.0),
     ParameterSpec::switch("normalize", false),
     ParameterSpec::switch("rescale", true),
     ParameterSpec::number("lambda", ParameterScope::Shared, 1.0),
@@ -42,22 +43,29 @@ impl MergeMethod for TaskArithmetic {
         CONTRACT
     }
 
-    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Map {
+    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
+        check_mean(tensor)
+    }
+
+    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Result<Map, MethodFault> {
         let selections = tensor.tuned().map(|_| Selection::All).collect();
         sum_of_task_vectors(tensor, selections)
     }
 }
 
 /// The family's map without sign election.
-pub(super) fn sum_of_task_vectors(tensor: &TensorParameters, selections: Vec<Selection>) -> Map {
-    let weights = tensor.tuned_numbers("weight");
-    let divisor = tensor.switch("normalize").then(|| guarded_sum(tensor, &weights));
-    Map::TaskVectors {
+pub(super) fn sum_of_task_vectors(
+    tensor: &TensorParameters,
+    selections: Vec<Selection>,
+) -> Result<Map, MethodFault> {
+    let weights = tensor.tuned_numbers("weight")?;
+    let divisor = tensor.switch("normalize")?.then(|| guarded_sum(tensor, &weights));
+    Ok(Map::TaskVectors {
         coefficients: Coefficients::Uniform(weights),
         selections,
         consensus: false,
         normalize: false,
         divisor,
-        scale: tensor.number("lambda"),
-    }
+        scale: tensor.number("lambda")?,
+    })
 }

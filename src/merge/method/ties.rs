@@ -2,9 +2,10 @@
 
 use super::task_arithmetic::CONTRACT;
 use super::{
-    Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, ParameterDefault, ParameterScope,
+    Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault, ParameterScope,
     ParameterSpec, Sparsify, Statistics, TensorParameters,
 };
+use super::weights::check_elected_mean;
 use crate::backend::Selection;
 use crate::recipe::setting::{ParameterKind, Value};
 
@@ -18,7 +19,7 @@ pub struct Ties;
 
 const PARAMETERS: &[ParameterSpec] = &[
     ParameterSpec::required("weight", ParameterScope::NonBaseInput),
-    ParameterSpec::number("density", ParameterScope::NonBaseInput, 1.0),
+    ParameterSpec::share("density", ParameterScope::NonBaseInput, 1.0),
     ParameterSpec::switch("normalize", true),
     ParameterSpec::switch("rescale", false),
     ParameterSpec::number("lambda", ParameterScope::Shared, 1.0),
@@ -52,10 +53,14 @@ impl MergeMethod for Ties {
         CONTRACT
     }
 
-    fn statistics(&self, tensor: &TensorParameters) -> Statistics {
-        let whole_model = tensor.word("trim_scope") == Some("model");
+    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
+        check_elected_mean(tensor)
+    }
+
+    fn statistics(&self, tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
+        let whole_model = tensor.word("trim_scope")? == "model";
         let elements = tensor.elements();
-        let rules = tensor.tuned_numbers("density").into_iter().map(|density| {
+        let rules = tensor.tuned_numbers("density")?.into_iter().map(|density| {
             if density >= 1.0 {
                 Sparsify::Keep
             } else if density <= 0.0 {
@@ -67,22 +72,22 @@ impl MergeMethod for Ties {
                 Sparsify::Largest { keep: ((density * elements as f64) as u64).max(1) }
             }
         });
-        Statistics::Sparsify { rules: rules.collect(), rescale: tensor.switch("rescale") }
+        Ok(Statistics::Sparsify { rules: rules.collect(), rescale: tensor.switch("rescale")? })
     }
 
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Map {
-        elected_mean(tensor, measured.selections())
+    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault> {
+        elected_mean(tensor, measured.selections()?)
     }
 }
 
 /// The family's map with sign election.
-pub(super) fn elected_mean(tensor: &TensorParameters, selections: Vec<Selection>) -> Map {
-    Map::TaskVectors {
-        coefficients: Coefficients::Uniform(tensor.tuned_numbers("weight")),
+pub(super) fn elected_mean(tensor: &TensorParameters, selections: Vec<Selection>) -> Result<Map, MethodFault> {
+    Ok(Map::TaskVectors {
+        coefficients: Coefficients::Uniform(tensor.tuned_numbers("weight")?),
         selections,
         consensus: true,
-        normalize: tensor.switch("normalize"),
+        normalize: tensor.switch("normalize")?,
         divisor: None,
-        scale: tensor.number("lambda"),
-    }
+        scale: tensor.number("lambda")?,
+    })
 }

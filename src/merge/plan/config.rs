@@ -24,7 +24,8 @@ pub(super) fn edit(
         return ConfigEdit::default();
     };
     // Without a recipe dtype the files have what the inputs had; config.json should not say otherwise.
-    let uniform: BTreeSet<DType> = outputs.iter().map(|o| o.dtype).filter(|d| d.is_float()).collect();
+    let uniform: BTreeSet<DType> =
+        outputs.iter().filter(|o| !arch::is_buffer(&o.name, o.dtype, &o.shape)).map(|o| o.dtype).collect();
     let stored = if uniform.len() == 1 { uniform.first().copied() } else { None };
     let dtype = recipe.out_dtype.or(recipe.dtype).or(stored).and_then(DType::torch_name);
     let tied = config.ties_word_embeddings();

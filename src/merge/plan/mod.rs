@@ -1,28 +1,33 @@
 //! From a recipe and opened models to a complete plan: every output tensor knows its inputs,
 //! parameters, dtype and place before the first byte is computed.
 //!
-//! [`plan`] opens the models and checks that they fit together (`models`), finds which layers of
+//! [`plan`] opens the models and checks that they fit together (`models`, `fit`, `vocabularies`), finds which layers of
 //! which model each slice takes (`slices`), collects the output tensors (`planner`), lays them out
 //! and decides what changes in the config (`config`). Every step notes all faults it finds.
 
 mod config;
+mod fit;
+mod memory;
 mod models;
+mod names;
 mod planner;
 mod slices;
+mod vocabularies;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::planner::Planner;
-use super::adapted::ModelAdapter;
-use super::chunk::CHUNK_ELEMENTS;
-use super::method::{self, FOREIGN_METHODS, MergeMethod, TensorParameters};
+use super::method::{self, FOREIGN_METHODS, MergeMethod, Statistics, TensorParameters};
 use super::parameters::ParameterResolver;
 use super::sources::{Model, PlannedResult, Resolver};
-use crate::checkpoint::config::{ConfigEdit, ModelConfig};
+use crate::checkpoint::InputChanged;
+use crate::checkpoint::config::ModelConfig;
 use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::Tensor;
+use crate::error::ErrorKind;
 use crate::recipe::setting::Setting;
 use crate::recipe::{Diagnostics, ModelReference, Recipe};
+use crate::yaml::diagnostic::Severity;
 
 /// Choices that are not part of a recipe.
 #[derive(Debug, Clone)]
@@ -37,6 +42,10 @@ pub struct PlanOptions {
     pub lenient: bool,
     /// Merge models of different architectures.
     pub allow_crimes: bool,
+    /// Merge models whose configs or tokenizers say that their weights mean different things.
+    pub allow_mismatch: bool,
+    /// Publish infinities and NaN that no input has.
+    pub allow_non_finite: bool,
     /// Cut vocabulary tensors to the smallest row count.
     pub truncate_embeddings: bool,
 }
@@ -49,6 +58,8 @@ impl Default for PlanOptions {
             trim_scope: None,
             lenient: false,
             allow_crimes: false,
+            allow_mismatch: false,
+            allow_non_finite: false,
             truncate_embeddings: false,
         }
     }
@@ -74,6 +85,8 @@ pub struct TensorJob {
     pub inputs: Vec<JobInput>,
     /// What the method is given.
     pub parameters: TensorParameters,
+    /// What the method wants to be measured first.
+    pub statistics: Statistics,
     /// Copied from its first input without arithmetic: integers, and tensors only one model has.
     pub verbatim: bool,
 }
@@ -101,8 +114,8 @@ pub struct MergePlan {
     pub jobs: Vec<TensorJob>,
     /// Where they go.
     pub layout: Layout,
-    /// Changes to the donor's config.
-    pub config: ConfigEdit,
+    /// The donor's config with the changes made.
+    pub config: Option<String>,
     /// Seed of random masks.
     pub seed: u64,
 }
@@ -126,32 +139,12 @@ impl MergePlan {
         self.outputs.iter().map(|o| o.shape.iter().product::<u64>()).sum()
     }
 
-    /// A bound on resident memory with `threads` threads: the window of mapped inputs, a chunk of
-    /// every input and the output per thread, and what trimming collects of the largest tensor.
-    #[must_use]
-    pub fn peak_memory(&self, threads: usize) -> u64 {
-        let window = self.bytes_read().min(super::executor::WINDOW_BYTES);
-        let largest = self.outputs.iter().map(|o| o.shape.iter().product::<u64>()).max().unwrap_or(0);
-        let inputs = self.jobs.iter().map(|j| j.inputs.len()).max().unwrap_or(0) as u64;
-        let per_thread = (inputs + 1) * CHUNK_ELEMENTS.min(largest) * 4;
-        let trimming = if self.jobs.iter().any(|j| self.method.statistics(&j.parameters).needs_data()) {
-            (largest / 8).min(16 << 20) * 4 * inputs.saturating_sub(1)
-        } else {
-            0
-        };
-        // Adapters stay in memory, and their sums with the base are formed chunk by chunk.
-        let adapted = |job: &TensorJob| {
-            job.inputs.iter().filter(|i| self.models[i.model].adapter_of(&i.name).is_some()).count() as u64
-        };
-        let sums = self.jobs.iter().map(adapted).max().unwrap_or(0) * CHUNK_ELEMENTS.min(largest) * 8;
-        let adapters: u64 = self.models.iter().filter_map(|m| m.adapter.as_ref()).map(ModelAdapter::bytes).sum();
-        (24 << 20) + window + (per_thread + sums) * threads as u64 + trimming + adapters
-    }
-
-    /// The donor's config with the changes made.
-    #[must_use]
-    pub fn edited_config(&self) -> Option<String> {
-        self.models[self.donor].config.as_ref().and_then(|c| c.edited(&self.config).ok())
+    /// Whether the files of all models are what they were when they were opened.
+    ///
+    /// # Errors
+    /// [`InputChanged`] naming the first file that is not.
+    pub fn unchanged(&self) -> Result<(), InputChanged> {
+        self.models.iter().try_for_each(Model::unchanged)
     }
 
     /// What this plan leaves behind, for stages that build on it.
@@ -161,8 +154,10 @@ impl MergePlan {
             let range = offset..offset + output.bytes();
             (output.name.clone(), Tensor { dtype: output.dtype, shape: output.shape.clone(), shard, range })
         });
-        let config = self.edited_config().and_then(|text| ModelConfig::parse("config.json".as_ref(), text).ok());
-        PlannedResult { tensors: tensors.collect(), config }
+        let parse = |text: &String| ModelConfig::parse("config.json".as_ref(), text.clone());
+        let config = self.config.as_ref().map(|text| parse(text).expect("an edited config is one object, as it was"));
+        let tokenizer_dir = self.models[self.donor].tokenizer_dir.clone();
+        PlannedResult { tensors: tensors.collect(), config, tokenizer_dir }
     }
 }
 
@@ -192,22 +187,39 @@ pub fn plan_with(
     let (models, index) = models::open(&recipe, resolver, opened, diagnostics);
     let method = method?;
     let mut parameters = ParameterResolver::new(&recipe, method, diagnostics);
-    let models = models?;
+    let donor = recipe.base_model.as_ref().and_then(|b| index.get(&b.value)).copied().unwrap_or(0);
+    let before = diagnostics.list().len();
+    let span = |reference: &ModelReference| {
+        let source = recipe.sources().map(|source| &source.model).find(|model| model.value == *reference);
+        source.or(recipe.base_model.as_ref().filter(|base| base.value == *reference)).map(|model| model.span)
+    };
+    let models = names::align(models?, donor, span, diagnostics);
+    let unrelated = diagnostics.list().iter().skip(before).any(|d| d.severity == Severity::Error);
     models::check(&recipe, &models, options, diagnostics);
     models::check_tokenizer(&recipe, &models, diagnostics);
-    let donor = recipe.base_model.as_ref().and_then(|b| index.get(&b.value)).copied().unwrap_or(0);
+    fit::check(&recipe, &models, donor, options, diagnostics);
+    vocabularies::check(&recipe, &models, donor, options, diagnostics);
+    if unrelated {
+        // Every tensor would be missing from one of the models.
+        return None;
+    }
     let slices = slices::plan(&recipe, &models, &index, method.contract(), diagnostics)?;
+    fit::check_layer_types(&models, &slices, options, diagnostics);
     let mut planner = Planner {
         recipe: &recipe,
         method,
         models: &models,
+        index: &index,
         options,
         parameters: &mut parameters,
         diagnostics,
         outputs: Vec::new(),
         truncated_to: None,
+        donor,
+        copied_buffers: BTreeMap::new(),
     };
     planner.add_tensors(&slices, donor);
+    planner.report_buffers();
     let (mut outputs, truncated_to) = (std::mem::take(&mut planner.outputs), planner.truncated_to);
     let names: BTreeSet<&str> = outputs
         .iter()
@@ -224,9 +236,26 @@ pub fn plan_with(
         job.output = i;
     }
     jobs.sort_by_key(|job| layout.places[job.output]);
-    planner::one_precision_per_model_trim(&mut jobs, method);
+    planner::one_precision_per_model_trim(&mut jobs);
+    if recipe.is_layerwise()
+        && let Some((encoder, layers)) = models[donor].stack.encoder()
+    {
+        let message = format!(
+            "`slices` choose layers of the decoder (`{}*`); the encoder keeps its {layers} layers (`{encoder}*`)",
+            models[donor].stack.prefix()
+        );
+        diagnostics.warning(None, message, None);
+    }
     let layers = recipe.is_layerwise().then(|| slices.iter().map(|s| s.layers).sum());
-    let config = config::edit(&recipe, &models[donor], &outputs, layers, &slices, truncated_to, diagnostics);
+    let edit = config::edit(&recipe, &models[donor], &outputs, layers, &slices, truncated_to, diagnostics);
+    let config = match models[donor].config.as_ref().map(|config| config.edited(&edit)).transpose() {
+        Ok(config) => config,
+        Err(error) => {
+            let message = format!("config.json of `{}` cannot be changed: {error}", models[donor].reference);
+            diagnostics.model_error(ErrorKind::Internal, None, message, "this is a defect of billon: please report it");
+            return None;
+        }
+    };
     Some(MergePlan { method, models, donor, outputs, jobs, layout, config, seed: options.seed })
 }
 

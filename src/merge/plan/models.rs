@@ -24,7 +24,7 @@ pub(super) fn open(
         Assembly::Models(_) => Vec::new(),
     };
     let references = recipe.sources().map(|s| &s.model).chain(&recipe.base_model).chain(slice_bases);
-    let mut models = Vec::new();
+    let mut models: Vec<Model> = Vec::new();
     let mut index = ModelIndex::new();
     let mut complete = true;
     let mut failed = BTreeSet::new();
@@ -35,6 +35,13 @@ pub(super) fn open(
         let model =
             opened.remove(&reference.value).or_else(|| resolver.open(&reference.value, reference.span, diagnostics));
         match model {
+            // One directory is one model, however it is spelled.
+            Some(model) if models.iter().any(|known| known.is_same(&model)) => {
+                let known = models.iter().position(|known| known.is_same(&model)).expect("the guard has found it");
+                let message = format!("`{}` is `{}`: one model", reference.value, models[known].reference);
+                diagnostics.warning(reference.span, message, None);
+                index.insert(reference.value.clone(), known);
+            }
             Some(model) => {
                 index.insert(reference.value.clone(), models.len());
                 models.push(model);
@@ -57,7 +64,7 @@ pub(super) fn check(recipe: &Recipe, models: &[Model], options: &PlanOptions, di
             if options.allow_crimes {
                 diagnostics.warning(span, message, None);
             } else {
-                let help = "pass --allow-crimes to merge them all the same";
+                let help = "`billon merge --allow-crimes` merges them all the same";
                 diagnostics.model_error(ErrorKind::Mismatch, span, message, help);
             }
         }
@@ -87,11 +94,9 @@ pub(super) fn check_tokenizer(recipe: &Recipe, models: &[Model], diagnostics: &m
         );
     }
     let Some(tokenizer) = &recipe.tokenizer else { return };
-    let texts: BTreeSet<Option<Vec<u8>>> = models
+        let texts: BTreeSet<Option<Vec<u8>>> = models
         .iter()
-        .map(|m| {
-            m.source().and_then(|s| crate::input::read(&s.root().join("tokenizer.json"), crate::input::LIST_BYTES).ok())
-        })
+        .map(|m| crate::input::read(&m.tokenizer_dir.as_ref()?.join("tokenizer.json"), crate::input::LIST_BYTES).ok())
         .collect();
     let rows: BTreeSet<u64> = models
         .iter()

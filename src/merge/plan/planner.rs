@@ -1,7 +1,8 @@
 //! Collects the output tensors of all slices with their inputs and parameters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::models::ModelIndex;
 use super::slices::PlannedSlice;
 use super::{JobInput, PlanOptions, TensorJob};
 use crate::arch::{self, Place};
@@ -9,43 +10,63 @@ use crate::backend::Precision;
 use crate::checkpoint::layout::OutputTensor;
 use crate::dtype::DType;
 use crate::error::ErrorKind;
-use crate::merge::method::{self, BaseRule, MergeMethod, TensorParameters, Values};
+use crate::merge::method::{
+    BaseRule, MergeMethod, MethodError, MethodFault, Sparsify, Statistics, TensorParameters, Values,
+};
 use crate::merge::parameters::{ParameterResolver, Position};
 use crate::merge::sources::Model;
 use crate::recipe::Diagnostics;
-use crate::recipe::{Recipe, Source, Span};
+use crate::recipe::{ModelReference, Recipe, Source, Span};
 use crate::rng::stream_key;
+
+/// Why copied buffers are mentioned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Buffers {
+    Missing,
+    Different,
+}
 
 /// Collects output tensors.
 pub(super) struct Planner<'a, 'r> {
     pub(super) recipe: &'a Recipe,
     pub(super) method: &'static dyn MergeMethod,
     pub(super) models: &'a [Model],
+    pub(super) index: &'a ModelIndex,
     pub(super) options: &'a PlanOptions,
     pub(super) parameters: &'a mut ParameterResolver<'r>,
     pub(super) diagnostics: &'a mut Diagnostics,
     pub(super) outputs: Vec<(OutputTensor, TensorJob)>,
     pub(super) truncated_to: Option<u64>,
+    pub(super) donor: usize,
+    /// Buffers that some models lack or have otherwise, by why, those models and the one copied from.
+    pub(super) copied_buffers: BTreeMap<(Buffers, Vec<usize>, usize), Vec<String>>,
 }
 
 impl Planner<'_, '_> {
     pub(super) fn add_tensors(&mut self, slices: &[PlannedSlice<'_>], donor: usize) {
-        let (Some(first), Some(last)) = (slices.first(), slices.last()) else { return };
+        let merged = || slices.iter().filter(|slice| !slice.kept);
+        let (Some(first), Some(last)) = (merged().next(), merged().next_back()) else { return };
         for (slice, place) in [(first, Place::Before), (last, Place::After)] {
             let names: BTreeSet<&str> = slice
                 .inputs
                 .iter()
                 .flat_map(|(model, ..)| {
                     let model = &self.models[*model];
-                    let outside =
-                        move |name: &&str| model.stack.layer(name).is_none() && model.stack.place(name) == place;
+                    let stack = &model.stack;
+                    let outside = move |name: &&str| {
+                        stack.layer(name).is_none()
+                            && stack.predicted_layer(name).is_none()
+                            && stack.place(name) == place
+                    };
                     model.tensors.keys().map(String::as_str).filter(outside)
                 })
                 .collect();
             for name in names {
                 // Tensors outside the layers take the first value of a gradient, final norm and
-                // head included.
-                self.add(slice, name, 0.0, |_, _| name.to_owned());
+                // head included; those of another stack follow its layers.
+                let stacks = slice.inputs.iter().map(|(model, ..)| &self.models[*model].stack);
+                let t = stacks.map(|stack| stack.position(name)).fold(0.0, f64::max);
+                self.add(slice, name, t, |_, _| name.to_owned());
             }
         }
         let mut output_layer = 0;
@@ -70,6 +91,23 @@ impl Planner<'_, '_> {
                 output_layer += 1;
             }
         }
+        self.add_predicted_layers(last, donor, output_layer);
+    }
+
+    /// Layers of multi-token prediction are numbered on from the last layer, and follow it in gradients.
+    fn add_predicted_layers(&mut self, slice: &PlannedSlice<'_>, donor: usize, layers: u64) {
+        let predicted: BTreeSet<(u64, &str)> = slice
+            .inputs
+            .iter()
+            .flat_map(|(model, ..)| {
+                let model = &self.models[*model];
+                model.tensors.keys().filter_map(|name| model.stack.predicted_layer(name))
+            })
+            .collect();
+        for (number, rest) in predicted {
+            let output = self.models[donor].stack.name(layers + number, rest);
+            self.add(slice, &output, 1.0, |model, _| model.stack.name(model.stack.count() + number, rest));
+        }
     }
 
     /// Adds one output tensor; `input_name` gives its name in a model.
@@ -90,8 +128,19 @@ impl Planner<'_, '_> {
                 None => missing.push((*model, name)),
             }
         }
+        let buffer =
+            found.iter().any(|(_, _, input)| arch::is_buffer(&input.name, input.tensor.dtype, &input.tensor.shape));
+        if buffer {
+            self.add_buffer(slice, output, t, found, &missing);
+            return;
+        }
         let mut lone = false;
-        if let Some((model, name)) = missing.first() {
+        let kept = self.recipe.keeps_base_only
+            && !missing.is_empty()
+            && found.len() == 1
+            && slice.base.is_some_and(|base| base == found[0].0)
+            || slice.kept;
+        if let Some((model, name)) = missing.first().filter(|_| !kept) {
             if !self.may_be_missing(output, *model, name, &found, slice) {
                 return;
             }
@@ -111,22 +160,105 @@ impl Planner<'_, '_> {
             if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
         let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
         let precision = if wide { Precision::F64 } else { Precision::F32 };
-        let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision);
+        let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision, kept);
         let base_alone = parameters.base.is_some() && found.len() == 1;
-        let verbatim = lone || base_alone || !floating;
-        if !verbatim && let Err(message) = self.method.check(&parameters) {
-            // Parameters rarely differ between tensors: once is enough, with the first one named.
-            if !self.diagnostics.list().iter().any(|d| d.message.starts_with(&message)) {
-                let message = format!("{message} (first at tensor `{output}`)");
-                self.diagnostics.error(self.recipe.method.span, message);
-            }
-        }
+        let verbatim = kept || lone || base_alone || !floating;
+        let statistics = match verbatim {
+            true => Statistics::None,
+            false => self.checked_statistics(output, &parameters),
+        };
         let inputs: Vec<JobInput> =
             found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
-        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, verbatim }));
+        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, statistics, verbatim }));
     }
 
+    /// Buffers are copied as they are stored, from the config source where it has one: they are computed
+    /// from the config, so that a mean or a rounded copy of them would fit no model.
+    fn add_buffer(
+        &mut self,
+        slice: &PlannedSlice<'_>,
+        output: &str,
+        t: f64,
+        mut found: Vec<(usize, Option<&Source>, JobInput)>,
+        missing: &[(usize, String)],
+    ) {
+        let shape: Vec<u64> = found.first().map(|(_, _, input)| input.tensor.shape.clone()).unwrap_or_default();
+        let integers = found.iter().all(|(_, _, input)| !input.tensor.dtype.is_float());
+        // Anything else that is stored as integers means what it says.
+        let exact = integers || !arch::is_buffer(output, DType::F32, &shape);
+        if exact && !(self.same_shapes(output, &mut found) && self.identical(output, &found)) {
+            return;
+        }
+        let chosen = found.iter().position(|(model, ..)| *model == self.donor).unwrap_or(0);
+        let Some((model, _, input)) = found.get(chosen) else { return };
+        let (model, tensor) = (*model, input.tensor.clone());
+        let bytes = self.models[model].bytes(&tensor);
+        let different = found.iter().filter(|(other, _, input)| {
+            let same = (input.tensor.dtype, &input.tensor.shape) == (tensor.dtype, &tensor.shape);
+            !(same && self.models[*other].bytes(&input.tensor) == bytes)
+        });
+        let different: Vec<usize> = different.map(|(other, ..)| *other).collect();
+        let missing = missing.iter().map(|(model, _)| *model).collect();
+        for (why, models) in [(Buffers::Missing, missing), (Buffers::Different, different)] {
+            if !models.is_empty() {
+                self.copied_buffers.entry((why, models, model)).or_default().push(output.to_owned());
+            }
+        }
+        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, Precision::F32, true);
+        let inputs = vec![found.swap_remove(chosen).2];
+        let output = OutputTensor { name: output.to_owned(), dtype: tensor.dtype, shape: tensor.shape };
+        self.outputs.push((output, TensorJob { output: 0, inputs, parameters, statistics: Statistics::None, verbatim: true }));
+    }
+
+    /// Says which buffers were copied though some models lack them.
+    pub(super) fn report_buffers(&mut self) {
+        for ((why, others, source), names) in std::mem::take(&mut self.copied_buffers) {
+            let quoted = |model: &usize| format!("`{}`", self.models[*model].reference);
+            let models = others.iter().map(quoted).collect::<Vec<_>>().join(", ");
+            let Some(first) = names.first() else { continue };
+            let others = names.len() - 1;
+            let (names, are) = match others {
+                0 => (format!("buffer `{first}`"), "is"),
+                1 => (format!("buffer `{first}` and 1 other"), "are"),
+                _ => (format!("buffer `{first}` and {others} others"), "are"),
+            };
+            let source = quoted(&source);
+            let what = match why {
+                Buffers::Missing => format!("missing from {models} and"),
+                Buffers::Different => format!("not the same in {models} and"),
+            };
+            let message = format!("{names} {are} {what} copied from {source}");
+            self.diagnostics.warning(None, message, None);
+        }
+    }
+
+
+    /// What the method wants to be measured of a tensor, once its parameters have a meaning together. A parameter
+    /// that is missing was noted before.
+    fn checked_statistics(&mut self, output: &str, parameters: &TensorParameters) -> Statistics {
+        let result = self.method.check(parameters).and_then(|refused| {
+            if let Some(message) = refused {
+                // Parameters rarely differ between tensors: once is enough, with the first one named.
+                if !self.diagnostics.list().iter().any(|d| d.message.starts_with(&message)) {
+                    let message = format!("{message} (first at tensor `{output}`)");
+                    self.diagnostics.error(self.recipe.method.span, message);
+                }
+            }
+            self.method.statistics(parameters)
+        });
+        match result {
+            Ok(statistics) => statistics,
+            Err(MethodFault::NoValue { .. }) if self.diagnostics.has_errors() => Statistics::None,
+            Err(fault) => {
+                let message = fault.at(self.method.name(), output).to_string();
+                self.diagnostics.model_error(ErrorKind::Internal, None, message, MethodError::HINT);
+                Statistics::None
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a tensor")]
     fn tensor_parameters(
         &mut self,
         slice: &PlannedSlice<'_>,
@@ -135,7 +267,14 @@ impl Planner<'_, '_> {
         found: &[(usize, Option<&Source>, JobInput)],
         shape: &[u64],
         precision: Precision,
+        kept: bool,
     ) -> TensorParameters {
+        let (specs, shape) = (self.method.parameters(), shape.to_vec());
+        if kept {
+            // Copied, whatever parameters say.
+            let (shared, inputs, stream_keys) = (Vec::new(), vec![Vec::new()], vec![0]);
+            return TensorParameters { shape, specs, shared, inputs, base: None, stream_keys, precision };
+        }
         let position = Position { slice: slice.slice, t };
         let has_base = self.method.contract().base != BaseRule::Ignored;
         let base = found.iter().position(|(model, ..)| has_base && Some(*model) == slice.base);
@@ -151,9 +290,13 @@ impl Planner<'_, '_> {
             let label = (reference.as_str(), span);
             let is_base = base == Some(i);
             inputs.push(self.parameters.input(*source, is_base, &input.name, position, label, self.diagnostics));
-            stream_keys.push(stream_key(self.options.seed, &[&reference, output]));
+            // By place in the recipe, so that the masks do not follow the spelling of paths. The number of the
+            // document keeps masks of different stages apart.
+            let place = slice.place(*model).map_or_else(|| "base".to_owned(), |place| place.to_string());
+            let document = self.recipe.document.to_string();
+            stream_keys.push(stream_key(self.options.seed, &[&document, &place, output]));
         }
-        TensorParameters { shape: shape.to_vec(), shared, inputs, base, stream_keys, precision }
+        TensorParameters { shape, specs, shared, inputs, base, stream_keys, precision }
     }
 
     /// Whether a tensor that some models lack can be merged from the others. If not, says why.
@@ -174,7 +317,12 @@ impl Planner<'_, '_> {
                 ErrorKind::Mismatch,
                 span,
                 message,
-                "the checkpoint is incomplete, or the models do not belong together",
+                if found.len() == 1 && slice.base.is_some_and(|base| found[0].0 == base) {
+                    "the checkpoint is incomplete, or the models do not belong together; `base_only: keep` in the \
+                     recipe copies what only the base has"
+                } else {
+                    "the checkpoint is incomplete, or the models do not belong together"
+                },
             );
             return false;
         }
@@ -194,7 +342,8 @@ impl Planner<'_, '_> {
                 ErrorKind::Mismatch,
                 span,
                 message,
-                "add the tensor to the model, or remove it from the others",
+                "add the tensor to the model, or remove it from the others; `base_only: keep` in the recipe copies \
+                 what only the base has",
             );
             return false;
         }
@@ -226,8 +375,8 @@ impl Planner<'_, '_> {
             return true;
         }
         let help = if vocabulary {
-            "the vocabularies differ: give the models the same tokenizer first, or pass --unsafe-truncate-embeddings \
-             to cut to the smallest"
+            "the vocabularies differ: give the models the same tokenizer first, or cut to the smallest with \
+             `billon merge --unsafe-truncate-embeddings`"
         } else {
             "only models of one shape can be merged"
         };
@@ -258,18 +407,18 @@ impl Planner<'_, '_> {
     }
 
     fn source_span(&self, model: usize) -> Option<Span> {
-        let reference = &self.models[model].reference;
-        let listed = self.recipe.sources().find(|s| s.model.value == *reference).map(|s| s.model.span);
-        listed.or_else(|| self.recipe.base_model.as_ref().filter(|b| b.value == *reference).map(|b| b.span))
+        let leads = |reference: &ModelReference| self.index.get(reference) == Some(&model);
+        let listed = self.recipe.sources().find(|s| leads(&s.model.value)).map(|s| s.model.span);
+        listed.or_else(|| self.recipe.base_model.as_ref().filter(|b| leads(&b.value)).map(|b| b.span))
     }
 }
 
 /// A threshold for a whole task vector compares keys of all its tensors, so they must be of one
 /// working type.
-pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob], method: &dyn MergeMethod) {
+pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob]) {
     let whole = |job: &TensorJob| {
-        matches!(method.statistics(&job.parameters), method::Statistics::Sparsify { rules, .. }
-            if rules.iter().any(|r| matches!(r, method::Sparsify::LargestOfModel { .. })))
+        matches!(&job.statistics, Statistics::Sparsify { rules, .. }
+            if rules.iter().any(|r| matches!(r, Sparsify::LargestOfModel { .. })))
     };
     if jobs.iter().any(|j| j.parameters.precision == Precision::F64) && jobs.iter().any(whole) {
         for job in jobs {

@@ -4,8 +4,10 @@ mod config;
 mod full;
 mod lora;
 mod parameters;
+mod start;
 
 pub use parameters::{Attached, attach};
+pub use start::settled;
 
 use candle_core::Tensor;
 

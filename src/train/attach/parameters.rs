@@ -9,6 +9,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use super::Refresh;
 use super::full::FullProjection;
 use super::lora::{Dora, LoraProjection};
+use super::start::same_targets;
 use crate::error::{Error, Result};
 use crate::lora::{self, Adapter, Factors, LoraConfig, SavedTensor};
 use crate::model::kernels::PackedMatrix;
@@ -18,6 +19,7 @@ use crate::rng::{Philox, stream_key};
 use crate::train::error::TrainError;
 use crate::train::parameter::{Group, Parameter};
 use crate::train::recipe::{AdapterRecipe, TrainRecipe};
+use crate::yaml::diagnostic::nearest;
 
 /// A decoder whose parameters are trained.
 pub struct Attached {
@@ -27,13 +29,16 @@ pub struct Attached {
     pub parameters: Vec<Parameter>,
     /// The adapter's settings; none where the model itself is trained.
     pub lora: Option<LoraConfig>,
+    /// What a user may not expect of what is trained.
+    pub warnings: Vec<String>,
     refresh: Vec<Arc<dyn Refresh>>,
 }
 
 /// Makes a recipe's parameters and puts them into the decoder.
 ///
 /// Factors start as PEFT starts them (A uniform in ±1/√inputs, B zero, magnitudes the rows' lengths), or as
-/// `start` has them; everything trained whole starts from the model's own values.
+/// `start` has them; everything trained whole starts from the model's own values. The recipe must be [`settled`](super::settled)
+/// with the adapter that it starts from.
 ///
 /// # Errors
 /// Modules that no layer has, a start that does not fit, settings that are not supported.
@@ -49,25 +54,27 @@ pub fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter
         }
         projection
     });
-    let mut build = Build { parameters: Vec::new(), refresh: Vec::new(), replaced: BTreeMap::new() };
+    let mut build =
+        Build { parameters: Vec::new(), refresh: Vec::new(), replaced: BTreeMap::new(), warnings: Vec::new() };
     let lora = match &recipe.adapter {
         AdapterRecipe::Lora(settings) => {
+            let own = super::config::config(settings, &recipe.base_model)?;
             let config = match start {
-                Some(start) => start.config().clone(),
-                None => super::config::config(settings, &recipe.base_model)?,
+                // With what the recipe can't say: which layers are left out, and how the factors once began.
+                Some(start) => {
+                    let mut config = start.config().clone();
+                    config.dropout = own.dropout;
+                    config
+                }
+                None => own.clone(),
             };
             if config.use_dora && config.dropout > 0.0 {
                 let reason = "DoRA drops nothing here: set lora_dropout to 0".to_owned();
                 return Err(TrainError::Unsupported { key: "lora_dropout", reason }.into());
             }
-            let targets = lora::targets(&config, modules.iter().map(|module| module.name.as_str()))?;
-            // What is not trained on would be missing from the adapter that is saved.
-            if let Some(module) =
-                start.and_then(|start| start.modules().find(|name| !targets.iter().any(|t| t == name)))
-            {
-                let reason =
-                    format!("the adapter to start from changes `{module}`, which is no linear layer that is trained");
-                return Err(TrainError::Unsupported { key: "init_from", reason }.into());
+            let targets = lora::targets(&own, modules.iter().map(|module| module.name.as_str()))?;
+            if let Some(start) = start {
+                same_targets(&targets, start)?;
             }
             for module in &modules {
                 if targets.contains(&module.name) {
@@ -77,21 +84,22 @@ pub fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter
                 }
             }
             let whole = |name: &str| lora::is_saved_whole(&config, name);
-            build.outside_layers(&mut decoder, &whole)?;
+            build.outside_layers(&mut decoder, &whole, false)?;
             build.restore(start)?;
+            every_module_exists(&config, &build.parameters, &modules)?;
             Some(config)
         }
         AdapterRecipe::Full => {
             for module in &modules {
                 build.full(module)?;
             }
-            build.outside_layers(&mut decoder, &|_| true)?;
+            build.outside_layers(&mut decoder, &|_| true, true)?;
             None
         }
     };
-    let Build { parameters, refresh, mut replaced } = build;
+    let Build { parameters, refresh, mut replaced, warnings } = build;
     decoder.map_projections(|name, old| replaced.remove(&(name.module.clone(), name.first_row)).unwrap_or(old));
-    let attached = Attached { decoder: Arc::new(decoder), parameters, lora, refresh };
+    let attached = Attached { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
     attached.refresh()?;
     Ok(attached)
 }
@@ -117,6 +125,7 @@ struct Build {
     refresh: Vec<Arc<dyn Refresh>>,
     /// By module and first row.
     replaced: BTreeMap<(String, usize), Box<dyn Projection>>,
+    warnings: Vec<String>,
 }
 
 impl Build {
@@ -198,8 +207,9 @@ impl Build {
         Ok(())
     }
 
-    /// Norms, embeddings and the head.
-    fn outside_layers(&mut self, decoder: &mut Decoder, whole: &dyn Fn(&str) -> bool) -> Result<()> {
+    /// Norms, embeddings and the head. One matrix that the model uses as both stays one where `keeps_tie`; otherwise each
+    /// that is trained gets a copy of its own, as PEFT's `modules_to_save` does.
+    fn outside_layers(&mut self, decoder: &mut Decoder, whole: &dyn Fn(&str) -> bool, keeps_tie: bool) -> Result<()> {
         let mut failure: Option<Error> = None;
         let mut prefix = String::new();
         decoder.map_norms(|name, weight| {
@@ -218,10 +228,18 @@ impl Build {
         let (vocabulary, hidden) = (decoder.config().vocab_size, decoder.config().hidden_size);
         let tied = decoder.config().tie_word_embeddings;
         let embedding = format!("{prefix}embed_tokens");
-        let (trains_embedding, trains_head) = (whole(&embedding), whole("lm_head"));
-        if tied && trains_embedding != trains_head {
-            let reason = "embeddings and head of this model are one matrix: name both or neither".to_owned();
-            return Err(TrainError::Unsupported { key: "modules_to_save", reason }.into());
+        let head_name = if prefix == "language_model.model." { "language_model.lm_head" } else { "lm_head" };
+        let (trains_embedding, trains_head) = (whole(&embedding), whole(head_name));
+        if tied && !keeps_tie && (trains_embedding || trains_head) {
+            let trained = match (trains_embedding, trains_head) {
+                (true, true) => "each is trained by itself",
+                (true, false) => "only the embeddings are trained",
+                _ => "only the head is trained",
+            };
+            self.warnings.push(format!(
+                "`modules_to_save`: embeddings and head are one matrix in the base model; in the adapter they part, and \
+                 {trained}, as in PEFT"
+            ));
         }
         let mut table = None;
         if trains_embedding {
@@ -232,11 +250,11 @@ impl Build {
             decoder.train_embedding(variable);
         }
         if trains_head && let Some(linear) = decoder.head().frozen().cloned() {
-            let weight = match (tied, table) {
-                (true, Some(table)) => table,
-                _ => {
+            let weight = match table.filter(|_| tied && keeps_tie) {
+                Some(table) => table,
+                None => {
                     let values = rows(&linear.weight);
-                    self.parameter("lm_head.weight".to_owned(), &[vocabulary, hidden], values, Group::Plain)?
+                    self.parameter(format!("{head_name}.weight"), &[vocabulary, hidden], values, Group::Plain)?
                 }
             };
             let head = Arc::new(FullProjection::new(weight, None, 0, linear.weight));
@@ -263,6 +281,30 @@ impl Build {
         }
         Ok(())
     }
+}
+
+/// Every name of `modules_to_save` has something trained whole; PEFT would look for it in vain at the end of the run.
+fn every_module_exists(config: &LoraConfig, parameters: &[Parameter], modules: &[Module]) -> Result<(), TrainError> {
+    let trained: Vec<&str> = parameters
+        .iter()
+        .filter(|parameter| !parameter.name.contains(".lora_"))
+        .filter_map(|parameter| parameter.name.rsplit_once('.').map(|(module, _)| module))
+        .collect();
+    for name in &config.modules_to_save {
+        let mut single = config.clone();
+        single.modules_to_save = vec![name.clone()];
+        if !trained.iter().any(|module| lora::is_saved_whole(&single, module)) {
+            let ends = modules.iter().filter_map(|module| module.name.rsplit('.').next()).map(str::to_owned);
+            let others = ["embed_tokens", "lm_head", "norm", "input_layernorm", "post_attention_layernorm"];
+            let known: Vec<String> = ends.chain(others.map(str::to_owned)).collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            return Err(TrainError::UnknownModule {
+                name: name.clone(),
+                nearest: nearest(name, &known).map(str::to_owned),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// All rows of a packed weight.
@@ -311,13 +353,17 @@ impl Attached {
                 factors.b().to_vec()
             } else if let Some(factors) = factors(".lora_magnitude_vector") {
                 factors.magnitude().unwrap_or_default().to_vec()
-            } else {
-                let mut values = vec![0.0; parameter.elements()];
-                if let Some(tensor) = adapter.saved().get(name) {
-                    crate::dtype::widen(tensor.dtype, &tensor.bytes, &mut values);
-                }
+            } else if let Some(tensor) = adapter.saved().get(name) {
+                let mut values = vec![0.0; tensor.shape.iter().product::<u64>() as usize];
+                crate::dtype::widen(tensor.dtype, &tensor.bytes, &mut values);
                 values
+            } else {
+                Vec::new()
             };
+            if values.len() != parameter.elements() {
+                let reason = format!("tensor `{name}` is missing or has another size");
+                return Err(TrainError::Checkpoint { path: adapter.path().to_owned(), reason }.into());
+            }
             parameter.set(values)?;
         }
         Ok(self.refresh()?)

@@ -7,19 +7,26 @@
 //! place begin to agree to their end. After it the end of the turn is trained as well: all up to the
 //! first special token (`<|im_end|>`, `</s>`), if nothing but white space comes before it. A template
 //! that ends turns in plain text (`\n`), as a short trial shows, has that text trained, and EOS after
-//! the last turn.
+//! the last turn. What ends a turn in the middle of a conversation is tried apart ([`super::ending`]), so
+//! that the token with which the next speaker begins never carries loss.
 //!
 //! Defaults that a template adds, blanks that it trims and earlier thoughts that it drops are thus as
 //! it wants them. What follows the last end of turn (a line break, a second end) is read, not trained.
+//! A message, a tool or a call that the template leaves out is an error ([`super::shown`]).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use serde_json::{Map, Value};
+
+use super::content::{Conversation, Turn};
 use super::encode::{Encoded, Place};
+use super::ending::Ending;
 use super::error::DataError;
+use super::shown;
 use crate::error::Result;
 use crate::jinja::python::is_space;
-use crate::tokenizer::{ChatTemplate, Message, Tokenizer, TokenizerError};
+use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 
 /// Characters of a rendered text that an error shows.
 const SHOWN: usize = 40;
@@ -29,15 +36,15 @@ const SHOWN: usize = 40;
 pub(super) struct Chat {
     template: ChatTemplate,
     special: BTreeSet<u32>,
-    /// Whether a turn ends with a special token.
-    closes_specially: bool,
-    /// The end of a turn otherwise.
-    closing_text: String,
+    /// How a turn ends that another one follows.
+    inner: Ending,
+    /// How the last turn ends.
+    last: Ending,
     closing: Vec<u32>,
     eos: Option<u32>,
 }
 
-type Tokens = [(u32, Range<usize>)];
+pub(super) type Tokens = [(u32, Range<usize>)];
 
 impl Chat {
     /// # Errors
@@ -45,24 +52,33 @@ impl Chat {
     pub fn new(template: ChatTemplate, tokenizer: &Tokenizer) -> Result<Self> {
         let eos = tokenizer.eos().map(|(_, id)| id);
         let special = tokenizer.special_ids();
-        let (closing_text, closing) = (String::new(), Vec::new());
-        let mut chat = Self { template, special, closes_specially: true, closing_text, closing, eos };
-        let probe = [Message::new("user", "a"), Message::new("assistant", "b")];
-        let whole = chat.template.render(&probe, false, false)?;
+        let (inner, last) = (Ending::default(), Ending::default());
+        let mut chat = Self { template, special, inner, last, closing: Vec::new(), eos };
+        let probe = Conversation::of(vec![Turn::new("user", "a"), Turn::new("assistant", "b")]);
+        let whole = chat.render(&probe, probe.turns.len(), false)?;
         let tokens = tokenizer.encode_with_offsets(&whole)?;
         let end = chat.content_end(&probe, 1, &whole, 0)?;
         let after = tokens.iter().position(|(_, range)| range.start >= end).unwrap_or(tokens.len());
         let closed = chat.special_after(&whole, &tokens, end);
-        if closed.is_none() {
-            chat.closes_specially = false;
-            whole.get(end..).unwrap_or_default().clone_into(&mut chat.closing_text);
-        }
+        chat.last = Ending::of_last(&whole, &tokens, end, closed);
+        chat.inner = chat.inner_ending(probe, whole.get(end..).unwrap_or_default(), tokenizer)?;
         let trained = tokens.get(after..closed.unwrap_or(tokens.len())).unwrap_or_default();
         chat.closing = trained.iter().map(|(id, _)| *id).collect();
         if closed.is_none() {
             chat.closing.extend(eos);
         }
         Ok(chat)
+    }
+
+    /// How a turn ends that a message of the user follows; as the last one where the template has no such
+    /// conversation.
+    fn inner_ending(&self, mut probe: Conversation, rest_of_last: &str, tokenizer: &Tokenizer) -> Result<Ending> {
+        probe.turns.push(Turn::new("user", "c"));
+        let Ok(whole) = self.render(&probe, probe.turns.len(), false) else { return Ok(self.last.clone()) };
+        let tokens = tokenizer.encode_with_offsets(&whole)?;
+        let end = self.content_end(&probe, 1, &whole, 0)?;
+        let closed = self.special_after(&whole, &tokens, end);
+        Ok(Ending::of_inner(&whole, &tokens, end, closed, rest_of_last))
     }
 
     /// The template alone.
@@ -79,38 +95,50 @@ impl Chat {
         &self.closing
     }
 
-    /// The tokens of a conversation; those of the assistant's turns from `trained_from` on carry loss.
+    /// The first `count` messages as the template shows them.
+    pub fn render(&self, conversation: &Conversation, count: usize, prompt: bool) -> Result<String, TokenizerError> {
+        let messages: Vec<Map<String, Value>> =
+            conversation.turns.iter().take(count).map(|turn| turn.message.clone()).collect();
+        self.template.render_messages(&messages, &conversation.variables, prompt)
+    }
+
+    /// The tokens of a conversation and which of them carry loss.
     pub fn encode(
         &self,
-        messages: &[Message],
-        trained_from: usize,
+        conversation: &Conversation,
         tokenizer: &Tokenizer,
         place: Place<'_>,
     ) -> Result<Encoded, DataError> {
         let fault = |source| place.tokenizer_fault(source);
-        let whole = self.template.render(messages, false, false).map_err(fault)?;
+        let conversation = &*shown::as_the_template_reads_it(self, conversation);
+        let turns = &conversation.turns;
+        let whole = self.render(conversation, turns.len(), false).map_err(fault)?;
+        shown::check(self, conversation, &whole, place)?;
         let tokens = tokenizer.encode_with_offsets(&whole).map_err(fault)?;
         let mut trained = vec![false; tokens.len()];
         let mut unclosed = false;
-        for (turn, message) in messages.iter().enumerate().skip(trained_from) {
-            unclosed = false;
-            if message.role != "assistant" {
-                continue;
-            }
-            let opened = self.template.render(messages.get(..turn).unwrap_or_default(), true, false).map_err(fault)?;
+        for (turn, _) in turns.iter().enumerate().filter(|(_, turn)| turn.trained && turn.role() == "assistant") {
+            let opened = self.render(conversation, turn, true).map_err(fault)?;
             if !whole.starts_with(&opened) {
                 return Err(differs(&whole, &opened, turn, place));
             }
-            let end = self.content_end(messages, turn, &whole, opened.len()).map_err(fault)?;
-            let closed = self.special_after(&whole, &tokens, end).filter(|_| self.closes_specially);
-            unclosed = closed.is_none();
-            let shown = whole.get(end..).is_some_and(|rest| rest.starts_with(&self.closing_text));
-            let text_end = end + if shown { self.closing_text.len() } else { 0 };
-            for (place, (_, range)) in tokens.iter().enumerate() {
+            let is_last = turn + 1 == turns.len();
+            let ending = if is_last { &self.last } else { &self.inner };
+            let end = self.content_end(conversation, turn, &whole, opened.len()).map_err(fault)?;
+            let closed = self.special_after(&whole, &tokens, end);
+            let closed = closed.filter(|closed| is_last || ending.closes_with(&tokens, *closed));
+            let closed = closed.filter(|_| ending.is_special());
+            unclosed = is_last && closed.is_none();
+            let text_end = end + ending.shown(whole.get(end..).unwrap_or_default());
+            for (place, (id, range)) in tokens.iter().enumerate() {
                 // A word takes the blank before it along.
-                let begun = whole.get(range.start..opened.len()).is_none_or(|blank| blank.chars().all(is_space))
+                let begun = blank(&whole, range.start..opened.len())
                     && (range.end > opened.len() || range.start >= opened.len());
-                let inside = closed.map_or(range.start < text_end, |closed| place < closed);
+                let inside = match closed {
+                    Some(closed) => place < closed,
+                    // A word that goes on into what the next speaker says is not of this turn.
+                    None => range.start < text_end && (self.special.contains(id) || blank(&whole, text_end..range.end)),
+                };
                 if let Some(trained) = trained.get_mut(place).filter(|_| begun && inside) {
                     *trained = true;
                 }
@@ -128,21 +156,51 @@ impl Chat {
     /// from there on.
     fn content_end(
         &self,
-        messages: &[Message],
+        conversation: &Conversation,
         turn: usize,
         whole: &str,
         start: usize,
     ) -> Result<usize, TokenizerError> {
-        let mut changed = messages.to_vec();
-        if let Some(message) = changed.get_mut(turn) {
-            // Its end has to differ from the content's, trimmed or not.
-            let last = message.content.trim_end_matches(is_space).chars().next_back();
-            if last == Some('0') { "1" } else { "0" }.clone_into(&mut message.content);
+        let Some(found) = conversation.turns.get(turn) else { return Ok(whole.len()) };
+        // Its end has to differ from the content's, trimmed or not; what a call ends in is not known.
+        let plain = found.content().filter(|_| !found.message.contains_key("tool_calls"));
+        let last = plain.map(|content| content.trim_end_matches(is_space).chars().next_back());
+        let others: &[&str] = match last {
+            Some(Some('0')) => &["1"],
+            Some(_) => &["0"],
+            None => &["0", "1"],
+        };
+        let mut end = start;
+        for other in others {
+            let mut changed = conversation.clone();
+            if let Some(message) = changed.turns.get_mut(turn) {
+                if plain.is_some() {
+                    message.set_content(*other);
+                } else {
+                    *message = Turn::new("assistant", *other);
+                }
+            }
+            let other = match self.render(&changed, changed.turns.len(), false) {
+                Ok(other) => other,
+                // Answers of tools may have to follow a call.
+                Err(_) if plain.is_none() => return self.turn_end(conversation, turn, whole),
+                Err(error) => return Err(error),
+            };
+            let pairs = whole.chars().rev().zip(other.chars().rev());
+            let common: usize = pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+            end = end.max(whole.len() - common);
         }
-        let other = self.template.render(&changed, false, false)?;
-        let pairs = whole.chars().rev().zip(other.chars().rev());
-        let common: usize = pairs.take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
-        Ok((whole.len() - common).max(start))
+        Ok(end)
+    }
+
+    /// Where a turn's content ends, by the text that ends with this turn: before what ends the turn.
+    fn turn_end(&self, conversation: &Conversation, turn: usize, whole: &str) -> Result<usize, TokenizerError> {
+        let upto = self.render(conversation, turn + 1, false)?;
+        let common: usize =
+            whole.chars().zip(upto.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+        let text = whole.get(..common).unwrap_or_default();
+        let ending = [self.inner.text(), self.last.text()].into_iter().find(|text_end| text.ends_with(text_end));
+        Ok(common - ending.map_or(0, str::len))
     }
 
     /// The place after the first special token that follows, if only white space comes before it.
@@ -152,12 +210,17 @@ impl Chat {
             if self.special.contains(id) {
                 return Some(place + 1);
             }
-            if !whole.get(range.clone()).unwrap_or("?").chars().all(is_space) {
+            if !blank(whole, range.clone()) {
                 return None;
             }
         }
         None
     }
+}
+
+/// Whether a part of a text is white space or nothing.
+fn blank(text: &str, range: Range<usize>) -> bool {
+    range.is_empty() || text.get(range).is_none_or(|part| part.chars().all(is_space))
 }
 
 /// The error of a turn that is opened otherwise than shown, with the texts where they part.

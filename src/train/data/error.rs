@@ -24,27 +24,46 @@ pub enum DataError {
     Labelled { origin: String, key: String },
     #[error("row {row} of {origin} lacks `{key}`; it has {}", names(found))]
     MissingKey { origin: String, row: usize, key: String, found: Vec<String> },
+    #[error("row {row} of {origin}: `{key}` is null")]
+    Null { origin: String, row: usize, key: String },
+    #[error("row {row} of {origin}: `{key}` is not followed: {reason}")]
+    Refused { origin: String, row: usize, key: String, reason: &'static str, cure: &'static str },
     #[error("row {row} of {origin}: `{key}` is {found}, where {wanted} is wanted")]
     WrongType { origin: String, row: usize, key: String, found: &'static str, wanted: &'static str },
     #[error("row {row} of {origin}: `{key}`: {message}")]
     Value { origin: String, row: usize, key: String, message: String },
     #[error("row {row} of {origin} is a conversation, but the tokenizer of {} has no chat template", directory.display())]
     NoChatTemplate { origin: String, row: usize, directory: PathBuf },
+    #[error("row {row} of {origin}: `{key}`{} does not reach the text: the chat template has no place for it", of_turn(*turn))]
+    NotShown { origin: String, row: usize, key: String, turn: Option<usize> },
+    #[error("row {row} of {origin}: the chat template leaves the content of turn {turn} (`{role}`) out of the text")]
+    TurnLost { origin: String, row: usize, turn: usize, role: String },
     #[error("row {row} of {origin}: turn {turn} is not shown as the chat template opens it")]
     NotPrefix { origin: String, row: usize, turn: usize, opened: String, shown: String },
     #[error("row {row} of {origin}")]
     Encode { origin: String, row: usize, source: TokenizerError },
+    #[error("row {row} of {origin}: token {token} at place {place} is beyond the model's vocabulary of {vocabulary}")]
+    Vocabulary { origin: String, row: usize, token: u32, place: usize, vocabulary: usize },
+    #[error("data set `{set}`: {} is {format}, which is not read", path.display())]
+    Packed { set: String, path: PathBuf, format: &'static str, cure: &'static str },
+    #[error("data set `{set}`: there is no file or task `{path}`, and hub data sets are not downloaded")]
+    Hub { set: String, path: String },
+    #[error("`{key}: {wanted}` is not what the tokenizer has, {}", found.as_deref().map_or("none".to_owned(), |text| format!("`{text}`")))]
+    SpecialToken { key: String, wanted: String, found: Option<String> },
     #[error("the tokenizer of {} has no EOS token, so answers could not be ended", directory.display())]
     NoEos { directory: PathBuf },
-    #[error("row {row} of {origin} (data set `{set}`) has {tokens} tokens, more than `sequence_len: {most}`")]
-    TooLong { set: String, origin: String, row: usize, tokens: usize, most: usize },
+    #[error(
+        "row {row} of {origin} (data set `{set}`) has {tokens} tokens, more than {} {most}",
+        if *model { "the model's positions:" } else { "`sequence_len`:" }
+    )]
+    TooLong { set: String, origin: String, row: usize, tokens: usize, most: usize, model: bool },
     #[error("data set `{set}` has no rows ({origin})")]
     Empty { set: String, origin: String },
     #[error(
-        "data set `{set}`: none of its {rows} rows is left: {dropped} too long for `sequence_len: {most}`, \
-             {masked} without a token that carries loss"
+        "data set `{set}`: none of its {rows} rows is left: {dropped} longer than {most} tokens, {masked} without a \
+             token that carries loss, {refused} with a system message that the chat template has no place for"
     )]
-    NothingLeft { set: String, rows: usize, dropped: usize, masked: usize, most: usize },
+    NothingLeft { set: String, rows: usize, dropped: usize, masked: usize, refused: usize, most: usize },
     #[error("data set `{set}`: all tokens of its {rows} rows are masked, so none would carry loss")]
     AllMasked { set: String, rows: usize },
     #[error("the recipe has no data sets")]
@@ -67,6 +86,10 @@ fn list(places: &[PathBuf]) -> String {
     places.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+fn of_turn(turn: Option<usize>) -> String {
+    turn.map_or_else(String::new, |turn| format!(" of turn {turn}"))
+}
+
 fn names(keys: &[String]) -> String {
     match keys {
         [] => "none".to_owned(),
@@ -86,6 +109,7 @@ impl Diagnose for DataError {
             | Self::Temperature { .. }
             | Self::Shares { .. }
             | Self::OnlyShares
+            | Self::SpecialToken { .. }
             | Self::EmptyMix => ErrorKind::Usage,
             _ => ErrorKind::Input,
         }
@@ -113,10 +137,43 @@ impl Diagnose for DataError {
                  conversation begins with the system or the user, and some templates move or drop messages (system \
                  messages above all): name another `chat_template`, or put the system text into the user's message"
             ),
+            Self::Null { .. } => "fill the value in, or leave the row out".to_owned(),
+            Self::Refused { cure, .. } | Self::Packed { cure, .. } => (*cure).to_owned(),
+            Self::NotShown { key, .. } => format!(
+                "name a `chat_template` that shows it, or write it into `content`; without `{key}` the row trains \
+                 something else"
+            ),
+            Self::TurnLost { role, .. } if role == "system" || role == "developer" => {
+                "some templates show no system message, or none once an answer follows: `unsupported_system: prepend` \
+                 puts its text before the first question, `unsupported_system: drop` leaves such rows out"
+                    .to_owned()
+            }
+            Self::TurnLost { .. } => {
+                "name a `chat_template` that shows it, give the message a role that this one shows, or leave the row out"
+                    .to_owned()
+            }
+            Self::Vocabulary { .. } => {
+                "tokenise the rows with the base model's own tokenizer; tokens that were added to it need rows in \
+                 the embedding"
+                    .to_owned()
+            }
+            Self::Hub { .. } => "export it as JSON lines, and name the file as `path`".to_owned(),
+            Self::SpecialToken { .. } => {
+                "the vocabulary stays as the model has it: leave the key out, or change the model's tokenizer"
+                    .to_owned()
+            }
+            Self::Encode { source: TokenizerError::ChatRefused { .. }, .. } => {
+                "many templates want user and assistant to take turns; where it is the system message that is refused, \
+                 `unsupported_system: prepend` puts its text before the first question"
+                    .to_owned()
+            }
             Self::Encode { source, .. } => return source.hints(),
             Self::NoEos { .. } => "name `eos_token` in tokenizer_config.json".to_owned(),
+            Self::TooLong { model: true, .. } => {
+                "shorten the row, or say `excess_length: shorten` (or `drop`)".to_owned()
+            }
             Self::TooLong { .. } => "raise `sequence_len`, or say `excess_length: shorten` (or `drop`)".to_owned(),
-            Self::NothingLeft { .. } => "raise `sequence_len`".to_owned(),
+            Self::NothingLeft { .. } => "raise `sequence_len` as far as the model's positions go".to_owned(),
             Self::AllMasked { .. } => "see where the answers went with `--show-batch`; `labels` of -100 and \
                  conversations without a turn of the assistant carry no loss; `train_on_inputs: true` trains on \
                  every token"

@@ -1,5 +1,7 @@
 //! What the trainer sees of the data.
 
+use super::asked::Asked;
+
 /// One sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
@@ -27,12 +29,14 @@ pub struct SetSummary {
     pub per_epoch: usize,
     /// Held out for validation.
     pub held_out: usize,
-    /// Examples whose prompt was shortened.
+    /// Examples that lost the beginning of a prompt or early rounds.
     pub shortened: usize,
     /// Examples left out for their length.
     pub dropped: usize,
     /// Rows left out because no token of theirs carries loss.
     pub masked: usize,
+    /// Rows left out because the chat template has no place for their system message.
+    pub refused: usize,
     /// Documents of a task left out because their answer is none of the choices.
     pub unanswered: usize,
     /// Texts cut into several examples.
@@ -52,4 +56,6 @@ pub struct TrainingData {
     pub validation: Vec<Example>,
     /// One a data set.
     pub sets: Vec<SetSummary>,
+    /// How the examples ask.
+    pub asked: Asked,
 }

@@ -1,11 +1,14 @@
 //! Examples longer than a row.
 //!
-//! `shorten` never touches the last answer. Of what comes before it, a quarter of what fits is kept
-//! from the start (BOS, the template's head, the instruction) and the rest from the end (what is
-//! asked, the opened turn); the gap lies between. An earlier answer that lost its beginning to the
-//! gap is no longer trained. An example whose last answer leaves no room for a single token before it
-//! can't be shortened. Texts, which have no prompt, are cut into pieces that share one token, so that
-//! every token but the first is trained once.
+//! Nothing is cut out of a text's middle: what is left reads on from its first token to its last.
+//! **Conversations** lose whole rounds, the oldest first ([`Conversation::shorter`]); one whose last round
+//! is too long is left out, and so is a task's question that a chat template frames. A **plain prompt**
+//! loses its beginning, as the evaluation cuts one that is too long, but for a BOS token; the last answer is
+//! never touched, and an earlier one that lost its beginning is no longer trained. **Texts**, and token ids
+//! that are all trained, are cut into pieces that share one token, so that every token but the first is
+//! trained once.
+//!
+//! [`Conversation::shorter`]: super::content::Conversation::shorter
 
 use super::encode::Encoded;
 
@@ -20,24 +23,33 @@ pub(super) enum Shortened {
     TooLong,
 }
 
-/// Brings an example to at most `most` tokens.
-pub(super) fn shorten(mut encoded: Encoded, most: usize) -> Shortened {
-    if encoded.tokens.len() <= most {
-        return Shortened::Fits(encoded);
+/// The example without what follows its last trained token, if it is then at most `most` tokens long;
+/// nothing is learnt from the rest.
+pub(super) fn without_tail(mut encoded: Encoded, most: usize) -> Result<Encoded, Encoded> {
+    if encoded.tokens.len() > most {
+        let last = encoded.trained.iter().rposition(|trained| *trained).map_or(0, |last| last + 1);
+        encoded.tokens.truncate(last);
+        encoded.trained.truncate(last);
     }
-    let Some(last) = encoded.trained.iter().rposition(|trained| *trained) else { return Shortened::TooLong };
-    // Nothing is learnt from what follows the last answer.
-    encoded.tokens.truncate(last + 1);
-    encoded.trained.truncate(last + 1);
-    if encoded.tokens.len() <= most {
-        return Shortened::Fits(encoded);
+    if encoded.tokens.len() <= most { Ok(encoded) } else { Err(encoded) }
+}
+
+/// Brings an example to at most `most` tokens by cutting the beginning of its prompt; `first` is the id of a
+/// token that stays at the beginning.
+pub(super) fn shorten(encoded: Encoded, most: usize, first: Option<u32>) -> Shortened {
+    if !encoded.trained.contains(&true) {
+        return Shortened::TooLong;
     }
+    let mut encoded = match without_tail(encoded, most) {
+        Ok(encoded) => return Shortened::Fits(encoded),
+        Err(encoded) => encoded,
+    };
     let answer = encoded.trained.iter().rposition(|trained| !trained).map_or(0, |place| place + 1);
     let room = most.saturating_sub(encoded.tokens.len() - answer);
     if room == 0 {
         return Shortened::TooLong;
     }
-    let head = (room / 4).max(usize::from(room > 1));
+    let head = usize::from(room > 1 && first.is_some() && encoded.tokens.first().copied() == first);
     let gap = head..head + (answer - room);
     for trained in encoded.trained.iter_mut().take(answer).skip(gap.end).take_while(|trained| **trained) {
         *trained = false;
@@ -72,24 +84,26 @@ mod tests {
     }
 
     #[test]
-    fn the_prompt_is_cut_and_the_answer_kept() {
-        let Shortened::Cut(cut) = shorten(example("ppppppppppAA"), 10) else { panic!() };
-        assert_eq!(cut.tokens, [0, 1, 4, 5, 6, 7, 8, 9, 10, 11]);
+    fn the_beginning_of_the_prompt_is_cut_and_the_answer_kept() {
+        let Shortened::Cut(cut) = shorten(example("ppppppppppAA"), 10, Some(0)) else { panic!() };
+        assert_eq!(cut.tokens, [0, 3, 4, 5, 6, 7, 8, 9, 10, 11], "only BOS stands before the gap");
         assert_eq!(cut.trained.iter().filter(|t| **t).count(), 2);
-        let Shortened::Cut(cut) = shorten(example("ppppAAAA"), 5) else { panic!() };
+        let Shortened::Cut(cut) = shorten(example("ppppppppppAA"), 10, None) else { panic!() };
+        assert_eq!(cut.tokens, [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        let Shortened::Cut(cut) = shorten(example("ppppAAAA"), 5, Some(0)) else { panic!() };
         assert_eq!(cut.tokens, [3, 4, 5, 6, 7]);
-        assert_eq!(shorten(example("ppppAAAA"), 4), Shortened::TooLong);
-        assert_eq!(shorten(example("pppp"), 3), Shortened::TooLong);
+        assert_eq!(shorten(example("ppppAAAA"), 4, None), Shortened::TooLong);
+        assert_eq!(shorten(example("pppp"), 3, None), Shortened::TooLong);
         // The line break after the answer goes first.
-        assert_eq!(shorten(example("ppAAp"), 4), Shortened::Fits(example("ppAA")));
+        assert_eq!(shorten(example("ppAAp"), 4, None), Shortened::Fits(example("ppAA")));
     }
 
     #[test]
     fn an_answer_without_its_beginning_is_not_trained() {
-        let Shortened::Cut(cut) = shorten(example("ppAAAppppA"), 9) else { panic!() };
-        // Room for 8, of which 2 in front: token 2 is lost, 3 and 4 belong to the broken answer.
-        assert_eq!(cut.tokens, [0, 1, 3, 4, 5, 6, 7, 8, 9]);
-        assert_eq!(cut.trained, example("ppaappppA").trained);
+        let Shortened::Cut(cut) = shorten(example("pAAAAppppA"), 8, Some(0)) else { panic!() };
+        // Room for 7, BOS in front: tokens 1 and 2 are lost, 3 and 4 belong to the broken answer.
+        assert_eq!(cut.tokens, [0, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(cut.trained, example("paappppA").trained);
     }
 
     #[test]

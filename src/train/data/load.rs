@@ -4,10 +4,11 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::content::Content;
+use super::content::{Closing, Content, Conversation};
 use super::encode::{Encoded, Encoder, Place};
 use super::error::DataError;
-use super::length::{Shortened, pieces, shorten};
+use super::length::{Shortened, pieces, shorten, without_tail};
+use super::limits::ModelLimits;
 use super::mix;
 use super::source::{self, Item};
 use super::{Example, SetSummary, TrainingData};
@@ -22,7 +23,9 @@ impl TrainingData {
     /// Reads and tokenises the recipe's data sets; tasks' data files and relative paths are looked up
     /// in `data_dir` first. The result does not depend on the number of threads.
     ///
-    /// What is shortened, left out or asked in the evaluation too is told as warnings.
+    /// What is shortened, left out or asked in the evaluation too is told as warnings. No example is longer
+    /// than what the model whose folder the tokenizer is in reads, whatever `sequence_len` says, and none has
+    /// a token beyond its vocabulary.
     ///
     /// # Errors
     /// A [`DataError`] or what [`crate::task`] and [`crate::tokenizer`] say, naming file, row and key.
@@ -34,9 +37,12 @@ impl TrainingData {
     ) -> Result<Self> {
         mix::check(recipe)?;
         let encoder = Encoder::new(tokenizer, recipe)?;
-        let mut data = Self::default();
+        let limits = ModelLimits::read(tokenizer.directory());
+        let most = limits.map_or(recipe.sequence_len, |limits| limits.positions.min(recipe.sequence_len));
+        let maker = Maker { recipe, encoder: &encoder, vocabulary: limits.map(|limits| limits.vocabulary), most };
+        let mut data = Self { asked: encoder.asked(), ..Self::default() };
         for index in 0..recipe.datasets.len() {
-            data.add(index, recipe, data_dir, &encoder, progress)?;
+            data.add(index, data_dir, &maker, progress)?;
         }
         let mut sizes = vec![0; data.sets.len()];
         for example in &data.examples {
@@ -51,16 +57,10 @@ impl TrainingData {
         Ok(data)
     }
 
-    fn add(
-        &mut self,
-        index: usize,
-        recipe: &TrainRecipe,
-        data_dir: Option<&Path>,
-        encoder: &Encoder<'_>,
-        progress: Progress<'_>,
-    ) -> Result<()> {
+    fn add(&mut self, index: usize, data_dir: Option<&Path>, maker: &Maker<'_>, progress: Progress<'_>) -> Result<()> {
+        let recipe = maker.recipe;
         let Some(dataset) = recipe.datasets.get(index) else { return Ok(()) };
-        let rows = source::read(dataset, data_dir, encoder, progress)?;
+        let rows = source::read(dataset, data_dir, maker.encoder, progress)?;
         let read = rows.items.len() + rows.unanswered;
         let items = capped(rows.items, dataset, recipe.seed);
         if items.is_empty() {
@@ -69,25 +69,33 @@ impl TrainingData {
         let mut summary = SetSummary { name: dataset.name.clone(), rows: read, ..SetSummary::default() };
         summary.unanswered = rows.unanswered;
         // The first fault in the order of the rows is the one that is told.
-        let made: Vec<Result<Made>> =
-            items.par_iter().map(|item| make(item, dataset, recipe, encoder, progress)).collect();
+        let made: Vec<Result<Made>> = items.par_iter().map(|item| maker.make(item, dataset, progress)).collect();
         let mut kept: Vec<Vec<Encoded>> = Vec::new();
-        for made in made {
-            match made? {
-                Made::Dropped => summary.dropped += 1,
-                Made::Masked => summary.masked += 1,
+        let mut firsts = Firsts::default();
+        for (item, made) in items.iter().zip(made) {
+            let (count, first) = match made? {
+                Made::Dropped => (&mut summary.dropped, &mut firsts.dropped),
+                Made::Masked => (&mut summary.masked, &mut firsts.masked),
+                Made::Refused => (&mut summary.refused, &mut firsts.refused),
                 Made::Examples(examples, shortened) => {
-                    summary.shortened += usize::from(shortened);
-                    summary.split += usize::from(examples.len() > 1);
+                    self.asked.count(&item.content);
+                    let (split, shortened_rows) = (examples.len() > 1, shortened);
                     kept.push(examples);
+                    match (split, shortened_rows) {
+                        (true, _) => (&mut summary.split, &mut firsts.split),
+                        (false, true) => (&mut summary.shortened, &mut firsts.shortened),
+                        (false, false) => continue,
+                    }
                 }
-            }
+            };
+            *count += 1;
+            first.get_or_insert_with(|| format!("row {} of {}", item.row, item.origin));
         }
         if kept.is_empty() {
             let (set, rows, dropped, masked) = (dataset.name.clone(), items.len(), summary.dropped, summary.masked);
-            return Err(match dropped {
-                0 => DataError::AllMasked { set, rows },
-                _ => DataError::NothingLeft { set, rows, dropped, masked, most: recipe.sequence_len },
+            return Err(match (dropped, summary.refused) {
+                (0, 0) => DataError::AllMasked { set, rows },
+                (_, refused) => DataError::NothingLeft { set, rows, dropped, masked, refused, most: maker.most },
             }
             .into());
         }
@@ -102,10 +110,20 @@ impl TrainingData {
                 list.push(Example { tokens: encoded.tokens, trained: encoded.trained, set: index });
             }
         }
-        warn(&summary, recipe, progress);
+        maker.warn(&summary, &firsts, progress);
         self.sets.push(summary);
         Ok(())
     }
+}
+
+/// The first row of each kind that a warning counts.
+#[derive(Default)]
+struct Firsts {
+    shortened: Option<String>,
+    split: Option<String>,
+    dropped: Option<String>,
+    masked: Option<String>,
+    refused: Option<String>,
 }
 
 /// What a row became.
@@ -116,43 +134,156 @@ enum Made {
     Dropped,
     /// Without loss.
     Masked,
+    /// With a system message that the chat template has no place for.
+    Refused,
 }
 
-fn make(
-    item: &Item,
-    dataset: &DatasetRecipe,
-    recipe: &TrainRecipe,
-    encoder: &Encoder<'_>,
-    progress: Progress<'_>,
-) -> Result<Made> {
-    progress.cancel.check().map_err(|cancelled: Cancelled| Error::from(cancelled))?;
-    let most = recipe.sequence_len;
-    let encoded = encoder.encode(&item.content, Place { origin: &item.origin, row: item.row })?;
-    let (mut examples, shortened) = if encoded.tokens.len() <= most {
-        (vec![encoded], false)
-    } else {
-        match recipe.excess_length {
-            ExcessLength::Drop => return Ok(Made::Dropped),
-            ExcessLength::Raise => {
-                let (set, origin) = (dataset.name.clone(), item.origin.to_string());
-                return Err(
-                    DataError::TooLong { set, origin, row: item.row, tokens: encoded.tokens.len(), most }.into()
-                );
+/// What rows are made into examples with.
+struct Maker<'a> {
+    recipe: &'a TrainRecipe,
+    encoder: &'a Encoder<'a>,
+    vocabulary: Option<usize>,
+    /// Most tokens of an example.
+    most: usize,
+}
+
+impl Maker<'_> {
+    fn make(&self, item: &Item, dataset: &DatasetRecipe, progress: Progress<'_>) -> Result<Made> {
+        progress.cancel.check().map_err(|cancelled: Cancelled| Error::from(cancelled))?;
+        let place = Place { origin: &item.origin, row: item.row };
+        self.check_silenced(&item.content, place)?;
+        let Some(encoded) = self.encoder.encode(&item.content, place)? else { return Ok(Made::Refused) };
+        self.check_vocabulary(&encoded, place)?;
+        let most = self.most;
+        let (mut examples, shortened) = if encoded.tokens.len() <= most {
+            (vec![encoded], false)
+        } else {
+            match self.recipe.excess_length {
+                ExcessLength::Drop => return Ok(Made::Dropped),
+                ExcessLength::Raise => {
+                    let (set, origin) = (dataset.name.clone(), item.origin.to_string());
+                    let (row, tokens, model) = (item.row, encoded.tokens.len(), most < self.recipe.sequence_len);
+                    return Err(DataError::TooLong { set, origin, row, tokens, most, model }.into());
+                }
+                // Nothing of it would be learnt, however long.
+                ExcessLength::Shorten if !encoded.trained.contains(&true) => return Ok(Made::Masked),
+                ExcessLength::Shorten => match self.shorten(encoded, &item.content, place)? {
+                    Some(found) => found,
+                    None => return Ok(Made::Dropped),
+                },
             }
-            ExcessLength::Shorten if matches!(item.content, Content::Text(_)) => (pieces(&encoded, most), false),
-            ExcessLength::Shorten if !encoded.trained.contains(&true) => (vec![encoded], false),
-            ExcessLength::Shorten => match shorten(encoded, most) {
-                Shortened::Fits(encoded) => (vec![encoded], false),
-                Shortened::Cut(encoded) => (vec![encoded], true),
-                Shortened::TooLong => return Ok(Made::Dropped),
-            },
+        };
+        if self.recipe.train_on_inputs {
+            examples.iter_mut().for_each(Encoded::train_on_all);
         }
-    };
-    if recipe.train_on_inputs {
-        examples.iter_mut().for_each(Encoded::train_on_all);
+        examples.retain(|encoded| encoded.trained.contains(&true) && encoded.tokens.len() <= most);
+        Ok(if examples.is_empty() { Made::Masked } else { Made::Examples(examples, shortened) })
     }
-    examples.retain(|encoded| encoded.trained.contains(&true) && encoded.tokens.len() <= most);
-    Ok(if examples.is_empty() { Made::Masked } else { Made::Examples(examples, shortened) })
+
+    /// A turn can't be without loss where the recipe puts loss on everything.
+    fn check_silenced(&self, content: &Content, place: Place<'_>) -> Result<(), DataError> {
+        let Content::Chat(conversation) = content else { return Ok(()) };
+        let silenced = conversation.turns.iter().find_map(|turn| turn.silenced.clone());
+        let Some(key) = silenced.filter(|_| self.recipe.train_on_inputs) else { return Ok(()) };
+        let (origin, row) = (place.origin.to_owned(), place.row);
+        let reason = "it takes the loss off a turn, and `train_on_inputs` puts loss on every token";
+        Err(DataError::Refused { origin, row, key, reason, cure: "leave one of the two out" })
+    }
+
+    fn check_vocabulary(&self, encoded: &Encoded, place: Place<'_>) -> Result<(), DataError> {
+        let Some(vocabulary) = self.vocabulary else { return Ok(()) };
+        let beyond = encoded.tokens.iter().enumerate().find(|(_, token)| **token as usize >= vocabulary);
+        let Some((at, token)) = beyond else { return Ok(()) };
+        let (origin, row) = (place.origin.to_owned(), place.row);
+        Err(DataError::Vocabulary { origin, row, token: *token, place: at, vocabulary })
+    }
+
+    /// Examples of what is too long, and whether something of it is missing; none where nothing can be left
+    /// out.
+    fn shorten(
+        &self,
+        encoded: Encoded,
+        content: &Content,
+        place: Place<'_>,
+    ) -> Result<Option<(Vec<Encoded>, bool)>, DataError> {
+        let most = self.most;
+        let tokenizer = self.encoder.tokenizer();
+        match content {
+            Content::Text(_) => return Ok(Some((pieces(&encoded, most), false))),
+            Content::Tokens { trained, .. } if trained.iter().skip(1).all(|trained| *trained) => {
+                return Ok(Some((pieces(&encoded, most), false)));
+            }
+            Content::Chat(conversation) => return self.rounds(encoded, conversation, place),
+            // Cut anywhere, the frame of a chat template is broken.
+            Content::Pair { closing: Closing::Turn, .. } => {
+                return Ok(without_tail(encoded, most).ok().map(|encoded| (vec![encoded], false)));
+            }
+            Content::Pair { .. } | Content::Tokens { .. } => {}
+        }
+        Ok(match shorten(encoded, most, tokenizer.bos().map(|(_, id)| id)) {
+            Shortened::Fits(encoded) => Some((vec![encoded], false)),
+            Shortened::Cut(encoded) => Some((vec![encoded], true)),
+            Shortened::TooLong => None,
+        })
+    }
+
+    /// The longest end of a conversation, in whole rounds, that fits.
+    fn rounds(
+        &self,
+        encoded: Encoded,
+        conversation: &Conversation,
+        place: Place<'_>,
+    ) -> Result<Option<(Vec<Encoded>, bool)>, DataError> {
+        if let Ok(encoded) = without_tail(encoded, self.most) {
+            return Ok(Some((vec![encoded], false)));
+        }
+        for (rounds, shorter) in conversation.shorter().enumerate() {
+            let Some(encoded) = self.encoder.encode(&Content::Chat(shorter), place)? else { return Ok(None) };
+            if let Ok(encoded) = without_tail(encoded, self.most) {
+                return Ok(encoded.trained.contains(&true).then(|| (vec![encoded], rounds > 0)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn warn(&self, summary: &SetSummary, firsts: &Firsts, progress: Progress<'_>) {
+        let most = self.most;
+        let limit = if most < self.recipe.sequence_len {
+            format!("{most} tokens, the most that the model reads")
+        } else {
+            format!("{most} tokens")
+        };
+        let system = "the chat template has no place for their system message";
+        for (count, first, what) in [
+            (
+                summary.shortened,
+                &firsts.shortened,
+                format!("rows have more than {limit}; the beginnings of prompts and whole early rounds were left out"),
+            ),
+            (summary.split, &firsts.split, format!("texts have more than {limit}; they were cut into pieces")),
+            (summary.dropped, &firsts.dropped, format!("rows were left out, being longer than {limit}")),
+            (summary.masked, &firsts.masked, "rows were left out, since none of their tokens carries loss".to_owned()),
+            (summary.refused, &firsts.refused, format!("rows were left out, since {system}")),
+            (
+                summary.unanswered,
+                &None,
+                "documents were left out, since their answer is none of the choices".to_owned(),
+            ),
+        ] {
+            if count > 0 {
+                let first = first.as_ref().map_or_else(String::new, |first| format!(" (the first is {first})"));
+                progress.warn(format!("data set `{}`: {count} {what}{first}", summary.name));
+            }
+        }
+        let unscored = self.encoder.take_unscored();
+        if unscored > 0 {
+            progress.warn(format!(
+                "data set `{}`: {unscored} prompts end in a line break or blank that is part of a token; it is \
+                 trained on as it stands, while the evaluation's rule (the harness's) leaves that token out",
+                summary.name
+            ));
+        }
+    }
 }
 
 /// At most `max_rows` rows, drawn under the seed, in their order.
@@ -181,19 +312,4 @@ fn chosen(n: usize, k: usize, random: &mut PythonRandom) -> Vec<bool> {
         }
     }
     chosen
-}
-
-fn warn(summary: &SetSummary, recipe: &TrainRecipe, progress: Progress<'_>) {
-    let most = recipe.sequence_len;
-    for (count, what) in [
-        (summary.shortened, format!("rows have more than {most} tokens; their prompts were shortened")),
-        (summary.split, format!("texts have more than {most} tokens; they were cut into pieces")),
-        (summary.dropped, format!("rows were left out, being longer than {most} tokens")),
-        (summary.masked, "rows were left out, since none of their tokens carries loss".to_owned()),
-        (summary.unanswered, "documents were left out, since their answer is none of the choices".to_owned()),
-    ] {
-        if count > 0 {
-            progress.warn(format!("data set `{}`: {count} {what}", summary.name));
-        }
-    }
 }

@@ -7,7 +7,9 @@
 //! the turn (with a chat template) or EOS (without). **Conversations** (`messages`, `conversations`, lists of
 //! messages in `prompt` and `completion`) are rendered by the tokenizer's chat template, and every
 //! turn of the assistant carries loss up to its end-of-turn token, whatever the template: see
-//! `chat.rs`. **`prompt` and `completion`** as plain texts are joined as they are, EOS after them.
+//! `chat.rs`. What is said beside the contents (`tools`, `tool_calls`, `reasoning_content`) goes to the
+//! template, and is refused where it does not reach the text; `weight: 0` and `train: false` take the loss off
+//! a turn. **`prompt` and `completion`** as plain texts are joined as they are, EOS after them.
 //! **Alpaca** rows are conversations, or framed in headings without a template (`alpaca.rs`).
 //! **`text`** is trained whole. **`input_ids`** with `labels` are taken as they are.
 //! `train_on_inputs` puts loss on every token but the first.
@@ -41,22 +43,28 @@
 //! # }
 //! ```
 
+mod asked;
 mod chat;
 mod content;
 mod encode;
+mod ending;
 mod error;
 mod example;
 mod format;
 mod length;
+mod limits;
 mod load;
 mod mix;
 mod pack;
 mod record;
 mod show;
+mod shown;
 mod source;
 mod task_rows;
 
-pub(super) use encode::asking_template;
+pub use asked::Asked;
+pub(crate) use encode::asking_template;
 pub use error::DataError;
 pub use example::{Example, Row, SetSummary, TrainingData};
 pub use show::show;
+pub(super) use source::locate as located;

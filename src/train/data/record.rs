@@ -23,11 +23,24 @@ impl<'a> Record<'a> {
 
     /// What a key holds.
     pub fn required(self, key: &str) -> Result<&'a Value, DataError> {
-        self.optional(key).ok_or_else(|| DataError::MissingKey {
-            origin: self.origin.to_owned(),
-            row: self.row,
-            key: key.to_owned(),
-            found: self.fields.keys().cloned().collect(),
+        let (origin, row) = (self.origin.to_owned(), self.row);
+        match self.fields.get(key) {
+            Some(Value::Null) => Err(DataError::Null { origin, row, key: key.to_owned() }),
+            Some(value) => Ok(value),
+            None => {
+                let found = self.fields.keys().cloned().collect();
+                Err(DataError::MissingKey { origin, row, key: key.to_owned(), found })
+            }
+        }
+    }
+
+    /// What a key holds, unless that is nothing: null, or an empty text, list or object.
+    pub fn filled(self, key: &str) -> Option<&'a Value> {
+        self.optional(key).filter(|value| match value {
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => !fields.is_empty(),
+            _ => true,
         })
     }
 
@@ -64,6 +77,11 @@ impl<'a> Record<'a> {
             Value::Object(_) => "an object",
         };
         DataError::WrongType { origin: self.origin.to_owned(), row: self.row, key: key.to_owned(), found, wanted }
+    }
+
+    /// A key that would change what is learnt, and that nothing here follows.
+    pub fn refuse(self, key: &str, reason: &'static str, cure: &'static str) -> DataError {
+        DataError::Refused { origin: self.origin.to_owned(), row: self.row, key: key.to_owned(), reason, cure }
     }
 
     pub fn fault(self, key: &str, message: String) -> DataError {

@@ -1,5 +1,7 @@
 //! Where a data set's rows are, and what they say.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,8 +16,20 @@ use crate::event::Progress;
 use crate::task;
 use crate::train::recipe::{DataFormat, DatasetRecipe};
 
-/// Endings of data files; anything else without a file is a task's name.
-const FILES: &[&str] = &["jsonl", "ndjson", "json", "csv", "parquet"];
+/// Endings of files; anything else without a file is a task's name.
+const FILES: &[&str] =
+    &["jsonl", "ndjson", "json", "csv", "parquet", "gz", "zst", "bz2", "xz", "zip", "tar", "arrow", "tsv", "txt"];
+
+/// Files that are no text, by their first bytes: what they are, and the cure.
+const PACKED: &[(&[u8], &str, &str)] = &[
+    (b"\x1f\x8b", "a gzip file", "gunzip it"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard file", "unpack it with `zstd -d`"),
+    (b"BZh", "a bzip2 file", "bunzip2 it"),
+    (b"\xfd7zXZ\x00", "an xz file", "unxz it"),
+    (b"PK\x03\x04", "a zip archive", "unzip it"),
+    (b"ARROW1", "an Arrow file", "export it as JSON lines"),
+    (b"\xff\xff\xff\xff", "an Arrow stream", "export it as JSON lines"),
+];
 
 /// A row, ready to be encoded.
 #[derive(Debug)]
@@ -44,6 +58,9 @@ pub(super) fn read(
     progress: Progress<'_>,
 ) -> Result<Rows> {
     match locate(dataset, data_dir)? {
+        None if is_hub_name(&dataset.path) => {
+            Err(DataError::Hub { set: dataset.name.clone(), path: dataset.path.clone() }.into())
+        }
         None => {
             let set = task::load(std::slice::from_ref(&dataset.path))?;
             for warning in set.warnings {
@@ -59,8 +76,20 @@ pub(super) fn read(
     }
 }
 
+/// Whether a path that is no file can only be a data set of the Hugging Face hub: `owner/name`.
+fn is_hub_name(path: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    };
+    let task = Path::new(path).extension().is_some_and(|ending| ending == "yml" || ending == "yaml");
+    let two = path.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name));
+    two && !task && !Path::new(path).exists()
+}
+
 /// The data file that is meant; `None` for a task.
-fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
+pub(in crate::train) fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
     let path = Path::new(&dataset.path);
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     let set = || dataset.name.clone();
@@ -79,6 +108,9 @@ fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<Pat
     if found.is_none() && dataset.format == DataFormat::Auto && !FILES.contains(&ending.as_str()) {
         return Ok(None);
     }
+    if found.is_none() && !FILES.contains(&ending.as_str()) && is_hub_name(&dataset.path) {
+        return Err(DataError::Hub { set: set(), path: dataset.path.clone() });
+    }
     if found.is_some() && dataset.split.is_some() {
         return Err(DataError::SplitOfFile { set: set(), path: dataset.path.clone() });
     }
@@ -87,17 +119,49 @@ fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<Pat
 }
 
 fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<Rows> {
+    if let Some((_, format, cure)) = packed(path) {
+        return Err(DataError::Packed { set: dataset.name.clone(), path: path.to_owned(), format, cure }.into());
+    }
     let records = task::read_records(path)?;
     let origin: Arc<str> = path.display().to_string().into();
     let record = |row, fields| Record { origin: &origin, row, fields };
+    let detected = dataset.format == DataFormat::Auto;
     let format = match (dataset.format, records.first()) {
         (DataFormat::Auto, Some(first)) => format::detect(record(1, first))?,
         (format, _) => format,
     };
+    let reading = format::Reading { format, detected, chat: encoder.asks_as_chat() };
     let mut items = Vec::with_capacity(records.len());
     for (index, fields) in records.iter().enumerate() {
-        let content = format::read(format, record(index + 1, fields), encoder.asks_as_chat())?;
+        let content = format::read(reading, record(index + 1, fields))?;
         items.push(Item { origin: Arc::clone(&origin), row: index + 1, content });
     }
     Ok(Rows { items, unanswered: 0 })
+}
+
+/// What a file is that starts with a known mark; reading reports files that can't be opened.
+fn packed(path: &Path) -> Option<(&'static [u8], &'static str, &'static str)> {
+    let mut start = Vec::new();
+    File::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
+    PACKED.iter().copied().find(|(mark, ..)| start.starts_with(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_hub_are_told_from_paths() {
+        for (path, hub) in [
+            ("tatsu-lab/alpaca", true),
+            ("HuggingFaceH4/no_robots", true),
+            ("fpb", false),
+            ("tasks/own.yml", false),
+            ("a/b/c", false),
+            ("./a", false),
+            ("src/train", false),
+        ] {
+            assert_eq!(is_hub_name(path), hub, "{path}");
+        }
+    }
 }

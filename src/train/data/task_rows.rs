@@ -48,7 +48,7 @@ pub(super) fn read(
         let content = if whole_text {
             Content::Text(pair.continuation)
         } else {
-            Content::Pair { prompt: pair.context, completion: pair.continuation, closing }
+            Content::Pair { prompt: pair.context, completion: pair.continuation, closing, scored: true }
         };
         rows.items.push(Item { origin: Arc::clone(&origin), row: rendered.doc_id + 1, content });
     }

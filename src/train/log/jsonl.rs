@@ -16,38 +16,38 @@ pub(super) struct LineFile {
 }
 
 impl LineFile {
-    /// Opens the file and returns the lines that stay in it: none, or those up to `resume_step`. A line
-    /// that a crash cut off goes, with all after it.
-    pub(super) fn open(path: &Path, resume_step: Option<u64>) -> Result<(Self, Vec<Map<String, Value>>), LogError> {
+    /// Opens the file with these lines in it and no others. Where it begins with them it is cut after them; anything else,
+    /// as a line that a crash or a bad disk spoilt, is written anew.
+    pub(super) fn open(path: &Path, kept: &[Map<String, Value>]) -> Result<Self, LogError> {
         let (mut file, bytes) = open(path)?;
-        let mut kept = 0;
-        let mut lines = Vec::new();
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let object: Option<Map<String, Value>> =
-                line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok());
-            let Some(object) = object else { break };
-            let step = object.get("step").and_then(Value::as_u64);
-            if step.is_none() || step > resume_step {
-                break;
-            }
-            kept += line.len() as u64;
-            lines.push(object);
+        let text: String = kept.iter().map(line).collect();
+        if bytes.starts_with(text.as_bytes()) {
+            cut(&mut file, text.len() as u64).map_err(LogError::new("cut", path))?;
+        } else {
+            cut(&mut file, 0).and_then(|()| file.write_all(text.as_bytes())).map_err(LogError::new("write", path))?;
         }
-        cut(&mut file, kept).map_err(LogError::new("cut", path))?;
-        Ok((Self { path: path.to_path_buf(), file }, lines))
+        Ok(Self { path: path.to_path_buf(), file })
     }
 
     /// Appends an object. It goes out in one write, so that a crash leaves it whole or as a line without
     /// an end.
     pub(super) fn append(&mut self, object: &Map<String, Value>) -> Result<(), LogError> {
-        let mut text = serde_json::to_string(object).unwrap_or_default();
-        text.push('\n');
-        self.file.write_all(text.as_bytes()).map_err(LogError::new("write", &self.path))
+        self.file.write_all(line(object).as_bytes()).map_err(LogError::new("write", &self.path))
     }
 
     pub(super) fn sync(&self) -> Result<(), LogError> {
         self.file.sync_data().map_err(LogError::new("sync", &self.path))
     }
+}
+
+fn line(object: &Map<String, Value>) -> String {
+    let mut text = String::from("{");
+    for (index, (key, value)) in object.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        text.push_str(&format!("{comma}{}:{value}", Value::from(key.as_str())));
+    }
+    text.push_str("}\n");
+    text
 }
 
 /// Opens a log file, made with its directory if need be, and reads what is in it.

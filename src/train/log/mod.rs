@@ -62,14 +62,15 @@ pub struct TrainLog {
 }
 
 impl TrainLog {
-    /// Opens the logs in a run's directory, which is made if need be. Without `resume_step` they start
-    /// anew; with it, lines of that step and before stay.
+    /// Opens the logs in a run's directory, which is made if need be. Without `resumed` they start anew; with the step
+    /// of a checkpoint and the lines that it holds, these are what stays.
     ///
     /// # Errors
     /// [`LogError`] when a file can't be read or written.
-    pub fn open(dir: &Path, resume_step: Option<u64>) -> Result<Self, LogError> {
-        let (lines, history) = LineFile::open(&dir.join(LOG_FILE), resume_step)?;
-        let events = EventFile::open(&dir.join(EVENT_FILE), resume_step, now())?;
+    pub fn open(dir: &Path, resumed: Option<(u64, Vec<Map<String, Value>>)>) -> Result<Self, LogError> {
+        let (step, history) = resumed.map_or((None, Vec::new()), |(step, history)| (Some(step), history));
+        let lines = LineFile::open(&dir.join(LOG_FILE), &history)?;
+        let events = EventFile::open(&dir.join(EVENT_FILE), step, now())?;
         Ok(Self { lines, events, history })
     }
 
@@ -120,7 +121,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let read = |name: &str| std::fs::read(dir.path().join(name)).unwrap();
         let write = |resume: Option<u64>, steps: std::ops::RangeInclusive<u64>| {
-            let mut log = TrainLog::open(dir.path(), resume).unwrap();
+            let kept = resume.map(|step| (step, (1..=step).map(|step| line(step).to_json()).collect()));
+            let mut log = TrainLog::open(dir.path(), kept).unwrap();
             for step in steps {
                 log.line(&line(step)).unwrap();
             }
@@ -140,6 +142,12 @@ mod tests {
         write(Some(4), 5..=9);
         assert_eq!(read(LOG_FILE), lines);
         assert_eq!(tensorboard::steps(&read(EVENT_FILE)), records);
+        write(Some(9), 10..=10);
+        assert_eq!(read(LOG_FILE)[..lines.len()], lines);
+        // A flipped bit: the checkpoint knows what stood there.
+        let mut damaged = read(LOG_FILE);
+        damaged[20] ^= 1;
+        std::fs::write(dir.path().join(LOG_FILE), damaged).unwrap();
         write(Some(9), 10..=10);
         assert_eq!(read(LOG_FILE)[..lines.len()], lines);
     }

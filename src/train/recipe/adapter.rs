@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::fields::{self, Field, Fields, Notes, Range};
 use super::parse::entries;
-use super::schema::{AdapterRecipe, LoraRecipe, TargetModules};
+use super::schema::{AdapterRecipe, LoraRecipe, StartAdapter, TargetModules};
 use crate::lora::ModulePattern;
-use crate::yaml::{self, Kind};
+use crate::yaml::{self, Kind, Severity};
 
 /// Keys that speak of factors.
 const LORA_KEYS: &[&str] = &[
@@ -22,9 +22,21 @@ const LORA_KEYS: &[&str] = &[
     "modules_to_save",
 ];
 
+/// Settings that an adapter to start from brings with it where the recipe does not set them.
+const INHERITED: &[&str] = &[
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+];
+
 pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> AdapterRecipe {
-    let full = fields.read("adapter", notes, kind).unwrap_or(false);
-    if full {
+    if trains_everything(fields, notes) {
         for field in LORA_KEYS.iter().flat_map(|key| fields.all(key)) {
             notes.warning(field.key.span, format!("`{}` has no effect: no adapter is trained", field.key.value));
         }
@@ -58,7 +70,15 @@ pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> AdapterRecipe {
         // LLaMA-Factory takes several adapters here, merging all but the last.
         let paths = fields::list(&field.node, &field.key.value, notes)?;
         match paths.as_slice() {
-            [path] => Some(PathBuf::from(path)),
+            [path] => {
+                let is_open = |key: &&str| fields.first(key).is_none();
+                let mut inherited: Vec<&str> = INHERITED.iter().copied().filter(is_open).collect();
+                let linear = fields.first("lora_target_linear").and_then(|field| field.node.text());
+                if linear.and_then(yaml::boolean) == Some(true) {
+                    inherited.retain(|key| *key != "target_modules");
+                }
+                Some(StartAdapter { path: PathBuf::from(path), inherited })
+            }
             _ => {
                 let message = format!("`{}` must name one adapter", field.key.value);
                 notes.error_help(field.node.span, message, "merge the others into the base model first");
@@ -68,6 +88,130 @@ pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> AdapterRecipe {
     };
     lora.init_from = fields.read("init_from", notes, path);
     AdapterRecipe::Lora(lora)
+}
+
+/// Whether the model itself is trained. A recipe that names no adapter means what the trainer means whose keys it is
+/// written in: axolotl and TRL train every parameter, LLaMA-Factory LoRA. Our own recipes get LoRA.
+fn trains_everything(fields: &Fields, notes: &mut Notes) -> bool {
+    if fields.first("adapter").is_some() {
+        return fields.read("adapter", notes, kind).unwrap_or(false);
+    }
+    // A key that stands there empty is these trainers' way to say no.
+    if fields.is_empty("adapter") || fields.is_empty("use_peft") {
+        return true;
+    }
+    let trainer = Trainer::of(fields);
+    let speaks_of_factors = LORA_KEYS.iter().chain(["init_from"].iter()).find_map(|key| fields.first(key));
+    let cure = "write `adapter: lora`, or `adapter: full` to train every parameter";
+    match (trainer, speaks_of_factors) {
+        (Trainer::Axolotl | Trainer::Trl, Some(field)) => {
+            let (name, switch) = trainer.switch();
+            notes.warning(
+                field.key.span,
+                format!(
+                    "LoRA is trained, since `{}` is set; {name} would do so only with `{switch}`: {cure}",
+                    field.key.value
+                ),
+            );
+            false
+        }
+        (Trainer::Axolotl | Trainer::Trl, None) => {
+            let (name, switch) = trainer.switch();
+            notes.diagnostics.push(
+                Severity::Warning,
+                None,
+                format!("every parameter is trained, as {name} does without `{switch}`; {cure}"),
+                None,
+            );
+            true
+        }
+        (Trainer::Own, None) => {
+            let message = format!("no `adapter` is named: LoRA of rank 16 is trained on all linear layers; {cure}");
+            notes.diagnostics.push(Severity::Warning, None, message, None);
+            false
+        }
+        (Trainer::Own, Some(_)) | (Trainer::LlamaFactory, _) => false,
+    }
+}
+
+/// The trainer that a recipe was written for, told by keys that only it has.
+#[derive(Clone, Copy)]
+enum Trainer {
+    Own,
+    Axolotl,
+    LlamaFactory,
+    Trl,
+}
+
+impl Trainer {
+    fn of(fields: &Fields) -> Self {
+        const LLAMA_FACTORY: &[&str] = &[
+            "stage",
+            "finetuning_type",
+            "template",
+            "cutoff_len",
+            "dataset_dir",
+            "lora_rank",
+            "lora_target",
+            "additional_target",
+            "adapter_name_or_path",
+            "neat_packing",
+            "train_on_prompt",
+            "mask_history",
+            "plot_loss",
+            "preprocessing_num_workers",
+            "overwrite_cache",
+            "val_size",
+        ];
+        const AXOLOTL: &[&str] = &[
+            "model_type",
+            "tokenizer_type",
+            "base_model_config",
+            "is_llama_derived_model",
+            "is_mistral_derived_model",
+            "is_qwen_derived_model",
+            "is_falcon_derived_model",
+            "strict",
+            "load_in_8bit",
+            "load_in_4bit",
+            "gptq",
+            "dataset_prepared_path",
+            "pad_to_sequence_len",
+            "eval_sample_packing",
+            "flash_attention",
+            "xformers_attention",
+            "sdp_attention",
+            "flex_attention",
+            "s2_attention",
+            "special_tokens",
+            "wandb_entity",
+            "wandb_project",
+            "wandb_watch",
+            "wandb_name",
+            "wandb_log_model",
+            "plugins",
+            "pretraining_dataset",
+            "shuffle_merged_datasets",
+            "train_on_eos",
+            "auto_resume_from_checkpoints",
+        ];
+        const TRL: &[&str] = &["model_name_or_path", "dataset_name", "dataset_mixture"];
+        let names = |keys: &[&str]| keys.iter().any(|key| fields.names(key));
+        match () {
+            () if names(LLAMA_FACTORY) => Self::LlamaFactory,
+            () if names(AXOLOTL) => Self::Axolotl,
+            () if names(TRL) => Self::Trl,
+            () => Self::Own,
+        }
+    }
+
+    /// Its name, and what makes it train an adapter.
+    fn switch(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Trl => ("TRL", "use_peft: true"),
+            _ => ("axolotl", "adapter: lora"),
+        }
+    }
 }
 
 /// Whether everything is trained.
@@ -81,9 +225,9 @@ fn kind(field: &Field, notes: &mut Notes) -> Option<bool> {
         "lora" => Some(false),
         "full" => Some(true),
         "qlora" => {
-            let help = "the base model's weights stay in f32: write `lora`";
-            notes.error_help(field.node.span, "`qlora` trains on quantised weights, which is not supported", help);
-            None
+            let message = "`qlora`: LoRA is trained, on weights in f32 rather than quantised ones";
+            notes.warning(field.node.span, message);
+            Some(false)
         }
         _ => {
             let message = format!("`{key}: {word}` is not supported");

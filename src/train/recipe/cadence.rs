@@ -57,19 +57,22 @@ fn strategy(fields: &Fields, key: &str, notes: &mut Notes) -> Option<Strategy> {
     fields.read(key, notes, read)
 }
 
-/// Reads a strategy with its two keys; the flag is whether nothing is wanted at all.
+/// Reads a strategy with its two keys, of which 0 means never; the flag is whether nothing is wanted at all.
 fn cadence(fields: &Fields, [strategy_key, steps_key, epoch_key]: [&str; 3], notes: &mut Notes) -> (bool, Cadence) {
     let strategy = strategy(fields, strategy_key, notes);
     let read = |field: &Field, notes: &mut Notes| match field.node.text().and_then(yaml::number) {
         Some(share) if share > 0.0 && share < 1.0 => Some(Cadence { share: Some(share), ..Cadence::default() }),
         _ => {
-            let steps = fields::whole(&field.node, &field.key.value, 1, notes);
-            steps.map(|steps| Cadence { steps: Some(steps), ..Cadence::default() })
+            let steps = fields::whole(&field.node, &field.key.value, 0, notes);
+            steps.map(|steps| Cadence { steps: Some(steps).filter(|steps| *steps > 0), ..Cadence::default() })
         }
     };
     let every = fields.read(steps_key, notes, read);
-    let per_epoch = fields.whole(epoch_key, 1, notes);
-    if let (Some(_), Some(field)) = (every, fields.first(epoch_key)) {
+    let times = fields.whole(epoch_key, 0, notes);
+    let never = times == Some(0) || every == Some(Cadence::default());
+    let every = every.filter(|every| *every != Cadence::default());
+    let per_epoch = times.filter(|times| *times > 0);
+    if let (Some(_), Some(_), Some(field)) = (every, per_epoch, fields.first(epoch_key)) {
         let message = format!("`{steps_key}` and `{}` set the same thing", field.key.value);
         notes.error_help(field.key.span, message, "keep one of them");
     }
@@ -78,10 +81,12 @@ fn cadence(fields: &Fields, [strategy_key, steps_key, epoch_key]: [&str; 3], not
         (_, Some(times)) => Cadence { per_epoch: Some(times), ..Cadence::default() },
         // As in transformers, the number of steps is then without effect.
         (Some(Strategy::Epoch), None) => Cadence { per_epoch: Some(1), ..Cadence::default() },
-        (Some(Strategy::Steps), None) => every.unwrap_or(Cadence { steps: Some(STEPS), ..Cadence::default() }),
-        (None, None) => every.unwrap_or_default(),
+        (Some(Strategy::Steps), None) if !never => {
+            every.unwrap_or(Cadence { steps: Some(STEPS), ..Cadence::default() })
+        }
+        _ => every.unwrap_or_default(),
     };
-    (strategy == Some(Strategy::No), found)
+    (strategy == Some(Strategy::No) || (never && found == Cadence::default()), found)
 }
 
 fn evaluation(fields: &Fields, held_out: f64, notes: &mut Notes) -> EvaluationRecipe {

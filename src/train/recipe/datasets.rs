@@ -33,6 +33,15 @@ const AGREED: &[(&str, &[&str])] = &[
     ("ds_type", &["json", "jsonl"]),
     ("field", &["text"]),
     ("field_messages", &["messages", "conversations"]),
+    ("field_tools", &["tools"]),
+    ("field_system", &["system"]),
+    ("field_thinking", &["reasoning_content"]),
+    ("template_thinking_key", &["reasoning_content"]),
+    ("message_field_training", &["train", "training", "trainable", "weight", "loss"]),
+    ("drop_system_message", &["false"]),
+    ("train_on_eot", &["turn"]),
+    ("split_thinking", &["false"]),
+    ("revision", &["main"]),
     ("roles_to_train", &["assistant", "gpt"]),
     ("train_on_eos", &["turn"]),
     ("train_on_split", &["train"]),
@@ -41,6 +50,22 @@ const AGREED: &[(&str, &[&str])] = &[
     ("message_field_content", &["content", "value"]),
     ("trust_remote_code", &["false"]),
     ("conversation", &["chatml"]),
+];
+
+/// Speakers of messages by role, in the words of `ShareGPT` and `LLaMA-Factory`.
+pub(in crate::train) const SPEAKERS: &[(&str, &str)] = &[
+    ("human", "user"),
+    ("user", "user"),
+    ("gpt", "assistant"),
+    ("assistant", "assistant"),
+    ("chatgpt", "assistant"),
+    ("model", "assistant"),
+    ("bot", "assistant"),
+    ("system", "system"),
+    ("function_call", "assistant"),
+    ("observation", "tool"),
+    ("function_response", "tool"),
+    ("tool", "tool"),
 ];
 
 pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> Vec<DatasetRecipe> {
@@ -123,6 +148,8 @@ fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
                 set.max_rows = fields::whole(value, name, 1, notes).map(|rows| rows as usize);
             }
             "share" => set.share = Range::ProperShare.number(value, name, notes),
+            "message_property_mappings" => properties(value, name, notes),
+            "roles" => roles(value, name, notes),
             "data_files" => files = fields::list(value, name, notes).unwrap_or_default(),
             _ => match AGREED.iter().find(|(known, _)| *known == name) {
                 Some((_, agreed)) => {
@@ -159,6 +186,34 @@ fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
         notes.error(node.span, "a data set needs a `path`");
     }
     vec![whole_file(set)]
+}
+
+/// Names of a message's keys; only those that are read anyway.
+fn properties(node: &Node, key: &str, notes: &mut Notes) {
+    for (property, value) in super::parse::entries(node, key, notes) {
+        let Some(name) = fields::text(value, &property.value, notes) else { continue };
+        let known: &[&str] = match property.value.as_str() {
+            "role" => &["role", "from"],
+            "content" => &["content", "value"],
+            other => &[other],
+        };
+        if !known.contains(&name.as_str()) {
+            let message = format!("`{key}` may only map `{}` to {}", property.value, known.join(" or "));
+            notes.error_help(value.span, message, "rename the key in the messages");
+        }
+    }
+}
+
+/// Names of speakers by role; only those that are known anyway.
+fn roles(node: &Node, key: &str, notes: &mut Notes) {
+    for (role, value) in super::parse::entries(node, key, notes) {
+        for name in fields::list(value, &role.value, notes).unwrap_or_default() {
+            if name != role.value && !SPEAKERS.contains(&(name.as_str(), role.value.as_str())) {
+                let message = format!("`{key}`: `{name}` is not read as `{}`", role.value);
+                notes.error_help(value.span, message, "rename the speaker in the messages");
+            }
+        }
+    }
 }
 
 /// A data file has no splits; `split: train`, which other trainers want for it, means the whole of it.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::keys::{EVALUATION_KEYS, EVALUATION_ONLY, KEYS, REFUSED, is_harmless};
+use super::keys::{EVALUATION_KEYS, EVALUATION_ONLY, KEYS, QUANTISED_LOADING, REFUSED, is_harmless};
 use crate::yaml::diagnostic::{SourceText, nearest};
 use crate::yaml::{self, Diagnostics, Kind, Node, Severity, Span, Spanned};
 
@@ -71,6 +71,8 @@ pub(super) struct Fields {
     list: Vec<Field>,
     /// Keys without a meaning here that were given.
     passed_over: Vec<Spanned<String>>,
+    /// All keys of the recipe, and whether they stand there without a value.
+    names: Vec<(String, bool)>,
 }
 
 impl Fields {
@@ -83,6 +85,7 @@ impl Fields {
             return;
         };
         for (key, node) in entries {
+            self.names.push((key.value.clone(), node.kind == Kind::Null));
             match (key.value.as_str(), &node.kind) {
                 ("evaluation", Kind::Mapping(inner)) => {
                     for (key, node) in inner {
@@ -124,7 +127,14 @@ impl Fields {
             }
             return;
         }
-        if is_harmless(name) {
+        if QUANTISED_LOADING.contains(&name) {
+            let off =
+                node.text().is_some_and(|text| text.is_empty() || text == "0" || yaml::boolean(text) == Some(false));
+            if node.kind != Kind::Null && !off {
+                let message = format!("`{name}`: the base model's weights are in f32 here, not quantised");
+                notes.warning(key.span, message);
+            }
+        } else if is_harmless(name) {
             if node.kind != Kind::Null {
                 self.passed_over.push(key.clone());
             }
@@ -182,6 +192,7 @@ impl Fields {
             }
         }
         self.list.retain(|field| !replaced.contains(&field.canonical));
+        self.names.retain(|(name, empty)| !empty || canonical(name).is_none_or(|key| !replaced.contains(&key)));
         self.list.extend(own.list);
         self.passed_over.extend(own.passed_over);
     }
@@ -213,6 +224,16 @@ impl Fields {
             let _ = write!(message, "{}`{}`", if index == 0 { "" } else { ", " }, key.value);
         }
         notes.warning(first.span, message);
+    }
+
+    /// Whether the recipe itself has a key of this name, with a value or without.
+    pub(super) fn names(&self, key: &str) -> bool {
+        self.names.iter().any(|(name, _)| name == key)
+    }
+
+    /// Whether a key of this name stands there without a value.
+    pub(super) fn is_empty(&self, key: &str) -> bool {
+        self.names.iter().any(|(name, empty)| name == key && *empty)
     }
 
     pub(super) fn all(&self, canonical: &str) -> impl Iterator<Item = &Field> {

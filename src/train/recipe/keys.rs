@@ -29,6 +29,9 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("chat_template", &[]),
     ("template", &[]),
     ("apply_chat_template", &[]),
+    ("unsupported_system", &[]),
+    ("special_tokens", &[]),
+    ("eot_tokens", &[]),
     ("train_on_inputs", &["train_on_prompt", "completion_only_loss"]),
     ("val_set_size", &["val_size", "test_size"]),
     ("shuffle", &["shuffle_dataset", "shuffle_merged_datasets", "disable_shuffling"]),
@@ -104,6 +107,14 @@ const HARMLESS: &[&str] = &[
     "sdp_attention",
     "xformers_attention",
     "attn_implementation",
+    "flex_attn_compile_kwargs",
+    "fused_attn_kernel",
+    "gemma4_hybrid_attn_impl",
+    "llama4_linearized_experts",
+    "experts_implementation",
+    "use_kernels",
+    "use_scattermoe",
+    "use_sonicmoe",
     "use_cache",
     "torch_compile",
     "torch_compile_backend",
@@ -142,6 +153,9 @@ const HARMLESS: &[&str] = &[
     "gpu_memory_limit",
     "parallelism_config",
     "tensor_parallel_size",
+    "expert_parallel_size",
+    "dp_shard_size",
+    "dp_replicate_size",
     "context_parallel_size",
     "sequence_parallel_degree",
     "average_tokens_across_devices",
@@ -189,6 +203,7 @@ const HARMLESS: &[&str] = &[
     "tokenizer_use_fast",
     "use_fast_tokenizer",
     "tokenizer_legacy",
+    "tokenizer_use_mistral_common",
     "split_special_tokens",
     "model_max_length",
     // How data is read and batched.
@@ -294,6 +309,26 @@ pub(super) fn is_harmless(key: &str) -> bool {
     HARMLESS.contains(&key) || HARMLESS_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
+/// Keys that load the base model quantised. Its weights are in f32 here, so they say how much memory a run was
+/// meant to need, and the adapter is trained as they ask.
+pub(super) const QUANTISED_LOADING: &[&str] = &[
+    "load_in_4bit",
+    "load_in_8bit",
+    "quantization_bit",
+    "quantization_config",
+    "quantization",
+    "quantization_method",
+    "quantization_type",
+    "quantization_device_map",
+    "quantize_moe_experts",
+    "double_quantization",
+    "bnb_config_kwargs",
+    "bnb_4bit_compute_dtype",
+    "bnb_4bit_quant_type",
+    "bnb_4bit_use_double_quant",
+    "use_bnb_nested_quant",
+];
+
 /// A key that would change what is learnt, and that this trainer does not follow.
 pub(super) struct Refused {
     /// Its name.
@@ -327,14 +362,8 @@ const STREAMED: &str = "data sets are read whole; cut them with `max_rows`";
 
 /// Those keys.
 pub(super) const REFUSED: &[Refused] = &[
-    refused("load_in_4bit", &[], QUANTISED),
-    refused("load_in_8bit", &[], QUANTISED),
     refused("gptq", &[], QUANTISED),
     refused("qat", &[], QUANTISED),
-    refused("quantization_bit", &[], QUANTISED),
-    refused("quantization_config", &[], QUANTISED),
-    refused("quantization", &[], QUANTISED),
-    refused("bnb_config_kwargs", &[], QUANTISED),
     refused("rl", &[], PREFERENCES),
     refused("reward_model", &[], PREFERENCES),
     refused("process_reward_model", &[], PREFERENCES),
@@ -377,7 +406,6 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("freeze_trainable_modules", &["all"], FROZEN),
     refused("freeze_extra_modules", &[], FROZEN),
     refused("train_mm_proj_only", &[], FROZEN),
-    refused("special_tokens", &[], VOCABULARY),
     refused("tokens", &[], VOCABULARY),
     refused("added_tokens_overrides", &[], VOCABULARY),
     refused("new_special_tokens", &[], VOCABULARY),
@@ -425,6 +453,8 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("cosine_min_lr_ratio", &[], RATES),
     refused("cosine_constant_lr_ratio", &[], RATES),
     refused("lr_div_factor", &[], RATES),
+    refused("eta_min", &["0.0"], RATES),
+    refused("dataset_exact_deduplication", &[], "rows are taken as they are; leave repeated ones out of the file"),
     refused("embedding_lr", &[], RATES),
     refused("embedding_lr_scale", &[], RATES),
     refused("optim_args", &[], OTHER_OPTIMISER),

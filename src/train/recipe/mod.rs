@@ -26,8 +26,9 @@ mod parse_tests;
 mod resolved;
 mod schema;
 
+pub(in crate::train) use datasets::SPEAKERS;
 pub use parse::{LoadError, Parsed};
 pub use schema::{
     AdapterRecipe, BestModel, DataFormat, DatasetRecipe, EvaluationRecipe, ExcessLength, LoraRecipe, Scheduler,
-    TargetModules, TrainRecipe, Warmup,
+    StartAdapter, TargetModules, TrainRecipe, UnsupportedSystem, Warmup,
 };

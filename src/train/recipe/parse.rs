@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::fields::{self, Field, Fields, Notes, Range};
-use super::schema::{AdapterRecipe, ExcessLength, Scheduler, TrainRecipe, Warmup};
+use super::schema::{AdapterRecipe, ExcessLength, Scheduler, TrainRecipe, UnsupportedSystem, Warmup};
 use super::{adapter, cadence, datasets};
 use crate::error::{Diagnose, ErrorKind};
 use crate::yaml::{self, Kind, Node, RecipeError};
@@ -144,6 +144,7 @@ fn data(fields: &Fields, recipe: &mut TrainRecipe, notes: &mut Notes) {
     let neat = fields.boolean("neat_packing", notes);
     recipe.sample_packing = packing.unwrap_or(false) || neat.unwrap_or(false);
     template(fields, recipe, notes);
+    tokens(fields, recipe, notes);
     let read = |field: &Field, notes: &mut Notes| {
         let flag = fields::boolean(&field.node, &field.key.value, notes)?;
         Some(flag != (field.key.value == "completion_only_loss"))
@@ -189,6 +190,41 @@ fn template(fields: &Fields, recipe: &mut TrainRecipe, notes: &mut Notes) {
             );
         }
     }
+}
+
+/// Special tokens that other trainers would change; here they are held against the tokenizer's own.
+fn tokens(fields: &Fields, recipe: &mut TrainRecipe, notes: &mut Notes) {
+    const ROLES: &[&str] =
+        &["bos_token", "eos_token", "unk_token", "sep_token", "cls_token", "mask_token", "pad_token"];
+    for field in fields.all("special_tokens") {
+        for (role, node) in entries(&field.node, &field.key.value, notes) {
+            let name = format!("{}.{}", field.key.value, role.value);
+            match role.value.as_str() {
+                _ if node.kind == Kind::Null => {}
+                "pad_token" => notes.warning(role.span, format!("`{name}` has no effect: nothing is padded")),
+                "additional_special_tokens" if matches!(&node.kind, Kind::Sequence(items) if items.is_empty()) => {}
+                "additional_special_tokens" => {
+                    let help = "the vocabulary stays as the model has it";
+                    notes.error_help(role.span, format!("`{name}` is not supported"), help);
+                }
+                known if ROLES.contains(&known) => {
+                    if let Some(text) = fields::text(node, &name, notes) {
+                        recipe.special_tokens.push((known.to_owned(), text));
+                    }
+                }
+                _ => notes.unknown(role.span, &format!("role of `{}`:", field.key.value), &role.value, ROLES),
+            }
+        }
+    }
+    let read = |field: &Field, notes: &mut Notes| fields::list(&field.node, &field.key.value, notes);
+    recipe.eot_tokens = fields.read("eot_tokens", notes, read).unwrap_or_default();
+    let systems = [
+        ("raise", UnsupportedSystem::Raise),
+        ("prepend", UnsupportedSystem::Prepend),
+        ("drop", UnsupportedSystem::Drop),
+    ];
+    let read = |field: &Field, notes: &mut Notes| fields::choice(&field.node, &field.key.value, &systems, notes);
+    set(&mut recipe.unsupported_system, fields.read("unsupported_system", notes, read));
 }
 
 fn optimisation(fields: &Fields, recipe: &mut TrainRecipe, notes: &mut Notes) {

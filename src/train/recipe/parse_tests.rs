@@ -122,7 +122,12 @@ fn a_llama_factory_recipe() {
     );
     assert_eq!(lora(&recipe).target_modules, names(&["q_proj", "v_proj"]));
     assert_eq!((lora(&recipe).r, lora(&recipe).lora_alpha), (8, 16.0), "alpha is twice the rank where it is not set");
-    assert_eq!(lora(&recipe).init_from, Some(PathBuf::from("old/adapter")));
+    let start = lora(&recipe).init_from.as_ref().unwrap();
+    assert_eq!(start.path, PathBuf::from("old/adapter"));
+    assert_eq!(
+        start.inherited,
+        ["lora_alpha", "lora_dropout", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern"]
+    );
     let sets: Vec<_> = recipe.datasets.iter().map(|set| (set.name.as_str(), set.max_rows)).collect();
     assert_eq!(sets, [("identity", Some(1000)), ("alpaca_en_demo", Some(1000))]);
     assert_eq!((recipe.save_steps, recipe.evaluation.eval_steps), (Some(500), Some(500)));
@@ -139,8 +144,7 @@ fn every_fault_has_a_place_and_a_cure() {
         ("learning_rate: fast", &["`learning_rate` must be a number above 0", "r.yml:3:16"]),
         ("lora_r: 16\nlora_rank: 8", &["`lora_r` and `lora_rank` set the same thing to different", "r.yml:4:1"]),
         ("completion_only_loss: true\ntrain_on_inputs: true", &["`completion_only_loss` and `train_on_inputs`"]),
-        ("load_in_4bit: true", &["`load_in_4bit` is not supported", "leave quantisation out"]),
-        ("adapter: qlora", &["quantised weights", "write `lora`"]),
+        ("qat: true", &["`qat` is not supported", "leave quantisation out"]),
         ("adapter: ia3", &["`adapter: ia3` is not supported", "`full`"]),
         ("rl: dpo", &["`rl` is not supported", "supervised"]),
         ("lora_bias: all", &["`lora_bias` is not supported"]),
@@ -238,8 +242,61 @@ fn what_ends_a_run_is_what_transformers_would_take() {
     let (full, warnings) = parse(&with("adapter: full\nlora_r: 4"));
     assert_eq!((full.learning_rate, full.adapter), (2e-5, AdapterRecipe::Full));
     assert!(warnings[0].contains("`lora_r` has no effect"));
-    let (constant, warnings) = parse(&with("lr_scheduler: constant"));
+    let (constant, warnings) = parse(&with("adapter: lora\nlr_scheduler: constant"));
     assert_eq!((constant.warmup, warnings.len()), (Warmup::Steps(0), 0));
+}
+
+/// axolotl's reference: leave `adapter` blank for full fine-tuning; TRL's `ModelConfig`: `use_peft` is false by default.
+#[test]
+fn full_fine_tuning_recipes_of_other_trainers_train_fully() {
+    let set = "datasets: [{path: d.jsonl, type: completion}]\nmicro_batch_size: 1\nlearning_rate: 2e-5\n";
+    for (text, warned) in [
+        (format!("base_model: m\nadapter:\nlora_r:\n{set}"), None),
+        (format!("base_model: m\nadapter:\nlora_r: 8\n{set}"), Some("`lora_r` has no effect")),
+        (format!("base_model: m\nmodel_type: MistralForCausalLM\nload_in_8bit: false\n{set}"), Some("as axolotl does")),
+        ("model_name_or_path: m\ndataset_name: d.jsonl\nlearning_rate: 2e-5\n".to_owned(), Some("as TRL does")),
+        ("model_name_or_path: m\ndataset_name: d.jsonl\nuse_peft:\n".to_owned(), None),
+        ("model_name_or_path: m\ndataset_name: d.jsonl\nuse_peft: false\n".to_owned(), None),
+        ("model_name_or_path: m\nfinetuning_type: full\ndataset: d.jsonl\n".to_owned(), None),
+    ] {
+        let (recipe, warnings) = parse(&text);
+        assert_eq!((recipe.adapter, recipe.learning_rate), (AdapterRecipe::Full, 2e-5), "{text}");
+        match warned {
+            Some(part) => assert!(warnings.iter().any(|w| w.contains(part)), "{text}: {warnings:?}"),
+            None => assert_eq!(warnings, Vec::<String>::new(), "{text}"),
+        }
+    }
+    for (text, warned) in [
+        (format!("base_model: m\n{set}"), Some("no `adapter` is named: LoRA of rank 16")),
+        (format!("base_model: m\nlora_r: 16\n{set}"), None),
+        (format!("base_model: m\nadapter: lora\n{set}"), None),
+        ("model_name_or_path: m\nuse_peft: true\ndataset_name: d.jsonl\n".to_owned(), None),
+        ("model_name_or_path: m\nlora_r: 4\ndataset_name: d.jsonl\n".to_owned(), Some("`use_peft: true`")),
+        ("model_name_or_path: m\nstage: sft\ntemplate: empty\ndataset: d.jsonl\n".to_owned(), None),
+    ] {
+        let (recipe, warnings) = parse(&text);
+        assert!(matches!(recipe.adapter, AdapterRecipe::Lora(_)), "{text}");
+        match warned {
+            Some(part) => assert!(warnings.iter().any(|w| w.contains(part)), "{text}: {warnings:?}"),
+            None => assert_eq!(warnings, Vec::<String>::new(), "{text}"),
+        }
+    }
+    // An override takes the empty key back.
+    let text = format!("base_model: m\nadapter:\n{set}");
+    let set = [("adapter".to_owned(), "lora".to_owned())];
+    let (recipe, _) = TrainRecipe::parse_with("r.yml", &text, &set).unwrap();
+    assert!(matches!(recipe.adapter, AdapterRecipe::Lora(_)));
+}
+
+#[test]
+fn what_an_adapter_to_start_from_decides_is_not_written_out() {
+    let (recipe, _) = parse(&with("init_from: a\nlora_dropout: 0.1"));
+    let yaml = recipe.to_yaml();
+    assert!(
+        yaml.contains("init_from: [a]") && yaml.contains("lora_dropout: 0.1") && !yaml.contains("lora_r"),
+        "{yaml}"
+    );
+    assert_eq!(parse(&yaml), (recipe, Vec::new()));
 }
 
 fn words() -> impl Strategy<Value = String> {
@@ -303,7 +360,7 @@ fn adapters() -> impl Strategy<Value = AdapterRecipe> {
                     rank_pattern,
                     alpha_pattern,
                     modules_to_save: saved,
-                    init_from: from.map(PathBuf::from),
+                    init_from: from.map(|path| StartAdapter { path: PathBuf::from(path), inherited: Vec::new() }),
                 })
             },
         );
@@ -346,6 +403,10 @@ proptest! {
             sample_packing: flags[0],
             chat_template: numbers.4,
             apply_chat_template: Some(flags[1]).filter(|_| flags[2]),
+            unsupported_system: [UnsupportedSystem::Raise, UnsupportedSystem::Prepend, UnsupportedSystem::Drop]
+                [usize::from(steps.2 % 3)],
+            special_tokens: tasks.iter().map(|text| ("eos_token".to_owned(), text.clone())).take(1).collect(),
+            eot_tokens: if flags[4] { tasks.clone() } else { Vec::new() },
             train_on_inputs: flags[2],
             val_set_size: numbers.1,
             micro_batch_size: sizes.1,

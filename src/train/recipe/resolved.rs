@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 use super::datasets::FORMATS;
 use super::schema::{
     AdapterRecipe, DatasetRecipe, EvaluationRecipe, ExcessLength, LoraRecipe, Scheduler, TargetModules, TrainRecipe,
-    Warmup,
+    UnsupportedSystem, Warmup,
 };
 
 impl TrainRecipe {
@@ -35,6 +35,19 @@ impl TrainRecipe {
         yaml.entry("sample_packing", self.sample_packing);
         yaml.option("chat_template", self.chat_template.as_deref().map(quote));
         yaml.option("apply_chat_template", self.apply_chat_template);
+        match self.unsupported_system {
+            UnsupportedSystem::Raise => {}
+            UnsupportedSystem::Prepend => yaml.entry("unsupported_system", "prepend"),
+            UnsupportedSystem::Drop => yaml.entry("unsupported_system", "drop"),
+        }
+        if !self.special_tokens.is_empty() {
+            let entries: Vec<String> =
+                self.special_tokens.iter().map(|(role, text)| format!("{role}: {}", quote(text))).collect();
+            yaml.entry("special_tokens", format!("{{{}}}", entries.join(", ")));
+        }
+        if !self.eot_tokens.is_empty() {
+            yaml.entry("eot_tokens", list(&self.eot_tokens));
+        }
         yaml.entry("train_on_inputs", self.train_on_inputs);
         yaml.entry("val_set_size", float(self.val_set_size));
         yaml.entry("micro_batch_size", self.micro_batch_size);
@@ -76,33 +89,41 @@ impl TrainRecipe {
 
 impl LoraRecipe {
     fn write(&self, yaml: &mut Yaml) {
-        yaml.entry("adapter", "lora");
-        yaml.entry("lora_r", self.r);
-        yaml.entry("lora_alpha", float(self.lora_alpha));
-        yaml.entry("lora_dropout", float(self.lora_dropout));
+        let start = self.init_from.as_ref();
+        // What the adapter to start from decides has no value before it is read.
+        let is_set = |key: &str| start.is_none_or(|start| !start.inherited.contains(&key));
+        let mut entry = |key: &'static str, value: String| {
+            if is_set(key) {
+                yaml.entry(key, value);
+            }
+        };
+        entry("adapter", "lora".to_owned());
+        entry("lora_r", self.r.to_string());
+        entry("lora_alpha", float(self.lora_alpha));
+        entry("lora_dropout", float(self.lora_dropout));
         let targets = match &self.target_modules {
             TargetModules::AllLinear => "all-linear".to_owned(),
             TargetModules::Names(names) => list(names),
             TargetModules::Pattern(pattern) => quote(pattern),
         };
-        yaml.entry("target_modules", targets);
-        yaml.entry("use_rslora", self.use_rslora);
-        yaml.entry("use_dora", self.use_dora);
-        if !self.rank_pattern.is_empty() {
-            yaml.line("rank_pattern:");
-            self.rank_pattern.iter().for_each(|(name, rank)| yaml.line(&format!("  {}: {rank}", quote(name))));
+        entry("target_modules", targets);
+        entry("use_rslora", self.use_rslora.to_string());
+        entry("use_dora", self.use_dora.to_string());
+        // An adapter to start from could have some: that there are none is then said.
+        let told = |empty: bool| start.is_some() || !empty;
+        if told(self.rank_pattern.is_empty()) {
+            let ranks = self.rank_pattern.iter().map(|(name, rank)| format!("{}: {rank}", quote(name)));
+            entry("rank_pattern", format!("{{{}}}", ranks.collect::<Vec<_>>().join(", ")));
         }
-        if !self.alpha_pattern.is_empty() {
-            yaml.line("alpha_pattern:");
-            self.alpha_pattern
-                .iter()
-                .for_each(|(name, alpha)| yaml.line(&format!("  {}: {}", quote(name), float(*alpha))));
+        if told(self.alpha_pattern.is_empty()) {
+            let alphas = self.alpha_pattern.iter().map(|(name, alpha)| format!("{}: {}", quote(name), float(*alpha)));
+            entry("alpha_pattern", format!("{{{}}}", alphas.collect::<Vec<_>>().join(", ")));
         }
-        if !self.modules_to_save.is_empty() {
-            yaml.entry("modules_to_save", list(&self.modules_to_save));
+        if told(self.modules_to_save.is_empty()) {
+            entry("modules_to_save", list(&self.modules_to_save));
         }
         // A path that is no UTF-8 can't have come from a recipe. As a list, a comma stays a part of it.
-        yaml.option("init_from", self.init_from.as_ref().map(|path| list(&[path.to_string_lossy().into_owned()])));
+        yaml.option("init_from", start.map(|start| list(&[start.path.to_string_lossy().into_owned()])));
     }
 }
 

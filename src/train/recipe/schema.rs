@@ -25,6 +25,12 @@ pub struct TrainRecipe {
     pub chat_template: Option<String>,
     /// Whether task files are asked as chats: `None` follows the tokenizer having a template.
     pub apply_chat_template: Option<bool>,
+    /// What becomes of conversations with a system message that the chat template has no place for.
+    pub unsupported_system: UnsupportedSystem,
+    /// Special tokens by role that the recipe counts on; the tokenizer has to have them so.
+    pub special_tokens: Vec<(String, String)>,
+    /// Tokens one of which has to end the assistant's turns.
+    pub eot_tokens: Vec<String>,
     /// Loss on the prompt as well.
     pub train_on_inputs: bool,
     /// Share of each set's rows held out for `eval_loss`.
@@ -107,8 +113,17 @@ pub struct LoraRecipe {
     pub alpha_pattern: Vec<(String, f64)>,
     /// Modules trained whole.
     pub modules_to_save: Vec<String>,
-    /// An adapter to go on from.
-    pub init_from: Option<PathBuf>,
+    /// An adapter to start from.
+    pub init_from: Option<StartAdapter>,
+}
+
+/// An adapter that training starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartAdapter {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Keys that the recipe does not set: the adapter's own values hold, whatever the fields say.
+    pub inherited: Vec<&'static str>,
 }
 
 /// Which linear layers get factors.
@@ -165,12 +180,23 @@ pub enum DataFormat {
 /// What is done with examples longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExcessLength {
-    /// The prompt is shortened, the answer kept.
+    /// The beginning of a prompt is cut off, a conversation loses early rounds, the answer is kept.
     Shorten,
     /// They are left out.
     Drop,
     /// They are an error.
     Raise,
+}
+
+/// What becomes of a conversation whose system message the chat template refuses or does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnsupportedSystem {
+    /// It is an error.
+    Raise,
+    /// The text is put before the first message of the user.
+    Prepend,
+    /// The row is left out.
+    Drop,
 }
 
 /// Course of the learning rate after the warm-up.
@@ -240,6 +266,9 @@ impl Default for TrainRecipe {
             sample_packing: false,
             chat_template: None,
             apply_chat_template: None,
+            unsupported_system: UnsupportedSystem::Raise,
+            special_tokens: Vec::new(),
+            eot_tokens: Vec::new(),
             train_on_inputs: false,
             val_set_size: 0.0,
             micro_batch_size: 8,

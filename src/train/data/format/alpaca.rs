@@ -22,8 +22,7 @@
 
 use serde_json::Value;
 
-use crate::tokenizer::Message;
-use crate::train::data::content::{Closing, Content};
+use crate::train::data::content::{Closing, Content, Conversation, Turn};
 use crate::train::data::error::DataError;
 use crate::train::data::record::Record;
 
@@ -41,19 +40,23 @@ pub(super) fn read(record: Record<'_>, chat: bool) -> Result<Content, DataError>
             prompt.push_str("\n\n");
         }
         prompt.push_str(&framed(instruction, input));
-        return Ok(Content::Pair { prompt, completion: output.to_owned(), closing: Closing::Eos });
+        let completion = output.to_owned();
+        return Ok(Content::Pair { prompt, completion, closing: Closing::Eos, scored: false });
     }
-    let mut messages = Vec::new();
+    let mut turns = Vec::new();
     if !system.is_empty() {
-        messages.push(Message::new("system", system));
+        turns.push(Turn::new("system", system));
     }
     for (question, answer) in history {
-        messages.extend([Message::new("user", question), Message::new("assistant", answer)]);
+        turns.extend([Turn::new("user", question), Turn::new("assistant", answer)]);
     }
-    let trained_from = messages.len();
     let asked = if input.is_empty() { instruction.to_owned() } else { format!("{instruction}\n\n{input}") };
-    messages.extend([Message::new("user", asked), Message::new("assistant", output)]);
-    Ok(Content::Chat { messages, trained_from })
+    turns.push(Turn::new("user", asked));
+    let answers_from = turns.len();
+    turns.push(Turn::new("assistant", output));
+    let mut conversation = Conversation::of(turns);
+    conversation.train_from(answers_from);
+    Ok(Content::Chat(conversation))
 }
 
 fn framed(instruction: &str, input: &str) -> String {

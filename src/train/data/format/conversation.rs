@@ -1,68 +1,47 @@
-//! `messages` of `role` and `content`, and `ShareGPT`'s `conversations` of `from` and `value`.
+//! `messages` or `conversations`, with what stands beside them: `system`, `tools`, `documents` and
+//! `chat_template_kwargs`.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::tokenizer::Message;
-use crate::train::data::content::Content;
+use super::message;
+use crate::train::data::content::{Content, Conversation, Turn};
 use crate::train::data::error::DataError;
 use crate::train::data::record::Record;
 
-/// `ShareGPT`'s speakers by role.
-const SPEAKERS: &[(&str, &str)] = &[
-    ("human", "user"),
-    ("user", "user"),
-    ("gpt", "assistant"),
-    ("assistant", "assistant"),
-    ("chatgpt", "assistant"),
-    ("model", "assistant"),
-    ("bot", "assistant"),
-    ("system", "system"),
-];
-
-pub(super) fn messages(record: Record<'_>) -> Result<Content, DataError> {
-    let messages = turns(record, "messages")?;
-    Ok(Content::Chat { messages, trained_from: 0 })
+pub(super) fn read(record: Record<'_>, key: &str) -> Result<Content, DataError> {
+    let mut conversation = Conversation { turns: turns(record, key)?, variables: variables(record)? };
+    // Some sets keep the system message beside the turns.
+    for key in ["system", "system_prompt"] {
+        let system = record.text_or_empty(key)?;
+        match conversation.turns.first().filter(|first| first.is_system()) {
+            _ if system.is_empty() => {}
+            None => conversation.turns.insert(0, Turn::new("system", system)),
+            Some(first) if first.content() == Some(system) => {}
+            Some(_) => {
+                let reason = "the conversation has another system message";
+                return Err(record.refuse(key, reason, "keep one of them"));
+            }
+        }
+    }
+    Ok(Content::Chat(conversation))
 }
 
 /// The turns that a key lists.
-pub(super) fn turns(record: Record<'_>, key: &str) -> Result<Vec<Message>, DataError> {
+pub(super) fn turns(record: Record<'_>, key: &str) -> Result<Vec<Turn>, DataError> {
     let list = record.list(key)?.iter().enumerate();
-    list.map(|(place, value)| {
-        let entry = record.entry(key, place, value)?;
-        Ok(Message::new(entry.text("role")?, content(entry)?))
-    })
-    .collect()
+    list.map(|(place, value)| message::read(record.entry(key, place, value)?)).collect()
 }
 
-/// A text, or a list of parts that are all texts.
-fn content(entry: Record<'_>) -> Result<String, DataError> {
-    let value = entry.required("content")?;
-    let Value::Array(parts) = value else { return entry.text("content").map(str::to_owned) };
-    let texts = parts.iter().enumerate().map(|(place, part)| {
-        let part = entry.entry("content", place, part)?;
-        match part.text("type")? {
-            "text" => part.text("text").map(str::to_owned),
-            other => Err(entry.fault("content", format!("a part of type `{other}`, where only text is learnt"))),
+/// What a chat template is given beside the messages.
+pub(super) fn variables(record: Record<'_>) -> Result<Map<String, Value>, DataError> {
+    let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_default();
+    for key in ["functions", "tools"] {
+        if let Some(tools) = message::tools(record, key)? {
+            variables.insert("tools".to_owned(), tools);
         }
-    });
-    texts.collect()
-}
-
-pub(super) fn sharegpt(record: Record<'_>) -> Result<Content, DataError> {
-    let mut messages = Vec::new();
-    for (place, value) in record.list("conversations")?.iter().enumerate() {
-        let entry = record.entry("conversations", place, value)?;
-        let from = entry.text("from")?;
-        let Some((_, role)) = SPEAKERS.iter().find(|(name, _)| *name == from) else {
-            let known = SPEAKERS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-            return Err(entry.fault("from", format!("`{from}` is no known speaker; known are {known}")));
-        };
-        messages.push(Message::new(*role, entry.text("value")?));
     }
-    // Some sets keep the system message beside the turns.
-    let system = record.text_or_empty("system")?;
-    if !system.is_empty() && messages.first().is_none_or(|first| first.role != "system") {
-        messages.insert(0, Message::new("system", system));
+    if let Some(documents) = record.filled("documents") {
+        variables.insert("documents".to_owned(), documents.clone());
     }
-    Ok(Content::Chat { messages, trained_from: 0 })
+    Ok(variables)
 }

@@ -2,7 +2,9 @@
 
 mod alpaca;
 mod conversation;
+mod message;
 mod prompt_completion;
+mod refused;
 mod tokenised;
 
 use super::content::Content;
@@ -19,23 +21,29 @@ const LABELS: &[&str] = &["label", "labels", "answer", "target", "gold"];
 /// Keys of no known format, and labelled texts, which are a task's data.
 pub(super) fn detect(first: Record<'_>) -> Result<DataFormat, DataError> {
     let has = |keys: &[&str]| keys.iter().all(|key| first.optional(key).is_some());
+    // A value that is null is a fault of its own, told when the row is read.
+    let names = |keys: &[&str]| keys.iter().all(|key| first.fields.contains_key(*key));
     let origin = || first.origin.to_owned();
-    for (keys, format) in [
+    let formats = [
         (&["input_ids"][..], DataFormat::Tokenised),
         (&["messages"], DataFormat::Messages),
         (&["conversations"], DataFormat::ShareGpt),
         (&["prompt", "completion"], DataFormat::PromptCompletion),
         (&["instruction", "output"], DataFormat::Alpaca),
-    ] {
-        if has(keys) {
-            return Ok(format);
-        }
+    ];
+    let found = formats.iter().find(|(keys, _)| has(keys));
+    let found = found.or_else(|| formats.iter().find(|(keys, _)| !has(&["text"]) && names(keys)));
+    if let Some((_, format)) = found {
+        return Ok(*format);
     }
-    if has(&["text"]) {
+    if names(&["text"]) {
         return match LABELS.iter().find(|key| has(&[**key])) {
             Some(key) => Err(DataError::Labelled { origin: origin(), key: (*key).to_owned() }),
             None => Ok(DataFormat::Text),
         };
+    }
+    if names(&["chosen", "rejected"]) {
+        return Err(first.refuse("rejected", refused::PREFERENCE, refused::BY_FORMAT));
     }
     Err(DataError::UnknownFormat { origin: origin(), keys: first.fields.keys().cloned().collect() })
 }
@@ -54,13 +62,31 @@ pub(super) fn name(format: DataFormat) -> &'static str {
     }
 }
 
-/// What a row of a known format says; `chat` asks instructions as conversations.
-pub(super) fn read(format: DataFormat, record: Record<'_>, chat: bool) -> Result<Content, DataError> {
-    match format {
-        DataFormat::Messages => conversation::messages(record),
-        DataFormat::ShareGpt => conversation::sharegpt(record),
+/// How the rows of a file are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    pub format: DataFormat,
+    /// Whether the format was found by the keys of the first row.
+    pub detected: bool,
+    /// Whether instructions are asked as conversations.
+    pub chat: bool,
+}
+
+/// What a row of a known format says.
+pub(super) fn read(reading: Reading, record: Record<'_>) -> Result<Content, DataError> {
+    refused::check(reading.format, record, reading.detected)?;
+    match reading.format {
+        // Some sets call theirs by the other name.
+        DataFormat::Messages if record.optional("messages").is_none() && record.optional("conversations").is_some() => {
+            conversation::read(record, "conversations")
+        }
+        DataFormat::ShareGpt if record.optional("conversations").is_none() && record.optional("messages").is_some() => {
+            conversation::read(record, "messages")
+        }
+        DataFormat::Messages => conversation::read(record, "messages"),
+        DataFormat::ShareGpt => conversation::read(record, "conversations"),
         DataFormat::PromptCompletion => prompt_completion::read(record),
-        DataFormat::Alpaca => alpaca::read(record, chat),
+        DataFormat::Alpaca => alpaca::read(record, reading.chat),
         DataFormat::Tokenised => tokenised::read(record),
         // Tasks and unknown formats were told apart before.
         DataFormat::Text | DataFormat::Auto | DataFormat::Task => Ok(Content::Text(record.text("text")?.to_owned())),
@@ -70,11 +96,15 @@ pub(super) fn read(format: DataFormat, record: Record<'_>, chat: bool) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tokenizer::Message;
+    use crate::train::data::content::{Conversation, Turn};
     use serde_json::{Value, json};
 
     fn with<T>(row: &Value, use_it: impl Fn(Record<'_>) -> T) -> T {
         use_it(Record { origin: "x.jsonl", row: 3, fields: row.as_object().unwrap() })
+    }
+
+    fn named(format: DataFormat, chat: bool) -> Reading {
+        Reading { format, detected: false, chat }
     }
 
     #[test]
@@ -110,30 +140,28 @@ mod tests {
             (DataFormat::Tokenised, json!({"input_ids": [1, 2], "labels": [-100, 3]}), "label 3 stands where token 2"),
             (DataFormat::Text, json!({"txt": "a"}), "lacks `text`"),
         ] {
-            let error = with(&row, |record| read(format, record, false)).unwrap_err().to_string();
+            let error = with(&row, |record| read(named(format, false), record)).unwrap_err().to_string();
             assert!(error.contains("row 3 of x.jsonl") && error.contains(expected), "{error}");
         }
     }
 
     #[test]
     fn rows_become_what_is_learnt() {
-        let content = |format, row: Value, chat| with(&row, |record| read(format, record, chat)).unwrap();
-        let turns = vec![Message::new("system", "S"), Message::new("user", "U"), Message::new("assistant", "A")];
+        let content = |format, row: Value, chat| with(&row, |record| read(named(format, chat), record)).unwrap();
+        let turns = vec![Turn::new("system", "S"), Turn::new("user", "U"), Turn::new("assistant", "A")];
         let row = json!({"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "U"},
             {"from": "gpt", "value": "A"}]});
-        assert_eq!(
-            content(DataFormat::ShareGpt, row, false),
-            Content::Chat { messages: turns.clone(), trained_from: 0 }
-        );
+        let conversation = Content::Chat(Conversation::of(turns));
+        assert_eq!(content(DataFormat::ShareGpt, row, false), conversation);
         let row = json!({"prompt": [{"role": "system", "content": "S"}, {"role": "user",
             "content": [{"type": "text", "text": "U"}]}], "completion": [{"role": "assistant", "content": "A"}]});
-        assert_eq!(
-            content(DataFormat::PromptCompletion, row, false),
-            Content::Chat { messages: turns, trained_from: 2 }
-        );
+        assert_eq!(content(DataFormat::PromptCompletion, row, false), conversation);
         let row = json!({"instruction": "I", "input": "N", "output": "O", "history": [["q", "r"]], "system": "S"});
-        let Content::Chat { messages, trained_from } = content(DataFormat::Alpaca, row.clone(), true) else { panic!() };
-        assert_eq!((messages.len(), trained_from, messages[3].content.as_str()), (5, 3, "I\n\nN"));
+        let Content::Chat(Conversation { turns, .. }) = content(DataFormat::Alpaca, row.clone(), true) else {
+            panic!()
+        };
+        assert_eq!((turns.len(), turns[3].content()), (5, Some("I\n\nN")));
+        assert!(turns.iter().enumerate().all(|(place, turn)| turn.trained == (place == 4)));
         let Content::Pair { prompt, completion, .. } = content(DataFormat::Alpaca, row, false) else { panic!() };
         assert_eq!(completion, "O");
         assert!(

@@ -1,0 +1,202 @@
+//! The locked recipe planned again: resolved stages, config and copied files, and a sample of the tensors.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::files::{Check, check_file, is_hashed};
+use super::{VerifyOptions, VerifyReport};
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::event::Progress;
+use crate::merge::executor::compute_tensors;
+use crate::merge::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
+use crate::merge::method::{Sparsify, Statistics};
+use crate::merge::output::{CompanionOptions, companions, copied_files};
+use crate::merge::plan::{MergePlan, PlanOptions};
+use crate::merge::sources::{Model, Resolver};
+use crate::merge::stages::{PlannedRecipe, plan_recipe};
+use crate::recipe::ModelReference;
+use crate::rng::stream_key;
+
+/// The card says which version wrote it, and a stage what that version knew.
+fn is_of_this_version(lock: &Lock) -> bool {
+    lock.billon_version == env!("CARGO_PKG_VERSION")
+}
+
+/// Plans the locked recipe again and compares what it gives with what is there.
+pub(super) fn derive(
+    output: &Path,
+    lock: &Lock,
+    options: VerifyOptions,
+    backend: &dyn Backend,
+    report: &mut VerifyReport,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let plan_options = PlanOptions {
+        seed: lock.seed,
+        max_shard_bytes: lock.options.max_shard_bytes,
+        trim_scope: match lock.options.trim_scope.as_deref() {
+            Some("model") => Some("model"),
+            Some("tensor") => Some("tensor"),
+            _ => None,
+        },
+        lenient: lock.options.lenient,
+        allow_crimes: lock.options.allow_crimes,
+        // What was refused would not have been written; the plan is only compared here.
+        allow_mismatch: true,
+        allow_non_finite: true,
+        truncate_embeddings: lock.options.truncate_embeddings,
+    };
+    let planned = plan_recipe(Path::new(LOCK_FILE), &lock.recipe, &Resolver::from_environment(), &plan_options)?;
+    let plan = planned.plans.last().expect("a recipe without documents is refused");
+    let companion_options = companion_options(lock, plan);
+    if !check_inputs(&planned, companion_options, lock, report, progress)? {
+        return Ok(());
+    }
+    check_stages(&planned, lock, report);
+    check_companions(output, plan, lock, companion_options, report)?;
+    if planned.plans.len() > 1 {
+        report.not_derived = Some("the recipe has several stages; merge it again to compare".to_owned());
+        return Ok(());
+    }
+    if lock.masks != MASKS && plan.jobs.iter().any(draws_masks) {
+        let reason = "its random masks are those of an earlier version, which keyed them by the text of the recipe";
+        report.not_derived = Some(reason.to_owned());
+        return Ok(());
+    }
+    let stored = Model::open(ModelReference::directory(&output.display().to_string()), output)?;
+    let chosen = choose(plan, lock.seed, options.sample);
+    let mut found = BTreeMap::new();
+    compute_tensors(plan, backend, &chosen, options.threads, progress, |tensor, bytes| {
+        let expected = &plan.outputs[tensor];
+        let same = stored.tensors.get(&expected.name).is_some_and(|t| {
+            t.dtype == expected.dtype && t.shape == expected.shape && stored.bytes(t) == bytes
+        });
+        found.insert(expected.name.clone(), same);
+    })?;
+    for (name, same) in found {
+        if same {
+            report.tensors_derived.push(name);
+        } else {
+            report.problems.push(format!("tensor `{name}` is not what its inputs give"));
+        }
+    }
+    for name in stored.tensors.keys().filter(|name| !plan.outputs.iter().any(|output| output.name == **name)) {
+        report.problems.push(format!("tensor `{name}` is in the output, and its inputs give no such tensor"));
+    }
+    Ok(())
+}
+
+/// What was written besides the weights. A lock of before does not say: then what it lists tells.
+fn companion_options(lock: &Lock, plan: &MergePlan) -> CompanionOptions {
+    let both = CompanionOptions { copy_tokenizer: true, model_card: true };
+    let listed = || {
+        let copied = copied_files(plan, both);
+        copied.iter().filter_map(|p| p.file_name()).any(|name| lock.outputs.contains_key(&*name.to_string_lossy()))
+    };
+    CompanionOptions {
+        copy_tokenizer: lock.options.copy_tokenizer.unwrap_or_else(listed),
+        model_card: lock.options.model_card.unwrap_or_else(|| lock.outputs.contains_key("README.md")),
+    }
+}
+
+fn draws_masks(job: &crate::merge::plan::TensorJob) -> bool {
+    matches!(&job.statistics, Statistics::Sparsify { rules, .. }
+        if rules.iter().any(|rule| matches!(rule, Sparsify::Random { .. })))
+}
+
+/// Whether the resolved stages are those of the recipe.
+fn check_stages(planned: &PlannedRecipe, lock: &Lock, report: &mut VerifyReport) {
+    if lock.stages.len() != planned.plans.len() {
+        let (found, expected) = (lock.stages.len(), planned.plans.len());
+        report.problems.push(format!("the lock has {found} resolved stages, and its recipe gives {expected}"));
+        return;
+    }
+    if !is_of_this_version(lock) {
+        return;
+    }
+    for (number, (&document, plan)) in planned.order.iter().zip(&planned.plans).enumerate() {
+        let name = planned.file.recipes[document].name.as_ref().map(|n| n.value.as_str());
+        // Through text, as the lock's own went: numbers then compare as they were written.
+        let text = locked_stage(plan, name).to_string();
+        let derived: serde_json::Value = serde_json::from_str(&text).expect("JSON of a moment ago");
+        if derived != lock.stages[number] {
+            report.problems.push(format!("stage {} of the lock is not what its recipe gives", number + 1));
+        }
+    }
+}
+
+/// Compares index, config, copied files and card with what the inputs give.
+fn check_companions(
+    output: &Path,
+    plan: &MergePlan,
+    lock: &Lock,
+    options: CompanionOptions,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    let model_card = options.model_card && is_of_this_version(lock);
+    for (name, expected) in companions(plan, &lock.recipe, CompanionOptions { model_card, ..options })? {
+        match std::fs::read(output.join(&name)) {
+            Ok(found) if found == expected => report.files_derived.push(name),
+            Ok(_) => report.problems.push(format!("`{name}` is not what its inputs give")),
+            Err(_) if lock.outputs.contains_key(&name) => {}
+            Err(_) => report.problems.push(format!("`{name}` is missing, and its inputs give it")),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the inputs are those of the lock. Inputs that are here but different are no problems of the output.
+fn check_inputs(
+    planned: &PlannedRecipe,
+    options: CompanionOptions,
+    lock: &Lock,
+    report: &mut VerifyReport,
+    progress: Progress<'_>,
+) -> Result<bool> {
+    if !is_hashed(lock) && lock.inputs.is_empty() {
+        return Ok(true);
+    }
+    // By name, as the lock has them: a name in a lock leads to no other file.
+    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
+    for plan in &planned.plans {
+        let copied = copied_files(plan, options);
+        for (index, model) in plan.models.iter().enumerate().filter(|(_, model)| model.dir.is_some()) {
+            let donated = copied.iter().filter(|_| index == plan.donor).cloned();
+            for path in model.input_files().into_iter().chain(donated) {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                files.insert((model.reference.to_string(), name), path);
+            }
+        }
+    }
+    let mut same = true;
+    for ((model, name), path) in &files {
+        let Some(record) = lock.inputs.get(model).and_then(|records| records.get(name)) else {
+            report.problems.push(format!("the lock does not list the input `{model}/{name}`"));
+            continue;
+        };
+        match check_file(path, record, progress)? {
+            Check::Right => report.inputs_verified += 1,
+            Check::NoHash => report.problems.push(format!("the input `{model}/{name}` has no hash in the lock")),
+            Check::Wrong(problem) => {
+                same = false;
+                report.not_derived = Some(format!("input `{model}/{name}` {problem}"));
+            }
+        }
+    }
+    for (model, records) in &lock.inputs {
+        for name in records.keys().filter(|name| !files.contains_key(&(model.clone(), (*name).clone()))) {
+            same = false;
+            report.not_derived = Some(format!("input `{model}/{name}` is missing"));
+        }
+    }
+    Ok(same)
+}
+
+/// A sample that depends on nothing but the seed and the names.
+fn choose(plan: &MergePlan, seed: u64, sample: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..plan.outputs.len()).collect();
+    order.sort_by_key(|&i| stream_key(seed, &["verify", &plan.outputs[i].name]));
+    order.truncate(sample);
+    order
+}
