@@ -20,7 +20,7 @@ use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
 use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
 use crate::eval::openai::{Decode, Needs, OpenAiServer};
-use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecord, Written};
+use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecord, TaskRecord, Written};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::{CancelFlag, Progress};
 use crate::model::kernels::Precision;
@@ -207,19 +207,8 @@ impl EvalArgs {
             seed: self.seed,
         };
         let records = evaluate(&tasks, &model, &tokenizer, judge.as_ref(), &options, progress)?;
-        for record in &records {
-            for (text, count) in record.warnings.iter().chain(record.runs.iter().flat_map(|run| &run.scores.warnings)) {
-                let times = if *count > 1 { format!(" ({count} documents)") } else { String::new() };
-                let named = text.starts_with("task `");
-                let name = if named { String::new() } else { format!("task `{}`: ", record.name) };
-                progress.warn(format!("{name}{text}{times}"));
-            }
-            if record.truncated > 0 {
-                progress.warn(format!(
-                    "task `{}`: {} prompts were cut to the model's length",
-                    record.name, record.truncated
-                ));
-            }
+        for notice in records.iter().flat_map(TaskRecord::notices) {
+            progress.warn(notice);
         }
         let record = RunRecord {
             model_args: self.model_arguments(&model_name),

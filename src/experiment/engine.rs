@@ -1,5 +1,6 @@
 //! The real work of an experiment's steps, on this machine.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,19 +49,28 @@ pub struct Local {
     remember: bool,
     /// The base model's weights, packed once for all steps.
     base: Arc<WeightPool>,
+    /// Warnings about tasks, which are the same for every row.
+    said: BTreeSet<String>,
 }
 
 impl Local {
     /// With so many threads for merges; `remember` keeps answers for other runs.
     #[must_use]
     pub fn new(threads: usize, remember: bool) -> Self {
-        Self { threads, remember, base: Arc::default() }
+        Self { threads, remember, base: Arc::default(), said: BTreeSet::new() }
     }
 
     /// Lets go of the base model where another one beside it would not fit into memory.
     fn make_room(&self) {
         if train::available_bytes().is_some_and(|free| free < 2 * self.base.bytes()) {
             self.base.clear();
+        }
+    }
+
+    /// Says something once.
+    fn warn(&mut self, text: String, context: Context<'_>) {
+        if self.said.insert(text.clone()) {
+            context.progress.warn(text);
         }
     }
 
@@ -172,6 +182,9 @@ impl Work for Local {
         let evaluation = &context.experiment.evaluation;
         let (mut opened, mut roles) = (Vec::new(), Vec::new());
         for task in tasks::load(evaluation)?.into_iter().filter(|task| !validation || task.role == Role::Seen) {
+            for warning in task.warnings {
+                self.warn(warning, context);
+            }
             let config = if validation { tasks::validation(&task.config)? } else { task.config };
             opened.push(Task::open(config, context.experiment.data.as_deref())?);
             roles.push(task.role);
@@ -217,6 +230,9 @@ impl Work for Local {
         };
         let asked = CachedModel { model: &model, cache: cache.as_ref(), seed: context.experiment.seed };
         let mut records = evaluate(&opened, &asked, &tokenizer, None, &options, context.progress)?;
+        for notice in records.iter().flat_map(TaskRecord::notices) {
+            self.warn(notice, context);
+        }
         for (record, role) in records.iter_mut().zip(&roles) {
             record.role = Some(role.name().to_owned());
         }

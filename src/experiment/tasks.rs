@@ -16,6 +16,8 @@ pub struct RoleTask {
     pub config: TaskConfig,
     /// Seen, unseen or general.
     pub role: Role,
+    /// Problems of the files that it was read from, which stop nothing.
+    pub warnings: Vec<String>,
 }
 
 /// Loads all tasks of an evaluation, groups and tags written out, in the order of the file.
@@ -25,14 +27,15 @@ pub struct RoleTask {
 pub fn load(evaluation: &Evaluation) -> Result<Vec<RoleTask>> {
     let mut tasks: Vec<RoleTask> = Vec::new();
     for (name, role) in evaluation.tasks() {
-        for config in task::load(&[name.to_owned()])?.tasks {
+        let mut set = task::load(&[name.to_owned()])?;
+        for config in set.tasks {
             match tasks.iter().find(|task| task.config.name == config.name) {
                 Some(known) if known.role != role => {
                     let (first, second) = (known.role.name(), role.name());
                     return Err(ExperimentError::TwoRoles { task: config.name, first, second }.into());
                 }
                 Some(_) => {}
-                None => tasks.push(RoleTask { config, role }),
+                None => tasks.push(RoleTask { config, role, warnings: std::mem::take(&mut set.warnings) }),
             }
         }
     }

@@ -140,10 +140,9 @@ impl Index {
             };
             match own.add(entries, &origin, range.clone(), Precedence::First, files) {
                 Some(name) if !names.contains(&name) => names.push(name),
-                Some(_) => {}
                 // A part that others include has no name of its own.
                 None if files.faulty(range) => self.unread.push(origin.display()),
-                None => {}
+                _ => {}
             }
         }
         self.warnings.append(&mut own.warnings);

@@ -104,8 +104,9 @@ impl Reader<'_> {
         for (key, node) in keys {
             let value = json(node);
             match (key.value.as_str(), &value) {
-                ("metric", _) | ("hf_evaluate" | "aggregation" | "higher_is_better", Value::Null) => {}
-                ("hf_evaluate", Value::Bool(false)) => {}
+                ("metric", _)
+                | ("hf_evaluate" | "aggregation" | "higher_is_better", Value::Null)
+                | ("hf_evaluate", Value::Bool(false)) => {}
                 ("hf_evaluate", _) => {
                     let help = "billon has its own metrics and downloads none";
                     let message = format!("metric `{name}` with `hf_evaluate` is not supported");

@@ -53,11 +53,10 @@ impl Scanner {
                 return Ok(String::new());
             }
             match self.at(0) {
-                ' ' => self.forward(1),
                 '\t' if (self.mark.column as isize) < indent => {
                     return self.fault(start, "a tab cannot indent text that goes on on the next line");
                 }
-                '\t' => self.forward(1),
+                ' ' | '\t' => self.forward(1),
                 _ => match self.line_break() {
                     Some(c) => breaks.push(c),
                     None => break,

@@ -109,6 +109,7 @@ impl Scanner {
         text
     }
 
+    #[expect(clippy::unused_self, reason = "called in the middle of scanning, like its other steps")]
     pub(super) fn fault<T>(&self, mark: Mark, message: impl Into<String>) -> ScanResult<T> {
         Err(ScanError { message: message.into(), mark })
     }

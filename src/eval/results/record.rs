@@ -90,6 +90,22 @@ impl TaskRecord {
         self.runs.iter().flat_map(|run| &run.scores.metrics)
     }
 
+    /// Everything worth knowing about the scores, in sentences.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        let scored = self.runs.iter().flat_map(|run| &run.scores.warnings);
+        let mut notices: Vec<String> = Vec::new();
+        for (text, count) in self.warnings.iter().chain(scored) {
+            let times = if *count > 1 { format!(" ({count} documents)") } else { String::new() };
+            let name = if text.starts_with("task `") { String::new() } else { format!("task `{}`: ", self.name) };
+            notices.push(format!("{name}{text}{times}"));
+        }
+        if self.truncated > 0 {
+            notices.push(format!("task `{}`: {} prompts were cut to the model's length", self.name, self.truncated));
+        }
+        notices
+    }
+
     /// Documents that were evaluated.
     #[must_use]
     pub fn evaluated(&self) -> usize {
