@@ -57,6 +57,8 @@ const PLACES: &[(&str, &str, &[&str])] = &[
     ("scope.spawn(", "threads.rs", &[]),
     ("thread::spawn(", "threads.rs", &[]),
     ("ThreadPoolBuilder::new(", "threads.rs", &[]),
+    ("Timestamp::now(", "clock.rs", &[]),
+    ("Zoned::now(", "clock.rs", &[]),
     (".add_template", "jinja/", &[]),
     (".template_from_str(", "jinja/", &[]),
     (".render_str(", "jinja/", &[]),
