@@ -291,7 +291,7 @@ fn row_bytes(row: &Doc) -> usize {
 fn read_bytes(path: &Path) -> Result<Vec<u8>, TaskError> {
     let io = |source| TaskError::Io { path: path.into(), source };
     let fault = |message: String| TaskError::Row { path: path.into(), line: 0, message };
-    let file = std::fs::File::open(path).map_err(io)?;
+    let file = crate::input::open(path).map_err(io)?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.starts_with(b"\x1f\x8b") {
