@@ -12,7 +12,13 @@ const TASK: &str = "task: NAME\ndataset_path: json\ndataset_kwargs:\n  data_file
 
 /// An experiment with one specialist; `training` is added to its settings.
 fn experiment(context: &Context, training: &str) -> PathBuf {
-    let base = context.model_with_tokenizer(&fixture("models/llama"));
+    let base = context.path("base");
+    for (name, bytes) in crate::context::files(&fixture("eval/model")) {
+        if !base.join(&name).exists() {
+            std::fs::create_dir_all(&base).unwrap();
+            std::fs::write(base.join(&name), bytes).unwrap();
+        }
+    }
     for name in ["seen", "other"] {
         context.write(&format!("{name}.yaml"), &TASK.replace("NAME", name));
         let row = |i: usize| format!("{}\n", json!({"text": format!("t{i}"), "label": i % 2}));
@@ -57,7 +63,7 @@ fn a_changed_base_model_trains_the_specialist_anew() {
     let file = experiment(&context, "");
     run(&context, &file, "o", &[]);
     let before = adapter(&context, "o");
-    flip(&context.path("llama-base/model.safetensors"), 400);
+    flip(&context.path("base/model.safetensors"), 400);
     let plan = run(&context, &file, "o", &["--plan"]).stdout;
     assert!(plan.contains("input changed: base_model/model.safetensors"), "{plan}");
     run(&context, &file, "o", &[]);

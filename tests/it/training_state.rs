@@ -72,6 +72,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A model whose tokenizer belongs to it, which tasks need.
+fn asked_model(context: &Context) -> PathBuf {
+    let base = context.path("base");
+    copy(&fixture("eval/model"), &base);
+    base
+}
+
 /// A run of eight steps that stopped after six, with checkpoints of steps 2, 4 and 6.
 fn stopped(context: &Context, recipe: &Path, out: &str) -> PathBuf {
     let out = trained(context, recipe, out, &[]);
@@ -151,7 +158,8 @@ fn resume_goes_on_when_only_the_frequency_of_checkpoints_changed() {
 #[test]
 fn resume_sees_a_changed_base_model_adapter_and_evaluation() {
     let context = Context::new();
-    let first = recipe(&context, "first", json!({"max_steps": 1}));
+    let base = asked_model(&context);
+    let first = recipe(&context, "first", json!({"base_model": base, "max_steps": 1}));
     trained(&context, &first, "init", &[]);
     let task = "task: tiny\ndataset_path: json\ndataset_kwargs:\n  data_files:\n    test: t.jsonl\ntest_split: test\n\
         output_type: multiple_choice\ndoc_to_text: \"{{text}}\"\ndoc_to_target: \"{{label}}\"\n\
@@ -159,11 +167,10 @@ fn resume_sees_a_changed_base_model_adapter_and_evaluation() {
     let task = context.write("t.yaml", task);
     context.write("t.jsonl", "{\"text\": \"x\", \"label\": 0}\n{\"text\": \"y\", \"label\": 1}\n");
     let settings = json!({
-        "lora_r": null, "init_from": context.path("init"), "save_steps": 2,
+        "base_model": base, "lora_r": null, "init_from": context.path("init"), "save_steps": 2,
         "evaluation": {"tasks": [task], "eval_steps": 4},
     });
     let recipe = recipe(&context, "r", settings);
-    let base = context.path("llama-base");
     let changes: [(&str, PathBuf, usize); 4] = [
         ("base_model/model.safetensors", base.join("model.safetensors"), 400),
         ("init_from/adapter_model.safetensors", context.path("init/adapter_model.safetensors"), 400),
@@ -285,13 +292,14 @@ fn a_resumed_run_with_tied_evaluations_stops_where_the_whole_one_does() {
         serde_json::from_str(&std::fs::read_to_string(out.join("trainer_state.json")).unwrap()).unwrap()
     };
     // One question, so one answer: the accuracy is 17/150 where the model never gives the label of the others.
+    let base = asked_model(&context);
     let mut seen = Vec::new();
     for rare in [0, 1] {
         let label = |i: usize| if i < 17 { rare } else { 1 - rare };
         let documents: String = (0..150).map(|i| format!("{}\n", json!({"text": "t", "label": label(i)}))).collect();
         context.write("t.jsonl", &documents);
         let settings = json!({
-            "learning_rate": 1e-7, "max_steps": 12, "num_epochs": null, "save_steps": 1,
+            "base_model": base, "learning_rate": 1e-7, "max_steps": 12, "num_epochs": null, "save_steps": 1,
             "evaluation": {
                 "tasks": [task], "eval_steps": 2, "metric_for_best_model": "tiny/acc", "early_stopping_patience": 3,
             },
@@ -325,9 +333,10 @@ fn a_metric_that_nothing_gives_is_found_before_the_first_step() {
         doc_to_choice: [\" a\", \" b\"]\nmetric_list:\n  - metric: acc\n";
     let task = context.write("t.yaml", task);
     context.write("t.jsonl", "{\"text\": \"x\", \"label\": 0}\n");
+    let base = asked_model(&context);
     for metric in ["tiny/f1", "tinny/acc"] {
         let evaluation = json!({"tasks": [task], "metric_for_best_model": metric});
-        let recipe = recipe(&context, "r", json!({"evaluation": evaluation}));
+        let recipe = recipe(&context, "r", json!({"base_model": base, "evaluation": evaluation}));
         refused(&context, &recipe, "o", &[], 2, &[metric, "known: tiny/acc"]);
         assert!(!context.path("o/trainer_log.jsonl").exists());
     }
