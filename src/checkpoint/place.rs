@@ -41,6 +41,7 @@ impl Place {
             is_mount_point(&path, found, parent)
                 || current_dir().is_some_and(|here| holds(found, &here))
                 || rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK).is_err()
+                || is_stuck(found, parent)
         });
         Ok(Self { parent: parent.into(), name: name.into(), found, fixed, path })
     }
@@ -135,6 +136,17 @@ fn same(directory: &Metadata, path: &Path) -> bool {
 /// Whether a directory is a path or above it. Compared by device and inode: a bind mount has another name.
 fn holds(directory: &Metadata, path: &Path) -> bool {
     path.ancestors().any(|ancestor| same(directory, ancestor))
+}
+
+/// Whether the parent's sticky bit keeps others than the owner from renaming a directory, as in the system's folder for
+/// temporary files.
+fn is_stuck(found: &Metadata, parent: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    let user = rustix::process::geteuid();
+    fs::metadata(parent).is_ok_and(|parent| {
+        let owners = [found.uid(), parent.uid()];
+        parent.mode() & STICKY != 0 && !user.is_root() && !owners.contains(&user.as_raw())
+    })
 }
 
 /// Whether a directory can't be renamed because something is mounted there.

@@ -207,7 +207,10 @@ impl StagingDir {
                     Some((self.path.clone(), lock))
                 } else {
                     let old = old_name(&self.path);
-                    fs::rename(target, &old).map_err(failed(target))?;
+                    if fs::rename(target, &old).is_err() {
+                        // A directory of an overlay's lower layer, say: its files can be replaced, its name can't.
+                        return self.fill();
+                    }
                     if let Err(error) = fs::rename(&self.path, target) {
                         fs::rename(&old, target).map_err(failed(target))?;
                         return Err(failed(target)(error));
@@ -227,7 +230,7 @@ impl StagingDir {
 
     /// Moves the files into a target that can't be renamed.
     #[expect(clippy::disallowed_methods, reason = "the one place that publishes directories")]
-    fn fill(&mut self) -> Result<(), WriteError> {
+    fn fill(&self) -> Result<(), WriteError> {
         let target = &self.place.path;
         let survey = Survey::of(target).map_err(failed(target))?;
         let mut new = files_below(&self.path).map_err(failed(&self.path))?;
@@ -464,7 +467,7 @@ mod tests {
         fs::create_dir(&target).unwrap();
         let fill = |replace: bool, files: &[&str]| {
             let place = Place { fixed: true, ..checked(&target, replace).unwrap() };
-            let mut staging = StagingDir::make(place, replace).unwrap();
+            let staging = StagingDir::make(place, replace).unwrap();
             assert!(staging.path().starts_with(target.canonicalize().unwrap()));
             files.iter().for_each(|name| staging.write(name, name.as_bytes()).unwrap());
             staging.list().unwrap();
@@ -474,7 +477,7 @@ mod tests {
         assert_eq!(names(&target), [MANIFEST_FILE, "config.json", "model.safetensors", "old"]);
         let lock = format!("{{\"lock_version\": 1, \"outputs\": {{\"config.json\": {{}}, \"new\": {{}}}}}}");
         let place = Place { fixed: true, ..checked(&target, true).unwrap() };
-        let mut staging = StagingDir::make(place, true).unwrap();
+        let staging = StagingDir::make(place, true).unwrap();
         staging.write("config.json", b"{}").unwrap();
         staging.write("new", b"").unwrap();
         staging.write(LOCK_FILE, lock.as_bytes()).unwrap();

@@ -202,13 +202,14 @@ pub fn merge(
         refuse_inputs(target, &inputs)?;
         check_target(target, options.force)?;
     }
+    // Made before the inputs are hashed, which may take minutes: a place that can't be written is found out at once.
+    let staging = StagingDir::create(target, options.force)?;
     let mut copied = FileStamps::default();
     planned.plans.iter().flat_map(|plan| copied_files(plan, options.companions)).for_each(|path| copied.take(&path));
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
     if options.hash {
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
     }
-    let staging = StagingDir::create(target, options.force)?;
     let mut run = StageRun {
         options,
         backend,
