@@ -20,6 +20,7 @@ use super::non_finite::{NonFinite, count_made};
 use super::plan::{JobInput, MergePlan, TensorJob};
 use super::sink::{Buffers, Shards, Sink};
 use super::statistics::{self, Begun, ChunkInputs};
+use super::threads::thread_pool;
 use super::trim::WholeModelThresholds;
 use crate::backend::{Backend, DRAW_GROUP, Operand, Output};
 use crate::checkpoint::hash::sha256_while_written;
@@ -148,26 +149,6 @@ pub fn compute_tensors(
     }
     plan.unchanged()?;
     Ok(())
-}
-
-fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.max(1))
-        .thread_name(|i| format!("merge-{i}"))
-        .build()
-        .map_err(|source| Error::from(ThreadError { source }))
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start worker threads")]
-struct ThreadError {
-    source: rayon::ThreadPoolBuildError,
-}
-
-impl crate::error::Diagnose for ThreadError {
-    fn kind(&self) -> crate::error::ErrorKind {
-        crate::error::ErrorKind::Io
-    }
 }
 
 pub(super) struct Executor<'a> {

@@ -202,7 +202,9 @@ pub fn merge(
     check_target(target, options.force)?;
     refuse_inputs_as_target(target, &planned)?;
     let mut copied = FileStamps::default();
-    planned.plans.iter().flat_map(|plan| copied_files(plan, options.companions)).for_each(|path| copied.take(&path));
+    for plan in &planned.plans {
+        copied_files(plan, options.companions)?.iter().for_each(|path| copied.take(path));
+    }
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
     if options.hash {
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
@@ -429,7 +431,7 @@ pub(super) fn hash_inputs(
 ) -> Result<InputRecords> {
     let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     for plan in &planned.plans {
-        let copied = copied_files(plan, companions);
+        let copied = copied_files(plan, companions)?;
         for (i, model) in plan.models.iter().enumerate() {
             if model.dir.is_none() {
                 continue;
