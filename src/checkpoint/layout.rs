@@ -110,7 +110,7 @@ impl Layout {
             .collect();
         let total: u64 = tensors.iter().map(OutputTensor::bytes).sum();
         let index = serde_json::json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
-        let mut text = serde_json::to_string_pretty(&index).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&index).expect("an index has nothing that JSON lacks");
         text.push('\n');
         Some(text)
     }

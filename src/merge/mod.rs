@@ -29,6 +29,7 @@ mod sink;
 pub mod sources;
 pub mod stages;
 pub mod statistics;
+mod threads;
 pub mod trim;
 pub mod verify;
 mod whole_model;

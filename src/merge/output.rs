@@ -72,23 +72,28 @@ fn companion_paths(root: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
 }
 
 /// The files that [`write_companions`] copies from the donor, and from its adapter.
-#[must_use]
-pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Vec<PathBuf> {
+///
+/// # Errors
+/// When the donor's directory cannot be listed.
+pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Result<Vec<PathBuf>, WriteError> {
     let donor = &plan.models[plan.donor];
-    let Some(root) = donor.tokenizer_dir.as_deref() else { return Vec::new() };
+    let Some(root) = donor.tokenizer_dir.as_deref() else { return Ok(Vec::new()) };
     let mut files: Vec<PathBuf> = Vec::new();
     if options.copy_tokenizer {
         files.extend(companion_paths(root, donor.adapter.as_ref().map(ModelAdapter::path)));
     }
     // Models with their own code name it in the config and don't load without it.
-    if donor.config.as_ref().is_some_and(|c| c.value().get("auto_map").is_some())
-        && let Ok(entries) = std::fs::read_dir(root)
-    {
-        let code = entries.filter_map(Result::ok).map(|e| e.path());
-        files.extend(code.filter(|p| p.extension().is_some_and(|e| e == "py") && p.is_file()));
+    if donor.config.as_ref().is_some_and(|c| c.value().get("auto_map").is_some()) {
+        let fault = |source| WriteError::Io { path: root.into(), source };
+        for entry in std::fs::read_dir(root).map_err(fault)? {
+            let path = entry.map_err(fault)?.path();
+            if path.extension().is_some_and(|e| e == "py") && path.is_file() {
+                files.push(path);
+            }
+        }
     }
     files.sort();
-    files
+    Ok(files)
 }
 
 /// Index, config, copied files and card, by name.
@@ -107,7 +112,7 @@ pub fn companions(
     if let Some(config) = &plan.config {
         files.insert("config.json".to_owned(), config.clone().into_bytes());
     }
-    for path in copied_files(plan, options) {
+    for path in copied_files(plan, options)? {
         let bytes =
             crate::input::read(&path, u64::MAX).map_err(|source| WriteError::Io { path: path.clone(), source })?;
         let name = path.file_name().expect("copied files are entries of a directory");

@@ -205,7 +205,9 @@ pub fn merge(
     // Made before the inputs are hashed, which may take minutes: a place that can't be written is found out at once.
     let staging = StagingDir::create(target, options.force)?;
     let mut copied = FileStamps::default();
-    planned.plans.iter().flat_map(|plan| copied_files(plan, options.companions)).for_each(|path| copied.take(&path));
+    for plan in &planned.plans {
+        copied_files(plan, options.companions)?.iter().for_each(|path| copied.take(path));
+    }
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
     if options.hash {
         lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
@@ -439,7 +441,7 @@ pub(super) fn hash_inputs(
 ) -> Result<InputRecords> {
     let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     for plan in &planned.plans {
-        let copied = copied_files(plan, companions);
+        let copied = copied_files(plan, companions)?;
         for (i, model) in plan.models.iter().enumerate() {
             if model.dir.is_none() {
                 continue;

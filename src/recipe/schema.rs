@@ -368,7 +368,10 @@ impl Reader<'_> {
             Kind::Scalar { text, .. } => ModelReference::parse(text),
             Kind::Mapping(entries) => {
                 self.known(entries, &["model", "lora", "override_architecture"], "key");
-                let (_, model) = find(entries, "model").or_else(|| find(entries, "path"))?;
+                let Some((_, model)) = find(entries, "model").or_else(|| find(entries, "path")) else {
+                    self.diagnostics.error(node.span, "`model` is missing");
+                    return None;
+                };
                 let (path, revision) = self.path(model)?;
                 let adapter = match find(entries, "lora").filter(|(_, v)| v.kind != Kind::Null) {
                     Some((_, lora)) => Some(self.path(lora)?),
@@ -389,10 +392,18 @@ impl Reader<'_> {
 
     fn path(&mut self, node: &Node) -> Option<(String, Option<String>)> {
         match &node.kind {
-            Kind::Scalar { text, .. } => {
-                let reference = ModelReference::parse(text).ok()?;
-                Some((reference.path, reference.revision))
-            }
+            Kind::Scalar { text, .. } => match ModelReference::parse(text) {
+                Ok(ModelReference { path, revision, adapter: None }) => Some((path, revision)),
+                Ok(_) => {
+                    let help = "write it under `lora`; a directory with `+` in its name as `{path: ...}`";
+                    self.diagnostics.error_help(node.span, "an adapter does not belong here", help);
+                    None
+                }
+                Err(message) => {
+                    self.diagnostics.error(node.span, message);
+                    None
+                }
+            },
             Kind::Mapping(entries) => {
                 self.known(entries, &["path", "revision"], "key");
                 let text = |key| find(entries, key).and_then(|(_, v)| v.text()).map(str::to_owned);
@@ -544,6 +555,21 @@ mod tests {
             "`model` is missing",
         ] {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn references_as_objects_lose_no_part_in_silence() {
+        for (reference, part) in [
+            ("{model: a+b}", "an adapter does not belong here"),
+            ("{model: a@b@c}", "more than one `@`"),
+            ("{lora: b}", "`model` is missing"),
+            ("{model: a, lora: b+c}", "an adapter does not belong here"),
+            ("{model: {revision: x}}", "`path` is missing"),
+        ] {
+            let text = format!("merge_method: linear\nbase_model: {reference}\nmodels: [{{model: x}}]\n");
+            let told = parse(&text).1.check().unwrap_err().to_string();
+            assert!(told.contains(part), "{part:?} is not in:\n{told}");
         }
     }
 

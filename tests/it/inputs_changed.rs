@@ -12,13 +12,13 @@ use crate::context::Context;
 
 /// A model large enough that a merge in the dev profile takes a while.
 fn model(context: &Context, name: &str) -> PathBuf {
-    let tensors: Tensors = (0..6)
+    let tensors: Tensors = (0..3)
         .map(|number| {
             let values = vec![f64::from(number) + 0.5; 1 << 20];
             (format!("model.layers.{number}.w.weight"), Stored::new(Dtype::F32, &[1 << 10, 1 << 10], &values))
         })
         .collect();
-    checkpoint::write(&context.path(name), &tensors, Some("{\"num_hidden_layers\": 6}"));
+    checkpoint::write(&context.path(name), &tensors, Some("{\"num_hidden_layers\": 3}"));
     context.path(name)
 }
 

@@ -126,8 +126,12 @@ fn ids_of_other_tokens_are_refused_naming_both() {
         swapped = tokens;
     });
     let (a, b) = (format!("{:?}", swapped[0]), format!("{:?}", swapped[1]));
-    has(&merged(&context, &copy, &["-q"]), 1, &["the tokenizers disagree", &a, &b, "so are 2 of", "--allow-mismatch"]);
-    has(&merged(&context, &copy, &["-q", "--allow-mismatch"]), 0, &["warning: the tokenizers disagree"]);
+    has(
+        &merged(&context, &copy, &["-q"]),
+        1,
+        &["the tokenizer files disagree", &a, &b, "so are 2 of", "--allow-mismatch"],
+    );
+    has(&merged(&context, &copy, &["-q", "--allow-mismatch"]), 0, &["warning: the tokenizer files disagree"]);
     let out = context.path("out/tokenizer.json");
     assert_eq!(std::fs::read(out).unwrap(), std::fs::read(fixture("checkpoints/f32/ft1/tokenizer.json")).unwrap());
     // Tokenizers of the older kinds.

@@ -261,7 +261,8 @@ fn passthrough_copies_or_scales() {
     });
 }
 
-/// Which elements a model keeps, found by merging it alone without rescaling onto a base it differs from everywhere.
+/// Which elements a model keeps, found by merging it at its place beside models of weight zero, without rescaling, onto
+/// a base it differs from everywhere.
 fn masks(
     family: &Family,
     method: &str,
@@ -270,12 +271,14 @@ fn masks(
 ) -> Vec<std::collections::BTreeMap<String, Vec<bool>>> {
     let masks = MODELS[1..].iter().map(|model| {
         let path = |name: &str| family.context.path(name).display().to_string();
-        let recipe = format!(
-            "merge_method: {method}\nbase_model: {:?}\nparameters: {{rescale: false}}\nmodels:\n- model: {:?}\n  \
-             parameters: {{weight: 1, density: {density}}}\n",
-            path("base"),
-            path(model)
+        let mut recipe = format!(
+            "merge_method: {method}\nbase_model: {:?}\nparameters: {{rescale: false}}\nmodels:\n",
+            path("base")
         );
+        for other in &MODELS[1..] {
+            let weight = i32::from(other == model);
+            recipe += &format!("- model: {:?}\n  parameters: {{weight: {weight}, density: {density}}}\n", path(other));
+        }
         let options = [options, &["--no-hash", "--quiet", "--force"]].concat();
         let out = checkpoint::read(&family.context.merge("mask", &recipe, &options));
         let kept = |name: &String, stored: &Stored| {
@@ -362,7 +365,11 @@ fn dare_is_decided_by_its_seed() {
     };
     let weights = |directory: &Path| std::fs::read(directory.join("model.safetensors")).unwrap();
     let merge = |name: &str, density: f64, seed: &str| {
-        weights(&family.context.merge(name, &recipe(density), &["--no-hash", "--quiet", "--seed", seed]))
+        weights(&family.context.merge(
+            name,
+            &recipe(density),
+            &["--no-hash", "--quiet", "--allow-non-finite", "--seed", seed],
+        ))
     };
     let first = merge("first", 0.5, "7");
     assert!(first == merge("again", 0.5, "7"));

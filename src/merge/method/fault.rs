@@ -72,11 +72,11 @@ impl Map {
             true => Ok(()),
             false => Err(MethodFault::Count { what, expected, found }),
         };
+        if tensor.inputs.is_empty() {
+            return Err(MethodFault::Count { what: "maps", expected: 0, found: 1 });
+        }
         match self {
-            Self::Copy | Self::Scale { .. } => match tensor.inputs.is_empty() {
-                true => Err(MethodFault::Count { what: "maps of one input", expected: 0, found: 1 }),
-                false => Ok(()),
-            },
+            Self::Copy | Self::Scale { .. } => Ok(()),
             Self::WeightedSum { coefficients, .. } => coefficients.check(tensor, tensor.inputs.len()),
             Self::TaskVectors { coefficients, selections, .. } => {
                 if tensor.base.is_none_or(|base| base >= tensor.inputs.len()) {

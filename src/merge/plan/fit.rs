@@ -145,6 +145,9 @@ const UNCOMPARED: &[&str] = &[
     "keys_to_ignore_at_inference",
 ];
 
+/// Keys whose value follows from the shapes of the weights and the number of heads, where a config leaves them out.
+const IMPLIED_BY_SHAPES: &[&str] = &["num_key_value_heads", "head_dim"];
+
 /// Compares every model's config with that of the donor, which is written.
 pub(super) fn check(
     recipe: &Recipe,
@@ -162,7 +165,7 @@ pub(super) fn check(
         let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
         for key in keys {
             let (a, b) = (ours.get(key), theirs.get(key));
-            if UNCOMPARED.contains(&key.as_str()) || LAYER_COUNT_KEYS.contains(&key.as_str()) || same(a, b) {
+            if LAYER_COUNT_KEYS.contains(&key.as_str()) || !differ(key, a, b) {
                 continue;
             }
             let (a_text, b_text) = (text(a), text(b));
@@ -249,13 +252,8 @@ fn values(config: &ModelConfig) -> BTreeMap<String, Value> {
     if gemma && values.get("hidden_act").is_some_and(|activation| activation == "gelu") {
         values.insert("hidden_act".to_owned(), Value::from("gelu_pytorch_tanh"));
     }
-    let number = |key: &str| values.get(key).and_then(Value::as_u64);
-    if let (Some(heads), Some(hidden)) = (number("num_attention_heads"), number("hidden_size")) {
-        values.entry("num_key_value_heads".to_owned()).or_insert(heads.into());
-        if let Some(width) = hidden.checked_div(heads) {
-            values.entry("head_dim".to_owned()).or_insert(width.into());
-        }
-        // The default of every family with rotary positions that may leave it out.
+    if values.contains_key("num_attention_heads") {
+        // The default of the families with rotary positions that leave it out.
         values.entry("rope_theta".to_owned()).or_insert(Value::from(10_000.0));
     }
     values
@@ -269,6 +267,12 @@ fn unstated(value: &Value) -> bool {
         Value::Object(entries) => entries.is_empty(),
         _ => false,
     }
+}
+
+/// Whether two configs say something different about a key.
+fn differ(key: &str, a: Option<&Value>, b: Option<&Value>) -> bool {
+    let implied = IMPLIED_BY_SHAPES.contains(&key) && (a.is_none() || b.is_none());
+    !UNCOMPARED.contains(&key) && !implied && !same(a, b)
 }
 
 fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
@@ -311,7 +315,7 @@ mod tests {
     fn differing(a: &str, b: &str) -> Vec<String> {
         let (a, b) = (stated(a), stated(b));
         let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-        keys.into_iter().filter(|key| !same(a.get(*key), b.get(*key))).cloned().collect()
+        keys.into_iter().filter(|key| differ(key, a.get(*key), b.get(*key))).cloned().collect()
     }
 
     #[test]
@@ -329,13 +333,16 @@ mod tests {
             r#"{"model_type": "gemma", "hidden_act": "gelu", "hidden_activation": "gelu_pytorch_tanh"}"#,
         );
         assert_eq!(differing(gemma, tanh), [""; 0]);
-        assert_eq!(differing(r#"{"text_config": {"hidden_act": "silu"}}"#, "{}").len(), 2);
+        assert_eq!(differing(r#"{"text_config": {"hidden_act": "silu"}}"#, "{}"), ["hidden_act"]);
     }
 
     #[test]
-    fn derived_values_take_part() {
+    fn values_that_shapes_imply_may_be_left_out() {
         let four = r#"{"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}"#;
-        let eight = r#"{"hidden_size": 64, "num_attention_heads": 8, "num_key_value_heads": 2}"#;
-        assert_eq!(differing(four, eight), ["head_dim", "num_attention_heads"]);
+        let eight = r#"{"hidden_size": 64, "num_attention_heads": 8, "head_dim": 16}"#;
+        assert_eq!(differing(four, eight), ["num_attention_heads"]);
+        let wide = r#"{"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 32}"#;
+        assert_eq!(differing(four, wide), ["num_key_value_heads"]);
+        assert_eq!(differing(eight, wide), ["head_dim", "num_attention_heads"]);
     }
 }

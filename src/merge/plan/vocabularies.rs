@@ -55,7 +55,7 @@ pub(super) fn check(
                     pair.sizes(ours, theirs, diagnostics);
                 }
                 (Err(error), _) | (_, Err(error)) => {
-                    let message = format!("the tokenizers could not be compared: {error}");
+                    let message = format!("the tokenizer files could not be compared: {error}");
                     diagnostics.alert(None, message);
                 }
                 _ => {}
@@ -77,7 +77,7 @@ impl Pair {
         let found = ours.compare(theirs);
         let (id, a, b) = found.other.first()?;
         Some(format!(
-            "the tokenizers disagree: id {id} is token {a:?} in `{}` and {b:?} in `{}`, and so are {} of {} ids, so \
+            "the tokenizer files disagree: id {id} is token {a:?} in `{}` and {b:?} in `{}`, and so are {} of {} ids, so \
              rows of the embeddings mean different tokens",
             self.donor,
             self.other,

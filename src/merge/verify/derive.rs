@@ -49,7 +49,7 @@ pub(super) fn derive(
     };
     let planned = plan_recipe(Path::new(LOCK_FILE), &lock.recipe, &Resolver::from_environment(), &plan_options)?;
     let plan = planned.plans.last().expect("a recipe without documents is refused");
-    let companion_options = companion_options(lock, plan);
+    let companion_options = companion_options(lock, plan)?;
     if !check_inputs(&planned, companion_options, lock, report, progress)? {
         return Ok(());
     }
@@ -89,16 +89,14 @@ pub(super) fn derive(
 }
 
 /// What was written besides the weights. A lock of before does not say: then what it lists tells.
-fn companion_options(lock: &Lock, plan: &MergePlan) -> CompanionOptions {
-    let both = CompanionOptions { copy_tokenizer: true, model_card: true };
-    let listed = || {
-        let copied = copied_files(plan, both);
-        copied.iter().filter_map(|p| p.file_name()).any(|name| lock.outputs.contains_key(&*name.to_string_lossy()))
-    };
-    CompanionOptions {
-        copy_tokenizer: lock.options.copy_tokenizer.unwrap_or_else(listed),
+fn companion_options(lock: &Lock, plan: &MergePlan) -> Result<CompanionOptions> {
+    let copied = copied_files(plan, CompanionOptions { copy_tokenizer: true, model_card: true })?;
+    let mut names = copied.iter().filter_map(|path| path.file_name());
+    let listed = names.any(|name| lock.outputs.contains_key(&*name.to_string_lossy()));
+    Ok(CompanionOptions {
+        copy_tokenizer: lock.options.copy_tokenizer.unwrap_or(listed),
         model_card: lock.options.model_card.unwrap_or_else(|| lock.outputs.contains_key("README.md")),
-    }
+    })
 }
 
 fn draws_masks(job: &crate::merge::plan::TensorJob) -> bool {
@@ -161,7 +159,7 @@ fn check_inputs(
     // By name, as the lock has them: a name in a lock leads to no other file.
     let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     for plan in &planned.plans {
-        let copied = copied_files(plan, options);
+        let copied = copied_files(plan, options)?;
         for (index, model) in plan.models.iter().enumerate().filter(|(_, model)| model.dir.is_some()) {
             let donated = copied.iter().filter(|_| index == plan.donor).cloned();
             for path in model.input_files().into_iter().chain(donated) {
