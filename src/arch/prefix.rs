@@ -25,6 +25,9 @@ pub enum Alignment {
     },
 }
 
+/// A prefix and what it stands for.
+type Rule = (String, String);
+
 /// Names to be changed, and the prefixes that they are changed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefixes {
@@ -80,8 +83,8 @@ pub fn align<'a, 'b>(
         free.entry(core).or_default().push((prefix, name));
     }
     let missing = names.iter().filter(|(name, _)| !wanted.contains_key(*name));
-    let mut candidates: BTreeMap<&str, Vec<((String, String), &str)>> = BTreeMap::new();
-    let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut candidates: BTreeMap<&str, Vec<(Rule, &str)>> = BTreeMap::new();
+    let mut counts: BTreeMap<Rule, usize> = BTreeMap::new();
     for (name, shape) in missing {
         let (prefix, core) = split(name);
         for (other_prefix, other) in free.get(core).into_iter().flatten() {

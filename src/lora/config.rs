@@ -252,14 +252,14 @@ impl LoraConfig {
     fn first<T: Copy>(&self, patterns: &[(ModulePattern, T)], module: &str) -> Result<Option<T>, AdapterError> {
         for (pattern, value) in patterns {
             let matches = pattern.matches(module);
-            if matches.map_err(|source| self.not_matched(module, source))? {
+            if matches.map_err(|source| Self::not_matched(module, source))? {
                 return Ok(Some(*value));
             }
         }
         Ok(None)
     }
 
-    pub(super) fn not_matched(&self, module: &str, source: SearchError) -> AdapterError {
+    pub(super) fn not_matched(module: &str, source: SearchError) -> AdapterError {
         AdapterError::Search { file: CONFIG.into(), module: module.to_owned(), source }
     }
 

@@ -109,7 +109,8 @@ impl<'a> Rules<'a> {
     /// The key that leaves a module out; nothing for a module that gets factors.
     pub(super) fn leaving_out(&self, module: &str) -> Result<Option<&'static str>, AdapterError> {
         let config = self.config;
-        let searched = |result: Result<bool, SearchError>| result.map_err(|source| config.not_matched(module, source));
+        let searched =
+            |result: Result<bool, SearchError>| result.map_err(|source| LoraConfig::not_matched(module, source));
         let excluded = match &config.exclude_modules {
             Some(rule) => searched(rule.matches(module))?,
             None => false,

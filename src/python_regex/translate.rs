@@ -64,6 +64,7 @@ pub(super) fn translate(pattern: &str, line_break: bool, words: bool) -> Result<
 }
 
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of Python's")]
 pub(super) struct Flags {
     pub(super) ignore_case: bool,
     pub(super) multi_line: bool,
@@ -105,6 +106,7 @@ enum Previous {
     Repeated,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "two are asked for, two are found")]
 pub(super) struct Parser {
     pub(super) chars: Vec<char>,
     pub(super) at: usize,
@@ -121,6 +123,7 @@ pub(super) struct Parser {
 }
 
 impl Parser {
+    #[expect(clippy::unused_self, reason = "reads as what the parser finds")]
     pub(super) fn fault_at(&self, reason: &str, position: usize) -> PatternError {
         PatternError { reason: reason.to_owned(), position }
     }
@@ -154,7 +157,10 @@ impl Parser {
     }
 
     pub(super) fn skip_blanks(&mut self, flags: Flags) {
-        while flags.verbose {
+        if !flags.verbose {
+            return;
+        }
+        loop {
             match self.peek() {
                 Some(c) if " \t\n\r\u{b}\u{c}".contains(c) => self.at += 1,
                 Some('#') => while self.next().is_some_and(|c| c != '\n') {},
