@@ -79,12 +79,14 @@ impl TrainingData {
                 Made::Refused => (&mut summary.refused, &mut firsts.refused),
                 Made::Examples(examples, shortened) => {
                     self.asked.count(&item.content);
-                    let (split, shortened_rows) = (examples.len() > 1, shortened);
+                    let split = examples.len() > 1;
                     kept.push(examples);
-                    match (split, shortened_rows) {
-                        (true, _) => (&mut summary.split, &mut firsts.split),
-                        (false, true) => (&mut summary.shortened, &mut firsts.shortened),
-                        (false, false) => continue,
+                    if split {
+                        (&mut summary.split, &mut firsts.split)
+                    } else if shortened {
+                        (&mut summary.shortened, &mut firsts.shortened)
+                    } else {
+                        continue;
                     }
                 }
             };

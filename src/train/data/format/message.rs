@@ -42,10 +42,10 @@ pub(super) fn read(entry: Record<'_>) -> Result<Turn, DataError> {
             return Err(entry.fault("from", format!("`{speaker}` is no known speaker; known are {known}")));
         }
     };
-    for key in MEDIA.iter().filter(|key| entry.filled(key).is_some()) {
+    if let Some(key) = MEDIA.iter().find(|key| entry.filled(key).is_some()) {
         return Err(entry.refuse(key, NO_MEDIA, LEAVE_OUT));
     }
-    for key in MASKS.iter().filter(|key| entry.filled(key).is_some()) {
+    if let Some(key) = MASKS.iter().find(|key| entry.filled(key).is_some()) {
         return Err(entry.refuse(
             key,
             "whole turns carry loss or not",

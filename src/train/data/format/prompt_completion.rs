@@ -16,12 +16,12 @@ pub(super) fn read(record: Record<'_>) -> Result<Content, DataError> {
         messages.extend(turns(record, "completion")?);
         let mut conversation = Conversation { turns: messages, variables: variables(record)? };
         conversation.train_from(answers_from);
-        for key in ["system", "system_prompt"].into_iter().filter(|key| record.filled(key).is_some()) {
+        if let Some(key) = ["system", "system_prompt"].into_iter().find(|key| record.filled(key).is_some()) {
             return Err(record.refuse(key, "`prompt` lists the messages", "put it into `prompt` as its first message"));
         }
         return Ok(Content::Chat(conversation));
     }
-    for key in OF_CONVERSATIONS.iter().filter(|key| record.filled(key).is_some()) {
+    if let Some(key) = OF_CONVERSATIONS.iter().find(|key| record.filled(key).is_some()) {
         let cure = "write it into `prompt`, or give the row as `messages`";
         return Err(record.refuse(key, "a plain prompt has no place for it", cure));
     }

@@ -50,7 +50,8 @@ pub(super) fn check(format: DataFormat, record: Record<'_>, detected: bool) -> R
         }
     }
     if format == DataFormat::Alpaca {
-        for key in ["system_prompt", "tools", "functions"].into_iter().filter(|key| record.filled(key).is_some()) {
+        let keys = ["system_prompt", "tools", "functions"];
+        if let Some(key) = keys.into_iter().find(|key| record.filled(key).is_some()) {
             return Err(record.refuse(key, "an instruction has no place for it", "give the row as `messages`"));
         }
     }
