@@ -347,7 +347,7 @@ fn no_weights(root: &Path) -> CheckpointError {
         names.iter().find(|n| n.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))).cloned()
     };
     let path = root.to_owned();
-    if let Ok(text) = std::fs::read(root.join("adapter_config.json")) {
+    if let Ok(text) = crate::input::read(&root.join("adapter_config.json"), crate::input::SETTINGS_BYTES) {
         let config: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
         let base = config.as_ref().and_then(|config| config.get("base_model_name_or_path")?.as_str());
         return CheckpointError::Adapter { path, base: base.map(str::to_owned) };

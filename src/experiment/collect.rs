@@ -338,7 +338,7 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
 }
 
 fn environment(threads: usize) -> Vec<(String, String)> {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let read = |path: &str| crate::input::read_text(path.as_ref(), crate::input::SETTINGS_BYTES).unwrap_or_default();
     let after = |text: &str, key: &str| {
         let line = text.lines().find(|line| line.starts_with(key))?;
         Some(line.split_once([':', '='])?.1.trim().trim_matches('"').to_owned())

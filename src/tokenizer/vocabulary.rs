@@ -129,7 +129,8 @@ impl Vocabulary {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, VocabularyError> {
-    std::fs::read(path).map_err(|error| VocabularyError { path: path.into(), reason: error.to_string() })
+    crate::input::read(path, crate::input::LIST_BYTES)
+        .map_err(|error| VocabularyError { path: path.into(), reason: error.to_string() })
 }
 
 fn json(path: &Path) -> Result<Value, VocabularyError> {

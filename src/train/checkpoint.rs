@@ -145,7 +145,8 @@ pub fn state_file(state: &RunState, files: &BTreeMap<String, String>) -> Result<
 pub fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState>, TrainError> {
     let path = folder.join(STATE);
     let damaged = |path: &Path, reason: String| TrainError::Damaged { path: path.to_owned(), reason };
-    let text = std::fs::read(&path).map_err(|error| damaged(&path, error.to_string()))?;
+    let text =
+        crate::input::read(&path, crate::input::LIST_BYTES).map_err(|error| damaged(&path, error.to_string()))?;
     let mut document = match unseal(&text) {
         Ok(document) => document,
         Err(SealError::Unsealed) => return Err(TrainError::OldCheckpoint { path, format: 1, current: FORMAT }),
@@ -183,7 +184,7 @@ pub fn history(folder: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
     }
     let path = folder.join(TrainerState::FILE);
     let damaged = |reason: String| TrainError::Damaged { path: path.clone(), reason };
-    let text = std::fs::read(&path).map_err(|error| damaged(error.to_string()))?;
+    let text = crate::input::read(&path, crate::input::LIST_BYTES).map_err(|error| damaged(error.to_string()))?;
     let lines: Lines = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
     Ok(lines.log_history)
 }

@@ -173,18 +173,19 @@ fn shown(value: &Option<Value>) -> String {
 }
 
 fn template(directory: &Path, config: &Value) -> Option<String> {
-    let file = std::fs::read_to_string(directory.join("chat_template.jinja")).ok();
+    let file = crate::input::read_text(&directory.join("chat_template.jinja"), crate::input::SETTINGS_BYTES).ok();
     let inside = config.get("chat_template").filter(|template| !template.is_null());
     let text = |template: &Value| template.as_str().map_or_else(|| template.to_string(), str::to_owned);
     file.or_else(|| inside.map(text)).map(|text| text.trim_end().to_owned())
 }
 
 fn object(path: &PathBuf) -> Option<Value> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    serde_json::from_slice(&crate::input::read(path, crate::input::SETTINGS_BYTES).ok()?).ok()
 }
 
 fn same_file(ours: &Path, theirs: &Path, name: &str) -> bool {
-    std::fs::read(ours.join(name)).ok() == std::fs::read(theirs.join(name)).ok()
+    let read = |folder: &Path| crate::input::read(&folder.join(name), crate::input::LIST_BYTES).ok();
+    read(ours) == read(theirs)
 }
 
 fn same_files(ours: &Path, theirs: &Path) -> bool {

@@ -135,7 +135,7 @@ fn check_companions(
 ) -> Result<()> {
     let model_card = options.model_card && is_of_this_version(lock);
     for (name, expected) in companions(plan, &lock.recipe, CompanionOptions { model_card, ..options })? {
-        match std::fs::read(output.join(&name)) {
+        match crate::input::read(&output.join(&name), u64::MAX) {
             Ok(found) if found == expected => report.files_derived.push(name),
             Ok(_) => report.problems.push(format!("`{name}` is not what its inputs give")),
             Err(_) if lock.outputs.contains_key(&name) => {}

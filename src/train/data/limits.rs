@@ -19,7 +19,7 @@ impl ModelLimits {
     /// it is faulty, which opening the model reports.
     pub fn read(directory: &Path) -> Option<Self> {
         let path = directory.join("config.json");
-        let text = std::fs::read_to_string(&path).ok()?;
+        let text = crate::input::read_text(&path, crate::input::SETTINGS_BYTES).ok()?;
         let config = DecoderConfig::parse(&ModelConfig::parse(&path, text).ok()?).ok()?;
         Some(Self { positions: config.max_position_embeddings, vocabulary: config.vocab_size })
     }

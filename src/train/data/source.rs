@@ -1,6 +1,5 @@
 //! Where a data set's rows are, and what they say.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,7 +141,7 @@ fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<R
 /// What a file is that starts with a known mark; reading reports files that can't be opened.
 fn packed(path: &Path) -> Option<(&'static [u8], &'static str, &'static str)> {
     let mut start = Vec::new();
-    File::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
+    crate::input::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
     PACKED.iter().copied().find(|(mark, ..)| start.starts_with(mark))
 }
 
