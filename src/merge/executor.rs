@@ -20,7 +20,6 @@ use super::non_finite::{NonFinite, count_made};
 use super::plan::{JobInput, MergePlan, TensorJob};
 use super::sink::{Buffers, Shards, Sink};
 use super::statistics::{self, Begun, ChunkInputs};
-use super::threads::thread_pool;
 use super::trim::WholeModelThresholds;
 use crate::backend::{Backend, DRAW_GROUP, Operand, Output};
 use crate::checkpoint::hash::sha256_while_written;

@@ -29,7 +29,6 @@ mod sink;
 pub mod sources;
 pub mod stages;
 pub mod statistics;
-mod threads;
 pub mod trim;
 pub mod verify;
 mod whole_model;

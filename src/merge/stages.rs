@@ -196,7 +196,7 @@ pub fn merge(
     let planned = plan_recipe(file, text, &resolver, &options.plan)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let inputs = input_paths(file, &planned, options.companions);
+    let inputs = input_paths(file, &planned, options.companions)?;
     let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
     for target in [target].into_iter().chain(kept.as_deref()) {
         refuse_inputs(target, &inputs)?;
@@ -403,7 +403,11 @@ pub(super) fn plan_again(
 }
 
 /// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
-fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOptions) -> Vec<PathBuf> {
+fn input_paths(
+    file: &Path,
+    planned: &PlannedRecipe,
+    companions: CompanionOptions,
+) -> Result<Vec<PathBuf>, WriteError> {
     let mut paths = vec![file.to_owned()];
     for plan in &planned.plans {
         for model in &plan.models {
@@ -411,9 +415,9 @@ fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOption
             paths.extend(model.adapter.as_ref().map(|adapter| adapter.path().to_owned()));
             paths.extend(model.input_files());
         }
-        paths.extend(copied_files(plan, companions));
+        paths.extend(copied_files(plan, companions)?);
     }
-    paths
+    Ok(paths)
 }
 
 /// Records of input files, by model and file name.
