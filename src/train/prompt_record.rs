@@ -83,11 +83,11 @@ impl PromptRecord {
     pub(crate) fn read(folder: &Path) -> Option<Self> {
         let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let run = folder.parent().filter(|_| name.starts_with("checkpoint-"));
-        let texts = [Some(folder), run]
+        let mut texts = [Some(folder), run]
             .into_iter()
             .flatten()
             .map(|folder| crate::input::read(&folder.join(FILE), crate::input::SETTINGS_BYTES));
-        let text = texts.filter_map(std::result::Result::ok).next()?;
+        let text = texts.find_map(std::result::Result::ok)?;
         serde_json::from_slice(&text).ok().filter(|record: &Self| record.version == VERSION)
     }
 

@@ -87,7 +87,7 @@ fn names(template: &str, word: &str) -> bool {
 ///
 /// - A null content stays null where the template branches on it (`content is none`), and is an empty text
 ///   where it would be printed as `None`.
-/// - Arguments that are the text of an object, as OpenAI's interface sends them, become that object where
+/// - Arguments that are the text of an object, as `OpenAI`'s interface sends them, become that object where
 ///   the template would write them as JSON a second time.
 pub(super) fn as_the_template_reads_it<'a>(chat: &Chat, conversation: &'a Conversation) -> Cow<'a, Conversation> {
     let mut found = Cow::Borrowed(conversation);

@@ -1,4 +1,4 @@
-//! One message of a conversation, in the words of OpenAI, `ShareGPT`, axolotl or `LLaMA-Factory`.
+//! One message of a conversation, in the words of `OpenAI`, `ShareGPT`, axolotl or `LLaMA-Factory`.
 //!
 //! `role` or `from`, `content` or `value`. `weight` (0 or 1), `train`, `training`, `trainable` and `loss` say
 //! whether an answer carries loss. All other keys go to the chat template, which has to show those that are
@@ -136,7 +136,7 @@ fn calls(entry: Record<'_>, key: &str) -> Result<Value, DataError> {
     list.into_iter().map(call).collect()
 }
 
-/// Tools as OpenAI describes them, from a list or the text of one; a bare function is wrapped.
+/// Tools as `OpenAI` describes them, from a list or the text of one; a bare function is wrapped.
 pub(super) fn tools(record: Record<'_>, key: &str) -> Result<Option<Value>, DataError> {
     let Some(value) = record.filled(key) else { return Ok(None) };
     let parsed;

@@ -30,13 +30,13 @@ pub(super) fn check(format: DataFormat, record: Record<'_>, detected: bool) -> R
                 return Err(record.refuse(key, PREFERENCE, BY_FORMAT));
             }
             "weight" | "sample_weight" | "loss_weight" | "train" | "trainable"
-                if value.is_boolean() || value.is_number() =>
+                if (value.is_boolean() || value.is_number())
+                    && value.as_f64() != Some(1.0)
+                    && *value != Value::Bool(true) =>
             {
-                if value.as_f64() != Some(1.0) && *value != Value::Bool(true) {
-                    let cure = "set `weight` on the data set, or leave the rows out; rename the key if it means \
-                         something else";
-                    return Err(record.refuse(key, "all rows of a data set weigh the same", cure));
-                }
+                let cure = "set `weight` on the data set, or leave the rows out; rename the key if it means \
+                     something else";
+                return Err(record.refuse(key, "all rows of a data set weigh the same", cure));
             }
             "loss_mask" | "completion_mask" | "assistant_masks"
                 if value.is_array() && format != DataFormat::Tokenised =>
