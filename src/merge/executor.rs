@@ -126,6 +126,7 @@ impl Drop for WakeFollowers<'_> {
 ///
 /// # Errors
 /// [`crate::error::Cancelled`].
+#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub fn compute_tensors(
     plan: &MergePlan,
     backend: &dyn Backend,

@@ -44,6 +44,7 @@ pub struct MergedModel {
 impl MergedModel {
     /// What the tensors depend on, as names and hashes.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn identity(&self) -> Vec<(String, String)> {
         let mut identity =
             vec![(format!("merge recipe, billon {}", env!("CARGO_PKG_VERSION")), self.recipe_sha256.clone())];
@@ -62,6 +63,7 @@ impl MergedModel {
 ///
 /// # Errors
 /// Recipe and input errors, or [`crate::error::Cancelled`].
+#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub fn in_memory(
     file: &Path,
     text: &str,

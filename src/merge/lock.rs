@@ -50,6 +50,7 @@ pub const MASKS: u32 = 1;
 
 /// Options of the command line that decide the output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct LockOptions {
     /// Largest shard in bytes.
     pub max_shard_bytes: u64,
@@ -139,6 +140,7 @@ impl Lock {
 
     /// Its text.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn text(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a lock has nothing that JSON lacks");
         text.push('\n');
@@ -165,6 +167,7 @@ pub fn stage_plan(plan: &MergePlan, name: Option<&str>, threads: usize) -> Stage
 
 /// A stage as the lock keeps it: without what depends on the machine.
 #[must_use]
+#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub fn locked_stage(plan: &MergePlan, name: Option<&str>) -> Json {
     let mut stage = serde_json::to_value(stage_plan(plan, name, 1)).expect("a plan has nothing that JSON lacks");
     if let Some(object) = stage.as_object_mut() {

@@ -100,6 +100,7 @@ pub fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Result<Vec<P
 ///
 /// # Errors
 /// Read errors.
+#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub fn companions(
     plan: &MergePlan,
     recipe: &str,

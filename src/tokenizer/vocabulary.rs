@@ -138,7 +138,7 @@ fn json(path: &Path) -> Result<Value, VocabularyError> {
         .map_err(|error| VocabularyError { path: path.into(), reason: error.to_string() })
 }
 
-/// The pieces of a SentencePiece model: field 1 of every field 1 of the protocol buffer.
+/// The pieces of a `SentencePiece` model: field 1 of every field 1 of the protocol buffer.
 fn sentence_pieces(bytes: &[u8]) -> Option<Vec<String>> {
     let mut pieces = Vec::new();
     for (field, value) in fields(bytes)? {
@@ -150,8 +150,11 @@ fn sentence_pieces(bytes: &[u8]) -> Option<Vec<String>> {
     (!pieces.is_empty()).then_some(pieces)
 }
 
-/// Field numbers of a protocol buffer with the bytes of those that have a length.
-fn fields(mut bytes: &[u8]) -> Option<Vec<(u64, Option<&[u8]>)>> {
+/// A field of a protocol buffer: its number, and its bytes where it has a length.
+type Field<'a> = (u64, Option<&'a [u8]>);
+
+/// All fields of a message, in order.
+fn fields(mut bytes: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;

@@ -68,9 +68,8 @@ impl Map {
     /// # Errors
     /// The [`MethodFault`].
     pub fn check(&self, tensor: &TensorParameters, measured: &Measured) -> Result<(), MethodFault> {
-        let count = |what, expected, found| match expected == found {
-            true => Ok(()),
-            false => Err(MethodFault::Count { what, expected, found }),
+        let count = |what, expected, found| {
+            if expected == found { Ok(()) } else { Err(MethodFault::Count { what, expected, found }) }
         };
         if tensor.inputs.is_empty() {
             return Err(MethodFault::Count { what: "maps", expected: 0, found: 1 });

@@ -261,9 +261,10 @@ impl TensorParameters {
             ParameterKind::Boolean => kind == "a switch",
             ParameterKind::Choice(_) => kind == "a word",
         };
-        match self.specs.iter().any(|spec| spec.name == name && fits(spec)) {
-            true => Ok(()),
-            false => Err(MethodFault::Undeclared { name: name.to_owned(), kind }),
+        if self.specs.iter().any(|spec| spec.name == name && fits(spec)) {
+            Ok(())
+        } else {
+            Err(MethodFault::Undeclared { name: name.to_owned(), kind })
         }
     }
 }

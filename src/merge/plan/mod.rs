@@ -31,6 +31,7 @@ use crate::yaml::diagnostic::Severity;
 
 /// Choices that are not part of a recipe.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct PlanOptions {
     /// Seed of random masks.
     pub seed: u64,
@@ -149,6 +150,7 @@ impl MergePlan {
 
     /// What this plan leaves behind, for stages that build on it.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn result(&self) -> PlannedResult {
         let tensors = self.outputs.iter().zip(&self.layout.places).map(|(output, &(shard, offset))| {
             let range = offset..offset + output.bytes();

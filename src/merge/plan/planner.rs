@@ -163,10 +163,7 @@ impl Planner<'_, '_> {
         let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision, kept);
         let base_alone = parameters.base.is_some() && found.len() == 1;
         let verbatim = kept || lone || base_alone || !floating;
-        let statistics = match verbatim {
-            true => Statistics::None,
-            false => self.checked_statistics(output, &parameters),
-        };
+        let statistics = if verbatim { Statistics::None } else { self.checked_statistics(output, &parameters) };
         let inputs: Vec<JobInput> =
             found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };

@@ -17,7 +17,7 @@ use crate::tokenizer::Vocabulary;
 const VOCABULARY_FILES: &[&str] =
     &["tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "added_tokens.json"];
 
-/// Keys of tokenizer_config.json that change what a model is given.
+/// Keys of `tokenizer_config.json` that change what a model is given.
 const SETTINGS: &[&str] = &["bos_token", "eos_token", "add_bos_token", "add_eos_token"];
 
 /// Parts of tokenizer.json that are not compared: its vocabulary is by itself, the rest are states of the last call.
@@ -141,8 +141,8 @@ impl Pair {
                 if a != b {
                     let message = format!(
                         "{file}: `{key}` is {} in `{donor}` and {} in `{other}`; that of `{donor}` is written",
-                        shown(&a),
-                        shown(&b)
+                        shown(a.as_ref()),
+                        shown(b.as_ref())
                     );
                     diagnostics.alert(None, message);
                 }
@@ -168,8 +168,8 @@ fn token(value: Option<&Value>) -> Option<Value> {
     Some(value.get("content").unwrap_or(value).clone())
 }
 
-fn shown(value: &Option<Value>) -> String {
-    value.as_ref().map_or_else(|| "not set".to_owned(), Value::to_string)
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "not set".to_owned(), Value::to_string)
 }
 
 fn template(directory: &Path, config: &Value) -> Option<String> {
