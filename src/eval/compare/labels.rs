@@ -28,7 +28,7 @@ pub(super) fn known_labels<'a>(values: impl Iterator<Item = &'a DocumentValue>, 
     known.sort_unstable();
     known.dedup();
     if let [only] = known[..] {
-        known.push(if only == 0 { 1 } else { 0 });
+        known.push(i32::from(only == 0));
     }
     known
 }

@@ -51,11 +51,13 @@ pub struct SmallClass {
     pub documents: u64,
 }
 
+/// The excess over a limit from the (baseline, candidate) scores of all tasks.
+pub type Excess<'a> = dyn Fn(&[(f64, f64)]) -> f64 + 'a;
+
 /// The excess over a limit, bounded.
 pub struct Mover<'a> {
     tasks: &'a [&'a PairedTally],
-    /// Excess over the limit from the (baseline, candidate) scores of all tasks.
-    excess: &'a dyn Fn(&[(f64, f64)]) -> f64,
+    excess: &'a Excess<'a>,
     scores: Vec<(f64, f64)>,
     observed: f64,
     sign: f64,
@@ -87,12 +89,7 @@ struct Raised {
 impl<'a> Mover<'a> {
     /// Prepares the bound of one side.
     #[must_use]
-    pub fn new(
-        tasks: &'a [&'a PairedTally],
-        quantity: Quantity,
-        side: Side,
-        excess: &'a dyn Fn(&[(f64, f64)]) -> f64,
-    ) -> Self {
+    pub fn new(tasks: &'a [&'a PairedTally], quantity: Quantity, side: Side, excess: &'a Excess<'a>) -> Self {
         let scores: Vec<(f64, f64)> = tasks.iter().map(|task| task.scores(&task.counts)).collect();
         let sign = if side == Side::Kept { 1.0 } else { -1.0 };
         let observed = sign * excess(&scores);
