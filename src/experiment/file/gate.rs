@@ -67,7 +67,7 @@ impl Reader {
         let source = config.source.clone().unwrap_or_else(|| Arc::clone(&self.source));
         let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
         let mut ranges = Vec::new();
-        for RoleTask { config: task, role } in &loaded {
+        for RoleTask { config: task, role, .. } in &loaded {
             let rules = config.rules(&task.name, Some(role.name()));
             let first = || task.metrics.first().map(|metric| metric.name.clone());
             let wanted = rules.metric.clone().or_else(|| evaluation.metric.clone());
