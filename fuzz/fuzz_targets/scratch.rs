@@ -7,6 +7,7 @@ static FOLDER: LazyLock<PathBuf> =
     LazyLock::new(|| tempfile::Builder::new().prefix("billon-fuzz-").tempdir().expect("a temporary folder").keep());
 
 /// The folder, always the same.
+#[allow(dead_code, reason = "a target may name its one file alone")]
 pub fn folder() -> &'static Path {
     &FOLDER
 }
