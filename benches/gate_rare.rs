@@ -135,7 +135,8 @@ pub fn table(simulations: u64, first: usize) {
                     let own = (world == 0).then(|| rates(fewer, &|tally, index| of_bootstrap(tally, tolerance, index)));
                     let simulations = (simulations / part).max(1);
                     let gate = rates(simulations, &|tally, index| of_gate(tally, tolerance, index));
-                    let [own_pass, own_fail] = own.map_or(["".into(), "".into()], |r| r.map(|r| format!("{r:.1} %")));
+                    let [own_pass, own_fail] =
+                        own.map_or([String::new(), String::new()], |r| r.map(|r| format!("{r:.1} %")));
                     println!(
                         "| {what} | {name} | {n} | {:.0} | {:.1} | {own_pass} | {own_fail} | {:.1} % | {:.1} % |",
                         100.0 * share,

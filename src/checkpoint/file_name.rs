@@ -28,7 +28,8 @@ pub fn shortened(name: &str) -> String {
     if name.len() <= MOST_BYTES {
         return name.to_owned();
     }
-    let start = (name.len() - (MOST_BYTES - 17)..).find(|at| name.is_char_boundary(*at)).unwrap_or(name.len());
+    let start =
+        (name.len() - (MOST_BYTES - 17)..name.len()).find(|at| name.is_char_boundary(*at)).unwrap_or(name.len());
     let hash = super::hash::sha256_bytes(name.as_bytes());
     format!("{}_{}", &hash[..16], &name[start..])
 }

@@ -52,7 +52,8 @@ const TRAINING_FILES: &[&str] = &[
 /// The list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
-    manifest_version: u32,
+    #[serde(rename = "manifest_version")]
+    version: u32,
     billon_version: String,
     /// Whether the output is whole: a training run, or files on their way into a mount point, are not yet.
     pub complete: bool,
@@ -63,7 +64,7 @@ pub(super) struct Manifest {
 impl Manifest {
     pub(super) fn new(files: impl IntoIterator<Item = String>, complete: bool) -> Self {
         let files = files.into_iter().collect();
-        Self { manifest_version: VERSION, billon_version: env!("CARGO_PKG_VERSION").to_owned(), complete, files }
+        Self { version: VERSION, billon_version: env!("CARGO_PKG_VERSION").to_owned(), complete, files }
     }
 
     pub(super) fn text(&self) -> String {
@@ -75,7 +76,7 @@ impl Manifest {
     fn read(directory: &Path) -> Option<Self> {
         let manifest: Self =
             serde_json::from_slice(&read_regular(&directory.join(MANIFEST_FILE), MOST_BYTES).ok()?).ok()?;
-        (manifest.manifest_version == VERSION).then_some(manifest)
+        (manifest.version == VERSION).then_some(manifest)
     }
 }
 
@@ -83,7 +84,7 @@ impl Manifest {
 #[derive(Deserialize)]
 struct LockedFiles {
     lock_version: u32,
-    outputs: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
+    outputs: serde_json::Map<String, serde_json::Value>,
 }
 
 /// The files that a directory's lists name; `None` for a directory without a list.
@@ -100,7 +101,7 @@ fn listed(directory: &Path) -> Option<BTreeSet<PathBuf>> {
         && lock.lock_version == VERSION
     {
         marked = true;
-        files.extend(lock.outputs.into_keys().map(PathBuf::from));
+        files.extend(lock.outputs.into_iter().map(|(name, _)| PathBuf::from(name)));
         files.insert(LOCK_FILE.into());
     }
     let is_file = |name: &str| fs::symlink_metadata(directory.join(name)).is_ok_and(|found| found.is_file());

@@ -97,10 +97,11 @@ pub(super) fn resolve(target: &Path) -> Result<PathBuf, WriteError> {
     for component in absolute.components() {
         match component {
             Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
-            Component::ParentDir if missing.pop().is_none() => {
-                real.pop();
+            Component::ParentDir => {
+                if missing.pop().is_none() {
+                    real.pop();
+                }
             }
-            Component::ParentDir => {}
             Component::Normal(name) if missing.is_empty() => {
                 let next = real.join(name);
                 match fs::canonicalize(&next) {

@@ -392,7 +392,9 @@ mod tests {
 
     fn published(target: &Path, replace: bool, files: &[&str]) {
         let staging = StagingDir::create(target, replace).unwrap();
-        files.iter().for_each(|name| staging.write(name, name.as_bytes()).unwrap());
+        for name in files {
+            staging.write(name, name.as_bytes()).unwrap();
+        }
         staging.publish().unwrap();
     }
 
@@ -469,13 +471,15 @@ mod tests {
             let place = Place { fixed: true, ..checked(&target, replace).unwrap() };
             let staging = StagingDir::make(place, replace).unwrap();
             assert!(staging.path().starts_with(target.canonicalize().unwrap()));
-            files.iter().for_each(|name| staging.write(name, name.as_bytes()).unwrap());
+            for name in files {
+                staging.write(name, name.as_bytes()).unwrap();
+            }
             staging.list().unwrap();
             staging.fill().unwrap();
         };
         fill(false, &["config.json", "model.safetensors", "old"]);
         assert_eq!(names(&target), [MANIFEST_FILE, "config.json", "model.safetensors", "old"]);
-        let lock = format!("{{\"lock_version\": 1, \"outputs\": {{\"config.json\": {{}}, \"new\": {{}}}}}}");
+        let lock = "{\"lock_version\": 1, \"outputs\": {\"config.json\": {}, \"new\": {}}}";
         let place = Place { fixed: true, ..checked(&target, true).unwrap() };
         let staging = StagingDir::make(place, true).unwrap();
         staging.write("config.json", b"{}").unwrap();

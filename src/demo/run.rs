@@ -31,7 +31,9 @@ const SEED: u64 = 0;
 /// What the operating system says; a folder in which these names are someone else's.
 pub fn prepare(folder: &Path) -> Result<Experiment> {
     // A demo of version 0.1 is known by its experiment file.
-    if std::fs::read(folder.join(NAMES[0])).ok().as_deref() != Some(EXPERIMENT.as_bytes()) {
+    if crate::input::read(&folder.join(NAMES[0]), crate::input::TEXT_BYTES).ok().as_deref()
+        != Some(EXPERIMENT.as_bytes())
+    {
         refuse_taken(folder, &NAMES)?;
     }
     mark_folder(folder, &NAMES[..1])?;

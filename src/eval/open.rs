@@ -58,7 +58,9 @@ pub fn open_model(
     for AdapterChoice { path, weight } in adapters {
         let shapes = files.tensors().iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()));
         let (adapter, notes) = Adapter::open(path)?.named_as(shapes);
-        notes.into_iter().for_each(|note| progress.warn(note));
+        for note in notes {
+            progress.warn(note);
+        }
         warn_of_differences(path, directory, progress);
         opened.push(WeightedAdapter { adapter, weight: *weight });
     }

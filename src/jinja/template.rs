@@ -195,7 +195,8 @@ mod tests {
         ] {
             let error = rendered(source).unwrap_err();
             assert!(error.contains(expected), "{source}: {error}");
-            assert!(error.contains("(line "), "{source}: {error}");
+            // A whole text that grew too long has no line to name.
+            assert!(error.contains("(line ") || expected == "longer than", "{source}: {error}");
         }
     }
 

@@ -240,8 +240,8 @@ impl LoraConfig {
     /// [`AdapterError::Search`] for a pattern that takes too many steps; [`AdapterError::Scale`] for a
     /// factor that f32 does not hold.
     pub fn rank_and_scale(&self, module: &str) -> Result<(usize, f64), AdapterError> {
-        let rank = self.first(&self.rank_pattern, module)?.unwrap_or(self.r);
-        let alpha = self.first(&self.alpha_pattern, module)?.unwrap_or(self.alpha);
+        let rank = Self::first(&self.rank_pattern, module)?.unwrap_or(self.r);
+        let alpha = Self::first(&self.alpha_pattern, module)?.unwrap_or(self.alpha);
         let scale = alpha / if self.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
         if !is_factor(scale) {
             return Err(AdapterError::Scale { file: CONFIG.into(), module: module.to_owned(), scale });
@@ -249,7 +249,7 @@ impl LoraConfig {
         Ok((rank, scale))
     }
 
-    fn first<T: Copy>(&self, patterns: &[(ModulePattern, T)], module: &str) -> Result<Option<T>, AdapterError> {
+    fn first<T: Copy>(patterns: &[(ModulePattern, T)], module: &str) -> Result<Option<T>, AdapterError> {
         for (pattern, value) in patterns {
             let matches = pattern.matches(module);
             if matches.map_err(|source| Self::not_matched(module, source))? {

@@ -404,11 +404,7 @@ pub(super) fn plan_again(
 }
 
 /// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
-fn input_paths(
-    file: &Path,
-    planned: &PlannedRecipe,
-    companions: CompanionOptions,
-) -> Result<Vec<PathBuf>, WriteError> {
+fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOptions) -> Result<Vec<PathBuf>, WriteError> {
     let mut paths = vec![file.to_owned()];
     for plan in &planned.plans {
         for model in &plan.models {

@@ -1,4 +1,4 @@
-//! Every expectation is what CPython 3.11's `re` answers for the same pattern and text.
+//! Every expectation is what `CPython` 3.11's `re` answers for the same pattern and text.
 
 use super::*;
 

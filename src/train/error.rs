@@ -52,7 +52,7 @@ pub enum TrainError {
 impl Diagnose for TrainError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Tensor(_) => ErrorKind::Internal,
+            Self::Tensor(_) | Self::State { .. } => ErrorKind::Internal,
             Self::Decoder(error) => error.kind(),
             Self::NotFinite { .. }
             | Self::WorseThanGuessing { .. }
@@ -62,7 +62,6 @@ impl Diagnose for TrainError {
             | Self::Damaged { .. }
             | Self::OldCheckpoint { .. } => ErrorKind::Input,
             Self::Read { .. } => ErrorKind::Io,
-            Self::State { .. } => ErrorKind::Internal,
             Self::Checkpoint { .. } | Self::OtherRun { .. } | Self::UnknownModule { .. } => ErrorKind::Mismatch,
             Self::Interrupted { .. } => ErrorKind::Cancelled,
             Self::Unsupported { .. } | Self::UnknownMetric { .. } | Self::InitFrom { .. } => ErrorKind::Usage,

@@ -23,7 +23,7 @@ use super::resume::{self, Resumed};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
-use crate::checkpoint::writer::publish_file;
+use crate::checkpoint::writer::{publish_file, remove_output};
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
@@ -147,28 +147,16 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     };
     optimiser.start(&attached.parameters);
     let tile_registers = dtype == Some(DType::BF16) && Precision::F32.for_bf16_values() == Precision::Bf16;
-    let mut state = RunState { fingerprint, tile_registers, ..RunState::default() };
-    let history = match resumed {
-        Some(Resumed { folder, state: kept, history }) => {
-            if attached.lora.is_none() {
-                restore_model(&folder, &attached)?;
-            }
-            checkpoint::restore_moments(&folder, &attached.parameters, &mut optimiser, kept.step)?;
-            if kept.tile_registers != tile_registers {
-                let (began, goes_on) = if tile_registers { ("without", "with") } else { ("with", "without") };
-                progress.warn(format!(
-                    "the run began on a CPU {began} tile registers (AMX) and goes on {goes_on}: of a bf16 base model the last \
-                     bits of the result will be those of neither"
-                ));
-            }
-            state = RunState { tile_registers, ..kept };
-            Some(history)
+    let (state, history) = match resumed {
+        Some(resumed) => {
+            let (state, history) = restored(resumed, &attached, &mut optimiser, tile_registers, progress)?;
+            (state, Some(history))
         }
-        None => None,
+        None => (RunState { fingerprint, tile_registers, ..RunState::default() }, None),
     };
     // Those beyond the one that the run goes on from are damaged, or of another run: they are computed again.
     for (_, path) in found.into_iter().filter(|(step, _)| *step > state.step) {
-        let _ = std::fs::remove_dir_all(path);
+        remove_output(&path)?;
     }
     // A run that was killed between saving and pruning left more than it should.
     if let Some(limit) = recipe.save_total_limit.filter(|_| history.is_some()) {
@@ -195,6 +183,29 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         }
         done => done,
     }
+}
+
+/// Brings parameters, moments and state of a checkpoint back, with the lines that its run had logged.
+fn restored(
+    resumed: Resumed,
+    attached: &Attached,
+    optimiser: &mut AdamW,
+    tile_registers: bool,
+    progress: Progress<'_>,
+) -> Result<(RunState, Vec<serde_json::Map<String, serde_json::Value>>)> {
+    let Resumed { folder, state, history } = resumed;
+    if attached.lora.is_none() {
+        restore_model(&folder, attached)?;
+    }
+    checkpoint::restore_moments(&folder, &attached.parameters, optimiser, state.step)?;
+    if state.tile_registers != tile_registers {
+        let (began, goes_on) = if tile_registers { ("without", "with") } else { ("with", "without") };
+        progress.warn(format!(
+            "the run began on a CPU {began} tile registers (AMX) and goes on {goes_on}: of a bf16 base model the last \
+             bits of the result will be those of neither"
+        ));
+    }
+    Ok((RunState { tile_registers, ..state }, history))
 }
 
 /// A run under way.

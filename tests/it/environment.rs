@@ -117,7 +117,6 @@ fn threads_that_cannot_be_had_are_done_without() {
 
 /// Under a real limit on processes, which needs a user that has none and is not root.
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test has to say so")]
 fn a_limit_on_processes_is_an_error_or_fewer_threads() {
     const NOBODY: u32 = 61_234;
     let context = Context::new();

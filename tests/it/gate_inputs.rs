@@ -6,11 +6,14 @@ use serde_json::{Value, json};
 
 use crate::context::{Context, Run};
 
+/// Values of each metric, document by document.
+type Metrics = Vec<(&'static str, Vec<Value>)>;
+
 /// Results in the harness's layout, one task a name, with the values of its metrics by document.
 struct Results {
     folder: &'static str,
     top: Value,
-    tasks: Vec<(&'static str, Vec<(&'static str, Vec<Value>)>)>,
+    tasks: Vec<(&'static str, Metrics)>,
 }
 
 const STAMP: &str = "2026-01-01T00-00-00.000000";

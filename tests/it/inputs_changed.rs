@@ -26,8 +26,10 @@ fn model(context: &Context, name: &str) -> PathBuf {
 fn merged_while(context: &Context, change: impl FnOnce(&Path)) -> (Option<i32>, String) {
     let (one, two) = (model(context, "one"), model(context, "two"));
     let recipe = format!(
-        "merge_method: ties\nbase_model: {one:?}\nparameters: {{weight: 0.5, density: 0.3, rescale: true}}\nmodels:\n\
-         - model: {two:?}\n"
+        "merge_method: ties\nbase_model: {}\nparameters: {{weight: 0.5, density: 0.3, rescale: true}}\nmodels:\n\
+         - model: {}\n",
+        one.display(),
+        two.display()
     );
     let recipe = context.write("r.yml", &recipe);
     let mut command = context.command();

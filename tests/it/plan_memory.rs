@@ -34,6 +34,7 @@ fn model(context: &Context, name: &str, number: u64) {
 
 /// Runs a command and gives the peak of its resident memory.
 fn peak(mut command: Command) -> u64 {
+    #[expect(clippy::zombie_processes, reason = "waited for below, with its usage")]
     let child = command.spawn().unwrap();
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
     // SAFETY: the child is ours and not waited for elsewhere; both places are valid.

@@ -1,5 +1,7 @@
 //! Keys and files of tasks: each is honoured or refused with its place, and none is lost.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::context::{Context, Run, fixture};
@@ -170,7 +172,10 @@ fn the_suite_is_found_by_the_harness() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/tasks");
     let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: Vec<String> = names.filter(|name| name != "README.md").collect();
-    assert!(names.len() == 23 && names.iter().all(|name| name.ends_with(".yaml")), "{names:?}");
+    assert!(
+        names.len() == 23 && names.iter().all(|name| Path::new(name).extension().is_some_and(|e| e == "yaml")),
+        "{names:?}"
+    );
     let context = Context::new();
     let run = context.run(["tasks", folder.to_str().unwrap(), "--json"]);
     // Files of a folder are read with their data, which are not there.

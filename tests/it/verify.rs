@@ -76,7 +76,7 @@ fn a_config_that_was_changed_is_red_whatever_the_lock_says_of_it() {
     red(&context, &out, "`config.json` is not in the lock");
     std::fs::write(out.join("billon.lock.json"), whole).unwrap();
     edit_lock(&out, |lock| {
-        lock["outputs"]["config.json"] = json!({"bytes": config.len(), "sha256": sha256(config.as_bytes())})
+        lock["outputs"]["config.json"] = json!({"bytes": config.len(), "sha256": sha256(config.as_bytes())});
     });
     red(&context, &out, "`config.json` is not what its inputs give");
     edit_lock(&out, |lock| lock["stages"] = json!([]));
@@ -98,19 +98,22 @@ fn a_tokenizer_that_was_changed_with_its_hash_is_red() {
     red(&context, &out, "`tokenizer.json` is missing");
 }
 
+/// A change of a lock, and what it is called.
+type Change<'a> = (&'a str, &'a dyn Fn(&mut Value));
+
 #[test]
 fn a_lock_that_lists_too_little_is_red() {
     let context = Context::new();
     let out = merge(&context, &[]);
     let whole = std::fs::read(out.join("billon.lock.json")).unwrap();
-    let changes: [(&str, &dyn Fn(&mut Value)); 7] = [
+    let changes: [Change<'_>; 7] = [
         ("the lock lists no weights", &|lock| lock["outputs"] = json!({})),
         ("the lock does not list the input", &|lock| lock["inputs"] = json!({})),
         ("`config.json` has no hash", &|lock| {
             lock["outputs"]["config.json"].as_object_mut().unwrap().remove("sha256");
         }),
         ("stage 1 of the lock", &|lock| {
-            lock["stages"][0]["tensors"][3]["inputs"][0]["parameters"]["weight"] = json!(9)
+            lock["stages"][0]["tensors"][3]["inputs"][0]["parameters"]["weight"] = json!(9);
         }),
         ("no name of a file in the output", &|lock| {
             lock["outputs"]["../r.yml"] = json!({"bytes": 3});
@@ -119,7 +122,7 @@ fn a_lock_that_lists_too_little_is_red() {
             lock["outputs"]["/etc/hostname"] = json!({"bytes": 3});
         }),
         ("is not what its inputs give", &|lock| {
-            lock["recipe"] = json!(lock["recipe"].as_str().unwrap().replace("0.5", "0.6"))
+            lock["recipe"] = json!(lock["recipe"].as_str().unwrap().replace("0.5", "0.6"));
         }),
     ];
     for (part, change) in changes {

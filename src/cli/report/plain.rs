@@ -108,7 +108,7 @@ impl Reporter for Plain {
                 write_line(&format!("[{} of {count}] {}", index + 1, visible::value(&name)));
             }
             Event::Warning(message) | Event::Alert(message) => {
-                write_line(&format!("warning: {}", visible::message(&message)))
+                write_line(&format!("warning: {}", visible::message(&message)));
             }
             Event::TensorDone { .. } | Event::Syncing | Event::Finished => {}
         }

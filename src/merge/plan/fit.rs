@@ -145,6 +145,28 @@ const UNCOMPARED: &[&str] = &[
     "keys_to_ignore_at_inference",
 ];
 
+/// Keys beside those of [`MEANING`] by which a model computes something else than one whose config leaves them out.
+const ABSENCE_MEANS: &[&str] = &[
+    "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "rope_local_base_freq",
+    "original_max_position_embeddings",
+    "max_position_embeddings",
+    "sliding_window",
+    "use_sliding_window",
+    "max_window_layers",
+    "attention_window_size",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "norm_eps",
+    "tie_word_embeddings",
+    "attention_bias",
+    "mlp_bias",
+    "qkv_bias",
+];
+
 /// Keys whose value follows from the shapes of the weights and the number of heads, where a config leaves them out.
 const IMPLIED_BY_SHAPES: &[&str] = &["num_key_value_heads", "head_dim"];
 
@@ -272,7 +294,9 @@ fn unstated(value: &Value) -> bool {
 /// Whether two configs say something different about a key.
 fn differ(key: &str, a: Option<&Value>, b: Option<&Value>) -> bool {
     let implied = IMPLIED_BY_SHAPES.contains(&key) && (a.is_none() || b.is_none());
-    !UNCOMPARED.contains(&key) && !implied && !same(a, b)
+    // A key that only one config has is a difference where leaving it out means something.
+    let told = a.is_some() && b.is_some() || MEANING.contains(&key) || ABSENCE_MEANS.contains(&key);
+    !UNCOMPARED.contains(&key) && !implied && told && !same(a, b)
 }
 
 fn same(a: Option<&Value>, b: Option<&Value>) -> bool {

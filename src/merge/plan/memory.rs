@@ -23,6 +23,9 @@ const FOLIO: u64 = 1 << 20;
 /// The share of what was given back chunk by chunk that neighbours map again until the batch is over.
 const RESIDUE: u64 = 4;
 
+/// The share by which the allocator's pages exceed what is asked of it.
+const ALLOCATOR: u64 = 12;
+
 /// One histogram of a digit of 16 bits.
 const HISTOGRAM: u64 = 8 << 16;
 
@@ -60,7 +63,8 @@ impl MergePlan {
         // Names, shapes and places: of every model, of the plan, and of the lock's text.
         let names: u64 = self.models.iter().map(|m| m.tensors.len() as u64 * 512).sum();
         let plan: u64 = self.jobs.iter().map(|job| 2048 + 768 * job.inputs.len() as u64).sum();
-        PROGRAM + most.mapped + most.heap + threads * (THREAD + most.thread) + 2 * adapters + names + plan
+        let held = most.mapped + most.heap + threads * (THREAD + most.thread) + 2 * adapters + names + plan;
+        PROGRAM + held + held / ALLOCATOR
     }
 
     fn batch(&self, batch: &[TensorJob], threads: u64) -> Held {

@@ -3,7 +3,7 @@
 //! The donor's tokenizer is the one that is written. Rows of embedding and head are merged by id, so an id that stands
 //! for another token in another model makes a row of two tokens.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -179,7 +179,7 @@ fn template(directory: &Path, config: &Value) -> Option<String> {
     file.or_else(|| inside.map(text)).map(|text| text.trim_end().to_owned())
 }
 
-fn object(path: &PathBuf) -> Option<Value> {
+fn object(path: &Path) -> Option<Value> {
     serde_json::from_slice(&crate::input::read(path, crate::input::SETTINGS_BYTES).ok()?).ok()
 }
 

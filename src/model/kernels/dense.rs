@@ -295,7 +295,9 @@ fn pack_rows<S: Simd>(simd: S, lhs: Scaled<'_>, depth: Stretch, row: usize, heig
             let to = &mut to[..depth.length];
             to.copy_from_slice(view.line(row + r, depth.first, depth.length));
             if scale != 1.0 {
-                to.iter_mut().for_each(|value| *value *= scale);
+                for value in to.iter_mut() {
+                    *value *= scale;
+                }
             }
         }
         return;
