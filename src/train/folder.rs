@@ -68,11 +68,18 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Ends a run that failed: the earlier one comes back, unless there is something to resume.
-    pub(super) fn failed(self) -> Result<()> {
-        match self.former {
-            Some(former) if checkpoint::list(&self.out).is_empty() => Ok(former.restore()?),
-            _ => Ok(()),
+    /// Lets go of the earlier run: the new one stays, whatever happens now.
+    pub(super) fn done(mut self) {
+        self.former = None;
+    }
+}
+
+/// A run that ends early, however it does, gives the folder back to the earlier one, unless there is something to resume.
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        if let Some(former) = self.former.take().filter(|_| checkpoint::list(&self.out).is_empty()) {
+            // An exchange of two names that was possible a while ago; where it is not any more, nothing is left to do.
+            let _ = former.restore();
         }
     }
 }

@@ -155,7 +155,7 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
         None => (RunState { fingerprint, tile_registers, ..RunState::default() }, None),
     };
     // Those beyond the one that the run goes on from are damaged, or of another run: they are computed again.
-    for (_, path) in found.into_iter().filter(|(step, _)| *step > state.step) {
+    for (_, path) in found.into_iter().filter(|(step, _)| history.is_some() && *step > state.step) {
         remove_output(&path)?;
     }
     // A run that was killed between saving and pruning left more than it should.
@@ -168,21 +168,15 @@ pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress:
     {
         progress.warn(format!("in the evaluations of this run the model {difference}: see `apply_chat_template`"));
     }
-    let begun = (|| {
-        publish_file(&out.join(CONFIG_FILE), data.asked.written_out(recipe).to_yaml().as_bytes())?;
-        prompts.publish(out)?;
-        Ok(TrainLog::open(out, history.map(|lines| (state.step, lines)))?)
-    })();
+    publish_file(&out.join(CONFIG_FILE), data.asked.written_out(recipe).to_yaml().as_bytes())?;
+    prompts.publish(out)?;
+    let log = TrainLog::open(out, history.map(|lines| (state.step, lines)))?;
     let schedule = Schedule::new(recipe, course.total);
     let recompute = recomputes(recipe, &attached, &data, &course, progress);
     let run = Run { recipe, out, data: &data, attached: &attached, evaluation, base, schedule, recompute, progress };
-    match begun.and_then(|log| run.train(course, optimiser, state, log)) {
-        Err(error) => {
-            run_folder.failed()?;
-            Err(error)
-        }
-        done => done,
-    }
+    let report = run.train(course, optimiser, state, log)?;
+    run_folder.done();
+    Ok(report)
 }
 
 /// Brings parameters, moments and state of a checkpoint back, with the lines that its run had logged.
