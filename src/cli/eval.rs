@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::harness_flags::HarnessFlags;
 use super::prompts::PromptArgs;
 use super::server::{BackendName, JudgeArgs, ServerArgs};
+use super::size::at_least_one;
 use super::{OutputArgs, print, print_json, report};
 use crate::checkpoint::hash::cache_dir;
 use crate::error::Result;
@@ -55,10 +56,10 @@ pub struct EvalArgs {
     #[arg(long, value_enum, default_value_t = Weights::F32)]
     weights: Weights,
     /// Only the first N documents of each task.
-    #[arg(long, short = 'L', value_name = "N")]
+    #[arg(long, short = 'L', value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
     /// Only N documents of each task, drawn at random with --seed; each gets the examples of a full run.
-    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    #[arg(long, value_name = "N", conflicts_with = "limit", value_parser = at_least_one)]
     sample: Option<usize>,
     #[command(flatten)]
     prompts: PromptArgs,
@@ -66,7 +67,7 @@ pub struct EvalArgs {
     #[arg(long, value_delimiter = ',')]
     protocol: Vec<String>,
     /// Tokens that one thread runs at a time.
-    #[arg(long, default_value_t = 512, value_name = "N")]
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = at_least_one)]
     batch_tokens: usize,
     /// Seed of confidence intervals.
     #[arg(long, default_value_t = 0)]
@@ -235,7 +236,7 @@ impl EvalArgs {
     /// The model under test, on this machine or behind a server.
     fn open(&self, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<Opened> {
         if self.server.backend == BackendName::Local {
-            let local = LocalOptions { batch_tokens: self.batch_tokens.max(1), seed: self.seed };
+            let local = LocalOptions { batch_tokens: self.batch_tokens, seed: self.seed };
             let opened = open_model(directory, &self.adapter, self.weights.into(), None, local, progress)?;
             let OpenedModel { model, tokenizer, identity, parameters } = opened;
             return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });

@@ -35,13 +35,13 @@ pub struct ServerArgs {
     #[arg(long, value_name = "VARIABLE")]
     pub api_key_env: Option<String>,
     /// Most tokens of a prompt and its continuation (default: MODEL's config.json).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::size::at_least_one)]
     pub max_length: Option<usize>,
     /// Requests at a time.
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub concurrency: u16,
     /// Seconds that one request may take.
-    #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub request_timeout: u64,
     /// Generate with /chat/completions instead of /completions.
     #[arg(long)]

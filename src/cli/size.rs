@@ -25,6 +25,17 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("`{text}` is out of range")) }
 }
 
+/// Reads a count of which none would leave nothing to do.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a whole number of 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+    }
+}
+
 /// Bytes for people: three digits and a decimal unit.
 pub fn human_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
 use crate::model::DecoderError;
 
@@ -15,6 +16,8 @@ pub enum TrainError {
     Decoder(#[from] DecoderError),
     #[error("the loss of step {step} is not a number")]
     NotFinite { step: u64 },
+    #[error("parameter `{name}` has become infinite or NaN{}", if *dtype == DType::F32 { "" } else { " in the base model's dtype" })]
+    Overflow { name: String, dtype: DType },
     #[error(
         "the mean loss of the steps up to {step} is {loss:.3} and does not fall; guessing every token of the vocabulary evenly has {uniform:.3}"
     )]
@@ -55,6 +58,7 @@ impl Diagnose for TrainError {
             Self::Tensor(_) | Self::State { .. } => ErrorKind::Internal,
             Self::Decoder(error) => error.kind(),
             Self::NotFinite { .. }
+            | Self::Overflow { .. }
             | Self::WorseThanGuessing { .. }
             | Self::NothingTrained
             | Self::OutExists { .. }
@@ -71,7 +75,9 @@ impl Diagnose for TrainError {
     fn hints(&self) -> Vec<String> {
         let hint = match self {
             Self::Decoder(error) => return error.hints(),
-            Self::NotFinite { .. } => "lower learning_rate or lengthen the warm-up; the last checkpoint is intact",
+            Self::NotFinite { .. } | Self::Overflow { .. } => {
+                "lower learning_rate or lengthen the warm-up; the last checkpoint is intact"
+            }
             Self::WorseThanGuessing { .. } => {
                 "the run diverged: lower learning_rate, or check the examples with --show-batch"
             }

@@ -38,6 +38,7 @@ pub fn checkpoint(
     trainer_state: &str,
     base: Base<'_>,
 ) -> Result<()> {
+    finite(attached, DType::F32)?;
     let staging = StagingDir::create(folder, true)?;
     let mut hashes = BTreeMap::new();
     let mut write = |name: &str, bytes: &[u8]| {
@@ -70,6 +71,7 @@ pub fn checkpoint(
 /// # Errors
 /// What the operating system says; the folder is then as it was.
 pub fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_state: &str) -> Result<()> {
+    finite(attached, if attached.lora.is_some() { DType::F32 } else { base.dtype })?;
     let staging = StagingDir::succeed(out)?;
     match attached.adapter()? {
         Some(adapter) => adapter.write_into(&staging, base.name)?,
@@ -82,6 +84,22 @@ pub fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_state: &s
     }
     staging.write(TrainerState::FILE, trainer_state.as_bytes())?;
     staging.publish()?;
+    Ok(())
+}
+
+/// Refuses parameters that a file of this dtype would hold as infinities or NaN: a last update can overflow though
+/// every loss before it was finite.
+fn finite(attached: &Attached, dtype: DType) -> Result<(), TrainError> {
+    let odd = |value: f32| match dtype {
+        DType::F16 => f32_to_f16(value) & 0x7c00 == 0x7c00,
+        DType::BF16 => f32_to_bf16(value) & 0x7f80 == 0x7f80,
+        _ => !value.is_finite(),
+    };
+    for parameter in &attached.parameters {
+        if parameter.values()?.into_iter().any(odd) {
+            return Err(TrainError::Overflow { name: parameter.name.clone(), dtype });
+        }
+    }
     Ok(())
 }
 

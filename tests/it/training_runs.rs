@@ -167,6 +167,9 @@ fn runs_that_cannot_work_stop_with_a_reason() {
         context.write("masked.jsonl", &format!("{}\n", json!({"input_ids": [5, 6, 7], "labels": [-100, -100, -100]})));
     refused("masked", json!({"datasets": [{"path": masked, "format": "tokenised"}]}), 1, "masked");
     refused("learning", json!({"learning_rate": 1e30, "warmup_steps": 0}), 1, "not a number");
+    // Every loss was finite, but the last update is not.
+    let overflown = json!({"learning_rate": 1e300, "warmup_steps": 0, "max_steps": 1});
+    refused("overflown", overflown, 1, "infinite or NaN");
     // A random model is worse than guessing, and stays so at this rate.
     let hopeless = json!({"learning_rate": 1e-9, "warmup_steps": 0, "num_epochs": 60});
     refused("hopeless", hopeless, 1, "guessing");
