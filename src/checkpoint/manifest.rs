@@ -26,6 +26,7 @@ const MOST_BYTES: u64 = 1 << 30;
 /// Files of a training run and its checkpoints, by which those of version 0.1, which have no list, are recognised.
 const TRAINING_FILES: &[&str] = &[
     "config.resolved.yaml",
+    "billon_prompts.json",
     "trainer_log.jsonl",
     "trainer_state.json",
     "billon_state.json",

@@ -151,6 +151,7 @@ fn leftovers_of_killed_runs_and_surplus_checkpoints_go_on_resume() {
     assert_eq!(train(&context, &recipe, &out, &[]).code, Some(0));
     context.write("out/.checkpoint-3.billon-77-0/optimizer.safetensors", "half");
     context.write("out/.config.resolved.yaml.billon-77", "half");
+    context.write("out/.billon_prompts.json.billon-77-0", "half");
     context.write("out/.adapter_model.safetensors.billon-77", "half");
     context.write("out/checkpoint-99/pytorch_model.bin", "another tool's");
     context.write(".out.billon-77-0/config.resolved.yaml", "half");
