@@ -27,7 +27,7 @@ pub struct GenerationArguments {
 const MAX_TOKENS: &[&str] = &["max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"];
 
 impl GenerationArguments {
-    /// Reads `generation_kwargs` that [`faults`] found nothing wrong with, by the harness's rules: 256 new
+    /// Reads `generation_kwargs` that `faults` found nothing wrong with, by the harness's rules: 256 new
     /// tokens unless said otherwise, and greedy unless a temperature above 0 stands without
     /// `do_sample: false`.
     #[must_use]
