@@ -4,10 +4,10 @@
 
 use std::hint::black_box;
 
-use billon::model::kernels::{
+use billon::internal::Philox;
+use billon::internal::nn::{
     Activation, AttentionShape, KeyValues, PackedMatrix, Precision, attention, gated, log_softmax_at, rms_norm, rotate,
 };
-use billon::rng::Philox;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Rows, inputs and outputs of products: decoding and prefill on the layers of a 135M model.

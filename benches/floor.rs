@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use billon::checkpoint::ModelDir;
-use billon::checkpoint::hash::sha256_while_written;
-use billon::checkpoint::mapped::MappedFile;
-use billon::checkpoint::writer::StagingDir;
+use billon::internal::MappedFile;
+use billon::internal::ModelDir;
+use billon::internal::StagingDir;
+use billon::internal::sha256_while_written;
 
 /// Bytes of a chunk: what a merge of bf16 models takes at a time.
 const CHUNK: u64 = 1 << 20;

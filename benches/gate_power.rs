@@ -16,12 +16,12 @@ mod rare;
 
 use std::collections::BTreeMap;
 
-use billon::eval::compare::paired::bootstrap;
-use billon::eval::compare::{Discordant, PairedTally};
-use billon::eval::gate::Evidence;
-use billon::eval::gate::decision::holm;
-use billon::eval::metric::{DocumentValue, Statistic};
-use billon::eval::resample::Draws;
+use billon::internal::Draws;
+use billon::internal::Evidence;
+use billon::internal::bootstrap;
+use billon::internal::holm;
+use billon::internal::{Discordant, PairedTally};
+use billon::internal::{DocumentValue, Statistic};
 
 const ALPHA: f64 = 0.05;
 const DOCUMENTS: [u64; 3] = [200, 500, 1000];

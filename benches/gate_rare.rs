@@ -3,11 +3,11 @@
 //! The tolerance is the true drop, where both kinds of false verdict are most frequent: a PASS and a FAIL
 //! are wrong there with probability at most alpha each.
 
-use billon::eval::compare::paired::bootstrap;
-use billon::eval::compare::{Mover, PairedTally, Quantity, Side};
-use billon::eval::gate::Evidence;
-use billon::eval::metric::{DocumentValue, Statistic};
-use billon::eval::resample::Draws;
+use billon::internal::Draws;
+use billon::internal::Evidence;
+use billon::internal::bootstrap;
+use billon::internal::{DocumentValue, Statistic};
+use billon::internal::{Mover, PairedTally, Quantity, Side};
 
 use super::{ALPHA, stream};
 
@@ -99,7 +99,7 @@ fn grid(world: usize) -> (&'static [u64], &'static [f64], u64) {
 }
 
 /// Prints the table, from the world of this number on.
-pub fn table(simulations: u64, first: usize) {
+pub(crate) fn table(simulations: u64, first: usize) {
     println!(
         "{simulations} simulations a row, half of that for three classes, a fifth where nothing dropped and for the"
     );

@@ -3,12 +3,12 @@
 
 use std::hint::black_box;
 
-use billon::backend::cpu::Cpu;
-use billon::backend::{
+use billon::internal::Philox;
+use billon::internal::merge_kernels::Cpu;
+use billon::internal::merge_kernels::{
     Backend, Bracket, Coefficient, Delta, Digit, Operand, Output, Precision, Selection, TaskVectors, WeightedSum,
 };
-use billon::dtype::{DType, f32_to_bf16};
-use billon::rng::Philox;
+use billon::internal::{DType, f32_to_bf16};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Elements of a call: a chunk as the executor cuts it.

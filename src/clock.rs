@@ -10,19 +10,19 @@ use jiff::{Timestamp, Zoned};
 
 /// Local time now.
 #[must_use]
-pub fn now() -> Zoned {
+pub(crate) fn now() -> Zoned {
     timestamp(SystemTime::now()).to_zoned(TimeZone::system())
 }
 
 /// The time now, without a place.
 #[must_use]
-pub fn instant() -> Timestamp {
+pub(crate) fn instant() -> Timestamp {
     timestamp(SystemTime::now())
 }
 
 /// Seconds since 1970, negative before.
 #[must_use]
-pub fn seconds() -> f64 {
+pub(crate) fn seconds() -> f64 {
     instant().as_duration().as_secs_f64()
 }
 

@@ -156,7 +156,7 @@ impl fmt::Display for DType {
 /// bf16 bits to f32, exact.
 #[inline(always)]
 #[must_use]
-pub fn bf16_to_f32(bits: u16) -> f32 {
+pub(crate) fn bf16_to_f32(bits: u16) -> f32 {
     f32::from_bits(u32::from(bits) << 16)
 }
 
@@ -173,7 +173,7 @@ pub fn f32_to_bf16(value: f32) -> u16 {
 /// f16 bits to f32, exact, without branches (one multiplication renormalises denormals).
 #[inline(always)]
 #[must_use]
-pub fn f16_to_f32(bits: u16) -> f32 {
+pub(crate) fn f16_to_f32(bits: u16) -> f32 {
     let sign = u32::from(bits & 0x8000) << 16;
     let magnitude = u32::from(bits & 0x7fff) << 13;
     // 2^112 moves the exponent bias from 15 to 127; f16 denormals become normal numbers.
@@ -186,7 +186,7 @@ pub fn f16_to_f32(bits: u16) -> f32 {
 /// f32 to f16 bits: nearest, ties to even, overflow to infinity, one NaN (`0x7e00`).
 #[inline(always)]
 #[must_use]
-pub fn f32_to_f16(value: f32) -> u16 {
+pub(crate) fn f32_to_f16(value: f32) -> u16 {
     let bits = value.to_bits();
     let sign = ((bits >> 16) & 0x8000) as u16;
     let magnitude = bits & 0x7fff_ffff;
@@ -203,14 +203,14 @@ pub fn f32_to_f16(value: f32) -> u16 {
 /// f32 with every NaN replaced by the canonical one.
 #[inline(always)]
 #[must_use]
-pub fn canonical_f32(value: f32) -> f32 {
+pub(crate) fn canonical_f32(value: f32) -> f32 {
     if value.is_nan() { f32::from_bits(0x7fc0_0000) } else { value }
 }
 
 /// f64 with every NaN replaced by the canonical one.
 #[inline(always)]
 #[must_use]
-pub fn canonical_f64(value: f64) -> f64 {
+pub(crate) fn canonical_f64(value: f64) -> f64 {
     if value.is_nan() { f64::from_bits(0x7ff8_0000_0000_0000) } else { value }
 }
 
@@ -218,7 +218,7 @@ pub fn canonical_f64(value: f64) -> f64 {
 /// the same as rounding the f64 directly, which a plain double rounding does not.
 #[inline(always)]
 #[must_use]
-pub fn f64_to_f32_odd(value: f64) -> f32 {
+pub(crate) fn f64_to_f32_odd(value: f64) -> f32 {
     let nearest = value as f32;
     let back = f64::from(nearest);
     if back == value || value.is_nan() || nearest.is_infinite() {
@@ -234,7 +234,7 @@ pub fn f64_to_f32_odd(value: f64) -> f32 {
 }
 
 /// Little-endian floats to f32; other dtypes, which callers refuse by name, to NaN. F64 is rounded.
-pub fn widen(dtype: DType, bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn widen(dtype: DType, bytes: &[u8], out: &mut [f32]) {
     match dtype {
         DType::F32 => {
             for (bytes, out) in bytes.as_chunks().0.iter().zip(out) {

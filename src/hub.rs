@@ -8,7 +8,7 @@ use crate::error::{Diagnose, ErrorKind};
 /// Why a model reference leads nowhere.
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum HubError {
+pub(crate) enum HubError {
     #[error("model `{reference}` was not found; looked in {}", list(places))]
     NotFound { reference: String, places: Vec<PathBuf> },
     #[error("model `{reference}` names a revision, but `{path}` is a local directory, which has none")]
@@ -47,7 +47,7 @@ impl Diagnose for HubError {
 /// Where repositories of the Hugging Face cache live: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`,
 /// `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`; first one set wins.
 #[must_use]
-pub fn cache_dir() -> Option<PathBuf> {
+pub(crate) fn cache_dir() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     var("HF_HUB_CACHE")
         .or_else(|| var("HUGGINGFACE_HUB_CACHE"))
@@ -61,7 +61,7 @@ pub fn cache_dir() -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`HubError`] saying where it looked.
-pub fn resolve(path: &str, revision: Option<&str>, cache: Option<&Path>) -> Result<PathBuf, HubError> {
+pub(crate) fn resolve(path: &str, revision: Option<&str>, cache: Option<&Path>) -> Result<PathBuf, HubError> {
     let local = PathBuf::from(path);
     if local.is_dir() && revision.is_none() {
         return Ok(local);
@@ -89,7 +89,7 @@ pub fn resolve(path: &str, revision: Option<&str>, cache: Option<&Path>) -> Resu
 
 /// `name` or `org/name`, made of the characters repositories may have.
 #[must_use]
-pub fn is_repository_id(path: &str) -> bool {
+pub(crate) fn is_repository_id(path: &str) -> bool {
     let parts: Vec<&str> = path.split('/').collect();
     let valid = |part: &&str| {
         !part.is_empty()
@@ -107,7 +107,9 @@ fn snapshot(repository: &Path, revision: &str) -> Option<PathBuf> {
     if !plain {
         return None;
     }
-    if let Ok(commit) = crate::input::read_text(&repository.join("refs").join(revision), crate::input::SETTINGS_BYTES) {
+    if let Ok(commit) =
+        crate::storage::input::read_text(&repository.join("refs").join(revision), crate::storage::input::SETTINGS_BYTES)
+    {
         let path = snapshots.join(commit.trim());
         if path.is_dir() {
             return Some(path);

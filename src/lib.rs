@@ -6,43 +6,49 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::disallowed_methods))]
 
-pub mod clock;
-pub mod dtype;
-pub mod error;
-pub mod event;
-pub mod input;
-pub mod panics;
-pub mod python_regex;
-pub mod rng;
-pub mod threads;
-pub mod visible;
+mod clock;
+mod dtype;
+mod error;
+mod event;
+mod panics;
+mod rng;
+mod visible;
 
-pub mod checkpoint;
-pub mod hub;
-pub mod jinja;
-pub mod yaml;
+mod parallel;
 
-pub mod arch;
-pub mod backend;
-pub mod tokenizer;
+mod storage;
+mod yaml;
 
-pub mod lora;
-pub mod recipe;
-pub mod task;
+mod python;
+mod stats;
 
-pub mod merge;
-pub mod model;
+mod compute;
 
-pub mod convert;
-pub mod eval;
-pub mod inspect;
+mod arch;
+mod checkpoint;
+mod hub;
+mod tokenizer;
 
-pub mod train;
+mod lora;
+mod recipe;
+mod task;
 
-pub mod experiment;
+mod merge;
+mod model;
 
-pub mod demo;
+mod convert;
+mod eval;
+mod inspect;
 
-pub mod cli;
+mod train;
+
+mod experiment;
+
+mod demo;
+
+mod cli;
+
+#[doc(hidden)]
+pub mod internal;
 
 pub use error::{Error, ErrorKind, Result};

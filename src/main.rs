@@ -15,5 +15,5 @@ fn main() -> ExitCode {
     // milliseconds costs a sixth of the time in cleared pages.
     // SAFETY: sets a number; no other thread runs yet.
     unsafe { libmimalloc_sys::mi_option_set_default(PURGE_DELAY, 10_000) };
-    billon::cli::main()
+    billon::internal::main()
 }

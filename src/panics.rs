@@ -16,7 +16,7 @@ thread_local! {
 ///
 /// # Errors
 /// What the panic said.
-pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     CATCHING.set(CATCHING.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(CATCHING.get() - 1);
@@ -24,7 +24,7 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// Keeps panics that [`caught`] turns into errors from being printed as well.
-pub fn print_only_uncaught() {
+pub(crate) fn print_only_uncaught() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if CATCHING.get() == 0 {

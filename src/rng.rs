@@ -6,7 +6,7 @@
 
 /// The fewest rounds that pass every test of `BigCrush` (same paper, table 2); masks need no margin
 /// beyond that, and the rounds are most of what a mask costs.
-pub const ROUNDS: usize = 7;
+pub(crate) const ROUNDS: usize = 7;
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The generator's key; draws are pure functions of key and counter.
@@ -91,7 +91,7 @@ impl Philox {
 /// The key of a stream named by a seed and parts (model, tensor, ...), by FNV-1a over the
 /// length-prefixed parts and a final avalanche. Stable across versions: locks depend on it.
 #[must_use]
-pub fn stream_key(seed: u64, parts: &[&str]) -> u64 {
+pub(crate) fn stream_key(seed: u64, parts: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut eat = |bytes: &[u8]| {
         for &byte in bytes {

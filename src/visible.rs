@@ -11,19 +11,19 @@ use std::fmt::Write as _;
 /// A value on one line: control characters, line ends, direction marks and invisible characters as `\n`, `\x1b`,
 /// `\u{202e}`.
 #[must_use]
-pub fn value(text: &str) -> Cow<'_, str> {
+pub(crate) fn value(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c.is_control() || is_invisible(c) || is_joiner(c), escape)
 }
 
 /// A text of several lines: line ends, tabs and the joiners that some scripts and emoji need stay.
 #[must_use]
-pub fn block(text: &str) -> Cow<'_, str> {
+pub(crate) fn block(text: &str) -> Cow<'_, str> {
     escaped(text, |c| !matches!(c, '\n' | '\t') && (c.is_control() || is_invisible(c)), escape)
 }
 
 /// A message whose line ends are layout where the next line is indented as one of a marked excerpt, and else escaped.
 #[must_use]
-pub fn message(text: &str) -> Cow<'_, str> {
+pub(crate) fn message(text: &str) -> Cow<'_, str> {
     if !text.contains('\n') {
         return value(text);
     }
@@ -39,7 +39,7 @@ pub fn message(text: &str) -> Cow<'_, str> {
 
 /// JSON text without characters that act on a terminal: JSON leaves DEL, C1 controls and direction marks as they are.
 #[must_use]
-pub fn json(text: &str) -> Cow<'_, str> {
+pub(crate) fn json(text: &str) -> Cow<'_, str> {
     escaped(
         text,
         |c| c >= '\x7f' && (c.is_control() || is_invisible(c)),
@@ -53,7 +53,7 @@ pub fn json(text: &str) -> Cow<'_, str> {
 
 /// Whether a character would act on a terminal or a page, or hide there, instead of being seen.
 #[must_use]
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control() || is_invisible(c)
 }
 

@@ -5,7 +5,7 @@
 
 mod scratch;
 
-use billon::lora::{Adapter, LoraConfig};
+use billon::internal::{Adapter, LoraConfig};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use billon::convert::gguf::header::GgufHeader;
+use billon::internal::GgufHeader;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

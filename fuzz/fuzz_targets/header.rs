@@ -6,7 +6,7 @@
 
 #![no_main]
 
-use billon::checkpoint::header::{Header, HeaderError};
+use billon::internal::{Header, HeaderError};
 use libfuzzer_sys::fuzz_target;
 use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;

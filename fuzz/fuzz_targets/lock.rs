@@ -4,10 +4,10 @@
 
 mod scratch;
 
-use billon::backend::cpu::Cpu;
-use billon::event::{CancelFlag, Progress, Silent};
-use billon::merge::lock::Lock;
-use billon::merge::verify::{VerifyOptions, verify};
+use billon::internal::merge_kernels::Cpu;
+use billon::internal::{CancelFlag, Progress, Silent};
+use billon::internal::Lock;
+use billon::internal::{VerifyOptions, verify};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

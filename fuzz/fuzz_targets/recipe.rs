@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use billon::recipe::RecipeFile;
-use billon::recipe::setting::ParameterKind;
+use billon::internal::RecipeFile;
+use billon::internal::ParameterKind;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -5,7 +5,7 @@
 
 mod scratch;
 
-use billon::eval::results::RunResults;
+use billon::internal::RunResults;
 use libfuzzer_sys::fuzz_target;
 
 const STAMP: &str = "2026-01-02T03-04-05.678901";

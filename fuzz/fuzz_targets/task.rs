@@ -4,7 +4,7 @@
 
 mod scratch;
 
-use billon::task::{self, Documents, PromptSettings, Task};
+use billon::internal::task::{self, Documents, PromptSettings, Task};
 use libfuzzer_sys::fuzz_target;
 
 const ROWS: &[u8] = br#"{"text": "a b", "label": 1, "list": ["x", "y"], "more": {"k": null}}

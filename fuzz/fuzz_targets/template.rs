@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use billon::tokenizer::{ChatTemplate, Message, SpecialTokens};
+use billon::internal::{ChatTemplate, Message, SpecialTokens};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -8,12 +8,12 @@ use crate::dtype::DType;
 mod prefix;
 mod stack;
 
-pub use prefix::{Alignment, Prefixes, align};
-pub use stack::{LayerStack, Place};
+pub(crate) use prefix::{Alignment, align};
+pub(crate) use stack::{LayerStack, Place};
 
 /// How a tensor is used, as far as merging has to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Rows are vocabulary entries: input embeddings.
     Embedding,
     /// Rows are vocabulary entries: output head.
@@ -30,7 +30,7 @@ const HEADS: &[&str] = &["lm_head", "embed_out", "output"];
 
 /// The role that a tensor's name tells.
 #[must_use]
-pub fn role(name: &str) -> Role {
+pub(crate) fn role(name: &str) -> Role {
     let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
     let last = module.rsplit('.').next().unwrap_or("");
     if EMBEDDINGS.contains(&last) && leaf == "weight" {
@@ -46,14 +46,14 @@ pub fn role(name: &str) -> Role {
 
 /// Whether a tensor's first dimension counts vocabulary entries.
 #[must_use]
-pub fn is_vocabulary_indexed(name: &str) -> bool {
+pub(crate) fn is_vocabulary_indexed(name: &str) -> bool {
     role(name) != Role::Other
 }
 
 /// Whether a checkpoint may leave this tensor out: heads (tied), biases, rotary tables and other
 /// buffers, and whatever is not part of the decoder itself.
 #[must_use]
-pub fn is_optional(name: &str, stack: &LayerStack) -> bool {
+pub(crate) fn is_optional(name: &str, stack: &LayerStack) -> bool {
     if stack.predicted_layer(name).is_some() {
         return true;
     }
@@ -89,7 +89,7 @@ const BUFFER_MODULES: &[&str] = &["rotary_emb", "rotary_pos_emb", "rotary_embed"
 /// changes and no arithmetic of weights means anything for. Everything that is not a floating-point
 /// number counts.
 #[must_use]
-pub fn is_buffer(name: &str, dtype: DType, shape: &[u64]) -> bool {
+pub(crate) fn is_buffer(name: &str, dtype: DType, shape: &[u64]) -> bool {
     let mut parts = name.rsplit('.');
     let (leaf, module) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     // GPT-2's causal mask has the name of a bias: [1, 1, positions, positions].
@@ -106,7 +106,7 @@ fn is_norm(name: &str) -> bool {
 
 /// The tensor that a tied checkpoint uses instead of its head `name`, among `names`.
 #[must_use]
-pub fn tied_source<'a>(name: &str, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn tied_source<'a>(name: &str, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     (role(name) == Role::Head && name.ends_with(".weight"))
         .then(|| names.find(|n| role(n) == Role::Embedding && n.ends_with(".weight")))
         .flatten()
@@ -114,7 +114,7 @@ pub fn tied_source<'a>(name: &str, mut names: impl Iterator<Item = &'a str>) -> 
 
 /// Substrings that recipes filter by in known families: a filter made of these which matches
 /// nothing says something about the model, not that it was misspelt.
-pub const KNOWN_FILTERS: &[&str] = &[
+pub(crate) const KNOWN_FILTERS: &[&str] = &[
     "self_attn",
     "attn",
     "attention",
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn layer_weights_are_required_and_buffers_are_not() {
         let names = ["model.layers.0.self_attn.q_proj.weight", "model.layers.1.self_attn.q_proj.weight"];
-        let stack = LayerStack::find(names.into_iter(), Some(2));
+        let stack = LayerStack::from_names(names.into_iter(), Some(2), 0);
         assert!(!is_optional(names[0], &stack));
         assert!(!is_optional("model.norm.weight", &stack));
         assert!(!is_optional("model.embed_tokens.weight", &stack));

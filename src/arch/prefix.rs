@@ -11,7 +11,7 @@ use std::ops::Bound;
 
 /// How the names of one checkpoint become those of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Alignment {
+pub(crate) enum Alignment {
     /// Nothing has to be renamed, or nothing can be.
     Unchanged,
     /// Prefixes that stand for each other.
@@ -30,7 +30,7 @@ type Rule = (String, String);
 
 /// Names to be changed, and the prefixes that they are changed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Prefixes {
+pub(crate) struct Prefixes {
     /// With their dots; either may be empty.
     rules: Vec<(String, String)>,
     /// New names, with their rules.
@@ -40,7 +40,7 @@ pub struct Prefixes {
 impl Prefixes {
     /// The name of a tensor in the other checkpoint's terms.
     #[must_use]
-    pub fn rename(&self, name: &str) -> String {
+    pub(crate) fn rename(&self, name: &str) -> String {
         if let Some((renamed, _)) = self.names.get(name) {
             return renamed.clone();
         }
@@ -59,7 +59,7 @@ impl Prefixes {
 
     /// The prefixes, each with what it stands for.
     #[must_use]
-    pub fn rules(&self) -> &[(String, String)] {
+    pub(crate) fn rules(&self) -> &[(String, String)] {
         &self.rules
     }
 }
@@ -71,7 +71,7 @@ fn parts(name: &str) -> impl Iterator<Item = &str> {
 /// Finds what the names of a checkpoint must be changed by to be those that are `wanted`. Tensors come
 /// with their shapes: only the first dimension of matched tensors may differ.
 #[must_use]
-pub fn align<'a, 'b>(
+pub(crate) fn align<'a, 'b>(
     names: impl IntoIterator<Item = (&'a str, &'a [u64])>,
     wanted: impl IntoIterator<Item = (&'b str, &'b [u64])>,
 ) -> Alignment {

@@ -7,7 +7,7 @@ use crate::checkpoint::ModelConfig;
 /// The main stack of numbered layers of a model (`model.layers.` in most families), and the stacks
 /// beside it: an encoder, a vision tower.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LayerStack {
+pub(crate) struct LayerStack {
     /// Everything before the layer number, with its dot; empty when the model has no layers.
     prefix: String,
     /// One more than the highest layer number.
@@ -21,7 +21,7 @@ pub struct LayerStack {
 /// Where a tensor that is not in a layer stands: it decides whose parameters it takes when
 /// `slices:` assemble a model (the first slice's, or the last slice's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// Embeddings and other inputs.
     Before,
     /// Final norm, head, and anything else.
@@ -39,7 +39,7 @@ type Candidates<'a> = BTreeMap<&'a str, BTreeMap<u64, BTreeSet<&'a str>>>;
 impl LayerStack {
     /// Finds the stacks of a checkpoint with a config.
     #[must_use]
-    pub fn of<'a>(names: impl Iterator<Item = &'a str>, config: Option<&ModelConfig>) -> Self {
+    pub(crate) fn of<'a>(names: impl Iterator<Item = &'a str>, config: Option<&ModelConfig>) -> Self {
         let layers = config.and_then(ModelConfig::layer_count);
         let predicted = config.map_or(0, |config| {
             let count = |key: &&str| config.decoder().get(key).and_then(serde_json::Value::as_u64);
@@ -48,16 +48,7 @@ impl LayerStack {
         Self::from_names(names, layers, predicted)
     }
 
-    /// Finds the main stack among tensor names. A model may have several numbered stacks (a vision
-    /// tower, experts inside layers): only a name's *first* number counts. Of an encoder and a decoder
-    /// the decoder wins; else, of the remaining candidates, the one with as many layers as the config
-    /// says, then the one with most tensors.
-    #[must_use]
-    pub fn find<'a>(names: impl Iterator<Item = &'a str>, config_layers: Option<u64>) -> Self {
-        Self::from_names(names, config_layers, 0)
-    }
-
-    fn from_names<'a>(names: impl Iterator<Item = &'a str>, layers: Option<u64>, predicted: u64) -> Self {
+    pub(crate) fn from_names<'a>(names: impl Iterator<Item = &'a str>, layers: Option<u64>, predicted: u64) -> Self {
         let mut candidates: Candidates<'a> = BTreeMap::new();
         for name in names {
             if let Some((prefix, number, rest)) = first_number(name) {
@@ -89,25 +80,25 @@ impl LayerStack {
 
     /// Number of layers, by the highest number in use; layers of multi-token prediction do not count.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// The prefix of layer names, for messages.
     #[must_use]
-    pub fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// The layer of a tensor and the rest of its name.
     #[must_use]
-    pub fn layer<'a>(&self, name: &'a str) -> Option<(u64, &'a str)> {
+    pub(crate) fn layer<'a>(&self, name: &'a str) -> Option<(u64, &'a str)> {
         self.numbered(name).filter(|(number, _)| *number < self.count)
     }
 
     /// The layer of multi-token prediction that a tensor is in, counted from 0, and the rest of its name.
     #[must_use]
-    pub fn predicted_layer<'a>(&self, name: &'a str) -> Option<(u64, &'a str)> {
+    pub(crate) fn predicted_layer<'a>(&self, name: &'a str) -> Option<(u64, &'a str)> {
         let (number, rest) = self.numbered(name)?;
         (self.predicted > 0).then_some(number.checked_sub(self.count)?).map(|number| (number, rest))
     }
@@ -122,7 +113,7 @@ impl LayerStack {
 
     /// The name of a tensor in layer `number`.
     #[must_use]
-    pub fn name(&self, number: u64, rest: &str) -> String {
+    pub(crate) fn name(&self, number: u64, rest: &str) -> String {
         format!("{}{number}.{rest}", self.prefix)
     }
 
@@ -130,7 +121,7 @@ impl LayerStack {
     /// gradients: that of its layer in another stack, the end for multi-token prediction, else the
     /// beginning.
     #[must_use]
-    pub fn position(&self, name: &str) -> f64 {
+    pub(crate) fn position(&self, name: &str) -> f64 {
         if self.predicted_layer(name).is_some() {
             return 1.0;
         }
@@ -143,14 +134,14 @@ impl LayerStack {
 
     /// The encoder's stack of an encoder-decoder model, with its layers.
     #[must_use]
-    pub fn encoder(&self) -> Option<(&str, u64)> {
+    pub(crate) fn encoder(&self) -> Option<(&str, u64)> {
         let encoder = encoder_of(&self.prefix)?;
         self.others.get_key_value(&encoder).map(|(prefix, count)| (prefix.as_str(), *count))
     }
 
     /// Where a tensor outside the layers stands.
     #[must_use]
-    pub fn place(&self, name: &str) -> Place {
+    pub(crate) fn place(&self, name: &str) -> Place {
         if self.encoder().is_some() && name.split('.').any(|part| part == "encoder" || part == "shared") {
             return Place::Before;
         }
@@ -220,7 +211,7 @@ mod tests {
             names.push(format!("model.layers.{layer}.norm.weight"));
         }
         names.push("lm_head.weight".into());
-        let stack = LayerStack::find(names.iter().map(String::as_str), Some(2));
+        let stack = LayerStack::from_names(names.iter().map(String::as_str), Some(2), 0);
         assert_eq!((stack.prefix(), stack.count()), ("model.layers.", 2));
         assert_eq!(
             stack.layer("model.layers.1.mlp.experts.7.up_proj.weight"),
@@ -230,13 +221,13 @@ mod tests {
         assert_eq!(stack.position("visual.blocks.1.attn.weight"), 0.5);
         assert_eq!(stack.position("lm_head.weight"), 0.0);
         assert_eq!(stack.name(9, "norm.weight"), "model.layers.9.norm.weight");
-        let none = LayerStack::find(["a.weight", "b.01.c"].into_iter(), None);
+        let none = LayerStack::from_names(["a.weight", "b.01.c"].into_iter(), None, 0);
         assert_eq!((none.count(), none.layer("a.weight")), (0, None));
     }
 
     #[test]
     fn names_without_a_prefix_and_places() {
-        let stack = LayerStack::find(["h.0.ln_1.weight", "h.1.ln_1.weight"].into_iter(), None);
+        let stack = LayerStack::from_names(["h.0.ln_1.weight", "h.1.ln_1.weight"].into_iter(), None, 0);
         assert_eq!(stack.prefix(), "h.");
         assert_eq!(stack.place("model.embed_tokens.weight"), Place::Before);
         assert_eq!(stack.place("embed_out.weight"), Place::After);
@@ -248,7 +239,7 @@ mod tests {
         let layer = |stack: &str, n: u64| format!("model.{stack}.layers.{n}.fc1.weight");
         let mut names: Vec<String> = (0..5).map(|n| layer("encoder", n)).collect();
         names.extend((0..3).map(|n| layer("decoder", n)));
-        let stack = LayerStack::find(names.iter().map(String::as_str), Some(5));
+        let stack = LayerStack::from_names(names.iter().map(String::as_str), Some(5), 0);
         assert_eq!((stack.prefix(), stack.count()), ("model.decoder.layers.", 3));
         assert_eq!(stack.encoder(), Some(("model.encoder.layers.", 5)));
         assert_eq!(stack.position(&layer("encoder", 1)), 0.25);
@@ -258,13 +249,13 @@ mod tests {
     #[test]
     fn layers_of_multi_token_prediction_are_no_layers() {
         let names = ["model.layers.0.q.weight", "model.layers.1.q.weight", "model.layers.2.eh_proj.weight"];
-        let stack = LayerStack::find(names.into_iter(), Some(2));
+        let stack = LayerStack::from_names(names.into_iter(), Some(2), 0);
         assert_eq!((stack.count(), stack.layer(names[2])), (2, None));
         assert_eq!(stack.predicted_layer(names[2]), Some((0, "eh_proj.weight")));
         assert_eq!((stack.position(names[2]), stack.predicted_layer(names[1])), (1.0, None));
         // A layer like the others is one, whatever the config says.
         let same = ["model.layers.0.q.weight", "model.layers.1.q.weight", "model.layers.2.q.weight"];
-        assert_eq!(LayerStack::find(same.into_iter(), Some(2)).count(), 3);
+        assert_eq!(LayerStack::from_names(same.into_iter(), Some(2), 0).count(), 3);
         let config = r#"{"num_hidden_layers": 2, "num_nextn_predict_layers": 1}"#;
         let config = ModelConfig::parse("c".as_ref(), config.to_owned()).unwrap();
         assert_eq!(LayerStack::of(same.into_iter(), Some(&config)).count(), 2);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Keys under which families keep their number of decoder layers.
-pub const LAYER_COUNT_KEYS: [&str; 5] =
+pub(crate) const LAYER_COUNT_KEYS: [&str; 5] =
     ["num_hidden_layers", "n_layer", "num_layers", "n_layers", "num_decoder_layers"];
 
 /// Keys for the decoder's layers in models that have an encoder too.

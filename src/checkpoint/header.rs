@@ -5,7 +5,7 @@
 //! nothing past the end of the file is ever addressed by a [`Header`] that validated.
 //!
 //! ```
-//! use billon::checkpoint::header::Header;
+//! use billon::internal::Header;
 //! let json = br#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#;
 //! let mut file = (json.len() as u64).to_le_bytes().to_vec();
 //! file.extend_from_slice(json);
@@ -25,7 +25,7 @@ use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
 
 /// Largest header accepted, the limit of the safetensors library.
-pub const MAX_HEADER_BYTES: u64 = 100_000_000;
+pub(crate) const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// One tensor of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::dtype::DType;
 
 /// A tensor to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutputTensor {
+pub(crate) struct OutputTensor {
     /// Name.
     pub name: String,
     /// Stored element type.
@@ -20,14 +20,14 @@ pub struct OutputTensor {
 impl OutputTensor {
     /// Size in bytes.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.shape.iter().product::<u64>() * self.dtype.bytes() as u64
     }
 }
 
 /// One output file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shard {
+pub(crate) struct Shard {
     /// File name.
     pub file_name: String,
     /// Length prefix and header.
@@ -40,7 +40,7 @@ pub struct Shard {
 
 /// Shards, and the place of every tensor in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// The files, in order.
     pub shards: Vec<Shard>,
     /// For each tensor given to [`Layout::plan`]: shard index and byte offset in the file.
@@ -53,7 +53,7 @@ impl Layout {
     /// a single larger tensor gets a shard of its own. Inside a shard wider elements come first,
     /// so that every tensor is aligned to its element size.
     #[must_use]
-    pub fn plan(tensors: &[OutputTensor], max_shard_bytes: u64) -> Self {
+    pub(crate) fn plan(tensors: &[OutputTensor], max_shard_bytes: u64) -> Self {
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut used = 0_u64;
         for (i, tensor) in tensors.iter().enumerate() {
@@ -100,7 +100,7 @@ impl Layout {
     /// The text of `model.safetensors.index.json`, or `None` for a single file.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
-    pub fn index(&self, tensors: &[OutputTensor]) -> Option<String> {
+    pub(crate) fn index(&self, tensors: &[OutputTensor]) -> Option<String> {
         if self.shards.len() == 1 {
             return None;
         }
@@ -118,7 +118,7 @@ impl Layout {
 
     /// Bytes of all files.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.bytes).sum()
     }
 }

@@ -9,16 +9,16 @@ use serde::Deserialize;
 
 use super::config::ModelConfig;
 use super::header::{Header, HeaderError};
-use super::mapped::MappedFile;
 use super::quantised;
-use super::unchanged::{FileStamps, InputChanged};
 use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
+use crate::storage::mapped::MappedFile;
+use crate::storage::unchanged::{FileStamps, InputChanged};
 
 /// The single-file checkpoint name.
-pub const SINGLE_FILE: &str = "model.safetensors";
+pub(crate) const SINGLE_FILE: &str = "model.safetensors";
 /// The shard index name; it wins over [`SINGLE_FILE`] when both exist.
-pub const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// One tensor of a model, as a range of a mapped shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -251,7 +251,7 @@ impl ModelDir {
     }
 
     fn open_sharded(&mut self, path: &Path) -> Result<(), CheckpointError> {
-        let text = crate::input::read(path, crate::input::LIST_BYTES)
+        let text = crate::storage::input::read(path, crate::storage::input::LIST_BYTES)
             .map_err(|source| CheckpointError::Io { path: path.into(), source })?;
         let index: ShardIndex =
             serde_json::from_slice(&text).map_err(|source| CheckpointError::Index { path: path.into(), source })?;
@@ -328,7 +328,7 @@ impl ModelDir {
 
 fn read_config(root: &Path) -> Result<Option<ModelConfig>, CheckpointError> {
     let path = root.join("config.json");
-    match crate::input::read_text(&path, crate::input::SETTINGS_BYTES) {
+    match crate::storage::input::read_text(&path, crate::storage::input::SETTINGS_BYTES) {
         Ok(text) => {
             ModelConfig::parse(&path, text).map(Some).map_err(|source| CheckpointError::Config { path, source })
         }
@@ -347,7 +347,9 @@ fn no_weights(root: &Path) -> CheckpointError {
         names.iter().find(|n| n.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))).cloned()
     };
     let path = root.to_owned();
-    if let Ok(text) = crate::input::read(&root.join("adapter_config.json"), crate::input::SETTINGS_BYTES) {
+    if let Ok(text) =
+        crate::storage::input::read(&root.join("adapter_config.json"), crate::storage::input::SETTINGS_BYTES)
+    {
         let config: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
         let base = config.as_ref().and_then(|config| config.get("base_model_name_or_path")?.as_str());
         return CheckpointError::Adapter { path, base: base.map(str::to_owned) };

@@ -24,7 +24,10 @@ const PACKED_TENSORS: &[(&str, &str)] = &[
 /// Names the quantisation format of a checkpoint, or `None` for a plain one. `tensors` are names
 /// and dtypes.
 #[must_use]
-pub fn format<'a>(config: Option<&Value>, tensors: impl Iterator<Item = (&'a str, DType)> + Clone) -> Option<String> {
+pub(crate) fn format<'a>(
+    config: Option<&Value>,
+    tensors: impl Iterator<Item = (&'a str, DType)> + Clone,
+) -> Option<String> {
     if let Some(quantization) = config.and_then(|c| c.get("quantization_config")).filter(|q| q.is_object()) {
         let method = quantization.get("quant_method").and_then(Value::as_str);
         let bits = |key: &str| quantization.get(key).and_then(Value::as_bool) == Some(true);

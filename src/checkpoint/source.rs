@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::config::ModelConfig;
 use super::model_dir::{ModelDir, Tensor};
-use super::unchanged::InputChanged;
+use crate::storage::unchanged::InputChanged;
 
 /// A model's config and tensors.
 pub trait TensorSource: fmt::Debug + Send + Sync {

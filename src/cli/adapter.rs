@@ -9,16 +9,16 @@ use clap::{Args, Subcommand};
 use super::merge::summary;
 use super::size::parse_bytes;
 use super::{OutputArgs, print, print_json, report};
-use crate::backend::cpu::Cpu;
+use crate::compute::merge::cpu::Cpu;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
-use crate::merge::output::CompanionOptions;
+use crate::merge::output::files::CompanionOptions;
 use crate::merge::{MergeOptions, PlanOptions, merge};
 
 /// Arguments of `billon adapter`.
 #[derive(Debug, Args)]
-pub struct AdapterArgs {
+pub(crate) struct AdapterArgs {
     #[command(subcommand)]
     command: AdapterCommand,
 }

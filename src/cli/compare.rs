@@ -7,15 +7,15 @@ use clap::Args;
 
 use super::inspect::Listing;
 use super::{print, print_json};
-use crate::checkpoint::writer::publish_file;
 use crate::error::Result;
 use crate::eval::compare::{Comparison, compare};
 use crate::eval::results::RunResults;
+use crate::storage::publish::publish_file;
 use crate::visible::value as shown;
 
 /// Arguments of `billon compare`.
 #[derive(Debug, Args)]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     /// Results of the baseline: a results file or its directory.
     baseline: PathBuf,
     /// Results of the candidates.

@@ -14,7 +14,7 @@ use crate::visible::value as shown;
 
 /// Arguments of `billon convert`.
 #[derive(Debug, Args)]
-pub struct ConvertArgs {
+pub(crate) struct ConvertArgs {
     /// GGUF file, or all its parts in order, then the output directory, which appears whole when
     /// everything is done.
     #[arg(required = true, num_args = 2.., value_names = ["MODEL.gguf", "OUT"])]

@@ -11,7 +11,7 @@ use crate::event::CancelFlag;
 
 /// Arguments of `billon demo`.
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Where data, base model, adapters, results and the report are written.
     #[arg(long, short, value_name = "DIR", default_value = "billon-demo")]
     out: PathBuf,

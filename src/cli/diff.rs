@@ -7,19 +7,19 @@ use clap::{Args, ValueEnum};
 use super::inspect::Listing;
 use super::size::{human_bytes, human_count};
 use super::{OutputArgs, print, print_json, report};
-use crate::backend::cpu::Cpu;
+use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::inspect::TaskVectorReport;
 use crate::inspect::open::open;
 use crate::inspect::statistics::Group;
 use crate::inspect::task_vectors::compare;
-use crate::merge::sources::Resolver;
+use crate::merge::plan::sources::Resolver;
 use crate::visible::value as shown;
 
 /// Arguments of `billon diff`.
 #[derive(Debug, Args)]
-pub struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// Base model: directory, or org/name[@revision] in the Hugging Face cache.
     base: String,
     /// Models fine-tuned from it.

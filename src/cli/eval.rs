@@ -12,7 +12,7 @@ use super::prompts::PromptArgs;
 use super::server::{BackendName, JudgeArgs, ServerArgs};
 use super::size::at_least_one;
 use super::{OutputArgs, print, print_json, report};
-use crate::checkpoint::hash::cache_dir;
+use crate::compute::nn::Precision;
 use crate::error::Result;
 use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::identity::ModelIdentity;
@@ -20,19 +20,19 @@ use crate::eval::judge::Judge;
 use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
 use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
-use crate::eval::openai::{Decode, Needs, OpenAiServer};
 use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecord, TaskRecord, Written};
 use crate::eval::run::{EvalOptions, evaluate};
+use crate::eval::server::{Decode, Needs, OpenAiServer};
 use crate::event::{CancelFlag, Progress};
-use crate::model::kernels::Precision;
 use crate::recipe::ModelReference;
+use crate::storage::hash::cache_dir;
 use crate::task::{self, Documents, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
 use crate::train::PromptRecord;
 
 /// Arguments of `billon eval`.
 #[derive(Debug, Args)]
-pub struct EvalArgs {
+pub(crate) struct EvalArgs {
     /// Hugging Face model directory, or a repository of the local cache.
     #[arg(required_unless_present_any = ["harness_model", "model_args"])]
     model: Option<String>,

@@ -18,7 +18,7 @@ const INCONCLUSIVE: u8 = 102;
 
 /// Arguments of `billon gate`.
 #[derive(Debug, Args)]
-pub struct GateArgs {
+pub(crate) struct GateArgs {
     /// Results of the baseline and of the candidate: results files or their directories. One alone is
     /// the candidate's, when the gate file names the baseline.
     #[arg(required = true, num_args = 1..=2, value_names = ["BASELINE", "CANDIDATE"])]

@@ -10,12 +10,12 @@ use super::{print, print_json};
 use crate::error::Result;
 use crate::inspect::model::{CONFIG_KEYS, ModelSummary, TensorSummary, TiedWeights, summarize};
 use crate::inspect::open::open;
-use crate::merge::sources::Resolver;
+use crate::merge::plan::sources::Resolver;
 use crate::visible;
 
 /// Arguments of `billon inspect`.
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// Model directory, or org/name[@revision] in the Hugging Face cache.
     model: String,
     /// List every tensor.

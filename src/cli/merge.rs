@@ -8,16 +8,16 @@ use super::mergekit_flags::MergekitFlags;
 use super::plan::{PlanArgs, RecipeArgs};
 use super::size::{human_bytes, human_count};
 use super::{OutputArgs, print, print_json, read_text, report};
-use crate::backend::cpu::Cpu;
+use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
-use crate::merge::output::CompanionOptions;
+use crate::merge::output::files::CompanionOptions;
 use crate::merge::{MergeOptions, MergeReport, merge};
 
 /// Arguments of `billon merge`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub struct MergeArgs {
+pub(crate) struct MergeArgs {
     /// Recipe file (mergekit's YAML; several documents make a multi-stage merge).
     recipe: PathBuf,
     /// Output directory; appears whole when everything is done.

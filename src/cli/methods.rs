@@ -6,12 +6,12 @@ use clap::Args;
 
 use super::{print, print_json};
 use crate::error::Result;
-use crate::merge::method::{BaseRule, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec, REGISTRY};
+use crate::merge::methods::{BaseRule, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec, REGISTRY};
 use crate::recipe::setting::Value;
 
 /// Arguments of `billon methods`.
 #[derive(Debug, Args)]
-pub struct MethodsArgs {
+pub(crate) struct MethodsArgs {
     /// Print as JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -35,9 +35,10 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::checkpoint::{InputChanged, shortened};
 use crate::error::{Error, Result};
 use crate::event::CancelFlag;
+use crate::storage::shortened;
+use crate::storage::unchanged::InputChanged;
 use crate::visible;
 use crate::yaml::RecipeError;
 
@@ -99,13 +100,13 @@ struct OutputArgs {
 
 impl OutputArgs {
     fn threads(&self) -> usize {
-        self.threads.map_or_else(crate::threads::available, usize::from)
+        self.threads.map_or_else(crate::parallel::available, usize::from)
     }
 }
 
 /// Worker threads of a command.
 fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
-    Ok(crate::threads::pool(threads, "worker")?)
+    Ok(crate::parallel::pool(threads, "worker")?)
 }
 
 /// Keeps the tensor library to the thread that calls it. It would otherwise hand pieces of every
@@ -153,7 +154,7 @@ impl Command {
     fn run(self, cancel: &CancelFlag) -> Result<ExitCode> {
         match self {
             // The one command whose result is a verdict.
-            Self::Gate(args) => return thread_pool(crate::threads::available())?.install(|| args.run()),
+            Self::Gate(args) => return thread_pool(crate::parallel::available())?.install(|| args.run()),
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
@@ -165,7 +166,7 @@ impl Command {
             Self::Adapter(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
-            Self::Compare(args) => thread_pool(crate::threads::available())?.install(|| args.run()),
+            Self::Compare(args) => thread_pool(crate::parallel::available())?.install(|| args.run()),
             Self::Run(args) => args.run(cancel),
             Self::Methods(args) => args.run(),
         }
@@ -283,7 +284,7 @@ impl crate::error::Diagnose for ResultError {
 
 /// A recipe or other text file that the user named.
 fn read_text(path: &std::path::Path) -> Result<String> {
-    crate::input::read_text(path, crate::input::TEXT_BYTES)
+    crate::storage::input::read_text(path, crate::storage::input::TEXT_BYTES)
         .map_err(|source| ReadError { path: path.into(), source }.into())
 }
 

@@ -9,15 +9,15 @@ use super::size::{human_bytes, human_count, parse_bytes};
 use super::{OutputArgs, print, print_json, read_text, report};
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
-use crate::merge::report::{PlanReport, StagePlan, TensorPlan};
-use crate::merge::sources::Resolver;
+use crate::merge::output::report::{PlanReport, StagePlan, TensorPlan};
+use crate::merge::plan::sources::Resolver;
 use crate::merge::{PlanOptions, plan_recipe};
 use crate::visible::value as shown;
 
 /// Options that shape a plan.
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub struct RecipeArgs {
+pub(crate) struct RecipeArgs {
     /// Seed of random masks.
     #[arg(long, alias = "random-seed", default_value_t = 0, value_name = "S")]
     seed: u64,
@@ -52,7 +52,7 @@ enum TrimScope {
 
 impl RecipeArgs {
     /// The plan options these flags mean.
-    pub fn plan_options(&self) -> PlanOptions {
+    pub(crate) fn plan_options(&self) -> PlanOptions {
         PlanOptions {
             seed: self.seed,
             max_shard_bytes: self.max_shard_size,
@@ -71,7 +71,7 @@ impl RecipeArgs {
 
 /// Arguments of `billon plan`.
 #[derive(Debug, Args)]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     /// Recipe file.
     recipe: PathBuf,
     #[command(flatten)]

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::{OutputArgs, print, print_json, report};
-use crate::checkpoint::hash::HashCache;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::experiment::engine::Local;
 use crate::experiment::report::data::{ReportData, Score};
 use crate::experiment::state::State;
 use crate::experiment::{Experiment, Graph, RunOptions, file, plan, run};
+use crate::storage::hash::HashCache;
 
 /// Arguments of `billon run`.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Experiment file.
     experiment: PathBuf,
     /// Where adapters, results and the report are written, and what is finished is remembered.

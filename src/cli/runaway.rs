@@ -1,4 +1,4 @@
-//! The end of a process whose template runs away, see [`crate::jinja::guard`].
+//! The end of a process whose template runs away, see [`crate::python::jinja::guard`].
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 
 use crate::error::ErrorKind;
-use crate::jinja::guard;
+use crate::python::jinja::guard;
 use crate::visible;
 
 static JSON: AtomicBool = AtomicBool::new(false);

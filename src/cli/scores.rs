@@ -7,7 +7,7 @@ use crate::eval::results::write::results_json;
 use crate::visible::value as shown;
 
 /// Tasks with their metrics and intervals, then groups.
-pub fn table(record: &RunRecord) -> String {
+pub(crate) fn table(record: &RunRecord) -> String {
     let mut rows =
         vec![["task", "role", "metric", "filter", "shots", "documents", "score", "95 % interval"].map(str::to_owned)];
     for task in &record.tasks {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::checkpoint::hash::cache_dir;
 use crate::error::Result;
 use crate::eval::judge::{Judge, JudgeOptions, Prices};
-use crate::eval::openai::{ClientOptions, Decode, RetryPolicy, ServerOptions};
+use crate::eval::server::{ClientOptions, Decode, RetryPolicy, ServerOptions};
+use crate::storage::hash::cache_dir;
 
 /// Where the model under test runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BackendName {
+pub(crate) enum BackendName {
     /// On this machine.
     Local,
     /// Behind an OpenAI-compatible server.
@@ -21,7 +21,7 @@ pub enum BackendName {
 
 /// The model behind a server.
 #[derive(Debug, Args)]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     /// Where the model runs. Behind a server, MODEL gives the tokenizer and the chat template.
     #[arg(long, value_enum, default_value_t = BackendName::Local)]
     pub backend: BackendName,
@@ -50,7 +50,7 @@ pub struct ServerArgs {
 
 impl ServerArgs {
     /// Options for the model's server.
-    pub fn options(&self, max_length: usize, seed: u64, probe: Vec<u32>, decode: Decode) -> ServerOptions {
+    pub(crate) fn options(&self, max_length: usize, seed: u64, probe: Vec<u32>, decode: Decode) -> ServerOptions {
         ServerOptions {
             client: client(
                 self.base_url.as_deref().unwrap_or_default(),
@@ -73,7 +73,7 @@ impl ServerArgs {
 /// The judge of free answers.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_field_names, reason = "each is a flag of the command line")]
-pub struct JudgeArgs {
+pub(crate) struct JudgeArgs {
     /// URL of an OpenAI-compatible chat server whose model judges free answers (metric `llm_judge`).
     #[arg(long, value_name = "URL", requires = "judge_model")]
     judge_url: Option<String>,
@@ -99,7 +99,7 @@ fn prices(text: &str) -> Result<Prices, String> {
 
 impl JudgeArgs {
     /// The judge, where one was named. Verdicts are remembered unless `remember` is off.
-    pub fn judge(&self, seed: u64, timeout: u64, remember: bool) -> Result<Option<Judge>> {
+    pub(crate) fn judge(&self, seed: u64, timeout: u64, remember: bool) -> Result<Option<Judge>> {
         let (Some(url), Some(model)) = (&self.judge_url, &self.judge_model) else { return Ok(None) };
         let cache: Option<PathBuf> = cache_dir().filter(|_| remember).map(|dir| dir.join("verdicts.jsonl"));
         let options = JudgeOptions {

@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn parse_bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
@@ -29,7 +29,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("must be a whole number of 1 or more".to_owned()),
         Ok(count) => Ok(count),
@@ -37,7 +37,7 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// Bytes for people: three digits and a decimal unit.
-pub fn human_bytes(bytes: u64) -> String {
+pub(crate) fn human_bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {
         if value < 999.5 {
@@ -56,7 +56,7 @@ pub fn human_bytes(bytes: u64) -> String {
 }
 
 /// Counts for people: `1.47 B`, `135 M`.
-pub fn human_count(count: u64) -> String {
+pub(crate) fn human_count(count: u64) -> String {
     match count {
         0..10_000 => count.to_string(),
         10_000..1_000_000 => format!("{:.1} K", count as f64 / 1e3),

@@ -20,7 +20,7 @@ use crate::visible::value as shown;
 /// Arguments of `billon tasks`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct TasksArgs {
+pub(crate) struct TasksArgs {
     #[command(subcommand)]
     command: Option<TasksCommand>,
     /// Tasks, groups, tags, task files or folders of them (default: the built-in suite).

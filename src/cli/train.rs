@@ -17,7 +17,7 @@ use crate::visible::value as shown;
 /// Arguments of `billon train`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags")]
-pub struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// Training recipe (YAML; keys of axolotl, TRL and LLaMA-Factory are understood).
     recipe: PathBuf,
     /// Where checkpoints, logs and the result go.

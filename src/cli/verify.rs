@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{OutputArgs, print, print_json, report};
-use crate::backend::cpu::Cpu;
+use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::merge::verify::{VerifyOptions, VerifyReport, require_clean, verify};
@@ -14,7 +14,7 @@ use crate::visible::value as shown;
 
 /// Arguments of `billon verify`.
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Output directory of a merge.
     out: PathBuf,
     /// Tensors to derive again from the inputs, if these are at hand (relative references are

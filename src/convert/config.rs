@@ -12,7 +12,7 @@ use crate::dtype::DType;
 /// Sizes of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Shapes {
+pub(crate) struct Shapes {
     pub vocabulary: u64,
     pub hidden: u64,
     pub intermediate: u64,
@@ -28,7 +28,7 @@ impl Shapes {
     ///
     /// # Errors
     /// Missing keys and values that make no sense.
-    pub fn read(file: &GgufFile, family: Family) -> Result<Self, ConvertError> {
+    pub(crate) fn read(file: &GgufFile, family: Family) -> Result<Self, ConvertError> {
         let metadata = file.metadata();
         let prefix = family.architecture();
         let embedding = file.tensor("token_embd.weight").ok_or_else(|| ConvertError::MissingTensor {
@@ -89,7 +89,7 @@ impl Shapes {
 
     /// A tensor dimension.
     #[must_use]
-    pub fn size(&self, dim: Dim) -> u64 {
+    pub(crate) fn size(&self, dim: Dim) -> u64 {
         match dim {
             Dim::Vocabulary => self.vocabulary,
             Dim::Hidden => self.hidden,
@@ -106,7 +106,7 @@ impl Shapes {
 impl Family {
     /// transformers' `model_type`.
     #[must_use]
-    pub fn model_type(self) -> &'static str {
+    pub(crate) fn model_type(self) -> &'static str {
         match self {
             Self::Llama => "llama",
             Self::Qwen2 => "qwen2",
@@ -131,7 +131,7 @@ impl Family {
 
 /// Token ids that stand for something.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SpecialIds {
+pub(crate) struct SpecialIds {
     /// Begin of a text.
     pub bos: Option<u64>,
     /// End of a text.
@@ -149,7 +149,7 @@ impl SpecialIds {
     ///
     /// # Errors
     /// [`GgufError::WrongType`].
-    pub fn read(metadata: &Metadata, vocabulary: u64) -> Result<Self, GgufError> {
+    pub(crate) fn read(metadata: &Metadata, vocabulary: u64) -> Result<Self, GgufError> {
         let id = |name: &str| -> Result<Option<u64>, GgufError> {
             Ok(metadata.count(&format!("tokenizer.ggml.{name}_token_id"))?.filter(|id| *id < vocabulary))
         };
@@ -168,7 +168,7 @@ impl SpecialIds {
 ///
 /// # Errors
 /// What the family's config can't say.
-pub fn config(
+pub(crate) fn config(
     file: &GgufFile,
     family: Family,
     shapes: &Shapes,
@@ -281,7 +281,7 @@ fn attention_scalar(family: Family, shapes: &Shapes) -> u64 {
 
 /// The text of `generation_config.json`.
 #[must_use]
-pub fn generation_config(special: &SpecialIds) -> Map<String, Value> {
+pub(crate) fn generation_config(special: &SpecialIds) -> Map<String, Value> {
     let mut config = Map::new();
     config.insert("_from_model_config".to_owned(), true.into());
     for (key, id) in [("bos_token_id", special.bos), ("pad_token_id", special.pad)] {

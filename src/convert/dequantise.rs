@@ -30,7 +30,7 @@ const ALIGNMENT: usize = 16;
 ///
 /// # Errors
 /// When `bytes` is no whole number of blocks, or candle refuses them.
-pub fn dequantise(ggml_type: GgmlType, bytes: &[u8]) -> Result<Vec<f32>> {
+pub(crate) fn dequantise(ggml_type: GgmlType, bytes: &[u8]) -> Result<Vec<f32>> {
     let dtype = candle_type(ggml_type);
     let (block, elements) = (dtype.type_size(), dtype.block_size());
     if !bytes.len().is_multiple_of(block) {

@@ -17,10 +17,10 @@ use super::like;
 use super::tokenizer::rebuild;
 use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::INDEX_FILE;
-use crate::checkpoint::writer::{OutputFile, StagingDir, check_target, refuse_inputs};
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::event::{Event, Progress};
+use crate::storage::publish::{OutputFile, StagingDir, check_target, refuse_inputs};
 
 /// Elements of a chunk, about; a chunk is at least one row. With its f32 and stored copies a chunk
 /// costs some 20 MB a thread.
@@ -77,7 +77,7 @@ pub struct ConvertReport {
 /// directory at `out`, which appears whole or not at all.
 ///
 /// # Errors
-/// [`ConvertError`] for the input, [`WriteError`](crate::checkpoint::writer::WriteError) for the output, and a cancelled run.
+/// [`ConvertError`] for the input, [`WriteError`](crate::storage::publish::WriteError) for the output, and a cancelled run.
 pub fn convert(
     inputs: &[PathBuf],
     out: &Path,
@@ -272,7 +272,7 @@ impl Work<'_> {
             }
             Ok(())
         };
-        match crate::threads::pool(threads, "convert") {
+        match crate::parallel::pool(threads, "convert") {
             Ok(pool) => pool.install(|| chunks.par_iter().try_for_each(convert))?,
             // No threads to be had: the work is the same on this one.
             Err(_) => chunks.iter().try_for_each(convert)?,

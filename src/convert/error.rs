@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use super::gguf::GgufError;
-use crate::checkpoint::writer::WriteError;
 use crate::error::{Diagnose, ErrorKind};
+use crate::storage::publish::WriteError;
 
 /// What stops a conversion.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum ConvertError {
+pub(crate) enum ConvertError {
     #[error(transparent)]
     Gguf(#[from] GgufError),
     #[error(transparent)]

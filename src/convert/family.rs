@@ -10,7 +10,7 @@ use super::gguf::{GgufFile, GgufTensor};
 
 /// A size that the metadata give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dim {
+pub(crate) enum Dim {
     /// Vocabulary.
     Vocabulary,
     /// Model width.
@@ -31,7 +31,7 @@ pub enum Dim {
 
 /// What has to be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Undo {
+pub(crate) enum Undo {
     /// Nothing.
     Nothing,
     /// Rows of each query head are interleaved.
@@ -44,7 +44,7 @@ pub enum Undo {
 
 /// One kind of tensor.
 #[derive(Debug, Clone, Copy)]
-pub struct Row {
+pub(crate) struct Row {
     gguf: &'static str,
     hf: &'static str,
     shape: &'static [Dim],
@@ -153,7 +153,7 @@ const GEMMA3: &[Row] = &[
 
 /// An architecture that can be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// Llama 2 and 3, and Mistral, whose files say `llama` too.
     Llama,
     /// Qwen2 and Qwen2.5.
@@ -171,7 +171,7 @@ pub enum Family {
 impl Family {
     /// The family that `general.architecture` names.
     #[must_use]
-    pub fn from_architecture(name: &str) -> Option<Self> {
+    pub(crate) fn from_architecture(name: &str) -> Option<Self> {
         Some(match name {
             "llama" => Self::Llama,
             "qwen2" => Self::Qwen2,
@@ -185,7 +185,7 @@ impl Family {
 
     /// The name in GGUF files, which is also the prefix of its metadata.
     #[must_use]
-    pub fn architecture(self) -> &'static str {
+    pub(crate) fn architecture(self) -> &'static str {
         match self {
             Self::Llama => "llama",
             Self::Qwen2 => "qwen2",
@@ -217,11 +217,12 @@ impl Family {
 }
 
 /// Tensors that describe rotary positions and go to the config.
-pub const ROPE_TENSORS: [&str; 3] = ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
+pub(crate) const ROPE_TENSORS: [&str; 3] =
+    ["rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"];
 
 /// A tensor to convert.
 #[derive(Debug, Clone)]
-pub struct Mapped<'a> {
+pub(crate) struct Mapped<'a> {
     /// Where it comes from.
     pub tensor: &'a GgufTensor,
     /// Its Hugging Face name.
@@ -234,7 +235,11 @@ pub struct Mapped<'a> {
 ///
 /// # Errors
 /// A tensor that is missing, unknown or of another shape than the metadata say.
-pub fn map_tensors<'a>(file: &'a GgufFile, family: Family, shapes: &Shapes) -> Result<Vec<Mapped<'a>>, ConvertError> {
+pub(crate) fn map_tensors<'a>(
+    file: &'a GgufFile,
+    family: Family,
+    shapes: &Shapes,
+) -> Result<Vec<Mapped<'a>>, ConvertError> {
     let mut mapped = Vec::with_capacity(file.tensors().len());
     let path = || file.metadata().file().to_owned();
     for tensor in file.tensors() {
@@ -285,7 +290,7 @@ pub fn map_tensors<'a>(file: &'a GgufFile, family: Family, shapes: &Shapes) -> R
 /// The stored row that holds row `row` of the Hugging Face tensor, where each head of `head_dim`
 /// rows has its two rotary halves interleaved.
 #[must_use]
-pub fn interleaved_row(row: u64, head_dim: u64) -> u64 {
+pub(crate) fn interleaved_row(row: u64, head_dim: u64) -> u64 {
     let (head, inside) = (row / head_dim, row % head_dim);
     let half = head_dim / 2;
     head * head_dim + (inside % half) * 2 + inside / half

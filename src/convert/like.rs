@@ -8,17 +8,17 @@ use super::config::Shapes;
 use super::error::ConvertError;
 use crate::checkpoint::config::{ConfigEdit, ModelConfig};
 use crate::dtype::DType;
-use crate::merge::output::COMPANION_FILES;
+use crate::merge::output::files::COMPANION_FILES;
 
 /// The files to write: name and contents.
-pub type Files = Vec<(String, Vec<u8>)>;
+pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
 /// Copies the companions of `directory` (tokenizer, generation config, chat template) and its
 /// config with the dtype changed, after a look whether it is a config of this model.
 ///
 /// # Errors
 /// A missing or malformed config, and sizes that differ from the GGUF file's.
-pub fn companions(directory: &Path, shapes: &Shapes, tied: bool, dtype: DType) -> Result<Files, ConvertError> {
+pub(crate) fn companions(directory: &Path, shapes: &Shapes, tied: bool, dtype: DType) -> Result<Files, ConvertError> {
     let path = directory.join("config.json");
     let text = read(&path)?;
     let malformed = |source| ConvertError::LikeConfig { path: path.clone(), source };
@@ -63,6 +63,6 @@ pub fn companions(directory: &Path, shapes: &Shapes, tied: bool, dtype: DType) -
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ConvertError> {
-    crate::input::read(path, crate::input::LIST_BYTES)
+    crate::storage::input::read(path, crate::storage::input::LIST_BYTES)
         .map_err(|source| ConvertError::Read { path: path.into(), source })
 }

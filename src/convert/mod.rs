@@ -6,15 +6,16 @@
 //! - [`config`], [`tokenizer`]: `config.json` and the tokenizer's files from the metadata.
 //! - [`directory`]: the conversion itself, tensor by tensor into a directory that appears whole.
 
-pub mod config;
-pub mod dequantise;
-pub mod directory;
-pub mod error;
-pub mod family;
-pub mod gguf;
-pub mod like;
-pub mod rope;
-pub mod tokenizer;
+pub(crate) mod config;
+pub(crate) mod dequantise;
+pub(crate) mod directory;
+pub(crate) mod error;
+pub(crate) mod family;
+pub(crate) mod gguf;
+pub(crate) mod like;
+pub(crate) mod rope;
+pub(crate) mod tokenizer;
 
-pub use directory::{ConvertOptions, ConvertReport, convert};
-pub use error::ConvertError;
+pub use directory::ConvertOptions;
+pub(crate) use directory::ConvertReport;
+pub use directory::convert;

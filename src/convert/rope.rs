@@ -13,7 +13,12 @@ use super::gguf::{GgmlType, GgufFile};
 ///
 /// # Errors
 /// A kind of scaling that the config can't say, or factors that fit no formula.
-pub fn rope_scaling(file: &GgufFile, family: Family, shapes: &Shapes, theta: f64) -> Result<Value, ConvertError> {
+pub(crate) fn rope_scaling(
+    file: &GgufFile,
+    family: Family,
+    shapes: &Shapes,
+    theta: f64,
+) -> Result<Value, ConvertError> {
     let metadata = file.metadata();
     let prefix = family.architecture();
     let unsayable =

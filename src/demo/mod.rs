@@ -7,8 +7,8 @@
 //! demo's specialists start from.
 //!
 //! ```no_run
-//! billon::demo::write_data("demo".as_ref(), 0)?;
-//! billon::demo::write_untrained("demo-untrained".as_ref(), 0)?;
+//! billon::internal::write_data("demo".as_ref(), 0)?;
+//! billon::internal::write_untrained("demo-untrained".as_ref(), 0)?;
 //! # Ok::<(), billon::Error>(())
 //! ```
 
@@ -16,6 +16,6 @@ mod run;
 mod text;
 mod untrained;
 
-pub use run::prepare;
-pub use text::{DataSummary, SplitSizes, write_data};
-pub use untrained::{CHAT_TEMPLATE, SPECIAL_TOKENS, write_untrained};
+pub(crate) use run::prepare;
+pub use text::write_data;
+pub use untrained::write_untrained;

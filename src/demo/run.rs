@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::text::write_data;
-use crate::checkpoint::writer::{mark_folder, publish_file, refuse_taken};
 use crate::error::Result;
 use crate::experiment::{Experiment, file};
+use crate::storage::publish::{mark_folder, publish_file, refuse_taken};
 
 /// The experiment, as it is written beside its data.
 const EXPERIMENT: &str = include_str!("../../fixtures/demo/demo.yml");
@@ -29,9 +29,9 @@ const SEED: u64 = 0;
 ///
 /// # Errors
 /// What the operating system says; a folder in which these names are someone else's.
-pub fn prepare(folder: &Path) -> Result<Experiment> {
+pub(crate) fn prepare(folder: &Path) -> Result<Experiment> {
     // A demo of version 0.1 is known by its experiment file.
-    if crate::input::read(&folder.join(NAMES[0]), crate::input::TEXT_BYTES).ok().as_deref()
+    if crate::storage::input::read(&folder.join(NAMES[0]), crate::storage::input::TEXT_BYTES).ok().as_deref()
         != Some(EXPERIMENT.as_bytes())
     {
         refuse_taken(folder, &NAMES)?;

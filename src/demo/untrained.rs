@@ -6,17 +6,17 @@ use serde_json::json;
 
 use super::text::{Sample, pretraining};
 use crate::checkpoint::header::Header;
-use crate::checkpoint::writer::{StagingDir, WriteError};
 use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::rng::{Philox, stream_key};
+use crate::storage::publish::{StagingDir, WriteError};
 use crate::tokenizer::train::train_byte_level;
 
 /// Special tokens, in the order of their ids.
-pub const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+pub(crate) const SPECIAL_TOKENS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
 /// Turns between markers (`ChatML`); the assistant's is opened on demand.
-pub const CHAT_TEMPLATE: &str = "{% for message in messages %}\
+pub(crate) const CHAT_TEMPLATE: &str = "{% for message in messages %}\
     {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
     {% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";

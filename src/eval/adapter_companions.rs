@@ -33,13 +33,14 @@ pub(super) fn warn_of_differences(adapter: &Path, model: &Path, progress: Progre
 }
 
 fn json(path: &Path) -> Option<Value> {
-    serde_json::from_slice(&crate::input::read(path, crate::input::SETTINGS_BYTES).ok()?).ok()
+    serde_json::from_slice(&crate::storage::input::read(path, crate::storage::input::SETTINGS_BYTES).ok()?).ok()
 }
 
 /// The chat template of a folder, which loaders take from a file of its own first.
 fn template(folder: &Path) -> Option<Value> {
-    let file = crate::input::read_text(&folder.join("chat_template.jinja"), crate::input::SETTINGS_BYTES)
-        .ok()
-        .map(Value::String);
+    let file =
+        crate::storage::input::read_text(&folder.join("chat_template.jinja"), crate::storage::input::SETTINGS_BYTES)
+            .ok()
+            .map(Value::String);
     file.or_else(|| json(&folder.join("tokenizer_config.json"))?.get("chat_template").filter(|t| !t.is_null()).cloned())
 }

@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::ModelIdentity;
 use super::language_model::{Done, GenerateRequest, Generation, LanguageModel, Score, ScoreRequest};
-use crate::checkpoint::hash::{checksum, sha256_bytes};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
+use crate::storage::hash::{checksum, sha256_bytes};
 
 /// The remembered answers of one model.
 #[derive(Debug)]
-pub struct ResponseCache {
+pub(crate) struct ResponseCache {
     path: PathBuf,
     known: BTreeMap<String, Answer>,
     damaged: usize,
@@ -66,7 +66,7 @@ impl Line {
 /// The cache can't be used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} the response cache {}", path.display())]
-pub struct CacheError {
+pub(crate) struct CacheError {
     what: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -87,7 +87,7 @@ impl ResponseCache {
     ///
     /// # Errors
     /// [`CacheError`] when the file can't be read or appended to.
-    pub fn open(dir: &Path, identity: &ModelIdentity) -> Result<Self, CacheError> {
+    pub(crate) fn open(dir: &Path, identity: &ModelIdentity) -> Result<Self, CacheError> {
         let path = dir.join(format!("{}.jsonl", identity.digest()));
         let failed = |what, source| CacheError { what, path: path.clone(), source };
         std::fs::create_dir_all(dir).map_err(|source| failed("create", source))?;
@@ -114,15 +114,9 @@ impl ResponseCache {
         Ok(Self { path, known, damaged, file: Mutex::new(file), failure: Mutex::new(None) })
     }
 
-    /// Number of answers known when the cache was opened.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
-
     /// What there is to say about records that could not be used, once.
     #[must_use]
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         let records = if self.damaged == 1 { "1 record".to_owned() } else { format!("{} records", self.damaged) };
         (self.damaged > 0).then(|| {
             let path = self.path.display();
@@ -130,12 +124,6 @@ impl ResponseCache {
                 "{records} of the response cache {path} cannot be used (damaged, or of an older version); asked again"
             )
         })
-    }
-
-    /// Whether nothing was known when the cache was opened.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
     }
 
     /// Remembers an answer. Trouble is kept for [`ResponseCache::check`].
@@ -203,7 +191,7 @@ fn generate_key(request: &GenerateRequest) -> String {
 }
 
 /// A model whose final answers are remembered.
-pub struct CachedModel<'a> {
+pub(crate) struct CachedModel<'a> {
     /// Asked for what is not known.
     pub model: &'a dyn LanguageModel,
     /// Where answers are kept; without one, this only counts.
@@ -370,7 +358,7 @@ mod tests {
             damaged[place] ^= 1 << (place % 7);
             OpenOptions::new().write(true).truncate(true).open(&file).unwrap().write_all(&damaged).unwrap();
             let cache = ResponseCache::open(dir.path(), &identity("a")).unwrap();
-            assert!(cache.len() == 9 || damaged[place] == b'\n', "byte {place}: {}", cache.len());
+            assert!(cache.known.len() == 9 || damaged[place] == b'\n', "byte {place}: {}", cache.known.len());
             // Without its name a checksum looks like a record of an older version.
             if is_whole(&damaged[..end]) && damaged[place] != b'\n' {
                 assert!(cache.warning().unwrap().starts_with("1 record of the response cache"), "byte {place}");

@@ -7,7 +7,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::error::{Diagnose, ErrorKind};
-use crate::python_regex::{Found, PythonRegex, SearchError};
+use crate::python::regex::{Found, PythonRegex, SearchError};
 use crate::task::spec::{FilterPipeline, FilterStep};
 use crate::yaml::diagnostic::nearest;
 
@@ -18,7 +18,7 @@ const DEFAULT_PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
 /// Why a pipeline cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum FilterError {
+pub(crate) enum FilterError {
     #[error("filter `{pipeline}` uses the unknown function `{function}`")]
     Unknown { pipeline: String, function: String },
     #[error("filter `{pipeline}` uses `{function}`, which is not supported")]
@@ -66,19 +66,19 @@ impl Diagnose for FilterError {
 ///
 /// # Errors
 /// The reason in words, for patterns that Python's `re` refuses.
-pub fn compile(pattern: &str) -> Result<PythonRegex, String> {
+pub(crate) fn compile(pattern: &str) -> Result<PythonRegex, String> {
     PythonRegex::new(pattern).map_err(|error| error.to_string())
 }
 
 /// What Python's `str.strip()` removes: white space and the four information separators.
 #[must_use]
-pub fn strip(text: &str) -> &str {
+pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
 
 /// The responses of one document on their way through a pipeline.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Responses {
+pub(crate) enum Responses {
     /// All of them.
     Many(Vec<Value>),
     /// The one that was chosen.
@@ -88,7 +88,7 @@ pub enum Responses {
 impl Responses {
     /// Their texts; what is no text (`null` of a `map`) is left out.
     #[must_use]
-    pub fn texts(&self) -> Vec<&str> {
+    pub(crate) fn texts(&self) -> Vec<&str> {
         match self {
             Self::Many(list) => list.iter().filter_map(Value::as_str).collect(),
             Self::One(value) => value.as_str().into_iter().collect(),
@@ -97,7 +97,7 @@ impl Responses {
 
     /// As JSON, for samples files.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Many(list) => Value::Array(list.clone()),
             Self::One(value) => value.clone(),
@@ -107,7 +107,7 @@ impl Responses {
 
 /// A checked pipeline.
 #[derive(Debug, Clone)]
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     name: String,
     steps: Vec<Step>,
 }
@@ -143,7 +143,7 @@ struct Ignores {
 impl Pipeline {
     /// The harness's default: the first response, under the name `none`.
     #[must_use]
-    pub fn first() -> Self {
+    pub(crate) fn first() -> Self {
         Self { name: "none".to_owned(), steps: vec![Step::TakeFirst] }
     }
 
@@ -151,7 +151,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// Unknown or unsupported functions and arguments, and patterns that cannot be compiled.
-    pub fn new(spec: &FilterPipeline) -> Result<Self, FilterError> {
+    pub(crate) fn new(spec: &FilterPipeline) -> Result<Self, FilterError> {
         let steps = spec.steps.iter().map(|step| Reader { pipeline: &spec.name, step }.read());
         let steps: Vec<Step> = steps.collect::<Result<_, _>>()?;
         if let Some(place) = steps.iter().position(|step| matches!(step, Step::TakeFirst))
@@ -164,13 +164,13 @@ impl Pipeline {
 
     /// Its name: the second half of the results' keys.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Whether it does nothing but take the first response, which is all that scored choices allow.
     #[must_use]
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.steps.iter().all(|step| matches!(step, Step::TakeFirst))
     }
 
@@ -178,7 +178,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`FilterError::TooFew`] when there are fewer responses than a step wants.
-    pub fn apply(&self, document: usize, responses: &[String], choices: &[String]) -> Result<Responses, FilterError> {
+    pub(crate) fn apply(
+        &self,
+        document: usize,
+        responses: &[String],
+        choices: &[String],
+    ) -> Result<Responses, FilterError> {
         let searched = |source| FilterError::Search { pipeline: self.name.clone(), document, source };
         let mut values: Vec<Value> = responses.iter().cloned().map(Value::String).collect();
         for step in &self.steps {

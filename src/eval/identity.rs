@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::checkpoint::hash::{HashCache, sha256_bytes, sha256_input};
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::CancelFlag;
+use crate::storage::hash::{HashCache, sha256_bytes, sha256_input};
 
 /// Raised when the decoder's or the engine's arithmetic changes: answers of older versions are then
 /// not used any more.
@@ -32,7 +32,7 @@ pub struct ModelIdentity {
 /// A file of the model could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {} to identify the model", path.display())]
-pub struct IdentityError {
+pub(crate) struct IdentityError {
     path: std::path::PathBuf,
     source: std::io::Error,
 }
@@ -68,7 +68,7 @@ impl ModelIdentity {
 ///
 /// # Errors
 /// A file that can't be read, or [`Cancelled`].
-pub fn file_hashes(
+pub(crate) fn file_hashes(
     dir: &Path,
     wanted: impl Fn(&str) -> bool,
     cache: &mut HashCache,
@@ -92,7 +92,7 @@ pub fn file_hashes(
 
 /// Whether a file of a model directory decides what the decoder computes.
 #[must_use]
-pub fn is_model_file(name: &str) -> bool {
+pub(crate) fn is_model_file(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == "safetensors")
         || ["config.json", "generation_config.json", "model.safetensors.index.json", "adapter_config.json"]
             .contains(&name)

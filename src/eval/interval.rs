@@ -7,17 +7,17 @@
 
 use serde::Serialize;
 
-use super::distribution::{normal_cdf, normal_quantile};
-use super::metric::Tally;
-use super::metric::statistic::Cell;
-use super::resample::{default_draws, replicates};
+use crate::eval::metrics::Tally;
+use crate::eval::metrics::statistic::Cell;
+use crate::stats::distribution::{normal_cdf, normal_quantile};
+use crate::stats::resample::{default_draws, replicates};
 
 /// The level of reported intervals.
-pub const LEVEL: f64 = 0.95;
+pub(crate) const LEVEL: f64 = 0.95;
 
 /// A range that covers the true score in `level` of all samples of documents.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// Lower bound.
     pub low: f64,
     /// Upper bound.
@@ -32,7 +32,7 @@ pub struct Interval {
 
 /// A score and how sure it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// The score.
     pub value: f64,
     /// Its standard error; `None` for fewer than two documents.
@@ -44,7 +44,7 @@ pub struct Estimate {
 /// The score of a task's documents. `stream` names what is resampled, so that every metric of a run
 /// draws its own numbers.
 #[must_use]
-pub fn estimate(tally: &Tally, seed: u64, stream: &[&str]) -> Estimate {
+pub(crate) fn estimate(tally: &Tally, seed: u64, stream: &[&str]) -> Estimate {
     let value = tally.value();
     if tally.documents() < 2 || !value.is_finite() {
         return Estimate { value, standard_error: None, interval: None };
@@ -95,7 +95,7 @@ fn bootstrap(tally: &Tally, seed: u64, stream: &[&str]) -> (f64, Interval) {
 /// The acceleration of BCa: skewness of the scores with one document left out, from counts.
 ///
 /// Strata are jackknifed one after the other, as their documents are independent.
-pub fn jackknife(strata: &[&[u64]], statistic: impl Fn(&[Vec<u64>]) -> f64) -> f64 {
+pub(crate) fn jackknife(strata: &[&[u64]], statistic: impl Fn(&[Vec<u64>]) -> f64) -> f64 {
     let mut counts: Vec<Vec<u64>> = strata.iter().map(|counts| counts.to_vec()).collect();
     let (mut cubes, mut squares) = (0.0, 0.0);
     for stratum in 0..strata.len() {
@@ -196,7 +196,7 @@ impl Resampled {
 
 /// A part of a group.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Part {
+pub(crate) struct Part {
     /// The task's score.
     pub value: f64,
     /// Its standard error.
@@ -210,7 +210,7 @@ pub struct Part {
 /// harness pools variances as if the tasks had one mean, and until 0.4.13 did so for plain means
 /// too.)
 #[must_use]
-pub fn group(parts: &[Part], weight_by_size: bool) -> Option<Part> {
+pub(crate) fn group(parts: &[Part], weight_by_size: bool) -> Option<Part> {
     let documents: u64 = parts.iter().map(|part| part.documents).sum();
     if parts.is_empty() || documents == 0 {
         return None;
@@ -229,7 +229,7 @@ pub fn group(parts: &[Part], weight_by_size: bool) -> Option<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::metric::{DocumentValue, Statistic};
+    use crate::eval::metrics::{DocumentValue, Statistic};
 
     fn labels(list: &[(i32, i32, u64)]) -> Vec<DocumentValue> {
         let one = |&(gold, predicted, count): &(i32, i32, u64)| {

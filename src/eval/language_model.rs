@@ -50,7 +50,7 @@ pub struct Generation {
 }
 
 /// Called once for each finished request, from any thread, in any order, with the request's index.
-pub type Done<'a, T> = &'a (dyn Fn(usize, T) + Sync);
+pub(crate) type Done<'a, T> = &'a (dyn Fn(usize, T) + Sync);
 
 /// A model that can be asked.
 ///

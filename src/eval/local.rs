@@ -10,7 +10,7 @@ use crate::event::{CancelFlag, Progress};
 use crate::model::Decoder;
 
 /// Turns produced tokens into text, special tokens left out.
-pub type Detokenize = Box<dyn Fn(&[u32]) -> Result<String> + Send + Sync>;
+pub(crate) type Detokenize = Box<dyn Fn(&[u32]) -> Result<String> + Send + Sync>;
 
 /// How a local model runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

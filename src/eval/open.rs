@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::adapter_companions::warn_of_differences;
 use super::identity::{ModelIdentity, file_hashes, is_model_file};
 use super::local::{LocalModel, LocalOptions};
-use crate::checkpoint::hash::HashCache;
 use crate::checkpoint::{ModelDir, Tensor, TensorSource};
+use crate::compute::nn::Precision;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::lora::Adapter;
 use crate::merge::MergedModel;
-use crate::model::kernels::Precision;
 use crate::model::{Decoder, DecoderOptions, WeightPool, WeightedAdapter};
+use crate::storage::hash::HashCache;
 use crate::tokenizer::Tokenizer;
 
 /// An adapter folder and its weight.

@@ -4,7 +4,7 @@ use super::language_model::Score;
 
 /// The answer to one document, by kind of task.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// `multiple_choice`: every choice was scored.
     Choice {
         /// The choices' texts, without delimiter.

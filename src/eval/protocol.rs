@@ -11,7 +11,7 @@ use super::filter::strip;
 
 /// How labels are read from answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// Argmax over the choices' log-probabilities.
     #[default]
     ChoiceLl,
@@ -23,7 +23,7 @@ pub enum Protocol {
 
 /// What some PIXIU tasks add to its general rule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PixiuRules {
+pub(crate) struct PixiuRules {
     /// Further texts that stand for a choice (stock movement: `yes` and `positive` for `rise`).
     pub synonyms: BTreeMap<String, Vec<String>>,
     /// The choice of an answer that names none (stock movement: `fall`).
@@ -34,11 +34,11 @@ pub struct PixiuRules {
 
 impl Protocol {
     /// Names of all protocols.
-    pub const NAMES: [&'static str; 3] = ["choice-ll", "pixiu-gen", "strict-gen"];
+    pub(crate) const NAMES: [&'static str; 3] = ["choice-ll", "pixiu-gen", "strict-gen"];
 
     /// The protocol of a name, without task-specific rules.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         match name {
             "choice-ll" => Some(Self::ChoiceLl),
             "pixiu-gen" => Some(Self::PixiuGen(PixiuRules::default())),
@@ -49,7 +49,7 @@ impl Protocol {
 
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::ChoiceLl => "choice-ll",
             Self::PixiuGen(_) => "pixiu-gen",
@@ -59,13 +59,13 @@ impl Protocol {
 
     /// Whether it reads written answers.
     #[must_use]
-    pub fn is_generative(&self) -> bool {
+    pub(crate) fn is_generative(&self) -> bool {
         !matches!(self, Self::ChoiceLl)
     }
 
     /// The label that a written answer names, as an index of the choices; `None` when it names none.
     #[must_use]
-    pub fn label(&self, answer: &str, choices: &[String]) -> Option<usize> {
+    pub(crate) fn label(&self, answer: &str, choices: &[String]) -> Option<usize> {
         match self {
             Self::ChoiceLl => None,
             Self::PixiuGen(rules) => rules.label(answer, choices),
@@ -76,7 +76,7 @@ impl Protocol {
 
 /// The choice that a right answer's text means: equal text, else equal but for case and outer blanks.
 #[must_use]
-pub fn gold_label(reference: &str, choices: &[String]) -> Option<usize> {
+pub(crate) fn gold_label(reference: &str, choices: &[String]) -> Option<usize> {
     let fold = |text: &str| strip(text).to_lowercase();
     let exact = choices.iter().position(|choice| choice == reference);
     exact.or_else(|| choices.iter().position(|choice| fold(choice) == fold(reference)))

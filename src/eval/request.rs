@@ -11,7 +11,7 @@ use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// Everything that is asked, over all tasks; documents hold ranges of it.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     /// Continuations to score.
     pub score: Vec<ScoreRequest>,
     /// Prompts to continue.
@@ -22,7 +22,7 @@ pub struct Requests {
 
 /// Where the answers to one document are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// One score a choice, and the same choices after an empty context.
     Choices(Range<usize>, Option<Range<usize>>),
     /// One score.
@@ -35,7 +35,7 @@ pub enum Place {
 
 /// How a document is asked.
 #[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     /// Splits text into tokens.
     pub tokenizer: &'a Tokenizer,
     /// Tokens that the model can read.
@@ -65,7 +65,7 @@ impl Requests {
     ///
     /// # Errors
     /// What the tokenizer says, and choices with prompts of their own under a generation protocol.
-    pub fn add(&mut self, rendered: &Rendered, asking: &Asking<'_>) -> Result<Place> {
+    pub(crate) fn add(&mut self, rendered: &Rendered, asking: &Asking<'_>) -> Result<Place> {
         let before = self.truncated;
         let place = self.place(rendered, asking)?;
         // A document counts once, however many of its requests were cut.
@@ -167,7 +167,7 @@ fn windows(tokens: &[u32], prefix: u32, length: usize) -> Vec<ScoreRequest> {
 
 /// The answers to all requests.
 #[derive(Debug)]
-pub struct Answers {
+pub(crate) struct Answers {
     /// One a score request.
     pub scores: Vec<Score>,
     /// One a generate request; `None` where none came, which scoring refuses.
@@ -177,7 +177,7 @@ pub struct Answers {
 impl Answers {
     /// What is known about a document.
     #[must_use]
-    pub fn outcome(&self, rendered: &Rendered, place: &Place, repeats: usize) -> Outcome {
+    pub(crate) fn outcome(&self, rendered: &Rendered, place: &Place, repeats: usize) -> Outcome {
         let scores = |range: &Range<usize>| self.scores.get(range.clone()).unwrap_or_default();
         let text = |index: &usize| match self.texts.get(*index) {
             Some(Some(text)) => vec![text.clone(); repeats.max(1)],
@@ -221,7 +221,7 @@ impl Answers {
 }
 
 /// Stands for an answer that was never given; scoring refuses it.
-pub const NO_SCORE: Score = Score { logprob: f64::NAN, is_greedy: false };
+pub(crate) const NO_SCORE: Score = Score { logprob: f64::NAN, is_greedy: false };
 
 #[cfg(test)]
 mod tests {

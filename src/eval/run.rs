@@ -21,7 +21,7 @@ use crate::tokenizer::Tokenizer;
 
 /// How tasks are evaluated.
 #[derive(Debug, Clone)]
-pub struct EvalOptions<'a> {
+pub(crate) struct EvalOptions<'a> {
     /// How prompts are written.
     pub prompts: PromptSettings<'a>,
     /// Protocols instead of the tasks' first ones.
@@ -32,7 +32,7 @@ pub struct EvalOptions<'a> {
 
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum EvalError {
+pub(crate) enum EvalError {
     #[error("unknown protocol `{name}`")]
     Protocol { name: String },
     #[error("task `{task}` cannot be read with protocol `{protocol}`: {reason}")]
@@ -84,7 +84,7 @@ struct RunPlan {
 ///
 /// # Errors
 /// Prompts that can't be rendered, metrics that don't exist or don't fit, what the model says.
-pub fn evaluate(
+pub(crate) fn evaluate(
     tasks: &[Task],
     model: &dyn LanguageModel,
     tokenizer: &Tokenizer,

@@ -11,22 +11,22 @@ use serde_json::{Map, Value};
 
 use super::filter::{Pipeline, Responses};
 use super::interval::{Estimate, estimate};
-use super::metric::choice::Choices;
-use super::metric::entity::{entity_counts, tags_from_lines, tags_from_pairs};
-use super::metric::numeric::numeric_match;
-use super::metric::registry::{Kind, Metric};
-use super::metric::tally::{MISSING, NO_GOLD};
-use super::metric::text::ExactMatch;
-use super::metric::{DocumentValue, MetricError, Scored, Statistic, Tally};
 use super::outcome::Outcome;
 use super::protocol::{Protocol, gold_label};
 use crate::error::Result;
-use crate::python_regex::SearchError;
+use crate::eval::metrics::choice::Choices;
+use crate::eval::metrics::entity::{entity_counts, tags_from_lines, tags_from_pairs};
+use crate::eval::metrics::numeric::numeric_match;
+use crate::eval::metrics::registry::{Kind, Metric};
+use crate::eval::metrics::tally::{MISSING, NO_GOLD};
+use crate::eval::metrics::text::ExactMatch;
+use crate::eval::metrics::{DocumentValue, MetricError, Scored, Statistic, Tally};
+use crate::python::regex::SearchError;
 use crate::task::spec::{FilterPipeline, MetricSpec};
 
 /// A task's metrics, checked.
 #[derive(Debug, Clone)]
-pub struct Scorer {
+pub(crate) struct Scorer {
     metrics: Vec<(Metric, Option<ExactMatch>)>,
     pipelines: Vec<Pipeline>,
     protocol: Option<Protocol>,
@@ -36,7 +36,7 @@ pub struct Scorer {
 
 /// The scores of a task.
 #[derive(Debug, Clone)]
-pub struct TaskScores {
+pub(crate) struct TaskScores {
     /// Scores in the order of pipelines, then metrics.
     pub metrics: Vec<MetricScore>,
     /// What each pipeline made of each document.
@@ -48,7 +48,7 @@ pub struct TaskScores {
 impl TaskScores {
     /// Adds a mean that is not computed from outcomes (a judge's) to the first slot; one value a
     /// document, or none where the document is not scored.
-    pub fn add_mean(&mut self, metric: &str, values: &[Option<f64>], seed: u64) {
+    pub(crate) fn add_mean(&mut self, metric: &str, values: &[Option<f64>], seed: u64) {
         let Some(slot) = self.slots.first_mut() else { return };
         let scored: Vec<DocumentValue> = values.iter().flatten().map(|value| DocumentValue::Number(*value)).collect();
         let tally = Tally::new(Statistic::Mean, &scored);
@@ -57,7 +57,6 @@ impl TaskScores {
             slot: slot.slot.clone(),
             estimate: estimate(&tally, seed, &[metric, &slot.slot]),
             higher_is_better: true,
-            statistic: Statistic::Mean,
         });
         for (document, value) in slot.documents.iter_mut().zip(values) {
             document.values.extend(value.map(|value| (metric.to_owned(), DocumentValue::Number(value))));
@@ -67,7 +66,7 @@ impl TaskScores {
 
 /// One number of the results.
 #[derive(Debug, Clone)]
-pub struct MetricScore {
+pub(crate) struct MetricScore {
     /// The metric.
     pub metric: String,
     /// The filter slot of its key.
@@ -76,21 +75,19 @@ pub struct MetricScore {
     pub estimate: Estimate,
     /// Whether more is better.
     pub higher_is_better: bool,
-    /// How documents became one number.
-    pub statistic: Statistic,
 }
 
 impl MetricScore {
     /// `"<metric>,<slot>"`.
     #[must_use]
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         format!("{},{}", self.metric, self.slot)
     }
 }
 
 /// One filter slot over all documents, in their order.
 #[derive(Debug, Clone)]
-pub struct SlotScores {
+pub(crate) struct SlotScores {
     /// The slot's name.
     pub slot: String,
     /// One entry a document.
@@ -99,30 +96,13 @@ pub struct SlotScores {
 
 /// One document in one slot: what a line of the samples file holds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct DocumentScores {
+pub(crate) struct DocumentScores {
     /// The filtered response of a written answer; `None` for scored choices and continuations.
     pub response: Option<Value>,
     /// The predicted label, where there is one.
     pub predicted: Option<usize>,
     /// Metrics in the task's order.
     pub values: Vec<(String, DocumentValue)>,
-}
-
-/// Checks and scores in one call; [`Scorer`] does it in two.
-///
-/// `docs` are the documents in the order of `outcomes`; only `avg_f1` and `entity_f1` look at them.
-///
-/// # Errors
-/// See [`Scorer::new`] and [`Scorer::score`].
-pub fn score_task(
-    metrics: &[MetricSpec],
-    pipelines: &[FilterPipeline],
-    protocol: Option<Protocol>,
-    outcomes: &[Outcome],
-    docs: &[Value],
-    seed: u64,
-) -> Result<TaskScores> {
-    Scorer::new(metrics, pipelines, protocol)?.score(outcomes, docs, seed)
 }
 
 impl Scorer {
@@ -132,7 +112,11 @@ impl Scorer {
     ///
     /// # Errors
     /// Unknown metrics, functions and options, each with the nearest known one.
-    pub fn new(metrics: &[MetricSpec], pipelines: &[FilterPipeline], protocol: Option<Protocol>) -> Result<Self> {
+    pub(crate) fn new(
+        metrics: &[MetricSpec],
+        pipelines: &[FilterPipeline],
+        protocol: Option<Protocol>,
+    ) -> Result<Self> {
         let mut read: Vec<(Metric, Option<ExactMatch>)> = Vec::new();
         let mut skipped = Vec::new();
         for spec in metrics {
@@ -164,19 +148,13 @@ impl Scorer {
 
     /// Whether a metric wants the choices' log-probabilities after an empty context.
     #[must_use]
-    pub fn needs_unconditional(&self) -> bool {
+    pub(crate) fn needs_unconditional(&self) -> bool {
         self.metrics.iter().any(|(metric, _)| metric.info.needs_unconditional())
-    }
-
-    /// Whether answers must be written rather than choices scored.
-    #[must_use]
-    pub fn needs_text(&self) -> bool {
-        self.protocol.as_ref().is_some_and(Protocol::is_generative)
     }
 
     /// The filter slots, in the order of the results.
     #[must_use]
-    pub fn slots(&self) -> Vec<String> {
+    pub(crate) fn slots(&self) -> Vec<String> {
         let alone = self.pipelines.len() == 1;
         self.pipelines
             .iter()
@@ -193,7 +171,7 @@ impl Scorer {
     /// # Errors
     /// A metric that cannot be computed from such outcomes, log-probabilities that are no numbers, a
     /// binary F1 of more than two classes, too few responses for a filter.
-    pub fn score(&self, outcomes: &[Outcome], docs: &[Value], seed: u64) -> Result<TaskScores> {
+    pub(crate) fn score(&self, outcomes: &[Outcome], docs: &[Value], seed: u64) -> Result<TaskScores> {
         if outcomes.is_empty() {
             return Err(MetricError::Empty.into());
         }
@@ -226,7 +204,6 @@ impl Scorer {
                     slot: slot.clone(),
                     estimate: estimate(&tally, seed, &[&metric.name, &slot]),
                     higher_is_better: metric.higher_is_better,
-                    statistic: metric.statistic,
                 });
             }
             scores.slots.push(SlotScores { slot, documents });

@@ -4,7 +4,7 @@ use super::report::data::{Difference, Forgetting, TaskColumn};
 use crate::error::Result;
 use crate::eval::compare::report::TaskComparison;
 use crate::eval::compare::{Range, Wanted, compare_each};
-use crate::eval::metric::find;
+use crate::eval::metrics::find;
 use crate::eval::results::RunResults;
 
 /// The changes of a row by task, and of its means by role. What has no change is explained in `notes`, once for

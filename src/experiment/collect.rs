@@ -21,7 +21,7 @@ use crate::hub;
 
 /// Where the results of a row are.
 #[must_use]
-pub fn results_file(row: &str, context: Context<'_>) -> PathBuf {
+pub(crate) fn results_file(row: &str, context: Context<'_>) -> PathBuf {
     let file = context.outcome(&format!("evaluate {row}")).and_then(|o| o.get("results")).and_then(Value::as_str);
     context.out.join(file.unwrap_or_default())
 }
@@ -30,7 +30,7 @@ pub fn results_file(row: &str, context: Context<'_>) -> PathBuf {
 ///
 /// # Errors
 /// Results that can't be read or compared.
-pub fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
+pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
     let experiment = context.experiment;
     let names: Vec<&String> = context.graph.rows.iter().map(|(name, _)| name).collect();
     let mut loaded = Vec::with_capacity(names.len());
@@ -186,7 +186,7 @@ fn recipe(row: &Row, context: Context<'_>) -> Option<String> {
 
 /// The checks of a gate, as its step remembers them.
 #[must_use]
-pub fn checks(report: &GateReport) -> Value {
+pub(crate) fn checks(report: &GateReport) -> Value {
     let check = |check: &crate::eval::gate::Check| {
         let metric = if check.metric.is_empty() { String::new() } else { format!(" of {}", check.metric) };
         json!({
@@ -253,7 +253,7 @@ fn curves(context: Context<'_>) -> Vec<Curve> {
 /// A training log: a JSON object a line, with `step` and any of `loss`, `learning_rate` and what was
 /// evaluated (`eval_loss`, `task/metric`).
 fn curve(name: &str, log: &Path) -> Option<Curve> {
-    let text = crate::input::read_text(log, u64::MAX).ok()?;
+    let text = crate::storage::input::read_text(log, u64::MAX).ok()?;
     let mut curve = Curve { name: name.to_owned(), ..Curve::default() };
     for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let Some(step) = line.get("step").and_then(Value::as_f64) else { continue };
@@ -338,7 +338,9 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
 }
 
 fn environment(threads: usize) -> Vec<(String, String)> {
-    let read = |path: &str| crate::input::read_text(path.as_ref(), crate::input::SETTINGS_BYTES).unwrap_or_default();
+    let read = |path: &str| {
+        crate::storage::input::read_text(path.as_ref(), crate::storage::input::SETTINGS_BYTES).unwrap_or_default()
+    };
     let after = |text: &str, key: &str| {
         let line = text.lines().find(|line| line.starts_with(key))?;
         Some(line.split_once([':', '='])?.1.trim().trim_matches('"').to_owned())

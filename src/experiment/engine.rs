@@ -16,9 +16,8 @@ use super::tasks;
 use super::training;
 use super::value::yaml;
 use super::work::{Context, Done, Subject, Work};
-use crate::backend::cpu::Cpu;
-use crate::checkpoint::hash::cache_dir;
-use crate::checkpoint::writer::publish_file;
+use crate::compute::merge::cpu::Cpu;
+use crate::compute::nn::Precision;
 use crate::error::Result;
 use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::gate::decide;
@@ -29,10 +28,11 @@ use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
-use crate::merge::output::CompanionOptions;
+use crate::merge::output::files::CompanionOptions;
 use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
 use crate::model::WeightPool;
-use crate::model::kernels::Precision;
+use crate::storage::hash::cache_dir;
+use crate::storage::publish::publish_file;
 use crate::task::{Documents, PromptSettings, Role, Task};
 use crate::tokenizer::Tokenizer;
 use crate::train::log::LOG_FILE;
@@ -44,7 +44,7 @@ const STAMP: &str = "run";
 
 /// Does the work with the engines of this program.
 #[derive(Debug)]
-pub struct Local {
+pub(crate) struct Local {
     threads: usize,
     remember: bool,
     /// The base model's weights, packed once for all steps.
@@ -56,7 +56,7 @@ pub struct Local {
 impl Local {
     /// With so many threads for merges; `remember` keeps answers for other runs.
     #[must_use]
-    pub fn new(threads: usize, remember: bool) -> Self {
+    pub(crate) fn new(threads: usize, remember: bool) -> Self {
         Self { threads, remember, base: Arc::default(), said: BTreeSet::new() }
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Diagnose, Error, ErrorKind};
 /// Why an experiment can't be read or run.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum ExperimentError {
+pub(crate) enum ExperimentError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} holds no experiment", path.display())]
@@ -39,7 +39,7 @@ pub enum ExperimentError {
 impl ExperimentError {
     /// A step's failure with what it said.
     #[must_use]
-    pub fn step(step: &str, error: &Error, finished: usize) -> Self {
+    pub(crate) fn step(step: &str, error: &Error, finished: usize) -> Self {
         Self::Step { step: step.to_owned(), chain: error.chain(), kind: error.kind(), advice: error.hints(), finished }
     }
 }

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use super::error::ExperimentError;
 use super::graph::{Graph, Step, leaves};
 use super::value::canonical;
-use crate::checkpoint::hash::{HashCache, sha256_bytes, sha256_input};
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
+use crate::storage::hash::{HashCache, sha256_bytes, sha256_input};
 
 /// What writes fingerprints: the version, and that of what they cover, raised when that changes.
 const WRITER: &str = concat!(env!("CARGO_PKG_VERSION"), " (fingerprints 2)");
 
 /// Stands for the hash of a file that was not found.
-pub const MISSING: &str = "missing";
+pub(crate) const MISSING: &str = "missing";
 
 /// Parts by name, `setting:...`, `input:...`, `step:...` and `version`, and the hash of all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Fingerprint {
 ///
 /// # Errors
 /// A file that is there and can't be read; `Cancelled`.
-pub fn fingerprints(graph: &Graph, cache: &mut HashCache, cancel: &CancelFlag) -> Result<Vec<Fingerprint>> {
+pub(crate) fn fingerprints(graph: &Graph, cache: &mut HashCache, cancel: &CancelFlag) -> Result<Vec<Fingerprint>> {
     let mut hashes: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut found: Vec<Fingerprint> = Vec::new();
     for step in &graph.steps {

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::hub;
 use crate::train::inputs;
 
-pub use crate::train::inputs::Input;
+pub(crate) use crate::train::inputs::Input;
 
 /// A row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -352,7 +352,7 @@ fn adapter_files(name: &str, specialist: &Specialist) -> Vec<Input> {
 
 /// Settings as leaves with dotted names, so that a change can be named.
 #[must_use]
-pub fn leaves(settings: &Map<String, Value>) -> Vec<(String, String)> {
+pub(crate) fn leaves(settings: &Map<String, Value>) -> Vec<(String, String)> {
     fn walk(name: &str, value: &Value, found: &mut Vec<(String, String)>) {
         match value {
             Value::Object(map) if !map.is_empty() => {

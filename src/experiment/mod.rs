@@ -9,30 +9,28 @@
 //! [`collect`] gathers all results into [`report::ReportData`], which becomes HTML and Markdown.
 
 mod changes;
-pub mod collect;
-pub mod engine;
-pub mod error;
-pub mod file;
-pub mod fingerprint;
-pub mod graph;
-pub mod plan;
-pub mod report;
+pub(crate) mod collect;
+pub(crate) mod engine;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod fingerprint;
+pub(crate) mod graph;
+pub(crate) mod plan;
+pub(crate) mod report;
 mod row_gate;
-pub mod runner;
-pub mod schema;
-pub mod state;
-pub mod task_vectors;
-pub mod tasks;
-pub mod training;
-pub mod value;
-pub mod work;
+pub(crate) mod runner;
+pub(crate) mod schema;
+pub(crate) mod state;
+pub(crate) mod task_vectors;
+pub(crate) mod tasks;
+pub(crate) mod training;
+pub(crate) mod value;
+pub(crate) mod work;
 
-pub use error::ExperimentError;
-pub use graph::{Action, Graph, Step};
-pub use plan::{Plan, plan};
-pub use runner::{RunOptions, run};
-pub use schema::Experiment;
-pub use work::Work;
+pub use graph::Graph;
+pub(crate) use plan::plan;
+pub(crate) use runner::{RunOptions, run};
+pub(crate) use schema::Experiment;
 
 #[cfg(test)]
 mod runner_tests;

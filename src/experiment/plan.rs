@@ -9,13 +9,13 @@ use super::error::ExperimentError;
 use super::fingerprint::{Fingerprint, fingerprints};
 use super::graph::{Graph, Step};
 use super::state::State;
-use crate::checkpoint::hash::HashCache;
 use crate::error::Result;
 use crate::event::CancelFlag;
+use crate::storage::hash::HashCache;
 use crate::yaml::diagnostic::nearest;
 
 /// Forces every step.
-pub const ALL: &str = "all";
+pub(crate) const ALL: &str = "all";
 
 /// The decision about every step of a graph, in their order.
 #[derive(Debug, Clone, Serialize)]
@@ -194,7 +194,7 @@ impl Plan {
 
 /// A time in words.
 #[must_use]
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
         format!("{seconds:.0} s")
     } else if seconds < 3600.0 {

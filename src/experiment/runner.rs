@@ -11,15 +11,15 @@ use serde_json::{Value, json};
 
 use super::error::ExperimentError;
 use super::graph::{Action, Graph, Row, Step};
-use super::plan::{Plan, plan};
+use super::plan::plan;
 use super::schema::Experiment;
 use super::state::{FORMAT, Record, State};
 use super::work::{Context, Done, Subject, Work};
-use crate::checkpoint::folder_lock::FolderLock;
-use crate::checkpoint::hash::HashCache;
-use crate::checkpoint::writer::{mark_folder, refuse_taken, sweep_leftovers};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Progress};
+use crate::storage::folder_lock::FolderLock;
+use crate::storage::hash::HashCache;
+use crate::storage::publish::{mark_folder, refuse_taken, sweep_leftovers};
 
 /// Files of the report.
 const REPORTS: [&str; 3] = ["report.html", "report.json", "report.md"];
@@ -29,18 +29,9 @@ const NAMES: [&str; 9] =
 
 /// How an experiment is run.
 #[derive(Debug, Clone, Default)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// Steps that run whatever is remembered of them.
     pub force: Vec<String>,
-}
-
-/// What a run did.
-#[derive(Debug, Clone)]
-pub struct RunSummary {
-    /// The plan that was carried out.
-    pub plan: Plan,
-    /// The records of all steps.
-    pub records: BTreeMap<String, Record>,
 }
 
 /// Runs what has to run of an experiment into `out`.
@@ -48,13 +39,13 @@ pub struct RunSummary {
 /// # Errors
 /// [`ExperimentError::Missing`] before anything runs; [`ExperimentError::Step`] naming the step that
 /// failed; `Cancelled`.
-pub fn run(
+pub(crate) fn run(
     experiment: &Experiment,
     out: &Path,
     options: &RunOptions,
     work: &mut dyn Work,
     progress: Progress<'_>,
-) -> Result<RunSummary> {
+) -> Result<()> {
     let graph = Graph::new(experiment)?;
     let mut cache = HashCache::open_default();
     let mut state = State::load(out)?;
@@ -119,7 +110,7 @@ pub fn run(
         finished.insert(step.name.clone(), record);
     }
     progress.event(Event::Finished);
-    Ok(RunSummary { plan, records: finished })
+    Ok(())
 }
 
 fn carry_out(step: &Step, work: &mut dyn Work, context: Context<'_>) -> Result<Done> {

@@ -10,10 +10,10 @@ use super::runner::{RunOptions, run};
 use super::schema::{Candidate, Experiment, Specialist};
 use super::state::State;
 use super::work::{Context, Done, Subject, Work};
-use super::{ExperimentError, file};
-use crate::checkpoint::hash::HashCache;
+use super::{error::ExperimentError, file};
 use crate::error::{ErrorKind, Result};
 use crate::event::{CancelFlag, Progress, Silent};
+use crate::storage::hash::HashCache;
 
 const EXPERIMENT: &str = "\
 base_model: base
@@ -279,7 +279,7 @@ fn a_damaged_record_runs_its_step_again() {
     std::fs::write(&path, old.to_string()).unwrap();
     assert_eq!(why(&bench.plan(EXPERIMENT, &[]).unwrap(), "validate ties-weight=0.5"), "unchanged");
     old["format"] = 3.into();
-    std::fs::write(&path, crate::checkpoint::sealed::seal(old.as_object().unwrap().clone())).unwrap();
+    std::fs::write(&path, crate::storage::sealed::seal(old.as_object().unwrap().clone())).unwrap();
     assert_eq!(bench.plan(EXPERIMENT, &[]).unwrap_err().kind(), ErrorKind::Input);
 }
 

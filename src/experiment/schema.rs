@@ -98,9 +98,9 @@ pub struct Candidate {
 }
 
 /// Stands for the base model in a [`Candidate`]'s recipe.
-pub const BASE: &str = "$base";
+pub(crate) const BASE: &str = "$base";
 /// Goes before a specialist's name in a [`Candidate`]'s recipe.
-pub const SPECIALIST: &str = "$specialist:";
+pub(crate) const SPECIALIST: &str = "$specialist:";
 
 /// How every row is measured.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::ExperimentError;
-use crate::checkpoint::hash::{HashCache, sha256_input};
-use crate::checkpoint::sealed::{SealError, seal, unseal};
-use crate::checkpoint::writer::publish_file;
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
+use crate::storage::hash::{HashCache, sha256_input};
+use crate::storage::publish::publish_file;
+use crate::storage::sealed::{SealError, seal, unseal};
 
 /// Layout of records. 1 had no checksum.
-pub const FORMAT: u64 = 2;
+pub(crate) const FORMAT: u64 = 2;
 
 /// A finished step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl State {
             if hidden || path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let text = crate::input::read(&path, crate::input::LIST_BYTES)
+            let text = crate::storage::input::read(&path, crate::storage::input::LIST_BYTES)
                 .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             match read(&text) {
@@ -221,6 +221,6 @@ fn hash(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> Result<Strin
 
 /// A step's name as a file's.
 #[must_use]
-pub fn file_name(step: &str) -> String {
+pub(crate) fn file_name(step: &str) -> String {
     step.replace(' ', "-")
 }

@@ -11,7 +11,7 @@ use super::report::data::TaskVectors;
 
 /// The factors of one module's task vector.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// The module as the base model names it.
     pub module: &'a str,
     /// Rows of A and columns of B.
@@ -28,7 +28,7 @@ pub struct Part<'a> {
 ///
 /// # Errors
 /// [`ExperimentError::Shapes`] when two adapters disagree about a module's shape.
-pub fn statistics(
+pub(crate) fn statistics(
     vectors: &[(String, Vec<Part<'_>>)],
     layer: impl Fn(&str) -> Option<usize>,
 ) -> Result<TaskVectors, ExperimentError> {

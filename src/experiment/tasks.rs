@@ -1,7 +1,5 @@
 //! The tasks of an experiment: loaded, given their roles, their files found.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::Value;
 
 use super::error::ExperimentError;
@@ -11,7 +9,7 @@ use crate::task::{self, Role, TaskConfig};
 
 /// A task and the role that the experiment gives it.
 #[derive(Debug, Clone)]
-pub struct RoleTask {
+pub(crate) struct RoleTask {
     /// What the task file says.
     pub config: TaskConfig,
     /// Seen, unseen or general.
@@ -24,7 +22,7 @@ pub struct RoleTask {
 ///
 /// # Errors
 /// An unknown name, a faulty task file, a task with two roles.
-pub fn load(evaluation: &Evaluation) -> Result<Vec<RoleTask>> {
+pub(crate) fn load(evaluation: &Evaluation) -> Result<Vec<RoleTask>> {
     let mut tasks: Vec<RoleTask> = Vec::new();
     for (name, role) in evaluation.tasks() {
         let mut set = task::load(&[name.to_owned()])?;
@@ -47,7 +45,7 @@ pub fn load(evaluation: &Evaluation) -> Result<Vec<RoleTask>> {
 ///
 /// # Errors
 /// A faulty task file.
-pub fn names(evaluation: &Evaluation, listed: &[String]) -> Result<Vec<String>> {
+pub(crate) fn names(evaluation: &Evaluation, listed: &[String]) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in listed {
         if evaluation.tasks().any(|(name, _)| name == entry) {
@@ -63,7 +61,7 @@ pub fn names(evaluation: &Evaluation, listed: &[String]) -> Result<Vec<String>> 
 ///
 /// # Errors
 /// [`ExperimentError::NoSplit`] for a task without one.
-pub fn validation(config: &TaskConfig) -> Result<TaskConfig, ExperimentError> {
+pub(crate) fn validation(config: &TaskConfig) -> Result<TaskConfig, ExperimentError> {
     let mut config = config.clone();
     if config.validation_split.is_none() {
         return Err(ExperimentError::NoSplit { task: config.name, what: "validation split" });
@@ -72,15 +70,8 @@ pub fn validation(config: &TaskConfig) -> Result<TaskConfig, ExperimentError> {
     Ok(config)
 }
 
-/// The data files of a split, as far as they can be found; others by the name that was looked for.
-#[must_use]
-pub fn files(config: &TaskConfig, split: Option<&str>, data: Option<&Path>) -> Vec<PathBuf> {
-    let names = split.and_then(|split| config.data_files.get(split)).map_or(&[][..], Vec::as_slice);
-    names.iter().map(|name| config.locate(name, data).unwrap_or_else(|places| places[0].clone())).collect()
-}
-
 /// What of a task file decides prompts, answers and scores.
 #[must_use]
-pub fn settings(config: &TaskConfig) -> Value {
+pub(crate) fn settings(config: &TaskConfig) -> Value {
     Value::Object(config.raw.clone())
 }

@@ -13,7 +13,7 @@ use crate::train::recipe::{Parsed, TrainRecipe};
 ///
 /// # Errors
 /// What is wrong with the settings.
-pub fn recipe(
+pub(crate) fn recipe(
     name: &str,
     datasets: &[Map<String, Value>],
     settings: &Map<String, Value>,
@@ -29,7 +29,7 @@ pub fn recipe(
 
 /// What a recipe's result depends on besides its own text and the base model.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     /// Data files, and those of the adapter that training starts from.
     pub files: Vec<Input>,
     /// What the files of the tasks say that are trained on, by name, includes resolved.
@@ -42,7 +42,7 @@ pub struct Sources {
 ///
 /// # Errors
 /// A task that can't be loaded.
-pub fn sources(recipe: &TrainRecipe, experiment: &Experiment) -> Result<Sources> {
+pub(crate) fn sources(recipe: &TrainRecipe, experiment: &Experiment) -> Result<Sources> {
     let data = experiment.data.as_deref();
     let said = |tasks: Vec<crate::task::TaskConfig>| {
         tasks.into_iter().map(|config| (config.name.clone(), tasks::settings(&config))).collect()

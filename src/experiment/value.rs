@@ -8,7 +8,7 @@ use crate::yaml::{Kind, Node, number};
 
 /// A tree as a value: numbers in every spelling that recipes accept, `true` and `false`, else text.
 #[must_use]
-pub fn json(node: &Node) -> Value {
+pub(crate) fn json(node: &Node) -> Value {
     match &node.kind {
         Kind::Null => Value::Null,
         Kind::Scalar { text, quoted: true } => Value::String(text.clone()),
@@ -110,7 +110,7 @@ fn word(text: &str) -> String {
 
 /// The value with its mappings in order of key and no blanks: equal values give equal texts.
 #[must_use]
-pub fn canonical(value: &Value) -> String {
+pub(crate) fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let mut keys: Vec<&String> = map.keys().collect();
@@ -128,7 +128,7 @@ pub fn canonical(value: &Value) -> String {
 
 /// `over` on top of `under`, key by key; mappings are joined, everything else is replaced.
 #[must_use]
-pub fn overlaid(under: &Map<String, Value>, over: &Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn overlaid(under: &Map<String, Value>, over: &Map<String, Value>) -> Map<String, Value> {
     let mut map = under.clone();
     for (key, value) in over {
         let joined = match (map.get(key), value) {

@@ -13,7 +13,7 @@ use crate::event::Progress;
 
 /// What a step left.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Done {
+pub(crate) struct Done {
     /// The files it made, below the output folder.
     pub outputs: Vec<PathBuf>,
     /// What it found. An evaluation gives `{"results": FILE, "score": MEAN}`, where the mean is that of
@@ -23,7 +23,7 @@ pub struct Done {
 
 /// A model that is evaluated.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Subject<'a> {
+pub(crate) enum Subject<'a> {
     /// The base model.
     Base,
     /// The base model with a specialist's adapter, or the specialist's own weights.
@@ -36,7 +36,7 @@ pub enum Subject<'a> {
 
 /// What a step knows of the run that it is part of.
 #[derive(Clone, Copy)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The experiment.
     pub experiment: &'a Experiment,
     /// Its steps and rows.
@@ -52,7 +52,7 @@ pub struct Context<'a> {
 }
 
 /// The steps' work. Each method writes below `context.out` and says what it left.
-pub trait Work {
+pub(crate) trait Work {
     /// Checks what the experiment's own reader cannot, before anything runs: training settings.
     ///
     /// # Errors
@@ -99,13 +99,13 @@ pub trait Work {
 impl Context<'_> {
     /// What a finished step found.
     #[must_use]
-    pub fn outcome(&self, step: &str) -> Option<&Value> {
+    pub(crate) fn outcome(&self, step: &str) -> Option<&Value> {
         self.finished.get(step).map(|record| &record.outcome)
     }
 
     /// Where a specialist is: its adapter's folder, or its model's.
     #[must_use]
-    pub fn specialist_folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn specialist_folder(&self, name: &str) -> PathBuf {
         match self.experiment.specialists.get(name).map(|s| &s.origin) {
             Some(Origin::Adapter(folder)) => folder.clone(),
             _ => self.out.join("specialists").join(name),
@@ -114,13 +114,13 @@ impl Context<'_> {
 
     /// Where a kept merge is.
     #[must_use]
-    pub fn merge_folder(&self, row: &str) -> PathBuf {
+    pub(crate) fn merge_folder(&self, row: &str) -> PathBuf {
         self.out.join("merges").join(row)
     }
 
     /// The recipe of a merge row; `None` for another row, or before its recipe is selected.
     #[must_use]
-    pub fn candidate(&self, row: &Row) -> Option<&Candidate> {
+    pub(crate) fn candidate(&self, row: &Row) -> Option<&Candidate> {
         let Row::Merge { merge, candidate } = row else { return None };
         let chosen = || self.outcome(&format!("select {merge}"))?.get("candidate")?.as_u64().map(|n| n as usize);
         self.experiment.merges.get(merge)?.candidates.get((*candidate).or_else(chosen)?)
@@ -129,7 +129,7 @@ impl Context<'_> {
     /// The merge recipe of a candidate with real paths in place of names. `base` is the base model's
     /// directory.
     #[must_use]
-    pub fn recipe(&self, candidate: &Candidate, base: &Path) -> Value {
+    pub(crate) fn recipe(&self, candidate: &Candidate, base: &Path) -> Value {
         self.placed(&candidate.recipe, &path_text(base))
     }
 

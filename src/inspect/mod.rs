@@ -8,11 +8,10 @@
 //!
 //! Everything returned is plain data in a stable order; `cli` renders it.
 
-pub mod model;
-pub mod names;
-pub mod open;
-pub mod statistics;
-pub mod task_vectors;
+pub(crate) mod model;
+pub(crate) mod names;
+pub(crate) mod open;
+pub(crate) mod statistics;
+pub(crate) mod task_vectors;
 
-pub use model::ModelSummary;
-pub use task_vectors::TaskVectorReport;
+pub(crate) use task_vectors::TaskVectorReport;

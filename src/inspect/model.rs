@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::names;
 use crate::arch::{self, Role};
 use crate::checkpoint::{ModelConfig, ModelDir};
-use crate::merge::sources::Model;
+use crate::merge::plan::sources::Model;
 
 /// The config values that a description shows, in this order, each where the config has it.
-pub const CONFIG_KEYS: &[&str] = &[
+pub(crate) const CONFIG_KEYS: &[&str] = &[
     "hidden_size",
     "n_embd",
     "d_model",
@@ -47,7 +47,7 @@ pub const CONFIG_KEYS: &[&str] = &[
 
 /// A described model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ModelSummary {
+pub(crate) struct ModelSummary {
     /// The model as the user named it.
     pub model: String,
     /// Its directory.
@@ -81,7 +81,7 @@ pub struct ModelSummary {
 
 /// The tensors of one dtype.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct DtypeSummary {
+pub(crate) struct DtypeSummary {
     /// Number of tensors.
     pub tensors: usize,
     /// Their elements.
@@ -92,7 +92,7 @@ pub struct DtypeSummary {
 
 /// One weight file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ShardSummary {
+pub(crate) struct ShardSummary {
     /// Path inside the directory.
     pub file: PathBuf,
     /// Size of the file, header included.
@@ -103,7 +103,7 @@ pub struct ShardSummary {
 
 /// The decoder layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LayerSummary {
+pub(crate) struct LayerSummary {
     /// Number of layers that tensor names show.
     pub count: u64,
     /// Everything before the layer number in tensor names; empty without layers.
@@ -114,7 +114,7 @@ pub struct LayerSummary {
 
 /// Whether the output head is the input embedding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TiedWeights {
+pub(crate) struct TiedWeights {
     /// The config's `tie_word_embeddings`; absent means the model class decides.
     pub config: Option<bool>,
     /// The stored input embedding.
@@ -127,14 +127,14 @@ impl TiedWeights {
     /// Whether a head is used that is not stored: there is an embedding, no head, and the config
     /// does not forbid it.
     #[must_use]
-    pub fn is_tied(&self) -> bool {
+    pub(crate) fn is_tied(&self) -> bool {
         self.embedding.is_some() && self.head.is_none() && self.config != Some(false)
     }
 }
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TensorSummary {
+pub(crate) struct TensorSummary {
     /// Name.
     pub name: String,
     /// Safetensors name of its dtype.
@@ -151,7 +151,7 @@ pub struct TensorSummary {
 
 /// Describes an opened model; lists its tensors when `list_tensors`.
 #[must_use]
-pub fn summarize(model: &Model, list_tensors: bool) -> ModelSummary {
+pub(crate) fn summarize(model: &Model, list_tensors: bool) -> ModelSummary {
     let root = model.dir.as_ref().map(|dir| dir.root().to_owned()).unwrap_or_default();
     let files = model.dir.iter().flat_map(ModelDir::shards);
     let mut shards: Vec<ShardSummary> = files
@@ -268,7 +268,7 @@ mod tests {
     use crate::checkpoint::header::Header;
     use crate::dtype::DType;
     use crate::inspect::open::open;
-    use crate::merge::sources::Resolver;
+    use crate::merge::plan::sources::Resolver;
 
     fn write(path: &std::path::Path, tensors: &[(&str, DType, &[u64])]) {
         let mut bytes = Header::build(tensors);

@@ -5,7 +5,7 @@ use crate::arch::{LayerStack, Place};
 /// Where a tensor stands in a listing: inputs, then layers by number, then the rest; names break
 /// ties.
 #[must_use]
-pub fn position<'a>(name: &'a str, stack: &LayerStack) -> (u8, u64, &'a str) {
+pub(crate) fn position<'a>(name: &'a str, stack: &LayerStack) -> (u8, u64, &'a str) {
     match (stack.layer(name), stack.place(name)) {
         (Some((layer, rest)), _) => (1, layer, rest),
         (None, Place::Before) => (0, 0, name),
@@ -15,7 +15,7 @@ pub fn position<'a>(name: &'a str, stack: &LayerStack) -> (u8, u64, &'a str) {
 
 /// The name with its layer number replaced by `*`; other names are their own module.
 #[must_use]
-pub fn module(name: &str, stack: &LayerStack) -> String {
+pub(crate) fn module(name: &str, stack: &LayerStack) -> String {
     stack.layer(name).map_or_else(|| name.to_owned(), |(_, rest)| format!("{}*.{rest}", stack.prefix()))
 }
 
@@ -27,7 +27,7 @@ mod tests {
     fn listing_follows_the_model() {
         let mut names = vec!["lm_head.weight".to_owned(), "model.embed_tokens.weight".to_owned()];
         names.extend([10, 2].map(|layer| format!("model.layers.{layer}.mlp.experts.3.up_proj.weight")));
-        let stack = LayerStack::find(names.iter().map(String::as_str), None);
+        let stack = LayerStack::from_names(names.iter().map(String::as_str), None, 0);
         names.sort_by(|a, b| position(a, &stack).cmp(&position(b, &stack)));
         let modules: Vec<_> = names.iter().map(|n| module(n, &stack)).collect();
         let layers = "model.layers.*.mlp.experts.3.up_proj.weight";

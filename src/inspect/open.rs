@@ -5,13 +5,13 @@ use std::path::Path;
 use crate::checkpoint::CheckpointError;
 use crate::error::{Diagnose, ErrorKind};
 use crate::hub::HubError;
-use crate::merge::sources::{Model, Resolver};
+use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::ModelReference;
 
 /// Why a model can't be looked at.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     #[error("`{text}` is not a model reference: {message}")]
     Reference { text: String, message: String },
     #[error("model `{text}` names a LoRA adapter; checkpoints are looked at as they are stored")]
@@ -51,7 +51,7 @@ impl Diagnose for OpenError {
 ///
 /// # Errors
 /// An [`OpenError`].
-pub fn open(text: &str, resolver: &Resolver) -> Result<Model, OpenError> {
+pub(crate) fn open(text: &str, resolver: &Resolver) -> Result<Model, OpenError> {
     // A directory may have any character in its name.
     let whole_is_directory = Path::new(text).is_dir();
     let reference = if whole_is_directory {

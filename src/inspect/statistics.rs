@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::backend::DeltaStatistics;
+use crate::compute::merge::DeltaStatistics;
 
 /// Statistics of a tensor, or of a group of tensors taken as one vector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Group {
+pub(crate) struct Group {
     /// Tensor or module name, `layer N`, `outside layers` or `total`.
     pub name: String,
     /// The decoder layer, for layers and for tensors inside one.
@@ -31,7 +31,7 @@ pub struct Group {
 
 /// One task vector. A value that is not a finite number is absent (`null`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct VectorStatistics {
+pub(crate) struct VectorStatistics {
     /// Euclidean norm.
     pub norm: Option<f64>,
     /// Norm divided by the base's norm; absent when the base is zero.
@@ -46,7 +46,7 @@ pub struct VectorStatistics {
 
 /// Two task vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct PairStatistics {
+pub(crate) struct PairStatistics {
     /// Position of the first in the list of fine-tuned models.
     pub first: usize,
     /// Position of the second.
@@ -57,7 +57,7 @@ pub struct PairStatistics {
 
 /// How often task vectors disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct SignConflicts {
+pub(crate) struct SignConflicts {
     /// Elements where two task vectors have opposite signs.
     pub conflicts: u64,
     /// Elements where at least two task vectors are not zero.
@@ -69,7 +69,7 @@ pub struct SignConflicts {
 /// Sums over the tensors of a group.
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_field_names, reason = "they are the sums")]
-pub struct Sums {
+pub(crate) struct Sums {
     tensors: usize,
     elements: u64,
     sums: DeltaStatistics,
@@ -77,7 +77,7 @@ pub struct Sums {
 
 impl Sums {
     /// Adds a tensor. Floating-point sums depend on the order of these calls.
-    pub fn add(&mut self, elements: u64, tensor: &DeltaStatistics) {
+    pub(crate) fn add(&mut self, elements: u64, tensor: &DeltaStatistics) {
         self.tensors += 1;
         self.elements += elements;
         self.sums.add(tensor);
@@ -85,7 +85,7 @@ impl Sums {
 
     /// The statistics of `models` task vectors.
     #[must_use]
-    pub fn finish(&self, name: String, layer: Option<u64>, models: usize) -> Group {
+    pub(crate) fn finish(&self, name: String, layer: Option<u64>, models: usize) -> Group {
         let sums = &self.sums;
         let product = |i: usize, j: usize| sums.products.get(pair_index(i, j, models)).copied().unwrap_or_default();
         let norm = |i: usize| product(i, i).sqrt();
@@ -128,7 +128,7 @@ impl Sums {
 
 /// Sums of several groups, kept in the order of their keys.
 #[derive(Debug, Clone)]
-pub struct Groups<K>(BTreeMap<K, (String, Option<u64>, Sums)>);
+pub(crate) struct Groups<K>(BTreeMap<K, (String, Option<u64>, Sums)>);
 
 impl<K: Ord> Default for Groups<K> {
     fn default() -> Self {
@@ -138,21 +138,21 @@ impl<K: Ord> Default for Groups<K> {
 
 impl<K: Ord> Groups<K> {
     /// Adds a tensor to the group of `key`, which has this name and layer.
-    pub fn add(&mut self, key: K, name: impl Into<String>, layer: Option<u64>, part: (u64, &DeltaStatistics)) {
+    pub(crate) fn add(&mut self, key: K, name: impl Into<String>, layer: Option<u64>, part: (u64, &DeltaStatistics)) {
         let group = self.0.entry(key).or_insert_with(|| (name.into(), layer, Sums::default()));
         group.2.add(part.0, part.1);
     }
 
     /// The statistics of all groups.
     #[must_use]
-    pub fn finish(self, models: usize) -> Vec<Group> {
+    pub(crate) fn finish(self, models: usize) -> Vec<Group> {
         self.0.into_values().map(|(name, layer, sums)| sums.finish(name, layer, models)).collect()
     }
 }
 
 /// Position of `(i, j)`, `i <= j`, among all pairs of `n`.
 #[must_use]
-pub fn pair_index(i: usize, j: usize, n: usize) -> usize {
+pub(crate) fn pair_index(i: usize, j: usize, n: usize) -> usize {
     (0..i).map(|row| n - row).sum::<usize>() + (j - i)
 }
 

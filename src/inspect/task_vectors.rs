@@ -14,17 +14,17 @@ use serde::Serialize;
 
 use super::names;
 use super::statistics::{Group, Groups, Sums, pair_index};
-use crate::backend::{Backend, DeltaStatistics, Operand};
 use crate::checkpoint::{ModelDir, Tensor};
+use crate::compute::merge::{Backend, DeltaStatistics, Operand};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
-use crate::merge::chunk::chunks;
-use crate::merge::sources::Model;
-use crate::merge::statistics::InOrder;
+use crate::merge::execute::chunk::chunks;
+use crate::merge::execute::reduction::InOrder;
+use crate::merge::plan::sources::Model;
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TaskVectorReport {
+pub(crate) struct TaskVectorReport {
     /// The base as the user named it.
     pub base: String,
     /// The fine-tuned models as the user named them; statistics refer to them by position.
@@ -51,7 +51,7 @@ pub struct TaskVectorReport {
 
 /// A tensor that could not be compared, once for each model that is the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
+pub(crate) struct Skipped {
     /// Tensor name.
     pub tensor: String,
     /// The model that is the reason.
@@ -64,7 +64,7 @@ pub struct Skipped {
 /// Why a tensor could not be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
-pub enum SkipReason {
+pub(crate) enum SkipReason {
     /// The model does not have it while another does (a tied head, for example).
     Missing,
     /// Its elements are not floating-point numbers.
@@ -98,7 +98,7 @@ impl fmt::Display for Skipped {
 
 /// A tensor with NaN or infinities.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NonFinite {
+pub(crate) struct NonFinite {
     /// Tensor name.
     pub tensor: String,
     /// The model; the base when the base has any.
@@ -115,7 +115,7 @@ impl fmt::Display for NonFinite {
 /// Why models can't be compared.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum TaskVectorError {
+pub(crate) enum TaskVectorError {
     #[error("no tensor of `{base}` can be compared with `{}` (for example: {example})", tuned.join("`, `"))]
     NothingInCommon { base: String, tuned: Vec<String>, example: String },
 }
@@ -152,7 +152,7 @@ impl Compared<'_> {
 ///
 /// # Errors
 /// A [`TaskVectorError`], or [`crate::error::Cancelled`].
-pub fn compare(
+pub(crate) fn compare(
     base: &Model,
     tuned: &[Model],
     backend: &dyn Backend,
@@ -268,7 +268,7 @@ fn measure(
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Vec<DeltaStatistics>> {
-    let pool = crate::threads::pool(threads, "diff")?;
+    let pool = crate::parallel::pool(threads, "diff")?;
     let pieces: Vec<Piece> = compared
         .iter()
         .enumerate()

@@ -4,11 +4,11 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::*;
-use crate::backend::cpu::Cpu;
+use crate::compute::merge::cpu::Cpu;
 use crate::event::{CancelFlag, Reporter, Silent};
 use crate::inspect::open::open;
-use crate::merge::chunk::CHUNK_ELEMENTS;
-use crate::merge::sources::Resolver;
+use crate::merge::execute::chunk::CHUNK_ELEMENTS;
+use crate::merge::plan::sources::Resolver;
 
 /// Values as they are stored, and the bytes.
 fn encode(dtype: Dtype, values: &[f64]) -> (Vec<f64>, Vec<u8>) {

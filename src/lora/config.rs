@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::error::AdapterError;
 use super::pattern::ModulePattern;
 use super::target::TargetModules;
-use crate::python_regex::SearchError;
+use crate::python::regex::SearchError;
 
 /// The config's name in an adapter's folder.
 pub(super) const CONFIG: &str = "adapter_config.json";
@@ -186,7 +186,7 @@ impl LoraConfig {
         if !file.is_file() {
             return Err(AdapterError::NoConfig { path: folder.into() });
         }
-        let text = crate::input::read(&file, crate::input::SETTINGS_BYTES)
+        let text = crate::storage::input::read(&file, crate::storage::input::SETTINGS_BYTES)
             .map_err(|source| AdapterError::Io { path: file.clone(), source })?;
         Self::parse(&file, &text)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::adapter::WEIGHTS;
 use super::config::CONFIG;
 use crate::error::{Diagnose, ErrorKind};
-use crate::python_regex::{PatternError, SearchError};
+use crate::python::regex::{PatternError, SearchError};
 
 /// Why an adapter can't be used or made.
 #[derive(Debug, thiserror::Error)]

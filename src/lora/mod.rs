@@ -9,7 +9,7 @@
 //! - [`LoraFactors`]: one module's change, `s · B A`, by rows and parts of rows.
 //!
 //! ```no_run
-//! use billon::lora::Adapter;
+//! use billon::internal::Adapter;
 //! let adapter = Adapter::open("specialists/fpb".as_ref())?;
 //! for (module, factors) in adapter.factors() {
 //!     println!("{module}: rank {} times {}", factors.rank(), factors.scale());
@@ -28,8 +28,9 @@ mod target;
 mod update;
 
 pub use adapter::{Adapter, Factors, SavedTensor};
-pub use config::{InitLoraWeights, LoraConfig};
-pub use error::AdapterError;
-pub use pattern::ModulePattern;
-pub use target::{TargetModules, is_saved_whole, targets};
-pub use update::LoraFactors;
+pub use config::LoraConfig;
+pub(crate) use pattern::ModulePattern;
+pub use target::TargetModules;
+pub(crate) use target::is_saved_whole;
+pub(crate) use target::targets;
+pub(crate) use update::LoraFactors;

@@ -1,6 +1,6 @@
 //! Regular expressions over module paths, anchored as PEFT anchors them.
 
-use crate::python_regex::{PatternError, PythonRegex, SearchError};
+use crate::python::regex::{PatternError, PythonRegex, SearchError};
 
 /// A pattern of module paths. Two patterns are equal when they were written alike.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,9 +10,9 @@ use super::error::AdapterError;
 use super::names::{Kind, Name, parse};
 use super::target::{Rules, TargetModules, is_saved_whole};
 use crate::checkpoint::header::{Header, TensorInfo};
-use crate::checkpoint::mapped::MappedFile;
 use crate::dtype::widen;
 use crate::error::Error;
+use crate::storage::mapped::MappedFile;
 
 impl Adapter {
     /// Reads a PEFT folder. Factors may be F32, F16 or BF16 and are kept as f32.

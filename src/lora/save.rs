@@ -8,8 +8,8 @@ use super::names::PREFIX;
 use super::read::transposed;
 use super::target::TargetModules;
 use crate::checkpoint::header::Header;
-use crate::checkpoint::writer::{StagingDir, WriteError};
 use crate::dtype::DType;
+use crate::storage::publish::{StagingDir, WriteError};
 
 impl Adapter {
     /// Writes the folder: `adapter_config.json`, `adapter_model.safetensors` and a model card. It

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::config::LoraConfig;
 use super::error::AdapterError;
 use super::pattern::ModulePattern;
-use crate::python_regex::{PythonRegex, SearchError};
+use crate::python::regex::{PythonRegex, SearchError};
 use crate::yaml::diagnostic::nearest;
 
 /// Which linear layers get factors (or, as `exclude_modules`, which do not).
@@ -41,7 +41,7 @@ fn is_named(module: &str, name: &str) -> bool {
 /// Whether `modules_to_save` has a module trained whole, itself or with one that holds it. PEFT looks at
 /// the ends of paths as plain text here: `norm` means every `input_layernorm` as well.
 #[must_use]
-pub fn is_saved_whole(config: &LoraConfig, module: &str) -> bool {
+pub(crate) fn is_saved_whole(config: &LoraConfig, module: &str) -> bool {
     config.modules_to_save.iter().any(|name| saves(name, module))
 }
 
@@ -71,7 +71,7 @@ fn paths_above(module: &str) -> impl Iterator<Item = &str> {
 /// # Errors
 /// [`AdapterError::UnknownTarget`] for a listed name that no layer has, where PEFT would train fewer
 /// layers than meant without a word; [`AdapterError::NoTarget`] when nothing is left.
-pub fn targets<'a>(
+pub(crate) fn targets<'a>(
     config: &LoraConfig,
     modules: impl IntoIterator<Item = &'a str>,
 ) -> Result<Vec<String>, AdapterError> {

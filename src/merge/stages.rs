@@ -9,25 +9,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::executor::{ExecuteOptions, execute};
-use super::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
-use super::non_finite::{NonFinite, NonFiniteError};
-use super::output::{CompanionOptions, FileRecord, copied_files, write_companions};
 use super::plan::{MergePlan, PlanOptions, plan, plan_with};
-use super::report::{MergeReport, PlanReport};
-use super::sources::{Model, Resolver};
-use crate::backend::Backend;
-use crate::checkpoint::hash::{FileState, HashCache, sha256_file};
-use crate::checkpoint::writer::{StagingDir, WriteError, check_target, refuse_inputs};
-use crate::checkpoint::{FileStamps, file_name};
+use crate::compute::merge::Backend;
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
+use crate::merge::execute::executor::{ExecuteOptions, execute};
+use crate::merge::execute::non_finite::{NonFinite, NonFiniteError};
+use crate::merge::output::files::{CompanionOptions, FileRecord, copied_files, write_companions};
+use crate::merge::output::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
+use crate::merge::output::report::{MergeReport, PlanReport};
+use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
+use crate::storage::file_name;
+use crate::storage::hash::{FileState, HashCache, sha256_file};
+use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
+use crate::storage::unchanged::FileStamps;
 
 /// Everything about a merge that is not in the recipe.
 #[derive(Debug, Clone)]
-pub struct MergeOptions {
+pub(crate) struct MergeOptions {
     /// Choices that shape the plan.
     pub plan: PlanOptions,
     /// Worker threads.
@@ -44,7 +45,7 @@ pub struct MergeOptions {
 
 /// A planned recipe file.
 #[derive(Debug)]
-pub struct PlannedRecipe {
+pub(crate) struct PlannedRecipe {
     /// The file.
     pub file: RecipeFile,
     /// Documents in execution order, by index into the file's recipes; the last is the output.
@@ -59,7 +60,7 @@ pub struct PlannedRecipe {
 
 impl PlannedRecipe {
     /// Sends every warning.
-    pub fn warn(&self, progress: Progress<'_>) {
+    pub(crate) fn warn(&self, progress: Progress<'_>) {
         for warning in &self.warnings {
             if self.alerts.contains(warning) { progress.alert(warning) } else { progress.warn(warning) }
         }
@@ -67,7 +68,7 @@ impl PlannedRecipe {
 
     /// The plans as data.
     #[must_use]
-    pub fn report(&self, threads: usize) -> PlanReport {
+    pub(crate) fn report(&self, threads: usize) -> PlanReport {
         let stages = self.order.iter().zip(&self.plans).map(|(&document, plan)| {
             stage_plan(plan, self.file.recipes[document].name.as_ref().map(|n| n.value.as_str()), threads)
         });
@@ -79,7 +80,12 @@ impl PlannedRecipe {
 ///
 /// # Errors
 /// [`crate::recipe::RecipeError`] with every problem found.
-pub fn plan_recipe(file: &Path, text: &str, resolver: &Resolver, options: &PlanOptions) -> Result<PlannedRecipe> {
+pub(crate) fn plan_recipe(
+    file: &Path,
+    text: &str,
+    resolver: &Resolver,
+    options: &PlanOptions,
+) -> Result<PlannedRecipe> {
     let (file, mut diagnostics) = RecipeFile::parse(file, text, options.lenient);
     let order = execution_order(&file.recipes, &mut diagnostics);
     let mut resolver = Resolver { cache: resolver.cache.clone(), stages: resolver.stages.clone() };
@@ -184,7 +190,7 @@ fn references(recipe: &Recipe) -> BTreeSet<&ModelReference> {
 /// # Errors
 /// Recipe, input and write errors; the target is then as it was.
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
-pub fn merge(
+pub(crate) fn merge(
     file: &Path,
     text: &str,
     target: &Path,
@@ -418,7 +424,7 @@ fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOption
 }
 
 /// Records of input files, by model and file name.
-pub type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
+pub(crate) type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
 
 /// A document could not be planned against the results of earlier ones, for no noted reason.
 #[derive(Debug, thiserror::Error)]
@@ -490,7 +496,7 @@ fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Resu
     let results = std::thread::scope(|scope| {
         // This thread works too, so that the files are hashed where no other can be had.
         let workers: Vec<_> =
-            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::threads::spawn_scoped(scope, work)).collect();
+            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::parallel::spawn_scoped(scope, work)).collect();
         let mut results = work();
         for worker in workers {
             results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

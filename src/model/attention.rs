@@ -6,10 +6,10 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::block::Batch;
-use super::kernels::AttentionShape;
 use super::norm::Norm;
 use super::ops::{Attention, Rotary};
 use super::projection::{Pass, Projection};
+use crate::compute::nn::AttentionShape;
 
 /// Projections, head norms and shape.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use candle_core::{Result, Tensor};
 
 use super::attention::{SelfAttention, normed, rows};
 use super::cache::KvBlock;
-use super::kernels::Activation;
 use super::norm::Norm;
 use super::ops::{Gated, Span};
 use super::projection::{Pass, Projection};
 use super::rope::Rotation;
+use crate::compute::nn::Activation;
 
 /// Row bookkeeping of a batch of segments laid end to end.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::kernels::KeyValues;
 use super::rope::RopeFactors;
+use crate::compute::nn::KeyValues;
 
 /// Keys (rotated) and values of consecutive positions, for every layer.
 #[derive(Debug, Clone, Default)]

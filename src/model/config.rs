@@ -6,9 +6,9 @@
 use serde_json::Value;
 
 use super::config_keys::{ConfigError, Keys};
-use super::kernels::Activation;
 use super::rope_config::{RopeConfig, RopeContext};
 use crate::checkpoint::ModelConfig;
+use crate::compute::nn::Activation;
 
 /// The `model_type` values that the decoder knows.
 pub(super) const MODEL_TYPES: &[&str] =

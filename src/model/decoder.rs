@@ -10,12 +10,13 @@ use super::adapter::WeightedAdapter;
 use super::block::{Batch, Block, Rotations};
 use super::cache::{KvBlock, Segment};
 use super::config::DecoderConfig;
-use super::kernels::{self, PackedMatrix, Precision};
 use super::norm::Norm;
 use super::ops::{EmbeddingRows, Span};
 use super::pool::WeightPool;
 use super::projection::{Pass, Projection, ProjectionName};
 use super::rope::{Rope, RopeFactors};
+use crate::compute::nn;
+use crate::compute::nn::{PackedMatrix, Precision};
 use crate::error::{Diagnose, ErrorKind};
 
 /// Logits are computed for so many rows at a time that they stay below this, or for one row.
@@ -217,7 +218,7 @@ impl Decoder {
                 logits = self.logits(hidden, start..end)?;
             }
             let logits = logits.chunks_exact(vocabulary).nth(row - start).ok_or(DecoderError::Rows)?;
-            results[index] = kernels::log_softmax_at(logits, token);
+            results[index] = nn::log_softmax_at(logits, token);
         }
         Ok(results)
     }

@@ -12,13 +12,13 @@ use super::block::{Block, FeedForward};
 use super::config::{DecoderConfig, LayerConfig};
 use super::config_keys::{ConfigError, Keys};
 use super::decoder::{Decoder, DecoderOptions, Embedding};
-use super::kernels::AttentionShape;
 use super::norm::Norm;
 use super::ops::RmsNorm;
 use super::projection::{Linear, Projection, ProjectionName};
 use super::rope::Rope;
 use super::weights::{WeightSource, WeightsError};
 use crate::checkpoint::TensorSource;
+use crate::compute::nn::AttentionShape;
 use crate::error::Result;
 
 impl Decoder {
@@ -251,7 +251,7 @@ fn unused(
 /// The tokens that end a text.
 fn eos_token_ids(root: &Path, config: &DecoderConfig) -> Result<Vec<u32>> {
     let file = root.join("generation_config.json");
-    let Ok(text) = crate::input::read(&file, crate::input::SETTINGS_BYTES) else {
+    let Ok(text) = crate::storage::input::read(&file, crate::storage::input::SETTINGS_BYTES) else {
         return Ok(config.eos_token_ids.clone());
     };
     let object: Value = serde_json::from_slice(&text).map_err(|_| ConfigError::Type {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::kernels::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, Precision};
 
 /// Weights that were packed for one decoder and serve the next ones as they are: those that no adapter changes.
 /// The checkpoint must not change meanwhile.

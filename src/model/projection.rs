@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::kernels::PackedMatrix;
 use super::ops::PackedLinear;
+use crate::compute::nn::PackedMatrix;
 
 /// What a pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,12 +57,12 @@ pub struct ProjectionName {
 
 /// A frozen weight.
 #[derive(Debug, Clone)]
-pub struct Linear(PackedLinear);
+pub(crate) struct Linear(PackedLinear);
 
 impl Linear {
     /// From a packed weight and an optional bias of as many values as it has outputs.
     #[must_use]
-    pub fn new(weight: Arc<PackedMatrix>, bias: Option<Arc<[f32]>>) -> Self {
+    pub(crate) fn new(weight: Arc<PackedMatrix>, bias: Option<Arc<[f32]>>) -> Self {
         Self(PackedLinear { weight, bias })
     }
 }

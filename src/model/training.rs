@@ -5,9 +5,9 @@ use candle_core::Tensor;
 use super::block::{Batch, Block};
 use super::cache::Segment;
 use super::decoder::{Decoder, DecoderError, Embedding};
-use super::kernels::PackedMatrix;
 use super::norm::Norm;
 use super::projection::{Pass, Projection, ProjectionName};
+use crate::compute::nn::PackedMatrix;
 
 impl Decoder {
     /// Wraps or replaces every projection of the layers, given its name: how a trainer adds LoRA.

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adapter::{Change, WeightedAdapter, change_row};
 use super::decoder::DecoderOptions;
-use super::kernels::{PackedMatrix, Precision};
 use super::pool::WeightPool;
 use crate::checkpoint::{Tensor, TensorSource};
+use crate::compute::nn::{PackedMatrix, Precision};
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
 use crate::lora::SavedTensor;
@@ -17,7 +17,7 @@ use crate::lora::SavedTensor;
 /// Why a checkpoint's tensors do not make the decoder that its config describes.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum WeightsError {
+pub(crate) enum WeightsError {
     #[error("{}: tensor `{tensor}` is missing", path.display())]
     Missing { path: PathBuf, tensor: String },
     #[error("{}: tensor `{tensor}` has shape {found:?}, the config makes it {expected:?}", path.display())]

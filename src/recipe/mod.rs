@@ -4,11 +4,15 @@
 //! parameters with filters and gradients. Every fault of a recipe is reported at once.
 //! Which parameters a method has is not known here: `merge::plan` checks that.
 
-pub mod reference;
-pub mod schema;
-pub mod setting;
+pub(crate) mod reference;
+pub(crate) mod schema;
+pub(crate) mod setting;
 
-pub use crate::yaml::{Diagnostics, RecipeError, Severity, Span, Spanned};
-pub use reference::ModelReference;
-pub use schema::{Assembly, OutputSlice, Recipe, RecipeFile, Source};
-pub use setting::{Parameters, Setting};
+pub(crate) use crate::yaml::{Diagnostics, Span};
+pub(crate) use reference::ModelReference;
+pub(crate) use schema::Assembly;
+pub(crate) use schema::OutputSlice;
+pub(crate) use schema::Recipe;
+pub use schema::RecipeFile;
+pub(crate) use schema::Source;
+pub(crate) use setting::Parameters;

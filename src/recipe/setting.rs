@@ -163,7 +163,7 @@ fn share_meant(number: f64) -> Option<String> {
 
 /// mergekit's filter rule.
 #[must_use]
-pub fn matches(filter: &str, tensor: &str) -> bool {
+pub(crate) fn matches(filter: &str, tensor: &str) -> bool {
     filter == "*" || tensor.contains(filter)
 }
 

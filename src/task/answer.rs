@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::config::{Field, TaskConfig};
 use super::data::{Doc, Task};
 use super::error::{TaskError, several};
-use crate::jinja::literal;
-use crate::jinja::python::{json_text, value_of};
+use crate::python::literal;
+use crate::python::repr::{json_text, value_of};
 
 /// Characters of a message about a document.
 const LONGEST_MESSAGE: usize = 600;

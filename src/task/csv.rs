@@ -23,7 +23,7 @@ struct Record {
 ///
 /// # Errors
 /// Line and message of the first defect.
-pub fn rows(text: &str) -> Result<Vec<Map<String, Value>>, (usize, String)> {
+pub(crate) fn rows(text: &str) -> Result<Vec<Map<String, Value>>, (usize, String)> {
     let mut records = records(text.strip_prefix('\u{feff}').unwrap_or(text))?.into_iter();
     let Some(header) = records.next() else { return Ok(Vec::new()) };
     let mut columns: Vec<Vec<String>> = vec![Vec::new(); header.fields.len()];

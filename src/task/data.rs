@@ -210,7 +210,7 @@ impl TaskConfig {
 ///
 /// # Errors
 /// A row that can't be read, with its line; a file without rows.
-pub fn read_records(path: &Path) -> Result<Vec<Map<String, Value>>, TaskError> {
+pub(crate) fn read_records(path: &Path) -> Result<Vec<Map<String, Value>>, TaskError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     let format = match Path::new(name).extension().and_then(|e| e.to_str()) {
@@ -291,7 +291,7 @@ fn row_bytes(row: &Doc) -> usize {
 fn read_bytes(path: &Path) -> Result<Vec<u8>, TaskError> {
     let io = |source| TaskError::Io { path: path.into(), source };
     let fault = |message: String| TaskError::Row { path: path.into(), line: 0, message };
-    let file = crate::input::open(path).map_err(io)?;
+    let file = crate::storage::input::open(path).map_err(io)?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
     if bytes.starts_with(b"\x1f\x8b") {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::config::Sampler;
 use super::data::Doc;
 use super::error::TaskError;
-use super::python_random::PythonRandom;
+use crate::python::random::PythonRandom;
 
 /// Picks examples, document after document.
 pub(super) struct FewShot<'a> {

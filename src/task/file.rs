@@ -63,7 +63,7 @@ impl Origin {
                 known: Vec::new(),
                 unread: Vec::new(),
             }),
-            Self::Disk(path) => crate::input::read_text(path, crate::input::TEXT_BYTES)
+            Self::Disk(path) => crate::storage::input::read_text(path, crate::storage::input::TEXT_BYTES)
                 .map_err(|source| TaskError::Io { path: path.clone(), source }),
         }
     }

@@ -9,10 +9,10 @@ use super::config::TaskConfig;
 use super::error::TaskError;
 use super::file::{Entries, Entry, Files, Origin};
 use super::index::{Index, Named};
-use super::pyyaml::json;
 use super::schema::{self, TASK_KEYS};
 use super::suite;
 use crate::error::Result;
+use crate::python::yaml_scalars::json;
 use crate::yaml::{Kind, Node};
 
 const GROUP_KEYS: &[&str] = &["group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "include"];

@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 
 use super::config::{OutputType, Protocol, Role};
 use super::file::Entry;
-use super::pyyaml::json;
 use super::schema::{Reader, mapping};
 use super::spec::{FILTER_FUNCTIONS, FilterPipeline, FilterStep, METRIC_OPTIONS, MetricSpec, REFUSED_FUNCTIONS};
+use crate::python::yaml_scalars::json;
 use crate::yaml::{Kind, Node, Span, Spanned};
 
 /// Keys of an entry of `metric_list`, besides the metric's own options.

@@ -7,7 +7,7 @@
 //! is refused with its line, never ignored.
 //!
 //! ```no_run
-//! use billon::task::{self, PromptSettings, Task};
+//! use billon::internal::task::{self, PromptSettings, Task};
 //! let set = task::load(&["fpb".to_owned()])?;
 //! for config in set.tasks {
 //!     let task = Task::open(config, Some("data".as_ref()))?;
@@ -19,7 +19,7 @@
 
 mod answer;
 mod completion;
-pub mod config;
+pub(crate) mod config;
 mod csv;
 mod data;
 mod documents;
@@ -32,23 +32,28 @@ mod load;
 mod measures;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
-pub mod prompt;
-mod python_random;
-mod pyyaml;
+pub(crate) mod prompt;
 mod render;
 mod schema;
 mod shots;
-pub mod spec;
-pub mod suite;
+pub(crate) mod spec;
+pub(crate) mod suite;
 mod template;
 mod turns;
 
-pub use completion::Completion;
-pub use config::{OutputType, Protocol, Role, Sampler, TaskConfig};
-pub use data::{Task, read_records};
+pub(crate) use config::{OutputType, Protocol, Role, Sampler, TaskConfig};
+pub use data::Task;
+pub(crate) use data::read_records;
 pub use documents::Documents;
-pub use error::TaskError;
-pub use generation::GenerationArguments;
-pub use load::{AggregateMetric, Group, TaskSet, load, load_from};
-pub use prompt::{Ask, PromptSettings, Prompts, Rendered, UnknownLabel};
-pub use python_random::PythonRandom;
+pub(crate) use error::TaskError;
+pub(crate) use generation::GenerationArguments;
+pub(crate) use load::AggregateMetric;
+pub(crate) use load::Group;
+pub(crate) use load::TaskSet;
+pub use load::load;
+pub use load::load_from;
+pub use prompt::Ask;
+pub use prompt::PromptSettings;
+pub(crate) use prompt::Prompts;
+pub use prompt::Rendered;
+pub(crate) use prompt::UnknownLabel;

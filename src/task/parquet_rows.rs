@@ -14,7 +14,7 @@ use super::error::TaskError;
 /// # Errors
 /// What the file system or the parquet reader says.
 pub(super) fn read(path: &Path) -> Result<Vec<Doc>, TaskError> {
-    let file = crate::input::open(path).map_err(|source| TaskError::Io { path: path.into(), source })?;
+    let file = crate::storage::input::open(path).map_err(|source| TaskError::Io { path: path.into(), source })?;
     let fault = |line: usize, error: parquet::errors::ParquetError| TaskError::Row {
         path: path.into(),
         line,

@@ -11,7 +11,7 @@ use super::fewshot::FewShot;
 use super::generation::GenerationArguments;
 use super::prompt::{Ask, PromptSettings, Prompts, Rendered, UnknownLabel};
 use super::turns::{Turn, join, messages, plain, question};
-use crate::jinja::python::{is_space, json_text};
+use crate::python::repr::{is_space, json_text};
 use crate::tokenizer::Message;
 
 /// What is counted while prompts are written.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use super::config::{DataFormat, Field, OutputType, TaskConfig};
 use super::file::{Entries, Entry, Files, Origin};
 use super::generation;
-use super::pyyaml::json;
-use crate::checkpoint::file_name;
+use crate::python::yaml_scalars::json;
+use crate::storage::file_name;
 use crate::yaml::{Kind, Node, Span};
 
 /// Keys of a task.

@@ -4,8 +4,8 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::config::{FewShotConfig, Sampler};
-use super::pyyaml::json;
 use super::schema::{Reader, mapping, quote_hint};
+use crate::python::yaml_scalars::json;
 use crate::yaml::Kind;
 
 const FEWSHOT_KEYS: &[&str] = &[

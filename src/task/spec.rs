@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 /// Metrics by all their names, with the options of their `metric_list` entries.
-pub const METRIC_OPTIONS: &[(&str, &[&str])] = &[
+pub(crate) const METRIC_OPTIONS: &[(&str, &[&str])] = &[
     ("acc", &[]),
     ("acc_norm", &[]),
     ("acc_bytes", &[]),
@@ -32,10 +32,10 @@ pub const METRIC_OPTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// The metric that a judge scores; no arithmetic does.
-pub const JUDGED: &str = "llm_judge";
+pub(crate) const JUDGED: &str = "llm_judge";
 
 /// Functions of filter pipelines, with their arguments.
-pub const FILTER_FUNCTIONS: &[(&str, &[&str])] = &[
+pub(crate) const FILTER_FUNCTIONS: &[(&str, &[&str])] = &[
     ("take_first", &[]),
     ("take_first_k", &["k"]),
     ("majority_vote", &[]),
@@ -52,7 +52,7 @@ pub const FILTER_FUNCTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// Functions of the harness that are not supported.
-pub const REFUSED_FUNCTIONS: &[&str] = &["format_span", "custom", "decontaminate"];
+pub(crate) const REFUSED_FUNCTIONS: &[&str] = &["format_span", "custom", "decontaminate"];
 
 /// One entry of `metric_list`.
 #[derive(Debug, Clone, PartialEq)]

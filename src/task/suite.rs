@@ -29,11 +29,11 @@ const FILES: &[(&str, &str)] = &[
 
 /// The text of a file of the suite.
 #[must_use]
-pub fn file(name: &str) -> Option<&'static str> {
+pub(crate) fn file(name: &str) -> Option<&'static str> {
     FILES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// The files of the suite, in order.
-pub fn files() -> impl Iterator<Item = &'static str> {
+pub(crate) fn files() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }

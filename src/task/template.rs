@@ -7,8 +7,8 @@ use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 use super::config::{Field, TaskConfig};
 use super::error::TaskError;
-use crate::jinja;
-use crate::jinja::guard::Subject;
+use crate::python::jinja;
+use crate::python::jinja::guard::Subject;
 
 /// Compiled templates by their text.
 #[derive(Debug)]

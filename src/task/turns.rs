@@ -1,6 +1,6 @@
 //! The turns of a prompt: questions and answers, as text or as a conversation.
 
-use crate::jinja::python::is_space;
+use crate::python::repr::is_space;
 use crate::tokenizer::Message;
 
 /// A message, and what follows it in plain text.

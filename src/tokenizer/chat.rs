@@ -10,9 +10,9 @@ use serde_json::Map;
 
 use super::error::TokenizerError;
 use super::special_tokens::SpecialTokens;
-use crate::checkpoint::hash::sha256_bytes;
-use crate::jinja::guard::Subject;
-use crate::jinja::python::{is_space, value_of};
+use crate::python::jinja::guard::Subject;
+use crate::python::repr::{is_space, value_of};
+use crate::storage::hash::sha256_bytes;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl ChatTemplate {
     /// # Errors
     /// [`TokenizerError::ChatSyntax`] with the line.
     pub fn new(source: String, special: &SpecialTokens, origin: String) -> Result<Self, TokenizerError> {
-        let mut environment = crate::jinja::environment();
+        let mut environment = crate::python::jinja::environment();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         let fault = |error: &Error| TokenizerError::ChatSyntax { origin: origin.clone(), message: describe(error) };
         environment.set_syntax(syntax.map_err(|e| fault(&e))?);
@@ -81,7 +81,7 @@ impl ChatTemplate {
             None => source.clone(),
         };
         let subject = Subject::new(&format!("the chat template {origin}"));
-        crate::jinja::add(&mut environment, NAME.to_owned(), compiled, &subject).map_err(|e| fault(&e))?;
+        crate::python::jinja::add(&mut environment, NAME.to_owned(), compiled, &subject).map_err(|e| fault(&e))?;
         let special = special.iter().map(|(role, text)| (role.to_owned(), text.to_owned())).collect();
         Ok(Self { environment, source, special, arguments: Map::new(), origin, subject })
     }
@@ -171,7 +171,7 @@ impl ChatTemplate {
         variables.extend(given.map(|(name, value)| (name.clone(), value_of(value))));
         variables.push(("messages".to_owned(), Value::from(messages)));
         variables.push(("add_generation_prompt".to_owned(), Value::from(add_generation_prompt)));
-        crate::jinja::render(&self.environment, NAME, Value::from_pairs(variables), &self.subject)
+        crate::python::jinja::render(&self.environment, NAME, Value::from_pairs(variables), &self.subject)
             .map_err(|e| TokenizerError::ChatRefused { origin: self.origin.clone(), message: describe(&e) })
     }
 
@@ -199,7 +199,7 @@ impl ChatTemplate {
 
 /// What went wrong, with the line of the template.
 fn describe(error: &Error) -> String {
-    let what = crate::jinja::reason(error);
+    let what = crate::python::jinja::reason(error);
     error.line().map_or_else(|| what.clone(), |line| format!("{what} (line {line} of the template)"))
 }
 

@@ -11,8 +11,8 @@ use tokenizers::processors::sequence::Sequence;
 use super::chat::ChatTemplate;
 use super::error::TokenizerError;
 use super::special_tokens::{SpecialTokens, read_json};
-use crate::checkpoint::hash::sha256_bytes;
 use crate::panics::caught;
+use crate::storage::hash::sha256_bytes;
 
 /// The tokenizer of a model directory. Cheap to share between threads.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Tokenizer {
     /// A [`TokenizerError`] naming the file and the cure.
     pub fn open(directory: &Path) -> Result<Self, TokenizerError> {
         let path = directory.join("tokenizer.json");
-        let bytes = match crate::input::read(&path, crate::input::LIST_BYTES) {
+        let bytes = match crate::storage::input::read(&path, crate::storage::input::LIST_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let names = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
@@ -300,7 +300,7 @@ fn insert(templates: &mut BTreeMap<String, NamedTemplate>, file: &Path, value: &
 }
 
 fn read_text(path: &Path) -> Result<Option<String>, TokenizerError> {
-    match crate::input::read_text(path, crate::input::SETTINGS_BYTES) {
+    match crate::storage::input::read_text(path, crate::storage::input::SETTINGS_BYTES) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(TokenizerError::Io { path: path.into(), source }),

@@ -5,16 +5,16 @@
 //! [`chat`] renders conversations byte for byte as transformers does, and [`train`] makes a
 //! tokenizer from a corpus. [`Vocabulary`] is what two models are compared by before they are merged.
 
-pub mod chat;
+pub(crate) mod chat;
 mod encoder;
 mod error;
-pub mod pair;
+pub(crate) mod pair;
 mod special_tokens;
-pub mod train;
+pub(crate) mod train;
 mod vocabulary;
 
 pub use chat::{ChatTemplate, Message};
 pub use encoder::Tokenizer;
 pub use error::TokenizerError;
 pub use special_tokens::SpecialTokens;
-pub use vocabulary::{Disagreement, Vocabulary, VocabularyError};
+pub(crate) use vocabulary::Vocabulary;

@@ -6,7 +6,7 @@
 
 use super::encoder::Tokenizer;
 use super::error::TokenizerError;
-use crate::jinja::python::is_space;
+use crate::python::repr::is_space;
 
 /// Tokens of a context and of what follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Pair {
 /// The last tokens of a prompt that leave room for `max_tokens` new ones; `true` when something was
 /// cut. At least one token stays.
 #[must_use]
-pub fn fit_prompt(mut prompt: Vec<u32>, max_length: usize, max_tokens: usize) -> (Vec<u32>, bool) {
+pub(crate) fn fit_prompt(mut prompt: Vec<u32>, max_length: usize, max_tokens: usize) -> (Vec<u32>, bool) {
     let room = max_length.saturating_sub(max_tokens).max(1);
     let surplus = prompt.len().saturating_sub(room);
     prompt.drain(..surplus);

@@ -81,7 +81,7 @@ fn token_text(value: &Value) -> Option<String> {
 
 /// A JSON file, `None` when it does not exist.
 pub(super) fn read_json(path: &Path) -> Result<Option<Value>, TokenizerError> {
-    match crate::input::read(path, crate::input::SETTINGS_BYTES) {
+    match crate::storage::input::read(path, crate::storage::input::SETTINGS_BYTES) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
             .map_err(|source| TokenizerError::Json { path: path.to_owned(), source }),

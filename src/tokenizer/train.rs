@@ -15,7 +15,7 @@ use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWra
 ///
 /// # Errors
 /// What the tokenizers library says, as text.
-pub fn train_byte_level<'a>(
+pub(crate) fn train_byte_level<'a>(
     texts: impl Iterator<Item = &'a str> + Send,
     vocabulary_size: usize,
     special: &[&str],

@@ -10,21 +10,21 @@ use serde_json::Value;
 
 /// Tokens by id.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Vocabulary {
+pub(crate) struct Vocabulary {
     tokens: BTreeMap<u64, String>,
 }
 
 /// A vocabulary that can't be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is not a vocabulary: {reason}", path.display())]
-pub struct VocabularyError {
+pub(crate) struct VocabularyError {
     path: PathBuf,
     reason: String,
 }
 
 /// What two vocabularies say differently.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Disagreement {
+pub(crate) struct Disagreement {
     /// Ids that stand for another token, in order, with both tokens.
     pub other: Vec<(u64, String, String)>,
     /// Ids that only the first has.
@@ -39,7 +39,7 @@ impl Vocabulary {
     ///
     /// # Errors
     /// A file that is not what its name says.
-    pub fn read(directory: &Path) -> Result<Option<Self>, VocabularyError> {
+    pub(crate) fn read(directory: &Path) -> Result<Option<Self>, VocabularyError> {
         let mut vocabulary = Self::default();
         let whole = directory.join("tokenizer.json");
         if whole.is_file() {
@@ -72,19 +72,13 @@ impl Vocabulary {
 
     /// Number of ids.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tokens.len()
-    }
-
-    /// Whether there is no id.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
     }
 
     /// Compares id by id.
     #[must_use]
-    pub fn compare(&self, other: &Self) -> Disagreement {
+    pub(crate) fn compare(&self, other: &Self) -> Disagreement {
         let ids: BTreeSet<u64> = self.tokens.keys().chain(other.tokens.keys()).copied().collect();
         let mut found = Disagreement::default();
         for id in ids {
@@ -129,7 +123,7 @@ impl Vocabulary {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, VocabularyError> {
-    crate::input::read(path, crate::input::LIST_BYTES)
+    crate::storage::input::read(path, crate::storage::input::LIST_BYTES)
         .map_err(|error| VocabularyError { path: path.into(), reason: error.to_string() })
 }
 

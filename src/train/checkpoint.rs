@@ -17,26 +17,26 @@ use super::fingerprint::Fingerprint;
 use super::log::TrainerState;
 use super::optimiser::{AdamW, Moments};
 use super::parameter::Parameter;
-use crate::checkpoint::hash::sha256_file;
 use crate::checkpoint::header::Header;
-use crate::checkpoint::mapped::MappedFile;
-use crate::checkpoint::sealed::{SealError, seal, unseal};
-use crate::checkpoint::writer::remove_output;
 use crate::dtype::{DType, widen};
 use crate::error::Result;
 use crate::event::CancelFlag;
+use crate::storage::hash::sha256_file;
+use crate::storage::mapped::MappedFile;
+use crate::storage::publish::remove_output;
+use crate::storage::sealed::{SealError, seal, unseal};
 
 /// The moments' file.
-pub const OPTIMIZER: &str = "optimizer.safetensors";
+pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 /// The rest of the state's file.
-pub const STATE: &str = "billon_state.json";
+pub(crate) const STATE: &str = "billon_state.json";
 /// Layout of the state file. 1 had neither checksums nor the base model's hashes.
 const FORMAT: u64 = 2;
 
 /// What besides parameters and moments the next step depends on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RunState {
+pub(crate) struct RunState {
     /// Optimiser steps taken.
     pub step: u64,
     /// What the result depends on.
@@ -64,7 +64,7 @@ pub struct RunState {
 /// Sums over the steps since the last log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Window {
+pub(crate) struct Window {
     /// Of the steps' mean losses.
     pub loss: f64,
     /// Steps.
@@ -79,7 +79,7 @@ pub struct Window {
 
 /// Moments as a safetensors file.
 #[must_use]
-pub fn moments_file(parameters: &[Parameter], optimiser: &AdamW) -> Vec<u8> {
+pub(crate) fn moments_file(parameters: &[Parameter], optimiser: &AdamW) -> Vec<u8> {
     let mut entries: Vec<(String, Vec<u64>, &[f32])> = Vec::new();
     for (parameter, moments) in parameters.iter().zip(&optimiser.moments) {
         let shape: Vec<u64> = parameter.variable.dims().iter().map(|dim| *dim as u64).collect();
@@ -100,7 +100,7 @@ pub fn moments_file(parameters: &[Parameter], optimiser: &AdamW) -> Vec<u8> {
 ///
 /// # Errors
 /// A defect of the file, or a [`TrainError::Checkpoint`] naming the tensor.
-pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f32>>> {
+pub(crate) fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f32>>> {
     let fault = |reason: String| TrainError::Checkpoint { path: path.into(), reason };
     let mapped = MappedFile::open(path).map_err(|error| fault(error.to_string()))?;
     let header = Header::parse(path, mapped.bytes(), mapped.len())?;
@@ -127,7 +127,7 @@ pub fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Vec<Vec<f
 ///
 /// # Errors
 /// [`TrainError::State`] when the state is no JSON, as a number that is not finite.
-pub fn state_file(state: &RunState, files: &BTreeMap<String, String>) -> Result<Vec<u8>, TrainError> {
+pub(crate) fn state_file(state: &RunState, files: &BTreeMap<String, String>) -> Result<Vec<u8>, TrainError> {
     let run = serde_json::to_value(state).map_err(|source| TrainError::State { source })?;
     let document = Map::from_iter([
         ("format".to_owned(), FORMAT.into()),
@@ -142,11 +142,11 @@ pub fn state_file(state: &RunState, files: &BTreeMap<String, String>) -> Result<
 ///
 /// # Errors
 /// [`TrainError::Damaged`] naming the file that is not, [`TrainError::OldCheckpoint`] for the layout of another version.
-pub fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState>, TrainError> {
+pub(crate) fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState>, TrainError> {
     let path = folder.join(STATE);
     let damaged = |path: &Path, reason: String| TrainError::Damaged { path: path.to_owned(), reason };
-    let text =
-        crate::input::read(&path, crate::input::LIST_BYTES).map_err(|error| damaged(&path, error.to_string()))?;
+    let text = crate::storage::input::read(&path, crate::storage::input::LIST_BYTES)
+        .map_err(|error| damaged(&path, error.to_string()))?;
     let mut document = match unseal(&text) {
         Ok(document) => document,
         Err(SealError::Unsealed) => return Err(TrainError::OldCheckpoint { path, format: 1, current: FORMAT }),
@@ -177,14 +177,15 @@ pub fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState>, Trai
 ///
 /// # Errors
 /// [`TrainError::Damaged`] when they can't be read.
-pub fn history(folder: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
+pub(crate) fn history(folder: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
     #[derive(Deserialize)]
     struct Lines {
         log_history: Vec<Map<String, Value>>,
     }
     let path = folder.join(TrainerState::FILE);
     let damaged = |reason: String| TrainError::Damaged { path: path.clone(), reason };
-    let text = crate::input::read(&path, crate::input::LIST_BYTES).map_err(|error| damaged(error.to_string()))?;
+    let text = crate::storage::input::read(&path, crate::storage::input::LIST_BYTES)
+        .map_err(|error| damaged(error.to_string()))?;
     let lines: Lines = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
     Ok(lines.log_history)
 }
@@ -193,7 +194,12 @@ pub fn history(folder: &Path) -> Result<Vec<Map<String, Value>>, TrainError> {
 ///
 /// # Errors
 /// A [`TrainError::Checkpoint`] for moments that do not fit the parameters.
-pub fn restore_moments(folder: &Path, parameters: &[Parameter], optimiser: &mut AdamW, steps: u64) -> Result<()> {
+pub(crate) fn restore_moments(
+    folder: &Path,
+    parameters: &[Parameter],
+    optimiser: &mut AdamW,
+    steps: u64,
+) -> Result<()> {
     let names: Vec<(String, usize)> = parameters
         .iter()
         .flat_map(|p| ["exp_avg", "exp_avg_sq"].map(|moment| (format!("{moment}.{}", p.name), p.elements())))
@@ -209,7 +215,7 @@ pub fn restore_moments(folder: &Path, parameters: &[Parameter], optimiser: &mut 
 
 /// Complete checkpoints of a run, by step.
 #[must_use]
-pub fn list(out: &Path) -> Vec<(u64, PathBuf)> {
+pub(crate) fn list(out: &Path) -> Vec<(u64, PathBuf)> {
     let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
     let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse::<u64>().ok();
     let mut found: Vec<(u64, PathBuf)> =
@@ -221,7 +227,7 @@ pub fn list(out: &Path) -> Vec<(u64, PathBuf)> {
 
 /// Removes the oldest checkpoints beyond `limit`, the best one spared. Each goes by one rename; one that holds files of
 /// others stays.
-pub fn prune(out: &Path, limit: usize, best: Option<u64>) {
+pub(crate) fn prune(out: &Path, limit: usize, best: Option<u64>) {
     let all = list(out);
     let excess = all.len().saturating_sub(limit.max(1));
     for (_, path) in all.into_iter().filter(|(step, _)| Some(*step) != best).take(excess) {

@@ -14,7 +14,7 @@ const PATIENCE: u64 = 60;
 /// Losses as far as the watch needs them; part of a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DivergenceWatch {
+pub(crate) struct DivergenceWatch {
     /// Of the last steps.
     recent: Vec<f64>,
     /// Sum over the first steps, and how many there were.
@@ -29,7 +29,7 @@ impl DivergenceWatch {
     /// has risen over the start without falling since, or has had no new lowest value for long.
     ///
     /// A model that begins above guessing, as one with random weights does, is left alone for as long as it gets better.
-    pub fn observe(&mut self, step: u64, loss: f64, guessing: f64, warmup_steps: u64) -> Option<f64> {
+    pub(crate) fn observe(&mut self, step: u64, loss: f64, guessing: f64, warmup_steps: u64) -> Option<f64> {
         if self.started < START {
             self.start += loss;
             self.started += 1;

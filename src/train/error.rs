@@ -9,7 +9,7 @@ use crate::model::DecoderError;
 /// Why a training run can't start or go on.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum TrainError {
+pub(crate) enum TrainError {
     #[error("tensor operation failed")]
     Tensor(#[from] candle_core::Error),
     #[error(transparent)]

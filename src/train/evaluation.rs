@@ -17,7 +17,7 @@ use crate::task::{self, Documents, PromptSettings, Task};
 use crate::tokenizer::Tokenizer;
 
 /// What is evaluated, opened once.
-pub struct Evaluation<'a> {
+pub(crate) struct Evaluation<'a> {
     tasks: Vec<Task>,
     /// Problems of the task files, until they are said.
     warnings: Mutex<Vec<String>>,
@@ -32,7 +32,7 @@ impl<'a> Evaluation<'a> {
     ///
     /// # Errors
     /// What the task files or their data have wrong.
-    pub fn open(
+    pub(crate) fn open(
         recipe: &'a TrainRecipe,
         data_dir: Option<&Path>,
         data: &'a TrainingData,
@@ -56,7 +56,7 @@ impl<'a> Evaluation<'a> {
 
     /// Whether there is anything to evaluate.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.recipe.evaluation.disabled || (self.tasks.is_empty() && self.data.validation.is_empty())
     }
 
@@ -64,7 +64,7 @@ impl<'a> Evaluation<'a> {
     ///
     /// # Errors
     /// [`TrainError::UnknownMetric`] with those that they give.
-    pub fn check(&self) -> Result<(), TrainError> {
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
         let Some(best) = &self.recipe.evaluation.best else { return Ok(()) };
         let held_out = (!self.data.validation.is_empty()).then(|| "eval_loss".to_owned());
         let of_task = |task: &Task| -> Vec<String> {
@@ -85,7 +85,7 @@ impl<'a> Evaluation<'a> {
     ///
     /// # Errors
     /// What the model says; `Cancelled`.
-    pub fn run(&self, progress: Progress<'_>) -> Result<BTreeMap<String, f64>> {
+    pub(crate) fn run(&self, progress: Progress<'_>) -> Result<BTreeMap<String, f64>> {
         for warning in std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner)) {
             progress.warn(warning);
         }

@@ -13,17 +13,17 @@ use super::data::TrainingData;
 use super::error::TrainError;
 use super::inputs::{self, Input};
 use super::recipe::{AdapterRecipe, BestModel, EvaluationRecipe, LoraRecipe, TrainRecipe};
-use crate::checkpoint::hash::{HashCache, hex, sha256_bytes, sha256_input};
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
+use crate::storage::hash::{HashCache, hex, sha256_bytes, sha256_input};
 
 /// Parts by name: settings as text, files and data as SHA-256.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Fingerprint(BTreeMap<String, String>);
+pub(crate) struct Fingerprint(BTreeMap<String, String>);
 
 /// What besides the recipe and its data decides.
-pub struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     /// Folder of the base model.
     pub model: &'a Path,
     /// Folder that relative data files of tasks are in.
@@ -37,7 +37,7 @@ impl Fingerprint {
     ///
     /// # Errors
     /// A file that can't be read, a task that can't be loaded; `Cancelled`.
-    pub fn of(
+    pub(crate) fn of(
         recipe: &TrainRecipe,
         data: &TrainingData,
         surroundings: &Surroundings<'_>,
@@ -194,7 +194,7 @@ impl Fingerprint {
 
     /// The parts that differ from those that a run began with, in words.
     #[must_use]
-    pub fn changes(&self, began: &Self) -> Vec<String> {
+    pub(crate) fn changes(&self, began: &Self) -> Vec<String> {
         let names = self.0.keys().chain(began.0.keys().filter(|name| !self.0.contains_key(*name)));
         let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let differing = names.filter(|name| self.0.get(*name) != began.0.get(*name));

@@ -10,9 +10,9 @@ use super::error::TrainError;
 use super::log::{EVENT_FILE, LOG_FILE};
 use super::prompt_record;
 use super::run::TrainOptions;
-use crate::checkpoint::folder_lock::FolderLock;
-use crate::checkpoint::writer::{Former, check_target, mark_folder, refuse_inputs, sweep_folder};
 use crate::error::Result;
+use crate::storage::folder_lock::FolderLock;
+use crate::storage::publish::{Former, check_target, mark_folder, refuse_inputs, sweep_folder};
 
 /// The recipe as it was resolved.
 pub(super) const CONFIG_FILE: &str = "config.resolved.yaml";

@@ -19,7 +19,7 @@ pub struct Input {
 
 /// The files of a base model that decide what it computes, how texts become tokens and how chats are written.
 #[must_use]
-pub fn base_files(folder: &Path) -> Vec<Input> {
+pub(crate) fn base_files(folder: &Path) -> Vec<Input> {
     let mut files = listed(folder, "base_model", |name| is_model_file(name) || is_token_file(name));
     let templates = "additional_chat_templates";
     files.extend(listed(&folder.join(templates), &format!("base_model/{templates}"), |_| true));
@@ -32,7 +32,7 @@ fn is_token_file(name: &str) -> bool {
 
 /// The files of an adapter's or a model's folder that decide what it computes.
 #[must_use]
-pub fn model_files(folder: &Path, label: &str) -> Vec<Input> {
+pub(crate) fn model_files(folder: &Path, label: &str) -> Vec<Input> {
     let files = listed(folder, label, is_model_file);
     if files.is_empty() { vec![Input { label: format!("{label} {}", folder.display()), path: None }] } else { files }
 }
@@ -50,7 +50,7 @@ fn listed(folder: &Path, label: &str, wanted: impl Fn(&str) -> bool) -> Vec<Inpu
 ///
 /// # Errors
 /// A task that can't be loaded.
-pub fn recipe_files(recipe: &TrainRecipe, data_dir: Option<&Path>) -> Result<Vec<Input>> {
+pub(crate) fn recipe_files(recipe: &TrainRecipe, data_dir: Option<&Path>) -> Result<Vec<Input>> {
     let mut files = Vec::new();
     for dataset in &recipe.datasets {
         match located(dataset, data_dir) {
@@ -79,7 +79,7 @@ pub fn recipe_files(recipe: &TrainRecipe, data_dir: Option<&Path>) -> Result<Vec
 ///
 /// # Errors
 /// A task that can't be loaded.
-pub fn evaluation_tasks(recipe: &TrainRecipe) -> Result<Vec<TaskConfig>> {
+pub(crate) fn evaluation_tasks(recipe: &TrainRecipe) -> Result<Vec<TaskConfig>> {
     if recipe.evaluation.disabled || recipe.evaluation.tasks.is_empty() {
         return Ok(Vec::new());
     }
@@ -90,7 +90,7 @@ pub fn evaluation_tasks(recipe: &TrainRecipe) -> Result<Vec<TaskConfig>> {
 ///
 /// # Errors
 /// A task that can't be loaded.
-pub fn trained_tasks(recipe: &TrainRecipe, data_dir: Option<&Path>) -> Result<Vec<TaskConfig>> {
+pub(crate) fn trained_tasks(recipe: &TrainRecipe, data_dir: Option<&Path>) -> Result<Vec<TaskConfig>> {
     let mut tasks = Vec::new();
     for dataset in &recipe.datasets {
         if let Ok(None) = located(dataset, data_dir) {
@@ -110,7 +110,7 @@ pub(super) fn start_files(recipe: &TrainRecipe) -> Vec<Input> {
 
 /// The split that examples are shown from, where any are: `shots` instead of the task's own number.
 #[must_use]
-pub fn shown_split(config: &TaskConfig, shots: Option<usize>) -> Option<&str> {
+pub(crate) fn shown_split(config: &TaskConfig, shots: Option<usize>) -> Option<&str> {
     if shots.or(config.num_fewshot).unwrap_or(0) == 0
         || (config.fewshot.split.is_none() && config.fewshot.samples.is_some())
     {
@@ -121,7 +121,7 @@ pub fn shown_split(config: &TaskConfig, shots: Option<usize>) -> Option<&str> {
 }
 
 /// Adds the data files of a task's split.
-pub fn split_files(config: &TaskConfig, split: Option<&str>, data_dir: Option<&Path>, files: &mut Vec<Input>) {
+pub(crate) fn split_files(config: &TaskConfig, split: Option<&str>, data_dir: Option<&Path>, files: &mut Vec<Input>) {
     let names = split.and_then(|split| config.data_files.get(split)).map_or(&[][..], Vec::as_slice);
     for name in names {
         add(files, Input { label: name.clone(), path: config.locate(name, data_dir).ok() });

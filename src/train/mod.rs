@@ -5,30 +5,30 @@
 //! step computes the gradient of a batch, moves the parameters (AdamW, [`schedule`]),
 //! writes [`log`] lines and checkpoints, and asks the evaluation engine how it goes.
 
-mod attach;
+pub(crate) mod batch_sampler;
 mod checkpoint;
-mod course;
-pub mod data;
+pub(crate) mod data;
 mod divergence;
 mod error;
-mod estimate;
 mod evaluation;
 mod fingerprint;
 mod folder;
 mod gradient;
-pub mod inputs;
-pub mod log;
+pub(crate) mod inject;
+pub(crate) mod inputs;
+pub(crate) mod log;
+pub(crate) mod memory_estimate;
 mod optimiser;
 mod parameter;
 mod prompt_record;
-pub mod recipe;
+pub(crate) mod recipe;
 mod resume;
 mod run;
 mod save;
-pub mod schedule;
+pub(crate) mod schedule;
 
+pub(crate) use crate::train::memory_estimate::available_bytes;
 pub(crate) use data::asking_template;
-pub use error::TrainError;
-pub use estimate::available_bytes;
+pub(crate) use error::TrainError;
 pub(crate) use prompt_record::PromptRecord;
-pub use run::{TrainOptions, TrainReport, run};
+pub(crate) use run::{TrainOptions, TrainReport, run};

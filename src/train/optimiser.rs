@@ -10,7 +10,7 @@ use super::parameter::{Gradients, Group, Parameter};
 
 /// The two moments of one parameter.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Moments {
+pub(crate) struct Moments {
     /// Running mean of the gradient.
     pub first: Vec<f32>,
     /// Running mean of its square.
@@ -19,7 +19,7 @@ pub struct Moments {
 
 /// The optimiser's settings and state.
 #[derive(Debug, Clone)]
-pub struct AdamW {
+pub(crate) struct AdamW {
     /// Decay of the first moment.
     pub beta1: f64,
     /// Decay of the second moment.
@@ -38,7 +38,7 @@ pub struct AdamW {
 
 impl AdamW {
     /// Moments of zero for these parameters.
-    pub fn start(&mut self, parameters: &[Parameter]) {
+    pub(crate) fn start(&mut self, parameters: &[Parameter]) {
         let zero = |p: &Parameter| Moments { first: vec![0.0; p.elements()], second: vec![0.0; p.elements()] };
         self.moments = parameters.iter().map(zero).collect();
     }
@@ -47,7 +47,7 @@ impl AdamW {
     ///
     /// # Errors
     /// What the tensor library says.
-    pub fn step(
+    pub(crate) fn step(
         &mut self,
         parameters: &[Parameter],
         gradients: &Gradients,

@@ -6,7 +6,7 @@ use super::error::TrainError;
 
 /// Which learning rate a parameter has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group {
+pub(crate) enum Group {
     /// The recipe's.
     Plain,
     /// `lora_B`, which LoRA+ (Hayou et al. 2024) trains faster.
@@ -15,7 +15,7 @@ pub enum Group {
 
 /// One variable.
 #[derive(Debug)]
-pub struct Parameter {
+pub(crate) struct Parameter {
     /// As the adapter or the checkpoint names it.
     pub name: String,
     /// The values, shared with the projection that uses them.
@@ -31,7 +31,7 @@ impl Parameter {
     ///
     /// # Errors
     /// When the shape does not fit them.
-    pub fn new(name: String, shape: &[usize], values: Vec<f32>, group: Group) -> Result<Self, TrainError> {
+    pub(crate) fn new(name: String, shape: &[usize], values: Vec<f32>, group: Group) -> Result<Self, TrainError> {
         let variable = Var::from_vec(values, shape, &Device::Cpu)?;
         let decays = name.rsplit('.').next() != Some("bias") && !name.contains("norm");
         Ok(Self { name, variable, group, decays })
@@ -39,7 +39,7 @@ impl Parameter {
 
     /// Number of elements.
     #[must_use]
-    pub fn elements(&self) -> usize {
+    pub(crate) fn elements(&self) -> usize {
         self.variable.elem_count()
     }
 
@@ -47,7 +47,7 @@ impl Parameter {
     ///
     /// # Errors
     /// What the tensor library says.
-    pub fn values(&self) -> Result<Vec<f32>, TrainError> {
+    pub(crate) fn values(&self) -> Result<Vec<f32>, TrainError> {
         Ok(self.variable.flatten_all()?.to_vec1()?)
     }
 
@@ -55,7 +55,7 @@ impl Parameter {
     ///
     /// # Errors
     /// When there is not one for each element.
-    pub fn set(&self, values: Vec<f32>) -> Result<(), TrainError> {
+    pub(crate) fn set(&self, values: Vec<f32>) -> Result<(), TrainError> {
         let values = Tensor::from_vec(values, self.variable.shape(), &Device::Cpu)?;
         Ok(self.variable.set(&values)?)
     }
@@ -63,17 +63,17 @@ impl Parameter {
 
 /// Gradients of all parameters, in their order; empty where none has been added.
 #[derive(Debug, Clone, Default)]
-pub struct Gradients(pub Vec<Vec<f32>>);
+pub(crate) struct Gradients(pub Vec<Vec<f32>>);
 
 impl Gradients {
     /// None yet, for so many parameters.
     #[must_use]
-    pub fn new(parameters: usize) -> Self {
+    pub(crate) fn new(parameters: usize) -> Self {
         Self(vec![Vec::new(); parameters])
     }
 
     /// Adds the gradient of one parameter.
-    pub fn add(&mut self, parameter: usize, gradient: &[f32]) {
+    pub(crate) fn add(&mut self, parameter: usize, gradient: &[f32]) {
         if let Some(sum) = self.0.get_mut(parameter) {
             if sum.is_empty() {
                 sum.extend_from_slice(gradient);
@@ -84,7 +84,7 @@ impl Gradients {
     }
 
     /// Adds all of another's and empties it, its memory kept.
-    pub fn take_from(&mut self, other: &mut Self) {
+    pub(crate) fn take_from(&mut self, other: &mut Self) {
         for (parameter, gradient) in other.0.iter_mut().enumerate() {
             if !gradient.is_empty() {
                 self.add(parameter, gradient);
@@ -95,13 +95,13 @@ impl Gradients {
 
     /// The root of the sum of squares.
     #[must_use]
-    pub fn norm(&self) -> f64 {
+    pub(crate) fn norm(&self) -> f64 {
         let squares = |gradient: &Vec<f32>| gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>();
         self.0.iter().map(squares).sum::<f64>().sqrt()
     }
 
     /// Multiplies all.
-    pub fn scale(&mut self, factor: f32) {
+    pub(crate) fn scale(&mut self, factor: f32) {
         self.0.iter_mut().flatten().for_each(|g| *g *= factor);
     }
 }

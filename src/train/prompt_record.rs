@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::data::Asked;
-use crate::checkpoint::writer::publish_file;
 use crate::error::Result;
+use crate::storage::publish::publish_file;
 use crate::tokenizer::ChatTemplate;
 
 /// Name of the record in an adapter's or a model's folder.
@@ -86,7 +86,7 @@ impl PromptRecord {
         let mut texts = [Some(folder), run]
             .into_iter()
             .flatten()
-            .map(|folder| crate::input::read(&folder.join(FILE), crate::input::SETTINGS_BYTES));
+            .map(|folder| crate::storage::input::read(&folder.join(FILE), crate::storage::input::SETTINGS_BYTES));
         let text = texts.find_map(std::result::Result::ok)?;
         serde_json::from_slice(&text).ok().filter(|record: &Self| record.version == VERSION)
     }

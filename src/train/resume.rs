@@ -12,7 +12,7 @@ use crate::event::Progress;
 
 /// A checkpoint to go on from.
 #[derive(Debug)]
-pub struct Resumed {
+pub(crate) struct Resumed {
     /// Its folder.
     pub folder: PathBuf,
     /// What it holds besides parameters and moments.
@@ -22,7 +22,7 @@ pub struct Resumed {
 }
 
 /// What decides whether a checkpoint is used.
-pub struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// Of the run as it is now.
     pub fingerprint: &'a Fingerprint,
     /// Whether checkpoints of other runs and damaged ones are passed over instead of refused.
@@ -37,7 +37,7 @@ pub struct Wanted<'a> {
 ///
 /// # Errors
 /// Unless forced, checkpoints of another run or version, and damage where no checkpoint before it is whole; `Cancelled`.
-pub fn find(found: &[(u64, PathBuf)], wanted: &Wanted<'_>, progress: Progress<'_>) -> Result<Option<Resumed>> {
+pub(crate) fn find(found: &[(u64, PathBuf)], wanted: &Wanted<'_>, progress: Progress<'_>) -> Result<Option<Resumed>> {
     let mut damage = None;
     for (step, folder) in found.iter().rev() {
         match usable(*step, folder, wanted, progress) {

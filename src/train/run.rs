@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::attach::{Attached, attach, settled};
 use super::checkpoint::{self, RunState, Window};
-use super::course::Course;
 use super::data::{Example, SetSummary, TrainingData, asking_template};
 use super::error::TrainError;
-use super::estimate::{Estimate, estimate};
 use super::evaluation::Evaluation;
 use super::fingerprint::{Fingerprint, Surroundings};
 use super::folder::{self, CONFIG_FILE, RunFolder};
@@ -23,18 +20,21 @@ use super::resume::{self, Resumed};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
-use crate::checkpoint::writer::{publish_file, remove_output};
+use crate::compute::nn::Precision;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
-use crate::model::kernels::Precision;
 use crate::model::{Decoder, DecoderOptions, WeightPool};
+use crate::storage::publish::{publish_file, remove_output};
 use crate::tokenizer::Tokenizer;
+use crate::train::batch_sampler::Course;
+use crate::train::inject::{Attached, attach, settled};
+use crate::train::memory_estimate::{Estimate, estimate};
 
 /// Where a run reads and writes.
 #[derive(Debug, Clone)]
-pub struct TrainOptions {
+pub(crate) struct TrainOptions {
     /// Folder of the result, the logs and the checkpoints.
     pub out: PathBuf,
     /// Folder that relative data files of tasks are in.
@@ -51,7 +51,7 @@ pub struct TrainOptions {
 
 /// What came out of a run.
 #[derive(Debug, Clone)]
-pub struct TrainReport {
+pub(crate) struct TrainReport {
     /// The result's folder.
     pub out: PathBuf,
     /// Optimiser steps taken, earlier processes included.
@@ -82,7 +82,12 @@ pub struct TrainReport {
 /// # Errors
 /// What recipe, data or model have wrong; a [`TrainError`] for a run that diverges; interruption,
 /// after which the run can be resumed.
-pub fn run(recipe: &TrainRecipe, model: &Path, options: &TrainOptions, progress: Progress<'_>) -> Result<TrainReport> {
+pub(crate) fn run(
+    recipe: &TrainRecipe,
+    model: &Path,
+    options: &TrainOptions,
+    progress: Progress<'_>,
+) -> Result<TrainReport> {
     let out = &options.out;
     let start = match &recipe.adapter {
         AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| start.path.clone()),
@@ -484,7 +489,7 @@ fn recomputes(
     let longest = data.examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0) as u64;
     let Estimate { bytes, recomputed_bytes, seconds_per_token } =
         estimate(attached, rayon::current_num_threads(), longest);
-    let available = super::estimate::available_bytes();
+    let available = crate::train::memory_estimate::available_bytes();
     let recompute = recipe.gradient_checkpointing.unwrap_or(available.is_some_and(|most| bytes > most / 4 * 3));
     let tokens: u64 = data.sets.iter().map(|set| set.tokens as u64).sum();
     let per_epoch = tokens as f64 * data.sets.iter().map(|set| set.per_epoch).sum::<usize>() as f64

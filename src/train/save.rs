@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::attach::Attached;
 use super::checkpoint::{OPTIMIZER, RunState, STATE, moments_file, state_file};
 use super::error::TrainError;
 use super::log::TrainerState;
 use super::optimiser::AdamW;
-use crate::checkpoint::hash::sha256_bytes;
 use crate::checkpoint::header::Header;
-use crate::checkpoint::writer::StagingDir;
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
-use crate::merge::output::COMPANION_FILES;
+use crate::merge::output::files::COMPANION_FILES;
+use crate::storage::hash::sha256_bytes;
+use crate::storage::publish::StagingDir;
+use crate::train::inject::Attached;
 
 /// Where the model came from.
 #[derive(Debug, Clone, Copy)]
-pub struct Base<'a> {
+pub(crate) struct Base<'a> {
     /// Its directory.
     pub directory: &'a Path,
     /// What the recipe calls it.
@@ -30,7 +30,7 @@ pub struct Base<'a> {
 ///
 /// # Errors
 /// What the operating system says.
-pub fn checkpoint(
+pub(crate) fn checkpoint(
     folder: &Path,
     attached: &Attached,
     optimiser: &AdamW,
@@ -70,7 +70,7 @@ pub fn checkpoint(
 ///
 /// # Errors
 /// What the operating system says; the folder is then as it was.
-pub fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_state: &str) -> Result<()> {
+pub(crate) fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_state: &str) -> Result<()> {
     finite(attached, if attached.lora.is_some() { DType::F32 } else { base.dtype })?;
     let staging = StagingDir::succeed(out)?;
     match attached.adapter()? {
@@ -128,7 +128,7 @@ fn companions(base: Base<'_>, dtype: DType) -> Result<Vec<(&'static str, Vec<u8>
     let mut files = Vec::new();
     for &name in ["config.json"].iter().chain(COMPANION_FILES) {
         let path = base.directory.join(name);
-        let mut bytes = match crate::input::read(&path, crate::input::LIST_BYTES) {
+        let mut bytes = match crate::storage::input::read(&path, crate::storage::input::LIST_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(TrainError::Checkpoint { path, reason: error.to_string() }.into()),

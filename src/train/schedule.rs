@@ -8,7 +8,7 @@ use super::recipe::{Scheduler, TrainRecipe, Warmup};
 
 /// The course of the learning rate over a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// Peak learning rate.
     pub peak: f64,
     /// Its course after the warm-up.
@@ -33,7 +33,7 @@ impl Warmup {
 impl Schedule {
     /// The recipe's schedule over a run of `total_steps`.
     #[must_use]
-    pub fn new(recipe: &TrainRecipe, total_steps: u64) -> Self {
+    pub(crate) fn new(recipe: &TrainRecipe, total_steps: u64) -> Self {
         Self {
             peak: recipe.learning_rate,
             scheduler: recipe.lr_scheduler,
@@ -44,13 +44,13 @@ impl Schedule {
 
     /// The learning rate of step `step`, from 0.
     #[must_use]
-    pub fn learning_rate(&self, step: u64) -> f64 {
+    pub(crate) fn learning_rate(&self, step: u64) -> f64 {
         self.peak * self.factor(step)
     }
 
     /// What the peak rate is multiplied with at step `step`, from 0.
     #[must_use]
-    pub fn factor(&self, step: u64) -> f64 {
+    pub(crate) fn factor(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
             return step as f64 / self.warmup_steps as f64;
         }

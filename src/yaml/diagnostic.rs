@@ -242,7 +242,7 @@ fn excerpt(line: &str, column: usize) -> (String, usize) {
 
 /// The known name that `name` is probably meant to be.
 #[must_use]
-pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     // Nobody means a name with so long a text; comparing takes its length times theirs.
     if name.len() > LONGEST_NAME {
         return None;

@@ -4,7 +4,7 @@
 //! its place, so that all faults of a file are reported at once. Merge recipes, task files and gate
 //! files are read through it.
 
-pub mod diagnostic;
+pub(crate) mod diagnostic;
 mod mapping;
 mod parser;
 mod property;
@@ -13,8 +13,8 @@ mod scanner;
 #[cfg(test)]
 mod tests;
 mod token;
-pub mod tree;
+pub(crate) mod tree;
 
-pub use diagnostic::{Diagnostics, RecipeError, Severity};
-pub use parser::parse;
-pub use tree::{Kind, Node, Span, Spanned, boolean, number};
+pub(crate) use diagnostic::{Diagnostics, RecipeError, Severity};
+pub(crate) use parser::parse;
+pub(crate) use tree::{Kind, Node, Span, Spanned, boolean, number};

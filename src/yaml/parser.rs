@@ -20,7 +20,7 @@ const TOO_LARGE: &str = "the document is nested too deeply or too large for a re
 
 /// Parses all documents of a text. Faults go to `diagnostics`; what was complete before a fault is
 /// returned.
-pub fn parse(text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
+pub(crate) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
     let mut documents = Vec::new();
     if text.len() > MAX_BYTES {
         diagnostics.error(None, format!("the text has {} bytes; at most {MAX_BYTES} are read", text.len()));

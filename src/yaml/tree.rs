@@ -74,7 +74,7 @@ impl Node {
 
 /// A scalar's value as a boolean: YAML 1.1's words in any usual case, and 0 and 1.
 #[must_use]
-pub fn boolean(text: &str) -> Option<bool> {
+pub(crate) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "y" | "t" | "1" | "1.0" => Some(true),
         "false" | "no" | "off" | "n" | "f" | "0" | "0.0" => Some(false),
@@ -84,7 +84,7 @@ pub fn boolean(text: &str) -> Option<bool> {
 
 /// A scalar's value as a number, quoted or not: PyYAML's and Python's spellings.
 #[must_use]
-pub fn number(text: &str) -> Option<f64> {
+pub(crate) fn number(text: &str) -> Option<f64> {
     let text = text.trim();
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (-1.0, &text[1..]),

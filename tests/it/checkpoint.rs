@@ -8,24 +8,24 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// A tensor as stored.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stored {
+pub(crate) struct Stored {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
 }
 
-pub type Tensors = BTreeMap<String, Stored>;
+pub(crate) type Tensors = BTreeMap<String, Stored>;
 
 impl Stored {
     /// Rounds values to a floating dtype, to nearest even.
-    pub fn new(dtype: Dtype, shape: &[usize], values: &[f64]) -> Self {
+    pub(crate) fn new(dtype: Dtype, shape: &[usize], values: &[f64]) -> Self {
         assert_eq!(shape.iter().product::<usize>(), values.len());
         let bytes = values.iter().flat_map(|v| encode(dtype, *v));
         Self { dtype, shape: shape.to_vec(), bytes: bytes.collect() }
     }
 
     /// The elements, exactly.
-    pub fn values(&self) -> Vec<f64> {
+    pub(crate) fn values(&self) -> Vec<f64> {
         let b = &self.bytes;
         match self.dtype {
             Dtype::F64 => b.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
@@ -49,7 +49,7 @@ fn encode(dtype: Dtype, value: f64) -> Vec<u8> {
 }
 
 /// Half the distance between neighbours of a dtype around a magnitude: what one rounding may cost.
-pub fn half_step(dtype: Dtype, magnitude: f64) -> f64 {
+pub(crate) fn half_step(dtype: Dtype, magnitude: f64) -> f64 {
     let (bits, smallest) = match dtype {
         Dtype::F64 => (52, -1074),
         Dtype::F32 => (23, -149),
@@ -62,7 +62,7 @@ pub fn half_step(dtype: Dtype, magnitude: f64) -> f64 {
 }
 
 /// The largest finite magnitude of a dtype.
-pub fn largest(dtype: Dtype) -> f64 {
+pub(crate) fn largest(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F64 => f64::MAX,
         Dtype::F32 => f64::from(f32::MAX),
@@ -73,7 +73,7 @@ pub fn largest(dtype: Dtype) -> f64 {
 }
 
 /// All tensors of a model directory, or of one file.
-pub fn read(path: &Path) -> Tensors {
+pub(crate) fn read(path: &Path) -> Tensors {
     if path.is_file() {
         return read_file(path);
     }
@@ -106,7 +106,7 @@ fn read_file(path: &Path) -> Tensors {
 }
 
 /// Writes a model directory of one file, with a config if one is given.
-pub fn write(directory: &Path, tensors: &Tensors, config: Option<&str>) {
+pub(crate) fn write(directory: &Path, tensors: &Tensors, config: Option<&str>) {
     std::fs::create_dir_all(directory).unwrap();
     let views = tensors.iter().map(|(name, t)| (name, TensorView::new(t.dtype, t.shape.clone(), &t.bytes).unwrap()));
     safetensors::serialize_to_file(views, None, &directory.join("model.safetensors")).unwrap();
@@ -116,7 +116,7 @@ pub fn write(directory: &Path, tensors: &Tensors, config: Option<&str>) {
 }
 
 /// A model directory of one file that is all zeros and takes no space on disk: `[rows, 1024]` per layer.
-pub fn write_sparse(directory: &Path, layers: usize, rows: usize) {
+pub(crate) fn write_sparse(directory: &Path, layers: usize, rows: usize) {
     use std::io::Write;
     std::fs::create_dir_all(directory).unwrap();
     let bytes = rows * 1024 * 4;
@@ -134,16 +134,16 @@ pub fn write_sparse(directory: &Path, layers: usize, rows: usize) {
 }
 
 /// A deterministic stream of test values.
-pub struct Numbers(pub u64);
+pub(crate) struct Numbers(pub u64);
 
 impl Numbers {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd) >> 11
     }
 
     /// Roughly normal with unit variance.
-    pub fn normal(&mut self) -> f64 {
+    pub(crate) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.next() as f64 / (1_u64 << 53) as f64).sum::<f64>() - 6.0
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use billon::checkpoint::hash::sha256_bytes;
+use billon::internal::sha256_bytes;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -186,13 +186,13 @@ proptest! {
         }
         let path = context.path("x.gguf");
         std::fs::write(&path, &bytes).unwrap();
-        let options = billon::convert::ConvertOptions {
+        let options = billon::internal::ConvertOptions {
             like: None, dtype: None, max_shard_bytes: 1 << 30, force: false, threads: 1,
         };
-        let cancel = billon::event::CancelFlag::new();
-        let progress = billon::event::Progress { reporter: &billon::event::Silent, cancel: &cancel };
+        let cancel = billon::internal::CancelFlag::new();
+        let progress = billon::internal::Progress { reporter: &billon::internal::Silent, cancel: &cancel };
         let out = context.path("out");
-        let result = billon::convert::convert(&[path], &out, &options, progress);
+        let result = billon::internal::convert(&[path], &out, &options, progress);
         prop_assert_eq!(result.is_ok(), out.exists());
     }
 }
@@ -210,7 +210,7 @@ fn the_real_smollm2_has_the_expected_weights() {
     }
     let context = Context::new();
     let out = converted(&context, "smollm2", &parts, &["-q"]);
-    let model = billon::checkpoint::ModelDir::open(&out).unwrap();
+    let model = billon::internal::ModelDir::open(&out).unwrap();
     assert_eq!(model.tensors().len(), 272);
     for (name, expected) in [
         ("model.embed_tokens.weight", "3fd491c8066dd9dc1a2bf6796701526c82817d95c0ecabacdef3013c2b8bbbaa"),

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use billon::checkpoint::ModelDir;
-use billon::lora::Adapter;
-use billon::model::{
-    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, kernels::Precision, step,
+use billon::internal::Adapter;
+use billon::internal::ModelDir;
+use billon::internal::{
+    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, nn::Precision, step,
 };
 use serde_json::Value;
 

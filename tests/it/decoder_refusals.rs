@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use billon::checkpoint::ModelDir;
-use billon::lora::Adapter;
-use billon::model::{Decoder, DecoderOptions, RopeFactors, Segment, WeightedAdapter};
+use billon::internal::Adapter;
+use billon::internal::ModelDir;
+use billon::internal::{Decoder, DecoderOptions, RopeFactors, Segment, WeightedAdapter};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

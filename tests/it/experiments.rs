@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use billon::checkpoint::hash::HashCache;
-use billon::event::CancelFlag;
-use billon::experiment::state::State;
-use billon::experiment::{Graph, file, plan, value};
-use billon::recipe::RecipeFile;
+use billon::internal::CancelFlag;
+use billon::internal::HashCache;
+use billon::internal::RecipeFile;
+use billon::internal::experiment::State;
+use billon::internal::experiment::{Graph, file, plan, value};
 
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/experiments")

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use billon::checkpoint::ModelDir;
-use billon::lora::Adapter;
-use billon::model::{Decoder, DecoderOptions, Segment, WeightedAdapter};
+use billon::internal::Adapter;
+use billon::internal::ModelDir;
+use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 /// A fine-tuned model's part in a merge.
 #[derive(Debug, Clone)]
-pub struct Tuned {
+pub(crate) struct Tuned {
     pub values: Vec<f64>,
     pub weight: f64,
     pub density: f64,
@@ -10,7 +10,7 @@ pub struct Tuned {
 
 /// What a method with discrete decisions gives.
 #[derive(Debug)]
-pub struct Elected {
+pub(crate) struct Elected {
     pub values: Vec<f64>,
     /// The element sits on a trim threshold that not all of its equals pass.
     pub tied: Vec<bool>,
@@ -22,7 +22,7 @@ pub struct Elected {
 
 /// Switches of the task-vector methods.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub(crate) struct Options {
     pub normalize: bool,
     pub rescale: bool,
     pub lambda: f64,
@@ -30,7 +30,7 @@ pub struct Options {
     pub wide: bool,
 }
 
-pub fn linear(inputs: &[(Vec<f64>, f64)], normalize: bool) -> Vec<f64> {
+pub(crate) fn linear(inputs: &[(Vec<f64>, f64)], normalize: bool) -> Vec<f64> {
     let sum: f64 = inputs.iter().map(|(_, w)| w).sum();
     let divisor = if normalize { sum } else { 1.0 };
     let element = |e: usize| inputs.iter().map(|(x, w)| w * x[e]).sum::<f64>() / divisor;
@@ -51,7 +51,7 @@ fn arc(a: &[f64], b: &[f64], t: f64, cosine: f64, parallel: bool) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| first * a + second * b).collect()
 }
 
-pub fn slerp(a: &[f64], b: &[f64], t: f64) -> Vec<f64> {
+pub(crate) fn slerp(a: &[f64], b: &[f64], t: f64) -> Vec<f64> {
     let norm = |x: &[f64]| Some(dot(x, x).sqrt()).filter(|n| *n > 1e-8 || n.is_nan()).unwrap_or(1.0);
     let cosine = (dot(a, b) / (norm(a) * norm(b))).clamp(-1.0, 1.0);
     arc(a, b, t, cosine, cosine.abs() > 0.9995)
@@ -64,7 +64,7 @@ fn unit_slerp(a: &[f64], b: &[f64], t: f64) -> Vec<f64> {
 }
 
 /// `axis` is 0 for columns as vectors, 1 for rows, none for the whole tensor.
-pub fn nuslerp(base: Option<&[f64]>, inputs: &[Tuned; 2], axis: Option<usize>, shape: &[usize]) -> Vec<f64> {
+pub(crate) fn nuslerp(base: Option<&[f64]>, inputs: &[Tuned; 2], axis: Option<usize>, shape: &[usize]) -> Vec<f64> {
     let sum = inputs[0].weight + inputs[1].weight;
     let t = if sum.abs() < 1e-6 { 0.5 } else { inputs[1].weight / sum };
     let vector =
@@ -85,13 +85,13 @@ pub fn nuslerp(base: Option<&[f64]>, inputs: &[Tuned; 2], axis: Option<usize>, s
     out
 }
 
-pub fn task_arithmetic(base: &[f64], inputs: &[Tuned], options: Options) -> Elected {
+pub(crate) fn task_arithmetic(base: &[f64], inputs: &[Tuned], options: Options) -> Elected {
     let keep = vec![vec![true; base.len()]; inputs.len()];
     consensus(base, inputs, &keep, options, false)
 }
 
 /// TIES with the documented rule for equals: lowest flat index first.
-pub fn ties(base: &[f64], inputs: &[Tuned], options: Options) -> Elected {
+pub(crate) fn ties(base: &[f64], inputs: &[Tuned], options: Options) -> Elected {
     let mut keep = Vec::new();
     let mut tied = vec![false; base.len()];
     for input in inputs {
@@ -102,7 +102,7 @@ pub fn ties(base: &[f64], inputs: &[Tuned], options: Options) -> Elected {
 }
 
 /// The magnitudes that trimming compares: of differences rounded to the working type.
-pub fn magnitudes(base: &[f64], tuned: &[f64], wide: bool) -> Vec<f64> {
+pub(crate) fn magnitudes(base: &[f64], tuned: &[f64], wide: bool) -> Vec<f64> {
     let difference = |(x, b): (&f64, &f64)| if wide { x - b } else { f64::from(*x as f32 - *b as f32) };
     tuned.iter().zip(base).map(difference).map(f64::abs).collect()
 }
@@ -125,7 +125,7 @@ fn largest(keys: &[f64], density: f64, tied: &mut [bool]) -> Vec<bool> {
 }
 
 /// `sum |d| / sum |kept|`, or 1 where that means nothing.
-pub fn rescale_factor(base: &[f64], tuned: &[f64], keep: &[bool]) -> f64 {
+pub(crate) fn rescale_factor(base: &[f64], tuned: &[f64], keep: &[bool]) -> f64 {
     let magnitude = |e: usize| (tuned[e] - base[e]).abs();
     let all: f64 = (0..base.len()).map(magnitude).sum();
     let kept: f64 = (0..base.len()).filter(|e| keep[*e]).map(magnitude).sum();
@@ -133,7 +133,7 @@ pub fn rescale_factor(base: &[f64], tuned: &[f64], keep: &[bool]) -> f64 {
 }
 
 /// `b + lambda * mix` of kept task vectors, with or without sign election.
-pub fn consensus(base: &[f64], inputs: &[Tuned], keep: &[Vec<bool>], options: Options, elect: bool) -> Elected {
+pub(crate) fn consensus(base: &[f64], inputs: &[Tuned], keep: &[Vec<bool>], options: Options, elect: bool) -> Elected {
     let n = base.len();
     let factors: Vec<f64> = inputs
         .iter()

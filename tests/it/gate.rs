@@ -212,7 +212,7 @@ fn bad_input_is_an_error_and_never_a_verdict() {
 #[test]
 fn the_example_gate_file_is_valid() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/ci/gate.yml");
-    let config = billon::eval::gate::GateConfig::parse("gate.yml", &std::fs::read_to_string(path).unwrap()).unwrap();
+    let config = billon::internal::GateConfig::parse("gate.yml", &std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(config.rules("fpb", Some("seen")).min, Some(0.7));
     assert_eq!((config.rules("x", Some("seen")).max_drop, config.groups.len()), (Some(0.01), 1));
 }

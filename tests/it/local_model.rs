@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use billon::checkpoint::ModelDir;
-use billon::eval::language_model::{GenerateRequest, LanguageModel, Score, ScoreRequest};
-use billon::eval::local::{LocalModel, LocalOptions};
-use billon::event::{CancelFlag, Event, Progress, Reporter, Silent};
-use billon::model::{Decoder, DecoderOptions, Segment};
+use billon::internal::ModelDir;
+use billon::internal::{CancelFlag, Event, Progress, Reporter, Silent};
+use billon::internal::{Decoder, DecoderOptions, Segment};
+use billon::internal::{GenerateRequest, LanguageModel, Score, ScoreRequest};
+use billon::internal::{LocalModel, LocalOptions};
 use serde_json::Value;
 
 use crate::context::fixture;
@@ -172,7 +172,7 @@ fn request(context: &[u32], until: &[&str], max_tokens: usize) -> GenerateReques
 fn texts(model: &LocalModel, requests: &[GenerateRequest], threads: usize) -> Vec<String> {
     let found = Mutex::new(vec![String::new(); requests.len()]);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let done = |index: usize, generation: billon::eval::language_model::Generation| {
+    let done = |index: usize, generation: billon::internal::Generation| {
         found.lock().unwrap()[index] = generation.text;
     };
     pool.install(|| model.generate(requests, &done, Progress { reporter: &Silent, cancel: &QUIET })).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use billon::lora::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
+use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 use serde_json::Value;
 
 use crate::context::fixture;

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use billon::backend::cpu::Cpu;
-use billon::checkpoint::{ModelDir, TensorSource};
-use billon::eval::local::LocalOptions;
-use billon::eval::open::{open_merged, open_model};
-use billon::event::{CancelFlag, Progress, Silent};
-use billon::lora::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
-use billon::merge::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
-use billon::model::kernels::Precision;
-use billon::model::{Decoder, DecoderOptions, Segment, WeightedAdapter};
+use billon::internal::LocalOptions;
+use billon::internal::merge_kernels::Cpu;
+use billon::internal::nn::Precision;
+use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
+use billon::internal::{CancelFlag, Progress, Silent};
+use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
+use billon::internal::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
+use billon::internal::{ModelDir, TensorSource};
+use billon::internal::{open_merged, open_model};
 use safetensors::Dtype;
 
 use crate::checkpoint::{self, Numbers, Stored, Tensors};

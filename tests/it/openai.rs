@@ -7,11 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use billon::error::ErrorKind;
-use billon::eval::judge::{Judge, JudgeOptions, Prices, Question, Verdict, accuracy};
-use billon::eval::language_model::{GenerateRequest, LanguageModel, Score, ScoreRequest};
-use billon::eval::openai::{ClientOptions, Decode, Needs, OpenAiServer, RetryPolicy, ServerOptions};
-use billon::event::{CancelFlag, Progress, Silent};
+use billon::internal::ErrorKind;
+use billon::internal::{CancelFlag, Progress, Silent};
+use billon::internal::{ClientOptions, Decode, Needs, OpenAiServer, RetryPolicy, ServerOptions};
+use billon::internal::{GenerateRequest, LanguageModel, Score, ScoreRequest};
+use billon::internal::{Judge, JudgeOptions, Prices, Question, Verdict, accuracy};
 use serde_json::{Value, json};
 
 use super::context::Context;

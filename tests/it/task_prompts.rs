@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use billon::task::{self, Ask, Documents, PromptSettings, Rendered, Task};
-use billon::tokenizer::{ChatTemplate, SpecialTokens};
+use billon::internal::task::{self, Ask, Documents, PromptSettings, Rendered, Task};
+use billon::internal::{ChatTemplate, SpecialTokens};
 use serde_json::{Value, json};
 
 use crate::context::{fixture, shared};
@@ -148,7 +148,7 @@ fn the_suite_asks_what_the_harness_asks() {
                 continue;
             }
             assert_eq!(
-                billon::checkpoint::hash::sha256_bytes(all.as_bytes()),
+                billon::internal::sha256_bytes(all.as_bytes()),
                 expected.as_str().unwrap(),
                 "{name}, {shots} shots"
             );

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use billon::checkpoint::hash::sha256_bytes;
-use billon::tokenizer::{Message, Tokenizer, TokenizerError};
+use billon::internal::sha256_bytes;
+use billon::internal::{Message, Tokenizer, TokenizerError};
 use serde_json::Value;
 
 use crate::context::{fixture, shared};
@@ -82,7 +82,7 @@ fn real_tokenizers_and_templates_agree_with_transformers_and_the_harness() {
 
 #[test]
 fn a_missing_or_damaged_tokenizer_is_named_with_its_cure() {
-    use billon::error::Diagnose;
+    use billon::internal::Diagnose;
     let context = crate::context::Context::new();
     let directory = context.path("model");
     std::fs::create_dir_all(&directory).unwrap();

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use billon::event::{CancelFlag, Event, Progress, Reporter};
-use billon::task::{self, Ask, PromptSettings, Task};
-use billon::tokenizer::{Message, Tokenizer};
-use billon::train::data::{Example, TrainingData, show};
-use billon::train::recipe::{DataFormat, DatasetRecipe, ExcessLength, TrainRecipe};
+use billon::internal::task::{self, Ask, PromptSettings, Task};
+use billon::internal::{CancelFlag, Event, Progress, Reporter};
+use billon::internal::{DataFormat, DatasetRecipe, ExcessLength, TrainRecipe};
+use billon::internal::{Example, TrainingData, show};
+use billon::internal::{Message, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::context::{Context, fixture, shared};

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use billon::event::{CancelFlag, Event, Progress, Reporter};
-use billon::tokenizer::Tokenizer;
-use billon::train::data::TrainingData;
-use billon::train::recipe::{DataFormat, DatasetRecipe, TrainRecipe};
+use billon::internal::Tokenizer;
+use billon::internal::TrainingData;
+use billon::internal::{CancelFlag, Event, Progress, Reporter};
+use billon::internal::{DataFormat, DatasetRecipe, TrainRecipe};
 use serde_json::{Value, json};
 
 use crate::context::{Context, fixture};

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use billon::event::{CancelFlag, Progress, Silent};
-use billon::tokenizer::Tokenizer;
-use billon::train::data::{Example, TrainingData};
-use billon::train::recipe::{DataFormat, DatasetRecipe, TrainRecipe, UnsupportedSystem};
+use billon::internal::Tokenizer;
+use billon::internal::{CancelFlag, Progress, Silent};
+use billon::internal::{DataFormat, DatasetRecipe, TrainRecipe, UnsupportedSystem};
+use billon::internal::{Example, TrainingData};
 use serde_json::{Value, json};
 
 use crate::context::{Context, fixture, shared};

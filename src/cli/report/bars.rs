@@ -10,7 +10,7 @@ use crate::visible;
 
 /// Draws on stderr; removed when dropped.
 #[derive(Default)]
-pub struct Bars {
+pub(crate) struct Bars {
     bar: Mutex<Option<ProgressBar>>,
     training: Mutex<Option<Meter>>,
 }

@@ -11,7 +11,7 @@ use crate::visible;
 
 /// Writes to stderr.
 #[derive(Default)]
-pub struct JsonLines(Mutex<Bytes>);
+pub(crate) struct JsonLines(Mutex<Bytes>);
 
 #[derive(Default)]
 struct Bytes {

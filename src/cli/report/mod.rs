@@ -2,7 +2,7 @@
 
 mod bars;
 mod json;
-pub mod plain;
+pub(crate) mod plain;
 mod quiet;
 mod training;
 
@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 use crate::event::Reporter;
 
 /// The consumer for the situation.
-pub fn reporter(json: bool, quiet: bool) -> Box<dyn Reporter> {
+pub(crate) fn reporter(json: bool, quiet: bool) -> Box<dyn Reporter> {
     if quiet {
         Box::new(quiet::Quiet { json })
     } else if json {

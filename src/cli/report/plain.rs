@@ -11,7 +11,7 @@ use crate::visible;
 
 /// Writes to stderr.
 #[derive(Default)]
-pub struct Plain(Mutex<Counters>);
+pub(crate) struct Plain(Mutex<Counters>);
 
 #[derive(Default)]
 struct Counters {
@@ -116,6 +116,6 @@ impl Reporter for Plain {
 }
 
 /// One line on stderr, without characters that act on a terminal; a log that can't be written to is not worth failing for.
-pub fn write_line(text: &str) {
+pub(crate) fn write_line(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", visible::block(text));
 }

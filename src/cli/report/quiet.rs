@@ -4,7 +4,7 @@ use super::plain::write_line;
 use crate::event::{Event, Reporter};
 
 /// Writes to stderr, as JSON lines if `json`.
-pub struct Quiet {
+pub(crate) struct Quiet {
     pub(super) json: bool,
 }
 

@@ -8,12 +8,12 @@ use super::error::GgufError;
 use super::ggml_type::GgmlType;
 use super::header::{GgufHeader, TensorInfo};
 use super::metadata::Metadata;
-use crate::checkpoint::InputChanged;
-use crate::checkpoint::mapped::MappedFile;
+use crate::storage::mapped::MappedFile;
+use crate::storage::unchanged::InputChanged;
 
 /// One tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GgufTensor {
+pub(crate) struct GgufTensor {
     /// What the header says.
     pub info: TensorInfo,
     /// Index of the file (which may be of several pieces) it is in.
@@ -22,7 +22,7 @@ pub struct GgufTensor {
 
 /// An opened model.
 #[derive(Debug)]
-pub struct GgufFile {
+pub(crate) struct GgufFile {
     files: Vec<Pieces>,
     metadata: Metadata,
     tensors: Vec<GgufTensor>,
@@ -35,7 +35,7 @@ impl GgufFile {
     ///
     /// # Errors
     /// A [`GgufError`] naming file and tensor or key.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, GgufError> {
+    pub(crate) fn open(paths: &[PathBuf]) -> Result<Self, GgufError> {
         let Some(first) = paths.first() else { return Err(GgufError::NotGguf { file: PathBuf::new() }) };
         let siblings = if paths.len() == 1 { split_siblings(first) } else { Vec::new() };
         let paths = if siblings.is_empty() { paths } else { siblings.as_slice() };
@@ -54,7 +54,7 @@ impl GgufFile {
     ///
     /// # Errors
     /// [`InputChanged`] naming the first one that is not.
-    pub fn unchanged(&self) -> Result<(), InputChanged> {
+    pub(crate) fn unchanged(&self) -> Result<(), InputChanged> {
         self.files.iter().try_for_each(Pieces::unchanged)
     }
 
@@ -95,31 +95,31 @@ impl GgufFile {
 
     /// The metadata of the (first) file.
     #[must_use]
-    pub fn metadata(&self) -> &Metadata {
+    pub(crate) fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
     /// All tensors, in the order of the files.
     #[must_use]
-    pub fn tensors(&self) -> &[GgufTensor] {
+    pub(crate) fn tensors(&self) -> &[GgufTensor] {
         &self.tensors
     }
 
     /// The tensor of this name.
     #[must_use]
-    pub fn tensor(&self, name: &str) -> Option<&GgufTensor> {
+    pub(crate) fn tensor(&self, name: &str) -> Option<&GgufTensor> {
         self.tensors.iter().find(|tensor| tensor.info.name == name)
     }
 
     /// Every file that was opened.
     #[must_use]
-    pub fn paths(&self) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
         self.files.iter().flat_map(|file| file.maps.iter().map(|map| map.path().to_owned())).collect()
     }
 
     /// The stored bytes of the rows `rows` of a tensor.
     #[must_use]
-    pub fn rows(&self, tensor: &GgufTensor, rows: Range<u64>) -> Cow<'_, [u8]> {
+    pub(crate) fn rows(&self, tensor: &GgufTensor, rows: Range<u64>) -> Cow<'_, [u8]> {
         let row = row_bytes(&tensor.info);
         let start = tensor.info.start + rows.start.saturating_mul(row);
         let end = (tensor.info.start + rows.end.saturating_mul(row)).min(tensor.info.end);
@@ -127,7 +127,7 @@ impl GgufFile {
     }
 
     /// Gives pages back that held a tensor.
-    pub fn release(&self, tensor: &GgufTensor) {
+    pub(crate) fn release(&self, tensor: &GgufTensor) {
         if let Some(file) = self.files.get(tensor.file) {
             file.release(tensor.info.start..tensor.info.end);
         }
@@ -136,7 +136,7 @@ impl GgufFile {
 
 /// Stored bytes of a row.
 #[must_use]
-pub fn row_bytes(info: &TensorInfo) -> u64 {
+pub(crate) fn row_bytes(info: &TensorInfo) -> u64 {
     let kind: GgmlType = info.ggml_type;
     info.columns() / kind.block_elements() * kind.block_bytes()
 }

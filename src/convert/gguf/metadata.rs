@@ -166,6 +166,6 @@ impl Metadata {
 
 /// The f64 nearest to the shortest decimal that reads as this f32.
 #[must_use]
-pub fn shortest(number: f32) -> f64 {
+pub(crate) fn shortest(number: f32) -> f64 {
     number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }

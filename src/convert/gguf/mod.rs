@@ -4,13 +4,13 @@
 //! several pieces: cut anywhere (`x.gguf.part0`, ...) or as llama.cpp's `-00001-of-0000N.gguf`,
 //! each of which is a whole GGUF file with some of the tensors.
 
-pub mod error;
-pub mod file;
-pub mod ggml_type;
-pub mod header;
-pub mod metadata;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod ggml_type;
+pub(crate) mod header;
+pub(crate) mod metadata;
 
-pub use error::GgufError;
-pub use file::{GgufFile, GgufTensor};
-pub use ggml_type::GgmlType;
-pub use metadata::{Metadata, Value};
+pub(crate) use error::GgufError;
+pub(crate) use file::{GgufFile, GgufTensor};
+pub(crate) use ggml_type::GgmlType;
+pub(crate) use metadata::Metadata;

@@ -48,7 +48,7 @@ fn pre_tokenizer(name: &str) -> Option<PreTokenizer> {
 ///
 /// # Errors
 /// An unknown pre-tokeniser, or merges that don't fit the vocabulary.
-pub fn parts(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<(Parts, bool), ConvertError> {
+pub(crate) fn parts(metadata: &Metadata, vocabulary: &Vocabulary<'_>) -> Result<(Parts, bool), ConvertError> {
     let name = metadata.text("tokenizer.ggml.pre")?;
     let name = name.ok_or_else(|| refused(metadata, "the file does not name its pre-tokeniser"))?;
     let pre = pre_tokenizer(name).ok_or_else(|| refused(metadata, format!("pre-tokeniser `{name}` is not known")))?;

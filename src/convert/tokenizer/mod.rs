@@ -5,9 +5,9 @@
 //! a pre-tokeniser that is not known here, is refused: a tokenizer that is nearly right is worse
 //! than none.
 
-pub mod byte_level;
-pub mod sentencepiece;
-pub mod vocabulary;
+pub(crate) mod byte_level;
+pub(crate) mod sentencepiece;
+pub(crate) mod vocabulary;
 
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,7 @@ use vocabulary::Vocabulary;
 
 /// A tokenizer's two files.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TokenizerFiles {
+pub(crate) struct TokenizerFiles {
     /// `tokenizer.json`.
     pub tokenizer: Value,
     /// `tokenizer_config.json`.
@@ -29,7 +29,7 @@ pub struct TokenizerFiles {
 ///
 /// # Errors
 /// [`ConvertError::Tokenizer`] when what it would do is not known for certain.
-pub fn rebuild(
+pub(crate) fn rebuild(
     metadata: &Metadata,
     special: &SpecialIds,
     context_length: Option<u64>,
@@ -78,7 +78,7 @@ pub fn rebuild(
 
 /// The parts of `tokenizer.json` that depend on the kind.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     normalizer: Value,
     pre_tokenizer: Value,
     decoder: Value,

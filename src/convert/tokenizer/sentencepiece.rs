@@ -18,7 +18,7 @@ const LONGEST_PIECE: usize = 512;
 ///
 /// # Errors
 /// Missing scores or byte tokens, or normalisation beyond replacing blanks.
-pub fn parts(
+pub(crate) fn parts(
     metadata: &Metadata,
     vocabulary: &Vocabulary<'_>,
     special: &SpecialIds,

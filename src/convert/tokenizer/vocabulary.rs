@@ -10,7 +10,7 @@ use crate::convert::gguf::Metadata;
 
 /// What a token is, after `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenKind {
+pub(crate) enum TokenKind {
     /// A piece of text.
     Normal,
     /// What stands for unknown text.
@@ -27,7 +27,7 @@ pub enum TokenKind {
 
 /// The tokens by id.
 #[derive(Debug)]
-pub struct Vocabulary<'a> {
+pub(crate) struct Vocabulary<'a> {
     tokens: &'a [String],
     kinds: Vec<TokenKind>,
     ids: BTreeMap<&'a str, u64>,
@@ -38,7 +38,7 @@ impl<'a> Vocabulary<'a> {
     ///
     /// # Errors
     /// No tokens, unknown types, lists of different length, or a text that two tokens have.
-    pub fn read(metadata: &'a Metadata) -> Result<Self, ConvertError> {
+    pub(crate) fn read(metadata: &'a Metadata) -> Result<Self, ConvertError> {
         let tokens = metadata
             .texts("tokenizer.ggml.tokens")?
             .ok_or_else(|| ConvertError::from(metadata.missing("tokenizer.ggml.tokens")))?;
@@ -74,36 +74,30 @@ impl<'a> Vocabulary<'a> {
 
     /// Number of tokens.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.tokens.len()
-    }
-
-    /// Whether there are no tokens.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
     }
 
     /// The text of a token.
     #[must_use]
-    pub fn text(&self, id: u64) -> Option<&'a str> {
+    pub(crate) fn text(&self, id: u64) -> Option<&'a str> {
         self.tokens.get(usize::try_from(id).ok()?).map(String::as_str)
     }
 
     /// The id of a text.
     #[must_use]
-    pub fn id(&self, text: &str) -> Option<u64> {
+    pub(crate) fn id(&self, text: &str) -> Option<u64> {
         self.ids.get(text).copied()
     }
 
     /// Every token with its type, by id.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, TokenKind)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, TokenKind)> {
         self.tokens.iter().map(String::as_str).zip(self.kinds.iter().copied())
     }
 
     /// The `vocab` of a BPE model: every token but those that only fill the list up.
     #[must_use]
-    pub fn vocab(&self) -> Value {
+    pub(crate) fn vocab(&self) -> Value {
         let filler = |text: &str, kind, id| kind == TokenKind::Unused && text == format!("[PAD{id}]");
         let tokens = self.iter().enumerate().filter(|(id, (text, kind))| !filler(text, *kind, *id));
         let map: Map<String, Value> = tokens.map(|(id, (text, _))| (text.to_owned(), id.into())).collect();
@@ -112,7 +106,7 @@ impl<'a> Vocabulary<'a> {
 
     /// `added_tokens`: what is found in a text before anything else.
     #[must_use]
-    pub fn added_tokens(&self) -> Vec<Value> {
+    pub(crate) fn added_tokens(&self) -> Vec<Value> {
         let added = self.iter().enumerate().filter_map(|(id, (text, kind))| {
             let special = match kind {
                 TokenKind::Control | TokenKind::Unknown => true,

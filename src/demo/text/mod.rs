@@ -14,5 +14,4 @@ mod words;
 mod write;
 
 pub(super) use corpus::{Sample, pretraining};
-pub use split::SplitSizes;
-pub use write::{DataSummary, write_data};
+pub use write::write_data;

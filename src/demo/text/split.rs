@@ -38,7 +38,7 @@ impl Split {
 
 /// Documents of a task's splits; unseen tasks have no training documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SplitSizes {
+pub(crate) struct SplitSizes {
     /// Of a seen task.
     pub train: usize,
     /// Of any task.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::corpus::{Sample, pretraining};
 use super::split::{Split, SplitSizes};
 use super::tasks::{DemoTask, Document, TASKS};
-use crate::checkpoint::writer::{WriteError, publish_file};
+use crate::storage::publish::{WriteError, publish_file};
 use crate::task::Role;
 
 /// What was written.

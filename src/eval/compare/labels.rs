@@ -1,6 +1,6 @@
 //! The labels that a task's documents can have, as far as its results show them.
 
-use super::super::metric::DocumentValue;
+use crate::eval::metrics::DocumentValue;
 
 /// Labels further apart than this are names, between which nothing is missing.
 const WIDEST_GAP: i32 = 256;

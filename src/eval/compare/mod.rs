@@ -5,18 +5,19 @@
 //! paired: two models that answer the same documents differ far more surely than two unpaired
 //! scores can show. Where a file has no documents, `plain` compares the scores and says so.
 
-pub mod discordant;
 mod labels;
-pub mod mover;
-pub mod paired;
-pub mod pairing;
+pub(crate) mod mover;
+pub(crate) mod paired;
+pub(crate) mod pairing;
 mod plain;
 mod range;
-pub mod report;
+pub(crate) mod report;
 
-pub use discordant::Discordant;
-pub use mover::{Mover, Quantity, Side, SmallClass};
+pub use mover::Mover;
+pub use mover::Quantity;
+pub use mover::Side;
+pub(crate) use mover::SmallClass;
 pub use paired::PairedTally;
-pub use pairing::{CompareError, Pairing, pair};
-pub use range::Range;
-pub use report::{Comparison, Wanted, compare, compare_each};
+pub(crate) use pairing::{CompareError, Pairing};
+pub(crate) use range::Range;
+pub(crate) use report::{Comparison, Wanted, compare, compare_each};

@@ -15,9 +15,9 @@
 //! that no document has. A bound takes part in a verdict beside the bootstrap, never instead of it: for
 //! large classes it is the wider of the two by little, for small ones it is the one that holds.
 
-use super::super::distribution::{beta, solve};
-use super::super::metric::statistic::{Cell, Statistic};
 use super::PairedTally;
+use crate::eval::metrics::statistic::{Cell, Statistic};
+use crate::stats::distribution::{beta, solve};
 
 /// Counts are whole numbers to the statistics; fractions of documents are counted in these units.
 const UNITS: f64 = 1e6;
@@ -52,7 +52,7 @@ pub struct SmallClass {
 }
 
 /// The excess over a limit from the (baseline, candidate) scores of all tasks.
-pub type Excess<'a> = dyn Fn(&[(f64, f64)]) -> f64 + 'a;
+pub(crate) type Excess<'a> = dyn Fn(&[(f64, f64)]) -> f64 + 'a;
 
 /// The excess over a limit, bounded.
 pub struct Mover<'a> {
@@ -359,8 +359,8 @@ fn quality(cell: Cell, up: bool) -> f64 {
 mod tests {
     use super::*;
     use crate::eval::compare::paired::bootstrap;
-    use crate::eval::metric::DocumentValue;
-    use crate::eval::resample::Draws;
+    use crate::eval::metrics::DocumentValue;
+    use crate::stats::resample::Draws;
 
     /// The shares at which binomial sums in whole-number arithmetic reach 5 %.
     #[test]

@@ -2,15 +2,15 @@
 //! that what the two models share cancels.
 
 use super::super::interval::{Resampled, jackknife};
-use super::super::metric::statistic::Cell;
-use super::super::metric::tally::{Classes, distinct};
-use super::super::metric::{DocumentValue, Statistic};
-use super::super::resample::replicates;
-use super::Discordant;
 use super::labels::known_labels;
+use crate::eval::metrics::statistic::Cell;
+use crate::eval::metrics::tally::{Classes, distinct};
+use crate::eval::metrics::{DocumentValue, Statistic};
+use crate::stats::discordant::Discordant;
+use crate::stats::resample::replicates;
 
 /// Resamples of paired tests.
-pub const DRAWS: usize = 20_000;
+pub(crate) const DRAWS: usize = 20_000;
 
 /// The distinct pairs of values of a task's documents.
 #[derive(Debug, Clone)]

@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::PairedTally;
 use crate::error::{Diagnose, ErrorKind};
-use crate::eval::metric::{DocumentValue, Statistic, find};
+use crate::eval::metrics::{DocumentValue, Statistic, find};
 use crate::eval::results::{ResultsError, RunResults, Sample, TaskResults};
 
 /// Why two results cannot be compared.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum CompareError {
+pub(crate) enum CompareError {
     #[error("task `{task}` was not asked the same way in both results: {}", mismatches.join("; "))]
     Mismatch { task: String, mismatches: Vec<String> },
     #[error("the results share no document of task `{task}`")]
@@ -48,7 +48,7 @@ impl Diagnose for CompareError {
 
 /// A task of two results, paired.
 #[derive(Debug, Clone)]
-pub struct Pairing {
+pub(crate) struct Pairing {
     /// Its name.
     pub task: String,
     /// `"<metric>,<slot>"` in the candidate.
@@ -59,8 +59,6 @@ pub struct Pairing {
     pub tally: PairedTally,
     /// Documents that only one side gets right.
     pub flips: Vec<Flip>,
-    /// Documents of one side only (always 0 for the gate).
-    pub unpaired: usize,
     /// What differs in how the results were made, where that was allowed.
     pub mismatches: Vec<String>,
     /// Whether both models gave the very same answers, log-probabilities included, or are the same.
@@ -69,7 +67,7 @@ pub struct Pairing {
 
 /// A document that one side answers rightly and the other wrongly.
 #[derive(Debug, Clone, Serialize)]
-pub struct Flip {
+pub(crate) struct Flip {
     /// Its place in the split.
     pub doc_id: i64,
     /// Its hash.
@@ -93,7 +91,7 @@ pub struct Flip {
 ///
 /// # Errors
 /// Files that lack what is needed, results that cannot be compared.
-pub fn pair(
+pub(crate) fn pair(
     baseline: &RunResults,
     candidate: &RunResults,
     task: &str,
@@ -165,7 +163,6 @@ pub fn pair(
         role: b.role.clone().or_else(|| a.role.clone()),
         tally: PairedTally::with_choices(statistic, b.higher_is_better(name), &pairs, choices),
         flips,
-        unpaired,
         mismatches,
         identical: identical || same_model,
     })
@@ -344,7 +341,7 @@ fn scored(sample: &Sample) -> bool {
 
 fn flip(a: &Sample, b: &Sample, was_right: bool) -> Flip {
     let (left, right) = (logprobs(a), logprobs(b));
-    let best = |list: &[f64]| crate::eval::metric::choice::argmax(list.iter().copied());
+    let best = |list: &[f64]| crate::eval::metrics::choice::argmax(list.iter().copied());
     // The wrong side's preference for its own answer over the right one that the other side gave.
     let (right_side, wrong_side) = if was_right { (&left, &right) } else { (&right, &left) };
     let margin = best(right_side)

@@ -5,9 +5,9 @@ use serde_json::Value;
 use super::pairing::{CompareError, keys, settings, split};
 use super::report::TaskComparison;
 use crate::error::Result;
-use crate::eval::distribution::normal_quantile;
 use crate::eval::interval::LEVEL;
 use crate::eval::results::RunResults;
+use crate::stats::distribution::normal_quantile;
 
 /// Compares the scores of a task. The interval is that of two independent samples, from the standard errors that
 /// the files state, and so wider than that of the same documents; without errors there is none.

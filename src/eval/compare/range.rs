@@ -1,13 +1,13 @@
 //! Which values a metric can take.
 
-use super::super::metric::find;
-use super::super::metric::registry::Kind;
-use super::super::metric::statistic::{Cell, Statistic};
 use super::PairedTally;
+use crate::eval::metrics::find;
+use crate::eval::metrics::registry::Kind;
+use crate::eval::metrics::statistic::{Cell, Statistic};
 
 /// Bounds of a score.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Range {
+pub(crate) struct Range {
     /// Least score.
     pub low: f64,
     /// Greatest score.
@@ -19,7 +19,7 @@ const UNIT: Range = Range { low: 0.0, high: 1.0 };
 impl Range {
     /// The range of a metric by its name; `None` where it has no bounds or is not ours.
     #[must_use]
-    pub fn of_metric(name: &str) -> Option<Self> {
+    pub(crate) fn of_metric(name: &str) -> Option<Self> {
         let info = find(name).ok()?;
         match info.statistic {
             Statistic::Perplexity | Statistic::WeightedPerplexity | Statistic::BitsPerByte | Statistic::Median => None,
@@ -33,7 +33,7 @@ impl Range {
     /// The range of a metric of compared documents: that of its name, else 0 to 1 where it is a mean of such
     /// numbers.
     #[must_use]
-    pub fn of_documents(name: &str, tally: &PairedTally) -> Option<Self> {
+    pub(crate) fn of_documents(name: &str, tally: &PairedTally) -> Option<Self> {
         let unit = |cell: &Cell| matches!(cell, Cell::Number(x) if (0.0..=1.0).contains(x));
         let mean = tally.statistic == Statistic::Mean && tally.baseline.iter().chain(&tally.candidate).all(unit);
         Self::of_metric(name).or(mean.then_some(UNIT))
@@ -42,20 +42,20 @@ impl Range {
     /// The greatest drop that a gate may allow: no metric of at most 1 is judged by a tolerance above 1,
     /// though a correlation can fall by 2.
     #[must_use]
-    pub fn greatest_drop(self) -> f64 {
+    pub(crate) fn greatest_drop(self) -> f64 {
         self.high.max(1.0)
     }
 
     /// The range that holds all of these.
     #[must_use]
-    pub fn widest(ranges: Vec<Self>) -> Option<Self> {
+    pub(crate) fn widest(ranges: Vec<Self>) -> Option<Self> {
         let join = |a: Self, b: Self| Self { low: a.low.min(b.low), high: a.high.max(b.high) };
         ranges.into_iter().reduce(join)
     }
 
     /// Whether scores of these two ranges can be averaged.
     #[must_use]
-    pub fn averages_with(first: Option<Self>, second: Option<Self>) -> bool {
+    pub(crate) fn averages_with(first: Option<Self>, second: Option<Self>) -> bool {
         first.is_some() == second.is_some()
     }
 }

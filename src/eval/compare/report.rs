@@ -14,7 +14,7 @@ use crate::eval::results::RunResults;
 
 /// Two results compared.
 #[derive(Debug, Clone, Serialize)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// The baseline's results file.
     pub baseline: String,
     /// The candidate's.
@@ -35,7 +35,7 @@ pub struct Comparison {
 
 /// One task compared.
 #[derive(Debug, Clone, Serialize)]
-pub struct TaskComparison {
+pub(crate) struct TaskComparison {
     /// Its name.
     pub task: String,
     /// `"<metric>,<slot>"`.
@@ -70,7 +70,7 @@ pub struct TaskComparison {
 
 /// A mean over tasks compared.
 #[derive(Debug, Clone, Serialize)]
-pub struct GroupComparison {
+pub(crate) struct GroupComparison {
     /// The group's name, or `role:NAME`.
     pub name: String,
     /// Its tasks.
@@ -87,7 +87,7 @@ pub struct GroupComparison {
 
 /// A task to compare, and the metric where it is not the baseline's first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The task.
     pub task: String,
     /// `"<metric>"` or `"<metric>,<slot>"`.
@@ -98,7 +98,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// Files that lack what is needed; with `strict`, results that were not asked the same way.
-pub fn compare(
+pub(crate) fn compare(
     baseline: &RunResults,
     candidate: &RunResults,
     only: &[String],
@@ -120,7 +120,7 @@ pub fn compare(
 ///
 /// # Errors
 /// As [`compare`].
-pub fn compare_each(
+pub(crate) fn compare_each(
     baseline: &RunResults,
     candidate: &RunResults,
     wanted: &[Wanted],
@@ -216,7 +216,7 @@ fn task(pairing: &Pairing, seed: u64) -> TaskComparison {
         interval: Some([resampled.bound(tail), resampled.bound(1.0 - tail)]),
         paired: true,
         note: None,
-        mcnemar_p: tally.discordant().map(super::Discordant::mcnemar),
+        mcnemar_p: tally.discordant().map(crate::stats::discordant::Discordant::mcnemar),
         lost: pairing.flips.iter().filter(|flip| flip.lost).count(),
         won: pairing.flips.iter().filter(|flip| !flip.lost).count(),
         mismatches: pairing.mismatches.clone(),

@@ -7,7 +7,7 @@ use super::run::Check;
 use crate::error::Result;
 use crate::eval::compare::paired::{DRAWS, bootstrap};
 use crate::eval::compare::{Mover, PairedTally, Pairing, Quantity, Side};
-use crate::eval::metric::statistic::Statistic;
+use crate::eval::metrics::statistic::Statistic;
 use crate::eval::results::{ResultsError, RunResults};
 
 pub(super) fn check_task(config: &GateConfig, pairing: &Pairing, rules: &Rules, checks: &mut Vec<Check>) {

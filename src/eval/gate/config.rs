@@ -7,7 +7,7 @@ use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Diagnostics, RecipeError, Span};
 
 /// The roles of tasks.
-pub const ROLES: [&str; 3] = ["seen", "unseen", "general"];
+pub(crate) const ROLES: [&str; 3] = ["seen", "unseen", "general"];
 
 /// What is asked of a task or of a group. A value that is absent is inherited, from the task's role,
 /// then from the gate's default.
@@ -138,7 +138,7 @@ pub struct GateConfig {
 }
 
 /// The drop that no task may exceed unless a gate says otherwise: five points.
-pub const DEFAULT_MAX_DROP: f64 = 0.05;
+pub(crate) const DEFAULT_MAX_DROP: f64 = 0.05;
 
 impl Default for GateConfig {
     /// No task may lose more than [`DEFAULT_MAX_DROP`], whatever its role: `gate`, `run` and `demo` share this

@@ -2,17 +2,18 @@
 
 use serde::Serialize;
 
-use crate::eval::compare::{Discordant, Mover, SmallClass};
-use crate::eval::distribution::{binomial_at_least, binomial_at_most, normal_quantile, solve, student_at_least};
+use crate::eval::compare::{Mover, SmallClass};
 use crate::eval::interval::Resampled;
+use crate::stats::discordant::Discordant;
+use crate::stats::distribution::{binomial_at_least, binomial_at_most, normal_quantile, solve, student_at_least};
 
 /// The power with which the reported number of documents would decide.
-pub const POWER: f64 = 0.8;
+pub(crate) const POWER: f64 = 0.8;
 
 /// The outcome of a check or of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Shown to hold.
     Pass,
     /// Not shown either way.
@@ -24,7 +25,7 @@ pub enum Verdict {
 impl Verdict {
     /// In capitals, as in tables.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pass => "PASS",
             Self::Inconclusive => "INCONCLUSIVE",
@@ -211,8 +212,8 @@ mod tests {
     #[test]
     fn the_bootstrap_keeps_its_level_when_nothing_dropped() {
         use crate::eval::compare::{PairedTally, paired::bootstrap};
-        use crate::eval::metric::{DocumentValue, Statistic};
-        use crate::eval::resample::Draws;
+        use crate::eval::metrics::{DocumentValue, Statistic};
+        use crate::stats::resample::Draws;
         let (samples, alpha) = (400_u64, 0.1);
         let (mut dropped, mut improved) = (0.0, 0.0);
         for sample in 0..samples {

@@ -11,7 +11,7 @@ const TASK_KEYS: &[&str] = &["metric", "min", "max_drop", "max_drop_rel", "alpha
 const GROUP_KEYS: &[&str] = &["min", "max_drop", "max_drop_rel", "alpha", "tasks", "role", "weight_by_size"];
 
 /// Reads a gate into `config`, which holds the defaults; faults are noted with their places.
-pub fn read(root: &Node, config: &mut GateConfig, diagnostics: &mut Diagnostics) {
+pub(crate) fn read(root: &Node, config: &mut GateConfig, diagnostics: &mut Diagnostics) {
     Reader { diagnostics }.root(root, config);
 }
 

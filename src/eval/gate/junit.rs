@@ -9,7 +9,7 @@ use crate::visible;
 
 /// The XML.
 #[must_use]
-pub fn render(report: &GateReport, fail_on_inconclusive: bool) -> String {
+pub(crate) fn render(report: &GateReport, fail_on_inconclusive: bool) -> String {
     let fails = |verdict| verdict == Verdict::Fail || (fail_on_inconclusive && verdict == Verdict::Inconclusive);
     let failures = report.checks.iter().filter(|check| fails(check.verdict)).count();
     let skipped = report.checks.iter().filter(|check| check.verdict == Verdict::Inconclusive).count();

@@ -55,7 +55,7 @@ pub(super) fn check_limits(config: &GateConfig, pairings: &[(Pairing, Rules)]) -
 }
 
 /// Notes limits that lie outside of a metric's range.
-pub fn check_rules(rules: &Rules, what: &str, range: Range, diagnostics: &mut Diagnostics) {
+pub(crate) fn check_rules(rules: &Rules, what: &str, range: Range, diagnostics: &mut Diagnostics) {
     let Range { low, high } = range;
     let mut note = |key: &str, span: Option<Span>, value: f64, [least, most]: [f64; 2]| {
         let message = format!("`{key}` {value} is out of range for {what}: it must be from {least} to {most}");

@@ -10,7 +10,7 @@ const SHOWN: usize = 5;
 
 /// The Markdown.
 #[must_use]
-pub fn render(report: &GateReport) -> String {
+pub(crate) fn render(report: &GateReport) -> String {
     let mut text = format!("## Gate: {}\n\n", report.verdict.name());
     let _ = writeln!(text, "Baseline {}, candidate {}.\n", code(&report.baseline), code(&report.candidate));
     let _ = writeln!(text, "Rule: {}.\n", cell(&report.rule));

@@ -13,18 +13,21 @@
 //! - **inconclusive**: these documents show neither. The report says how many would.
 
 mod checks;
-pub mod config;
-pub mod decision;
+pub(crate) mod config;
+pub(crate) mod decision;
 mod file;
-pub mod junit;
+pub(crate) mod junit;
 mod limits;
-pub mod markdown;
-pub mod run;
+pub(crate) mod markdown;
+pub(crate) mod run;
 mod slip;
 
-pub use config::{GateConfig, GroupRules, RoleRules, Rules, TaskRules};
-pub use decision::{Evidence, Verdict};
-pub use file::read;
-pub use limits::check_rules;
-pub use run::{Check, GateReport, decide};
-pub use slip::Limit;
+pub use config::GateConfig;
+pub(crate) use config::Rules;
+pub(crate) use config::TaskRules;
+pub use decision::Evidence;
+pub(crate) use decision::Verdict;
+pub(crate) use file::read;
+pub(crate) use limits::check_rules;
+pub(crate) use run::{Check, GateReport, decide};
+pub(crate) use slip::Limit;

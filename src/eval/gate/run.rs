@@ -13,7 +13,7 @@ use crate::eval::results::RunResults;
 
 /// What a gate found.
 #[derive(Debug, Clone, Serialize)]
-pub struct GateReport {
+pub(crate) struct GateReport {
     /// The baseline's results file.
     pub baseline: String,
     /// The candidate's.
@@ -32,7 +32,7 @@ pub struct GateReport {
 
 /// One check.
 #[derive(Debug, Clone, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// The task or group.
     pub name: String,
     /// Whether it is a group.
@@ -67,7 +67,7 @@ pub struct Check {
 ///
 /// # Errors
 /// Results that lack what is needed or were not asked the same way.
-pub fn decide(config: &GateConfig, baseline: &RunResults, candidate: &RunResults) -> Result<GateReport> {
+pub(crate) fn decide(config: &GateConfig, baseline: &RunResults, candidate: &RunResults) -> Result<GateReport> {
     check_roles(config, baseline, candidate)?;
     let names = task_names(config, baseline, candidate)?;
     let mut pairings = Vec::new();
@@ -167,6 +167,6 @@ fn conclude(check: &mut Check, family: f64) {
 
 /// A p-value in words.
 #[must_use]
-pub fn p_text(p: f64) -> String {
+pub(crate) fn p_text(p: f64) -> String {
     if p < 1e-4 { "<0.0001".to_owned() } else { format!("{p:.4}") }
 }

@@ -4,7 +4,7 @@ use crate::yaml::number;
 
 /// A number of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// `min`.
     Min,
     /// `max_drop`.
@@ -18,7 +18,7 @@ pub enum Limit {
 impl Limit {
     /// The key of a gate file.
     #[must_use]
-    pub fn key(self) -> &'static str {
+    pub(crate) fn key(self) -> &'static str {
         match self {
             Self::Min => "min",
             Self::MaxDrop => "max_drop",
@@ -29,7 +29,7 @@ impl Limit {
 
     /// What every value must be, whatever the metric.
     #[must_use]
-    pub fn range(self) -> &'static str {
+    pub(crate) fn range(self) -> &'static str {
         match self {
             Self::Min => "a number",
             Self::MaxDrop => "a number of 0 or more",
@@ -42,7 +42,7 @@ impl Limit {
     ///
     /// # Errors
     /// Advice, where the text shows what was meant.
-    pub fn read(self, text: &str) -> Result<f64, Option<String>> {
+    pub(crate) fn read(self, text: &str) -> Result<f64, Option<String>> {
         let text = text.trim();
         if let Some(share) = text.strip_suffix('%').and_then(|text| number(text.trim())) {
             return Err(Some(per_cent(share)));
@@ -70,7 +70,7 @@ impl Limit {
 
 /// How a percentage is written as a share.
 #[must_use]
-pub fn per_cent(value: f64) -> String {
+pub(crate) fn per_cent(value: f64) -> String {
     // Two places more than the percentage has, so that 0.07 does not become 0.07000000000000001.
     let share = format!("{:.12}", value / 100.0);
     format!("{value} % is written {}", share.trim_end_matches('0').trim_end_matches('.'))

@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 
 use super::prompt::Verdict;
-use crate::checkpoint::hash::{checksum, sha256_bytes};
 use crate::eval::cache::is_whole;
-use crate::eval::openai::ServerError;
+use crate::eval::server::ServerError;
+use crate::storage::hash::{checksum, sha256_bytes};
 
 /// One line.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -37,7 +37,7 @@ impl Line {
 
 /// Verdicts by key.
 #[derive(Debug)]
-pub struct VerdictCache {
+pub(crate) struct VerdictCache {
     path: PathBuf,
     known: BTreeMap<String, Verdict>,
     damaged: usize,
@@ -50,9 +50,9 @@ impl VerdictCache {
     ///
     /// # Errors
     /// [`ServerError::Cache`].
-    pub fn open(path: &Path) -> Result<Self, ServerError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Cache { path: path.display().to_string(), source };
-        let text = match crate::input::read(path, u64::MAX) {
+        let text = match crate::storage::input::read(path, u64::MAX) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(error)),
@@ -77,13 +77,13 @@ impl VerdictCache {
 
     /// Records that are passed over though they were written whole.
     #[must_use]
-    pub fn damaged(&self) -> usize {
+    pub(crate) fn damaged(&self) -> usize {
         self.damaged
     }
 
     /// The verdict that an earlier run got.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<Verdict> {
+    pub(crate) fn get(&self, key: &str) -> Option<Verdict> {
         self.known.get(key).copied()
     }
 
@@ -91,7 +91,7 @@ impl VerdictCache {
     ///
     /// # Errors
     /// [`ServerError::Cache`].
-    pub fn put(&self, key: &str, verdict: Verdict) -> Result<(), ServerError> {
+    pub(crate) fn put(&self, key: &str, verdict: Verdict) -> Result<(), ServerError> {
         let failed = |source| ServerError::Cache { path: self.path.display().to_string(), source };
         let line = serde_json::to_string(&Line::new(key, verdict)).map_err(|e| failed(e.into()))?;
         // One write a line: two processes may append to one file.
@@ -102,7 +102,7 @@ impl VerdictCache {
 
 /// The key of a question to a judge: everything that decides the answer.
 #[must_use]
-pub fn key(model: &str, messages: &[Value]) -> String {
+pub(crate) fn key(model: &str, messages: &[Value]) -> String {
     sha256_bytes(Value::from(vec![Value::from("judge 1"), model.into(), messages.into()]).to_string().as_bytes())
 }
 

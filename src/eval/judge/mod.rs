@@ -6,9 +6,11 @@
 //!
 //! Without a judge nothing is scored: [`accuracy`] of no verdicts is `None`, never 0.
 
-pub mod cache;
-pub mod panel;
-pub mod prompt;
+pub(crate) mod cache;
+pub(crate) mod panel;
+pub(crate) mod prompt;
 
-pub use panel::{Judge, JudgeOptions, Judgement, Prices, Usage};
+pub use panel::Judge;
+pub use panel::JudgeOptions;
+pub use panel::Prices;
 pub use prompt::{Question, Verdict, accuracy};

@@ -8,9 +8,9 @@ use serde_json::{Map, Value};
 use super::cache::{VerdictCache, key};
 use super::prompt::{Question, Verdict, again, messages, parse};
 use crate::error::Result;
-use crate::eval::openai::dispatch::for_each_index;
-use crate::eval::openai::generate::{Reply, chat};
-use crate::eval::openai::{Client, ClientOptions, ServerError};
+use crate::eval::server::dispatch::for_each_index;
+use crate::eval::server::generate::{Reply, chat};
+use crate::eval::server::{Client, ClientOptions, ServerError};
 use crate::event::{Event, Progress};
 
 /// Price of a million tokens, in whatever currency the user means.

@@ -49,7 +49,7 @@ const AGAIN: &str = "That was not one of the three words. Reply with one word on
 
 /// The conversation that asks for a verdict.
 #[must_use]
-pub fn messages(question: &Question) -> Vec<Value> {
+pub(crate) fn messages(question: &Question) -> Vec<Value> {
     // A candidate must not be able to close its tag.
     let inside = |text: &str| text.replace("</", "< /");
     let text = format!(
@@ -63,7 +63,7 @@ pub fn messages(question: &Question) -> Vec<Value> {
 
 /// The conversation that asks again after `reply`.
 #[must_use]
-pub fn again(messages: &[Value], reply: &str) -> Vec<Value> {
+pub(crate) fn again(messages: &[Value], reply: &str) -> Vec<Value> {
     let more = [json!({ "role": "assistant", "content": reply }), json!({ "role": "user", "content": AGAIN })];
     messages.iter().cloned().chain(more).collect()
 }
@@ -71,7 +71,7 @@ pub fn again(messages: &[Value], reply: &str) -> Vec<Value> {
 /// Reads a reply: one of the three words and nothing else, but for case, quotes, emphasis, a full
 /// stop, and a thinking part before it.
 #[must_use]
-pub fn parse(reply: &str) -> Option<Verdict> {
+pub(crate) fn parse(reply: &str) -> Option<Verdict> {
     let reply = match reply.trim_start().strip_prefix("<think>") {
         Some(rest) => rest.split_once("</think>")?.1,
         None => reply,

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
-use super::{ResultsError, RunResults, python, write};
+use super::{ResultsError, RunResults, write};
 use crate::eval::compare::compare;
 use crate::eval::language_model::Score;
 use crate::eval::outcome::Outcome;
-use crate::eval::scoring::score_task;
+use crate::eval::scoring::Scorer;
+use crate::python::json;
 use crate::task::spec::{FilterPipeline, FilterStep, MetricSpec};
 
 const STAMP: &str = "2026-01-02T03-04-05.678901";
@@ -82,7 +83,7 @@ fn task(run: &RunResults, name: &str, metrics: &[&str], pipelines: &[FilterPipel
         warnings: std::collections::BTreeMap::new(),
         runs: vec![TaskRun {
             protocol: None,
-            scores: score_task(&metrics, pipelines, None, &outcomes, &docs, 1).unwrap(),
+            scores: Scorer::new(&metrics, pipelines, None).unwrap().score(&outcomes, &docs, 1).unwrap(),
             samples,
         }],
         not_scored: Vec::new(),
@@ -187,12 +188,12 @@ fn python_spells_floats_and_texts_its_own_way() {
         (-0.0, "-0.0"),
         (1.234_567_890_123_456_7e200, "1.2345678901234567e+200"),
     ] {
-        assert_eq!(python::float(x), expected);
+        assert_eq!(json::float(x), expected);
     }
     let value: Value =
         serde_json::from_str(r#"["it's", "a\"b'", {"k": null, "t": true}, 1, 2.0, "é\n\u200b"]"#).unwrap();
-    assert_eq!(python::str(&value), r#"["it's", 'a"b\'', {'k': None, 't': True}, 1, 2.0, 'é\n\u200b']"#);
-    assert_eq!(python::str(&Value::from("as is\n")), "as is\n");
+    assert_eq!(json::str(&value), r#"["it's", 'a"b\'', {'k': None, 't': True}, 1, 2.0, 'é\n\u200b']"#);
+    assert_eq!(json::str(&Value::from("as is\n")), "as is\n");
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn newest_of_one_model(folder: &Path, mut files: Vec<PathBuf>) -> Result<PathBuf
 
 /// What a results file says of its model; one that says nothing is the model of its folder.
 fn model(file: &Path) -> Result<String, ResultsError> {
-    let text = crate::input::read_text(file, crate::input::LIST_BYTES)
+    let text = crate::storage::input::read_text(file, crate::storage::input::LIST_BYTES)
         .map_err(|source| ResultsError::Read { path: file.into(), source })?;
     let value = parse(&text).map_err(|source| ResultsError::Json { path: file.into(), source })?;
     let named = value.get("model_name").and_then(Value::as_str).unwrap_or_default();

@@ -5,19 +5,19 @@
 //! them, of the model that `locate` finds. What the harness has no place for stands under
 //! the key `billon`. [`python`] spells values as Python does, which the hashes rest on.
 
-pub mod error;
+pub(crate) mod error;
 mod locate;
-pub mod python;
-pub mod read;
-pub mod record;
+pub(crate) mod read;
+pub(crate) mod record;
 mod samples;
-pub mod write;
+pub(crate) mod write;
 
 #[cfg(test)]
 mod harness_tests;
 
-pub use error::ResultsError;
-pub use read::{RunResults, TaskResults};
-pub use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
-pub use samples::Sample;
-pub use write::{Destination, Written, stamp, write};
+pub(crate) use error::ResultsError;
+pub use read::RunResults;
+pub(crate) use read::TaskResults;
+pub(crate) use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
+pub(crate) use samples::Sample;
+pub(crate) use write::{Destination, Written, stamp, write};

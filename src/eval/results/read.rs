@@ -47,7 +47,7 @@ impl RunResults {
     /// Nothing there, several models, or not what the harness's layout promises; file and key are named.
     pub fn load(path: &Path) -> Result<Self, ResultsError> {
         let path = locate(path)?;
-        let text = crate::input::read_text(&path, crate::input::LIST_BYTES)
+        let text = crate::storage::input::read_text(&path, crate::storage::input::LIST_BYTES)
             .map_err(|source| ResultsError::Read { path: path.clone(), source })?;
         let value = parse(&text).map_err(|source| ResultsError::Json { path: path.clone(), source })?;
         let wrong = |key: &str, expected| ResultsError::Key { path: path.clone(), key: key.to_owned(), expected };
@@ -125,7 +125,7 @@ impl TaskResults {
     /// Whether a metric of the task is better when greater; the registry's word where the file is silent.
     #[must_use]
     pub fn higher_is_better(&self, metric: &str) -> bool {
-        let known = || crate::eval::metric::find(metric).map_or(true, |info| info.higher_is_better);
+        let known = || crate::eval::metrics::find(metric).map_or(true, |info| info.higher_is_better);
         self.higher_is_better.get(metric).copied().unwrap_or_else(known)
     }
 }

@@ -7,7 +7,7 @@ use crate::eval::scoring::{MetricScore, TaskScores};
 
 /// A whole run.
 #[derive(Debug, Clone, Default)]
-pub struct RunRecord {
+pub(crate) struct RunRecord {
     /// The model's name: a directory or a repository. Names the folder of the files.
     pub model_name: String,
     /// `billon`, or the kind of server that was asked.
@@ -46,7 +46,7 @@ pub struct RunRecord {
 
 /// One task of a run.
 #[derive(Debug, Clone)]
-pub struct TaskRecord {
+pub(crate) struct TaskRecord {
     /// Its name.
     pub name: String,
     /// `task_alias`.
@@ -75,7 +75,7 @@ pub struct TaskRecord {
 
 /// A task read with one protocol.
 #[derive(Debug, Clone)]
-pub struct TaskRun {
+pub(crate) struct TaskRun {
     /// The protocol's name.
     pub protocol: Option<String>,
     /// The scores.
@@ -86,13 +86,13 @@ pub struct TaskRun {
 
 impl TaskRecord {
     /// The numbers of all protocols.
-    pub fn metrics(&self) -> impl Iterator<Item = &MetricScore> {
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = &MetricScore> {
         self.runs.iter().flat_map(|run| &run.scores.metrics)
     }
 
     /// Everything worth knowing about the scores, in sentences.
     #[must_use]
-    pub fn notices(&self) -> Vec<String> {
+    pub(crate) fn notices(&self) -> Vec<String> {
         let scored = self.runs.iter().flat_map(|run| &run.scores.warnings);
         let mut notices: Vec<String> = Vec::new();
         for (text, count) in self.warnings.iter().chain(scored) {
@@ -108,14 +108,14 @@ impl TaskRecord {
 
     /// Documents that were evaluated.
     #[must_use]
-    pub fn evaluated(&self) -> usize {
+    pub(crate) fn evaluated(&self) -> usize {
         self.runs.first().map_or(0, |run| run.samples.len())
     }
 }
 
 /// One document of a task.
 #[derive(Debug, Clone)]
-pub struct SampleRecord {
+pub(crate) struct SampleRecord {
     /// Its place in the split.
     pub doc_id: usize,
     /// The document.
@@ -130,7 +130,7 @@ pub struct SampleRecord {
 
 /// A group of tasks with a mean.
 #[derive(Debug, Clone)]
-pub struct GroupRecord {
+pub(crate) struct GroupRecord {
     /// Its name.
     pub name: String,
     /// `group_alias`.
@@ -147,7 +147,7 @@ pub struct GroupRecord {
 
 /// One entry of `aggregate_metric_list`.
 #[derive(Debug, Clone)]
-pub struct GroupMetric {
+pub(crate) struct GroupMetric {
     /// Metric name.
     pub metric: String,
     /// Weighted by documents, or plain.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::ResultsError;
-use super::python;
 use super::read::{RunResults, parse};
+use crate::python::json;
 
 /// One line of a samples file.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl RunResults {
     /// No samples file, or a line that lacks what a comparison needs.
     pub fn samples(&self, task: &str) -> Result<Vec<Sample>, ResultsError> {
         let path = self.samples_file(task)?;
-        let text = match crate::input::read_text(&path, u64::MAX) {
+        let text = match crate::storage::input::read_text(&path, u64::MAX) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(ResultsError::NoSamples { task: task.to_owned(), path: self.path.clone() });
             }
@@ -122,7 +122,7 @@ fn sample(value: Value, place: (&'static str, usize), slot: Option<&str>, path: 
         let prompt = line.get("arguments").and_then(|list| list.get(0)?.get(0)?.as_str());
         let prompt = prompt.ok_or_else(|| wrong("prompt_hash", "a text, and it has no `arguments` either"))?;
         let target = line.get("target").ok_or_else(|| wrong("target_hash", "a text, and it has no `target` either"))?;
-        (python::document_hash(doc), python::hash(prompt), python::hash(&python::str(target)))
+        (json::document_hash(doc), json::hash(prompt), json::hash(&json::str(target)))
     } else {
         (text("doc_hash")?, text("prompt_hash")?, text("target_hash")?)
     };

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::python;
 use super::record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
-use crate::checkpoint::file_name;
-use crate::checkpoint::file_set::FileSet;
-use crate::checkpoint::writer::WriteError;
 use crate::eval::interval::{Estimate, Part, group};
 use crate::eval::outcome::Outcome;
 use crate::eval::scoring::{DocumentScores, SlotScores};
+use crate::python::json;
+use crate::storage::file_name;
+use crate::storage::file_set::FileSet;
+use crate::storage::publish::WriteError;
 
 /// The files of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub(crate) struct Written {
     /// `results_<time>.json`.
     pub results: PathBuf,
     /// One samples file a task.
@@ -25,13 +25,13 @@ pub struct Written {
 
 /// The present time as the harness writes it into file names.
 #[must_use]
-pub fn stamp() -> String {
+pub(crate) fn stamp() -> String {
     crate::clock::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
 }
 
 /// Where a run's results will be: made and proven writable before the model is asked anything.
 #[derive(Debug)]
-pub struct Destination {
+pub(crate) struct Destination {
     files: FileSet,
     /// What the results file's name begins with.
     stem: String,
@@ -43,7 +43,7 @@ impl Destination {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn prepare(out: &Path, model_name: &str) -> Result<Self, WriteError> {
+    pub(crate) fn prepare(out: &Path, model_name: &str) -> Result<Self, WriteError> {
         let (folder, stem) = if out.extension().is_some_and(|extension| extension == "json") {
             let stem = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
             (out.parent().map(Path::to_path_buf).unwrap_or_default(), stem)
@@ -60,7 +60,7 @@ impl Destination {
     ///
     /// # Errors
     /// What the operating system says.
-    pub fn write(self, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
+    pub(crate) fn write(self, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
         let mut names = Vec::new();
         for task in &record.tasks {
             let mut text = String::new();
@@ -85,7 +85,7 @@ impl Destination {
 ///
 /// # Errors
 /// What the operating system says; nothing is published then.
-pub fn write(out: &Path, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
+pub(crate) fn write(out: &Path, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
     Destination::prepare(out, &record.model_name)?.write(record, stamp)
 }
 
@@ -98,7 +98,7 @@ fn folder_name(model_name: &str) -> String {
 
 /// A model's name as a folder's: runs of path characters become two underscores.
 #[must_use]
-pub fn sanitise(name: &str) -> String {
+pub(crate) fn sanitise(name: &str) -> String {
     let mut out = String::new();
     let mut running = false;
     for c in name.chars() {
@@ -115,7 +115,7 @@ pub fn sanitise(name: &str) -> String {
 
 /// The results file.
 #[must_use]
-pub fn results_json(record: &RunRecord) -> Value {
+pub(crate) fn results_json(record: &RunRecord) -> Value {
     let mut results = Map::new();
     let mut own = Map::new();
     for task in &record.tasks {
@@ -169,13 +169,13 @@ pub fn results_json(record: &RunRecord) -> Value {
     top.insert("model_source".into(), json!(record.model_source));
     top.insert("model_name".into(), json!(record.model_name));
     top.insert("model_name_sanitized".into(), json!(sanitise(&record.model_name)));
-    let sha = |text: &Option<String>| json!(text.as_deref().map(python::hash));
+    let sha = |text: &Option<String>| json!(text.as_deref().map(json::hash));
     top.insert("system_instruction".into(), json!(record.system_instruction));
     top.insert("system_instruction_sha".into(), sha(&record.system_instruction));
     top.insert("fewshot_as_multiturn".into(), json!(record.fewshot_as_multiturn));
     top.insert("chat_template".into(), json!(record.chat_template));
     top.insert("chat_template_sha".into(), sha(&record.chat_template));
-    top.insert("total_evaluation_time_seconds".into(), json!(python::float(record.elapsed)));
+    top.insert("total_evaluation_time_seconds".into(), json!(json::float(record.elapsed)));
     let billon = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "seed": record.seed,
@@ -300,23 +300,23 @@ fn group_json(record_group: &GroupRecord, record: &RunRecord) -> Value {
 
 /// The three hashes of a sample, as the harness makes them.
 #[must_use]
-pub fn sample_hashes(sample: &SampleRecord) -> [String; 3] {
+pub(crate) fn sample_hashes(sample: &SampleRecord) -> [String; 3] {
     let prompt = sample.arguments.first().map_or("", |(context, _)| context.as_str());
-    [python::document_hash(&sample.doc), python::hash(prompt), python::hash(&python::str(&sample.target))]
+    [json::document_hash(&sample.doc), json::hash(prompt), json::hash(&json::str(&sample.target))]
 }
 
 /// The hash of a task: of the hashes of all its samples, once a filter slot.
 #[must_use]
-pub fn task_hash(task: &TaskRecord) -> String {
+pub(crate) fn task_hash(task: &TaskRecord) -> String {
     let each = |run: &TaskRun| {
         let once: String = run.samples.iter().flat_map(sample_hashes).collect();
         once.repeat(run.scores.slots.len().max(1))
     };
-    python::hash(&task.runs.iter().map(each).collect::<String>())
+    json::hash(&task.runs.iter().map(each).collect::<String>())
 }
 
 /// The lines of a task's samples file: every filter slot in turn, all documents of each.
-pub fn sample_lines(task: &TaskRecord) -> impl Iterator<Item = Value> + '_ {
+pub(crate) fn sample_lines(task: &TaskRecord) -> impl Iterator<Item = Value> + '_ {
     task.runs.iter().flat_map(|run| run.scores.slots.iter().map(move |slot| (run, slot))).flat_map(|(run, slot)| {
         run.samples.iter().zip(&slot.documents).map(move |(sample, document)| sample_json(sample, slot, document))
     })
@@ -324,13 +324,13 @@ pub fn sample_lines(task: &TaskRecord) -> impl Iterator<Item = Value> + '_ {
 
 fn sample_json(sample: &SampleRecord, slot: &SlotScores, document: &DocumentScores) -> Value {
     let score = |score: &crate::eval::language_model::Score| {
-        json!([python::float(score.logprob), if score.is_greedy { "True" } else { "False" }])
+        json!([json::float(score.logprob), if score.is_greedy { "True" } else { "False" }])
     };
     let (responses, filtered): (Vec<Value>, Vec<Value>) = match &sample.outcome {
         Outcome::Choice { scores, .. } => scores.iter().map(|s| (json!([score(s)]), score(s))).unzip(),
         Outcome::Continuation { score: s } => (vec![json!([score(s)])], vec![score(s)]),
         Outcome::Rolling { logprob, .. } => {
-            let text = python::float(*logprob);
+            let text = json::float(*logprob);
             (vec![json!([text])], vec![json!(text)])
         }
         Outcome::Text { responses, .. } => {
@@ -347,7 +347,7 @@ fn sample_json(sample: &SampleRecord, slot: &SlotScores, document: &DocumentScor
     let mut line = Map::new();
     line.insert("doc_id".into(), json!(sample.doc_id));
     line.insert("doc".into(), sample.doc.clone());
-    line.insert("target".into(), json!(python::str(&sample.target)));
+    line.insert("target".into(), json!(json::str(&sample.target)));
     line.insert("arguments".into(), arguments.into());
     line.insert("resps".into(), responses.into());
     line.insert("filtered_resps".into(), filtered.into());
@@ -366,6 +366,6 @@ fn sample_json(sample: &SampleRecord, slot: &SlotScores, document: &DocumentScor
 fn stringed(value: &Value) -> Value {
     match value {
         Value::Array(list) => list.iter().map(stringed).collect(),
-        other => json!(python::str(other)),
+        other => json!(json::str(other)),
     }
 }

@@ -34,7 +34,7 @@ impl Reader {
         };
         let settings = if let Some(file) = node.text() {
             let path = self.beside(file);
-            let text = crate::input::read_text(&path, crate::input::TEXT_BYTES)
+            let text = crate::storage::input::read_text(&path, crate::storage::input::TEXT_BYTES)
                 .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
             let read = GateConfig::parse(&path.display().to_string(), &text)?;
             config = GateConfig { roles_may_be_empty: true, ..read };

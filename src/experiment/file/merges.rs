@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::experiment::error::ExperimentError;
 use crate::experiment::schema::{BASE, Candidate, Merge, SPECIALIST, Specialist};
 use crate::experiment::value::json;
-use crate::merge::method::{self, BaseRule, MergeMethod, ParameterScope};
+use crate::merge::methods;
+use crate::merge::methods::{BaseRule, MergeMethod, ParameterScope};
 use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Diagnostics, Kind, Node, Spanned};
 
@@ -45,7 +46,7 @@ impl Reader {
             return Ok(None);
         };
         let has = |key: &str| entries.iter().any(|(k, _)| k.value == key);
-        let inner = entries.iter().find(|(k, _)| method::find(&k.value).is_some());
+        let inner = entries.iter().find(|(k, _)| methods::find(&k.value).is_some());
         if has("merge_method") {
             return Ok(self.whole_recipe(&name.value, &json(node), node, specialists, false, false));
         }
@@ -65,10 +66,10 @@ impl Reader {
             return Ok(merge.map(|merge| Merge { keep: flags[0], ..merge }));
         }
         let Some((method, parameters)) = inner
-            .and_then(|(key, value)| Some((method::find(&key.value)?, value)))
-            .or_else(|| Some((method::find(&name.value)?, node)))
+            .and_then(|(key, value)| Some((methods::find(&key.value)?, value)))
+            .or_else(|| Some((methods::find(&name.value)?, node)))
         else {
-            let names: Vec<&str> = method::REGISTRY.iter().map(|method| method.name()).collect();
+            let names: Vec<&str> = methods::REGISTRY.iter().map(|method| method.name()).collect();
             let first = entries.iter().find(|(k, _)| !OWN.contains(&k.value.as_str()));
             let (span, word) = first.map_or((name.span, &name.value), |(k, _)| (k.span, &k.value));
             self.diagnostics.unknown(span, "merge method", word, &names);
@@ -185,7 +186,7 @@ impl Reader {
             self.diagnostics.error(parameters.span, "a list of values is empty");
             return None;
         }
-        for spec in specs.iter().filter(|spec| spec.default == method::ParameterDefault::Required) {
+        for spec in specs.iter().filter(|spec| spec.default == methods::ParameterDefault::Required) {
             if !combinations.iter().all(|list| list.iter().any(|setting| setting.name == spec.name)) {
                 let message = format!("`{}` needs `{}`", method.name(), spec.name);
                 self.diagnostics.error(parameters.span, message);
@@ -202,7 +203,7 @@ impl Reader {
         specialists: &Specialists,
     ) -> Result<Option<Merge>> {
         let path = self.folder.join(file);
-        let text = crate::input::read_text(&path, crate::input::TEXT_BYTES)
+        let text = crate::storage::input::read_text(&path, crate::storage::input::TEXT_BYTES)
             .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
         let source = SourceText { name: path.display().to_string(), text: text.clone() };
         let mut diagnostics = Diagnostics::new(std::sync::Arc::new(source), false);
@@ -249,7 +250,7 @@ impl Reader {
             && map
                 .get("merge_method")
                 .and_then(Value::as_str)
-                .and_then(method::find)
+                .and_then(methods::find)
                 .is_some_and(|m| m.contract().base == BaseRule::Required)
         {
             map.insert("base_model".to_owned(), BASE.into());

@@ -37,7 +37,7 @@ const PUBLISHED_KEYS: &[&str] = &["source", "metric", "rows"];
 /// # Errors
 /// The file can't be read, or everything that is wrong with it, each with its place.
 pub fn load(path: &Path) -> Result<Experiment> {
-    let text = crate::input::read_text(path, crate::input::TEXT_BYTES)
+    let text = crate::storage::input::read_text(path, crate::storage::input::TEXT_BYTES)
         .map_err(|source| ExperimentError::Read { path: path.to_owned(), source })?;
     parse(path, &text)
 }
@@ -47,7 +47,7 @@ pub fn load(path: &Path) -> Result<Experiment> {
 /// # Errors
 /// Everything that is wrong with it, each with its place; a merge recipe or gate file that it names
 /// and that can't be read.
-pub fn parse(path: &Path, text: &str) -> Result<Experiment> {
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Experiment> {
     let source = Arc::new(SourceText { name: path.display().to_string(), text: text.to_owned() });
     let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
     let documents = yaml::parse(text, &mut diagnostics);

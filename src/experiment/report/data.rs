@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything that a report shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ReportData {
+pub(crate) struct ReportData {
     /// The experiment's name.
     pub title: String,
     /// The base model as the user named it.
@@ -40,7 +40,7 @@ pub struct ReportData {
 
 /// A task of the table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct TaskColumn {
+pub(crate) struct TaskColumn {
     /// Its name.
     pub name: String,
     /// `seen`, `unseen` or `general`.
@@ -53,7 +53,7 @@ pub struct TaskColumn {
 
 /// A row of the table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ReportRow {
+pub(crate) struct ReportRow {
     /// Its name.
     pub name: String,
     /// `base`, `specialist`, `multi-task` or `merge`.
@@ -74,7 +74,7 @@ pub struct ReportRow {
 
 /// A score and the interval that covers it in 95 % of all samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Score {
+pub(crate) struct Score {
     /// The score.
     pub value: f64,
     /// Its interval.
@@ -83,7 +83,7 @@ pub struct Score {
 
 /// A row against the base, document by document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Forgetting {
+pub(crate) struct Forgetting {
     /// The row.
     pub row: String,
     /// One entry a task, in the order of the columns.
@@ -94,7 +94,7 @@ pub struct Forgetting {
 
 /// A paired difference: the row's score less the base's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The difference.
     pub value: f64,
     /// Its paired bootstrap interval.
@@ -109,7 +109,7 @@ pub struct Difference {
 
 /// What the gate said of a row.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct GateVerdict {
+pub(crate) struct GateVerdict {
     /// The row.
     pub row: String,
     /// `PASS`, `FAIL` or `INCONCLUSIVE`.
@@ -123,7 +123,7 @@ pub struct GateVerdict {
 
 /// One check of a gate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct GateCheck {
+pub(crate) struct GateCheck {
     /// The task or group.
     pub name: String,
     /// The task's role for this row, by what the row was trained on.
@@ -143,7 +143,7 @@ pub struct GateCheck {
 
 /// How a swept merge was chosen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// The merge.
     pub merge: String,
     /// Settings with their mean validation scores, and whether they were chosen.
@@ -152,7 +152,7 @@ pub struct Selection {
 
 /// A specialist's training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Curve {
+pub(crate) struct Curve {
     /// The specialist.
     pub name: String,
     /// Optimiser step and training loss.
@@ -165,7 +165,7 @@ pub struct Curve {
 
 /// Statistics of task vectors.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct TaskVectors {
+pub(crate) struct TaskVectors {
     /// The specialists.
     pub names: Vec<String>,
     /// Their task vectors' Euclidean norms.
@@ -178,7 +178,7 @@ pub struct TaskVectors {
 
 /// A paper's figures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PublishedTable {
+pub(crate) struct PublishedTable {
     /// Where they are from.
     pub source: String,
     /// What they are.

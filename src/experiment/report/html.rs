@@ -17,7 +17,7 @@ const LONG: usize = 40;
 ///
 /// # Errors
 /// A plot that can't be drawn.
-pub fn render(data: &ReportData) -> Result<String, ExperimentError> {
+pub(crate) fn render(data: &ReportData) -> Result<String, ExperimentError> {
     let sections = sections(data)?;
     let title = html(&data.title);
     let mut page = String::new();

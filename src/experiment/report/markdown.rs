@@ -11,7 +11,7 @@ use crate::experiment::error::ExperimentError;
 ///
 /// # Errors
 /// A plot that can't be drawn.
-pub fn render(data: &ReportData) -> Result<String, ExperimentError> {
+pub(crate) fn render(data: &ReportData) -> Result<String, ExperimentError> {
     let mut text = format!("# {}\n\n{}\n", markdown(&data.title), markdown(&lead(data)));
     for section in sections(data)?.iter().filter(|section| !section.blocks.is_empty()) {
         let _ = write!(text, "\n## {}\n", section.title);

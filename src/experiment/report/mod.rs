@@ -4,14 +4,14 @@
 //! script, [`markdown`] the same facts as text. Equal data give equal bytes. Whatever came from a
 //! file is shown as text, never as markup.
 
-pub mod data;
-pub mod html;
-pub mod markdown;
-pub mod plot;
+pub(crate) mod data;
+pub(crate) mod html;
+pub(crate) mod markdown;
+pub(crate) mod plot;
 mod section;
-pub mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;
 
-pub use data::ReportData;
+pub(crate) use data::ReportData;

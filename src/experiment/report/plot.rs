@@ -12,7 +12,7 @@ use super::words::{html, number, score, visible};
 use crate::experiment::error::ExperimentError;
 
 /// Colours of series, in turn.
-pub const COLOURS: [RGBColor; 8] = [
+pub(crate) const COLOURS: [RGBColor; 8] = [
     RGBColor(59, 130, 196),
     RGBColor(214, 120, 42),
     RGBColor(47, 158, 115),
@@ -32,13 +32,13 @@ type Points = Vec<(f64, f64)>;
 
 /// The colour of a series.
 #[must_use]
-pub fn colour(index: usize) -> RGBColor {
+pub(crate) fn colour(index: usize) -> RGBColor {
     COLOURS[index % COLOURS.len()]
 }
 
 /// The colour as a page writes it.
 #[must_use]
-pub fn css(colour: RGBColor) -> String {
+pub(crate) fn css(colour: RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2)
 }
 
@@ -124,7 +124,7 @@ fn number_label(x: f64) -> String {
 ///
 /// # Errors
 /// The plot can't be drawn.
-pub fn lines(
+pub(crate) fn lines(
     id: &str,
     title: &str,
     [x, y]: [&str; 2],
@@ -162,7 +162,7 @@ pub fn lines(
 ///
 /// # Errors
 /// The plot can't be drawn.
-pub fn losses(curves: &[Curve]) -> Result<Option<String>, ExperimentError> {
+pub(crate) fn losses(curves: &[Curve]) -> Result<Option<String>, ExperimentError> {
     let series: Vec<_> = curves.iter().map(|c| (c.name.clone(), c.loss.clone())).collect();
     lines("plot-loss", "Training loss of every specialist", ["optimiser step", "loss"], &series)
 }
@@ -171,7 +171,7 @@ pub fn losses(curves: &[Curve]) -> Result<Option<String>, ExperimentError> {
 ///
 /// # Errors
 /// The plot can't be drawn.
-pub fn seen_unseen(rows: &[ReportRow]) -> Result<Option<String>, ExperimentError> {
+pub(crate) fn seen_unseen(rows: &[ReportRow]) -> Result<Option<String>, ExperimentError> {
     let points: Vec<_> = rows.iter().enumerate().filter_map(|(i, r)| Some((i, &r.name, r.seen?, r.unseen?))).collect();
     if points.is_empty() {
         return Ok(None);
@@ -220,7 +220,7 @@ pub fn seen_unseen(rows: &[ReportRow]) -> Result<Option<String>, ExperimentError
 ///
 /// # Errors
 /// The plot can't be drawn.
-pub fn forgetting(tasks: &[TaskColumn], rows: &[Forgetting]) -> Result<Option<String>, ExperimentError> {
+pub(crate) fn forgetting(tasks: &[TaskColumn], rows: &[Forgetting]) -> Result<Option<String>, ExperimentError> {
     let bands: Vec<usize> =
         (0..tasks.len()).filter(|&t| rows.iter().any(|row| row.tasks.get(t).is_some_and(Option::is_some))).collect();
     if bands.is_empty() {
@@ -297,7 +297,7 @@ fn ticks(range: &std::ops::Range<f64>) -> Vec<f64> {
 ///
 /// # Errors
 /// The plot can't be drawn.
-pub fn cosines(vectors: &TaskVectors) -> Result<Option<String>, ExperimentError> {
+pub(crate) fn cosines(vectors: &TaskVectors) -> Result<Option<String>, ExperimentError> {
     let n = vectors.names.len();
     if n < 2 {
         return Ok(None);

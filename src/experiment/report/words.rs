@@ -4,7 +4,7 @@ use crate::visible::is_hidden;
 
 /// A text inside an HTML element or attribute, control characters left out.
 #[must_use]
-pub fn html(text: &str) -> String {
+pub(crate) fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -23,7 +23,7 @@ pub fn html(text: &str) -> String {
 
 /// A text inside a Markdown paragraph or table cell: one line, without meaning to Markdown or HTML.
 #[must_use]
-pub fn markdown(text: &str) -> String {
+pub(crate) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -42,7 +42,7 @@ pub fn markdown(text: &str) -> String {
 
 /// A text as a fenced block that nothing in it can end.
 #[must_use]
-pub fn fenced(text: &str, language: &str) -> String {
+pub(crate) fn fenced(text: &str, language: &str) -> String {
     let runs = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(runs.max(2) + 1);
     let clean: String =
@@ -52,7 +52,7 @@ pub fn fenced(text: &str, language: &str) -> String {
 
 /// A text on one line without characters that do something instead of being seen.
 #[must_use]
-pub fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let seen = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
         c if is_hidden(c) => '\u{fffd}',
@@ -63,13 +63,13 @@ pub fn visible(text: &str) -> String {
 
 /// A score with three places.
 #[must_use]
-pub fn score(value: f64) -> String {
+pub(crate) fn score(value: f64) -> String {
     if value.is_finite() { format!("{value:.3}") } else { "–".to_owned() }
 }
 
 /// A difference with its sign.
 #[must_use]
-pub fn signed(value: f64) -> String {
+pub(crate) fn signed(value: f64) -> String {
     if !value.is_finite() {
         return "–".to_owned();
     }
@@ -82,13 +82,13 @@ pub fn signed(value: f64) -> String {
 
 /// A p-value.
 #[must_use]
-pub fn p_value(p: f64) -> String {
+pub(crate) fn p_value(p: f64) -> String {
     if p < 0.0001 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 /// A number of any size in four significant digits.
 #[must_use]
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

@@ -7,7 +7,7 @@ use crate::arch;
 use crate::checkpoint::config::{ConfigEdit, ModelConfig};
 use crate::checkpoint::layout::OutputTensor;
 use crate::dtype::DType;
-use crate::merge::sources::Model;
+use crate::merge::plan::sources::Model;
 use crate::recipe::{Diagnostics, Recipe};
 
 pub(super) fn edit(

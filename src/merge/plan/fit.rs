@@ -14,7 +14,7 @@ use super::slices::PlannedSlice;
 use crate::checkpoint::ModelConfig;
 use crate::checkpoint::config::LAYER_COUNT_KEYS;
 use crate::error::ErrorKind;
-use crate::merge::sources::Model;
+use crate::merge::plan::sources::Model;
 use crate::recipe::{Diagnostics, Recipe};
 
 /// Keys by which two models compute different things with the same tensors.

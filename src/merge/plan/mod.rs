@@ -7,26 +7,28 @@
 
 mod config;
 mod fit;
-mod memory;
 mod models;
 mod names;
+pub(crate) mod parameters;
 mod planner;
 mod slices;
+pub(crate) mod sources;
 mod vocabularies;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::planner::Planner;
-use super::method::{self, FOREIGN_METHODS, MergeMethod, Statistics, TensorParameters};
-use super::parameters::ParameterResolver;
-use super::sources::{Model, PlannedResult, Resolver};
-use crate::checkpoint::InputChanged;
 use crate::checkpoint::config::ModelConfig;
 use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::Tensor;
 use crate::error::ErrorKind;
+use crate::merge::methods;
+use crate::merge::methods::{FOREIGN_METHODS, MergeMethod, Statistics, TensorParameters};
+use crate::merge::plan::parameters::ParameterResolver;
+use crate::merge::plan::sources::{Model, PlannedResult, Resolver};
 use crate::recipe::setting::Setting;
 use crate::recipe::{Diagnostics, ModelReference, Recipe};
+use crate::storage::unchanged::InputChanged;
 use crate::yaml::diagnostic::Severity;
 
 /// Choices that are not part of a recipe.
@@ -68,7 +70,7 @@ impl Default for PlanOptions {
 
 /// One input of an output tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct JobInput {
+pub(crate) struct JobInput {
     /// Index into [`MergePlan::models`].
     pub model: usize,
     /// Name of the tensor there.
@@ -79,7 +81,7 @@ pub struct JobInput {
 
 /// One output tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TensorJob {
+pub(crate) struct TensorJob {
     /// Index into [`MergePlan::outputs`].
     pub output: usize,
     /// Its inputs in recipe order.
@@ -95,14 +97,14 @@ pub struct TensorJob {
 impl TensorJob {
     /// Bytes of all inputs.
     #[must_use]
-    pub fn bytes_read(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
         self.inputs.iter().map(|i| i.tensor.bytes()).sum()
     }
 }
 
 /// Everything a merge will do.
 #[derive(Debug)]
-pub struct MergePlan {
+pub(crate) struct MergePlan {
     /// The method.
     pub method: &'static dyn MergeMethod,
     /// The models.
@@ -117,26 +119,24 @@ pub struct MergePlan {
     pub layout: Layout,
     /// The donor's config with the changes made.
     pub config: Option<String>,
-    /// Seed of random masks.
-    pub seed: u64,
 }
 
 impl MergePlan {
     /// Bytes that the map pass reads.
     #[must_use]
-    pub fn bytes_read(&self) -> u64 {
+    pub(crate) fn bytes_read(&self) -> u64 {
         self.jobs.iter().map(TensorJob::bytes_read).sum()
     }
 
     /// Bytes of all shards.
     #[must_use]
-    pub fn bytes_written(&self) -> u64 {
+    pub(crate) fn bytes_written(&self) -> u64 {
         self.layout.bytes()
     }
 
     /// Number of parameters of the output.
     #[must_use]
-    pub fn elements(&self) -> u64 {
+    pub(crate) fn elements(&self) -> u64 {
         self.outputs.iter().map(|o| o.shape.iter().product::<u64>()).sum()
     }
 
@@ -144,14 +144,14 @@ impl MergePlan {
     ///
     /// # Errors
     /// [`InputChanged`] naming the first file that is not.
-    pub fn unchanged(&self) -> Result<(), InputChanged> {
+    pub(crate) fn unchanged(&self) -> Result<(), InputChanged> {
         self.models.iter().try_for_each(Model::unchanged)
     }
 
     /// What this plan leaves behind, for stages that build on it.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
-    pub fn result(&self) -> PlannedResult {
+    pub(crate) fn result(&self) -> PlannedResult {
         let tensors = self.outputs.iter().zip(&self.layout.places).map(|(output, &(shard, offset))| {
             let range = offset..offset + output.bytes();
             (output.name.clone(), Tensor { dtype: output.dtype, shape: output.shape.clone(), shard, range })
@@ -164,7 +164,7 @@ impl MergePlan {
 }
 
 /// Plans a recipe. `None` when it can't be planned; the reasons are then in `diagnostics`.
-pub fn plan(
+pub(crate) fn plan(
     recipe: &Recipe,
     resolver: &Resolver,
     options: &PlanOptions,
@@ -174,7 +174,7 @@ pub fn plan(
 }
 
 /// Like [`plan`], with some models already open.
-pub fn plan_with(
+pub(crate) fn plan_with(
     recipe: &Recipe,
     resolver: &Resolver,
     opened: BTreeMap<ModelReference, Model>,
@@ -258,19 +258,19 @@ pub fn plan_with(
             return None;
         }
     };
-    Some(MergePlan { method, models, donor, outputs, jobs, layout, config, seed: options.seed })
+    Some(MergePlan { method, models, donor, outputs, jobs, layout, config })
 }
 
 fn find_method(recipe: &Recipe, diagnostics: &mut Diagnostics) -> Option<&'static dyn MergeMethod> {
     let name = recipe.method.value.as_str();
-    let found = method::find(name);
+    let found = methods::find(name);
     if found.is_none() {
         if FOREIGN_METHODS.contains(&name) {
             let message = format!("method `{name}` is mergekit's and not part of this version of billon");
-            let have: Vec<&str> = method::REGISTRY.iter().map(|m| m.name()).collect();
+            let have: Vec<&str> = methods::REGISTRY.iter().map(|m| m.name()).collect();
             diagnostics.error_help(recipe.method.span, message, format!("methods here: {}", have.join(", ")));
         } else {
-            let names: Vec<&str> = method::REGISTRY.iter().map(|m| m.name()).collect();
+            let names: Vec<&str> = methods::REGISTRY.iter().map(|m| m.name()).collect();
             let help = crate::yaml::diagnostic::nearest(name, &names)
                 .map_or_else(|| format!("methods: {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
             diagnostics.error_help(recipe.method.span, format!("unknown merge method `{name}`"), help);

@@ -6,7 +6,7 @@ use super::PlanOptions;
 use crate::arch;
 use crate::checkpoint::config::ModelConfig;
 use crate::error::ErrorKind;
-use crate::merge::sources::{Model, Resolver};
+use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe};
 
@@ -96,7 +96,13 @@ pub(super) fn check_tokenizer(recipe: &Recipe, models: &[Model], diagnostics: &m
     let Some(tokenizer) = &recipe.tokenizer else { return };
     let texts: BTreeSet<Option<Vec<u8>>> = models
         .iter()
-        .map(|m| crate::input::read(&m.tokenizer_dir.as_ref()?.join("tokenizer.json"), crate::input::LIST_BYTES).ok())
+        .map(|m| {
+            crate::storage::input::read(
+                &m.tokenizer_dir.as_ref()?.join("tokenizer.json"),
+                crate::storage::input::LIST_BYTES,
+            )
+            .ok()
+        })
         .collect();
     let rows: BTreeSet<u64> = models
         .iter()

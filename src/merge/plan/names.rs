@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::arch::{self, Alignment};
 use crate::error::ErrorKind;
-use crate::merge::sources::Model;
+use crate::merge::plan::sources::Model;
 use crate::recipe::{Diagnostics, ModelReference, Span};
 
 /// Renames the tensors of models where prefixes explain the difference, with a warning. Notes one error

@@ -6,15 +6,15 @@ use super::models::ModelIndex;
 use super::slices::PlannedSlice;
 use super::{JobInput, PlanOptions, TensorJob};
 use crate::arch::{self, Place};
-use crate::backend::Precision;
 use crate::checkpoint::layout::OutputTensor;
+use crate::compute::merge::Precision;
 use crate::dtype::DType;
 use crate::error::ErrorKind;
-use crate::merge::method::{
+use crate::merge::methods::{
     BaseRule, MergeMethod, MethodError, MethodFault, Sparsify, Statistics, TensorParameters, Values,
 };
-use crate::merge::parameters::{ParameterResolver, Position};
-use crate::merge::sources::Model;
+use crate::merge::plan::parameters::{ParameterResolver, Position};
+use crate::merge::plan::sources::Model;
 use crate::recipe::Diagnostics;
 use crate::recipe::{ModelReference, Recipe, Source, Span};
 use crate::rng::stream_key;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::models::ModelIndex;
-use crate::merge::method::{BaseRule, InputContract};
-use crate::merge::sources::Model;
+use crate::merge::methods::{BaseRule, InputContract};
+use crate::merge::plan::sources::Model;
 use crate::recipe::{Assembly, Diagnostics, OutputSlice, Recipe, Source};
 
 /// A slice with its models found and its range checked.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::PlanOptions;
 use crate::error::ErrorKind;
-use crate::merge::sources::Model;
+use crate::merge::plan::sources::Model;
 use crate::recipe::{Diagnostics, Recipe};
 use crate::tokenizer::Vocabulary;
 
@@ -173,18 +173,20 @@ fn shown(value: Option<&Value>) -> String {
 }
 
 fn template(directory: &Path, config: &Value) -> Option<String> {
-    let file = crate::input::read_text(&directory.join("chat_template.jinja"), crate::input::SETTINGS_BYTES).ok();
+    let file =
+        crate::storage::input::read_text(&directory.join("chat_template.jinja"), crate::storage::input::SETTINGS_BYTES)
+            .ok();
     let inside = config.get("chat_template").filter(|template| !template.is_null());
     let text = |template: &Value| template.as_str().map_or_else(|| template.to_string(), str::to_owned);
     file.or_else(|| inside.map(text)).map(|text| text.trim_end().to_owned())
 }
 
 fn object(path: &Path) -> Option<Value> {
-    serde_json::from_slice(&crate::input::read(path, crate::input::SETTINGS_BYTES).ok()?).ok()
+    serde_json::from_slice(&crate::storage::input::read(path, crate::storage::input::SETTINGS_BYTES).ok()?).ok()
 }
 
 fn same_file(ours: &Path, theirs: &Path, name: &str) -> bool {
-    let read = |folder: &Path| crate::input::read(&folder.join(name), crate::input::LIST_BYTES).ok();
+    let read = |folder: &Path| crate::storage::input::read(&folder.join(name), crate::storage::input::LIST_BYTES).ok();
     read(ours) == read(theirs)
 }
 

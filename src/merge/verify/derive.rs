@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::files::{Check, check_file, is_hashed};
 use super::{VerifyOptions, VerifyReport};
-use crate::backend::Backend;
+use crate::compute::merge::Backend;
 use crate::error::Result;
 use crate::event::Progress;
-use crate::merge::executor::compute_tensors;
-use crate::merge::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
-use crate::merge::method::{Sparsify, Statistics};
-use crate::merge::output::{CompanionOptions, companions, copied_files};
+use crate::merge::execute::executor::compute_tensors;
+use crate::merge::methods::{Sparsify, Statistics};
+use crate::merge::output::files::{CompanionOptions, companions, copied_files};
+use crate::merge::output::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
+use crate::merge::plan::sources::{Model, Resolver};
 use crate::merge::plan::{MergePlan, PlanOptions};
-use crate::merge::sources::{Model, Resolver};
 use crate::merge::stages::{PlannedRecipe, plan_recipe};
 use crate::recipe::ModelReference;
 use crate::rng::stream_key;
@@ -135,7 +135,7 @@ fn check_companions(
 ) -> Result<()> {
     let model_card = options.model_card && is_of_this_version(lock);
     for (name, expected) in companions(plan, &lock.recipe, CompanionOptions { model_card, ..options })? {
-        match crate::input::read(&output.join(&name), u64::MAX) {
+        match crate::storage::input::read(&output.join(&name), u64::MAX) {
             Ok(found) if found == expected => report.files_derived.push(name),
             Ok(_) => report.problems.push(format!("`{name}` is not what its inputs give")),
             Err(_) if lock.outputs.contains_key(&name) => {}

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
 use super::VerifyReport;
-use crate::checkpoint::hash::sha256_file;
 use crate::error::{Cancelled, Result};
 use crate::event::Progress;
-use crate::merge::lock::{LOCK_FILE, Lock};
-use crate::merge::output::FileRecord;
+use crate::merge::output::files::FileRecord;
+use crate::merge::output::lock::{LOCK_FILE, Lock};
+use crate::storage::hash::sha256_file;
 
 /// Extensions of files that loaders read: weights, code, templates, vocabularies.
 const LOADED_EXTENSIONS: &[&str] = &[

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::lock::Lock;
-use crate::backend::Backend;
+use crate::compute::merge::Backend;
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::Progress;
+use crate::merge::output::lock::Lock;
 
 /// What to check.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ pub struct VerifyReport {
 /// Something in the directory is not what the lock says.
 #[derive(Debug, thiserror::Error)]
 #[error("{} does not match its lock: {}", output.display(), problems.join("; "))]
-pub struct VerifyError {
+pub(crate) struct VerifyError {
     /// The directory.
     pub output: PathBuf,
     /// Everything that is wrong.
@@ -95,7 +95,7 @@ pub fn verify(
 ///
 /// # Errors
 /// [`VerifyError`] listing the problems.
-pub fn require_clean(report: &VerifyReport) -> Result<()> {
+pub(crate) fn require_clean(report: &VerifyReport) -> Result<()> {
     if report.problems.is_empty() {
         return Ok(());
     }

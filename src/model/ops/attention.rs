@@ -6,12 +6,13 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{like, read, values};
+use crate::compute::nn;
+use crate::compute::nn::{Attended, AttentionShape, KeyValues};
 use crate::model::cache::KvBlock;
-use crate::model::kernels::{self, Attended, AttentionShape, KeyValues};
 
 /// Consecutive queries of one segment.
 #[derive(Debug, Clone)]
-pub struct Span {
+pub(crate) struct Span {
     /// Rows of the query tensor.
     pub queries: Range<usize>,
     /// Rows of the key and value tensors: the segment's own positions up to the last query's.
@@ -22,7 +23,7 @@ pub struct Span {
 
 /// Attention of one layer over queries `[rows, heads * head_dim]`, keys and values.
 #[derive(Debug, Clone)]
-pub struct Attention {
+pub(crate) struct Attention {
     /// Heads, scale, window, soft cap.
     pub shape: AttentionShape,
     /// The layer whose past is used.
@@ -69,7 +70,7 @@ impl CustomOp3 for Attention {
                 }
             }
             chain.push(KeyValues { keys, values });
-            kernels::attention(&self.shape, q, &chain, out);
+            nn::attention(&self.shape, q, &chain, out);
         }
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
@@ -112,7 +113,7 @@ impl Attention {
                 v: &v[own.clone()],
                 dout: &dout[queries.clone()],
             };
-            kernels::attention_backward(&self.shape, attended, &mut dq[queries], &mut dk[own.clone()], &mut dv[own]);
+            nn::attention_backward(&self.shape, attended, &mut dq[queries], &mut dk[own.clone()], &mut dv[own]);
         }
         Ok(())
     }

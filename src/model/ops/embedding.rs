@@ -8,7 +8,7 @@ use super::{like, read, values};
 
 /// Picks the rows of tokens from `[vocabulary, hidden]`, times a factor.
 #[derive(Debug, Clone)]
-pub struct EmbeddingRows {
+pub(crate) struct EmbeddingRows {
     /// Rows to pick, each below the vocabulary.
     pub tokens: Arc<Vec<u32>>,
     /// Gemma's factor.

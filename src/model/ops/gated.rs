@@ -3,11 +3,12 @@
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{like, read, values};
-use crate::model::kernels::{self, Activation};
+use crate::compute::nn;
+use crate::compute::nn::Activation;
 
 /// The gate of the feed-forward.
 #[derive(Debug, Clone, Copy)]
-pub struct Gated {
+pub(crate) struct Gated {
     /// Applied to the first input.
     pub activation: Activation,
 }
@@ -28,7 +29,7 @@ impl CustomOp2 for Gated {
         if gate.len() != up.len() {
             bail!("{}: inputs of {} and {} values", self.name(), gate.len(), up.len());
         }
-        let out = kernels::gated_to_vec(self.activation, gate, up);
+        let out = nn::gated_to_vec(self.activation, gate, up);
         Ok((CpuStorage::F32(out), gate_layout.shape().clone()))
     }
 
@@ -45,7 +46,7 @@ impl CustomOp2 for Gated {
         read(name, gate, |gate| {
             read(name, up, |up| {
                 read(name, grad_res, |dout| {
-                    kernels::gated_backward(self.activation, gate, up, dout, &mut dgate, &mut dup);
+                    nn::gated_backward(self.activation, gate, up, dout, &mut dgate, &mut dup);
                     Ok(())
                 })
             })

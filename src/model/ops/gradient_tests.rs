@@ -5,7 +5,8 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor, Var};
 
 use super::*;
-use crate::model::kernels::{self, Activation, AttentionShape, PackedMatrix, Precision};
+use crate::compute::nn;
+use crate::compute::nn::{Activation, AttentionShape, PackedMatrix, Precision};
 use crate::model::rope::Rotation;
 use crate::rng::Philox;
 
@@ -286,7 +287,7 @@ fn cross_entropy_and_its_gradient() {
     };
     let mut exact: Vec<f64> = logits.iter().map(|logit| f64::from(*logit) * 4.0).collect();
     let mut gradient: Vec<f32> = exact.iter().map(|logit| *logit as f32).collect();
-    let token = kernels::cross_entropy(&mut gradient, 17, 0.25);
+    let token = nn::cross_entropy(&mut gradient, 17, 0.25);
     assert!((token.loss - loss(&exact)).abs() < 1e-6, "{token:?}");
     let sum: f64 = exact.iter().map(|logit| logit.exp()).sum();
     let entropy: f64 = exact.iter().map(|logit| -(logit.exp() / sum) * (logit - sum.ln())).sum();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{like, read, values};
-use crate::model::kernels::{PackedMatrix, View, multiply};
+use crate::compute::nn::{PackedMatrix, View, multiply};
 
 /// Maps rows `[m, k]` to `[m, n]`.
 #[derive(Clone)]
@@ -47,7 +47,7 @@ impl CustomOp1 for PackedLinear {
 
 /// `x · Wᵀ` with the weight `[n, k]` as second argument, and its packed form to multiply with.
 #[derive(Clone, Debug)]
-pub struct TrainedLinear {
+pub(crate) struct TrainedLinear {
     /// The values of the second argument.
     pub weight: Arc<PackedMatrix>,
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::{PackedLinear, like, read, values};
-use crate::model::kernels::{View, multiply};
+use crate::compute::nn::{View, multiply};
 use crate::rng::Philox;
 
 /// Which inputs of `lora_A` are dropped: a pure function of the key.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Dropout {
+pub(crate) struct Dropout {
     /// Chance of each.
     pub rate: f32,
     /// Of the pass and the module.
@@ -36,7 +36,7 @@ impl Dropout {
 
 /// `W x + b + scale B (A dropout(x))` with x, A `[r, k]` and B `[n, r]` as arguments.
 #[derive(Debug, Clone)]
-pub struct LoraLinear {
+pub(crate) struct LoraLinear {
     /// The frozen part.
     pub base: PackedLinear,
     /// `alpha / r`, or `alpha / sqrt r`.
@@ -132,7 +132,7 @@ impl CustomOp3 for LoraLinear {
 ///
 /// The arguments are y `[rows, n]` and m `[n]`.
 #[derive(Debug, Clone)]
-pub struct Magnitude {
+pub(crate) struct Magnitude {
     /// `|W + s B A|` of each output.
     pub norm: Arc<[f32]>,
     /// Added at the end.

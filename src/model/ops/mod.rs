@@ -14,13 +14,13 @@ mod lora;
 mod norm;
 mod rotary;
 
-pub use attention::{Attention, Span};
-pub use embedding::EmbeddingRows;
-pub use gated::Gated;
-pub use linear::{PackedLinear, TrainedLinear};
-pub use lora::{Dropout, LoraLinear, Magnitude};
-pub use norm::{RmsNorm, TrainedRmsNorm};
-pub use rotary::Rotary;
+pub(crate) use attention::{Attention, Span};
+pub(crate) use embedding::EmbeddingRows;
+pub(crate) use gated::Gated;
+pub(crate) use linear::{PackedLinear, TrainedLinear};
+pub(crate) use lora::{Dropout, LoraLinear, Magnitude};
+pub(crate) use norm::{RmsNorm, TrainedRmsNorm};
+pub(crate) use rotary::Rotary;
 
 use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
 

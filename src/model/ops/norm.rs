@@ -5,11 +5,11 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::{like, read, values};
-use crate::model::kernels;
+use crate::compute::nn;
 
 /// Normalises runs of `weight.len()` values: whole rows, or the heads in a row.
 #[derive(Debug, Clone)]
-pub struct RmsNorm {
+pub(crate) struct RmsNorm {
     /// Factors.
     pub weight: Arc<[f32]>,
     /// Added to every factor.
@@ -29,7 +29,7 @@ impl CustomOp1 for RmsNorm {
         if width == 0 || layout.shape().dims().last().is_none_or(|last| last % width != 0) {
             bail!("{}: weight of {width} values for rows of shape {:?}", self.name(), layout.shape());
         }
-        let out = kernels::rms_norm_to_vec(x, &self.weight, self.offset, self.eps);
+        let out = nn::rms_norm_to_vec(x, &self.weight, self.offset, self.eps);
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -37,7 +37,7 @@ impl CustomOp1 for RmsNorm {
         let mut dx = vec![0.0; arg.elem_count()];
         read(self.name(), arg, |x| {
             read(self.name(), grad_res, |dout| {
-                kernels::rms_norm_backward(x, &self.weight, self.offset, self.eps, dout, &mut dx, None);
+                nn::rms_norm_backward(x, &self.weight, self.offset, self.eps, dout, &mut dx, None);
                 Ok(())
             })
         })?;
@@ -47,7 +47,7 @@ impl CustomOp1 for RmsNorm {
 
 /// The norm with its weight as second argument.
 #[derive(Debug, Clone, Copy)]
-pub struct TrainedRmsNorm {
+pub(crate) struct TrainedRmsNorm {
     /// As in [`RmsNorm`].
     pub offset: f32,
     /// As in [`RmsNorm`].
@@ -82,7 +82,7 @@ impl CustomOp2 for TrainedRmsNorm {
         read(name, x, |x| {
             read(name, weight, |w| {
                 read(name, grad_res, |dout| {
-                    kernels::rms_norm_backward(x, w, self.offset, self.eps, dout, &mut dx, Some(&mut dweight));
+                    nn::rms_norm_backward(x, w, self.offset, self.eps, dout, &mut dx, Some(&mut dweight));
                     Ok(())
                 })
             })

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::{like, read, values};
-use crate::model::kernels;
+use crate::compute::nn;
 use crate::model::rope::Rotation;
 
 /// Rotates the heads of rows `[t, heads * head_dim]`.
 #[derive(Debug, Clone)]
-pub struct Rotary {
+pub(crate) struct Rotary {
     pub(in crate::model) heads: usize,
     pub(in crate::model) head_dim: usize,
     pub(in crate::model) rotation: Arc<Rotation>,
@@ -28,7 +28,7 @@ impl CustomOp1 for Rotary {
         if width != self.heads * self.head_dim || rotation.cos.len() != t * (rotation.rotary_dim / 2) {
             bail!("{}: {t} rows of {width} values do not fit the tables", self.name());
         }
-        kernels::rotate(&mut out, self.heads, self.head_dim, rotation.rotary_dim, &rotation.cos, &rotation.sin);
+        nn::rotate(&mut out, self.heads, self.head_dim, rotation.rotary_dim, &rotation.cos, &rotation.sin);
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
@@ -37,7 +37,7 @@ impl CustomOp1 for Rotary {
         let rotation = &*self.rotation;
         let sin: Vec<f32> = rotation.sin.iter().map(|sin| -sin).collect();
         let mut dx = read(self.name(), grad_res, |grad| Ok(grad.to_vec()))?;
-        kernels::rotate(&mut dx, self.heads, self.head_dim, rotation.rotary_dim, &rotation.cos, &sin);
+        nn::rotate(&mut dx, self.heads, self.head_dim, rotation.rotary_dim, &rotation.cos, &sin);
         like(arg, dx).map(Some)
     }
 }

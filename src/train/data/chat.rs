@@ -25,7 +25,7 @@ use super::ending::Ending;
 use super::error::DataError;
 use super::shown;
 use crate::error::Result;
-use crate::jinja::python::is_space;
+use crate::python::repr::is_space;
 use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 
 /// Characters of a rendered text that an error shows.
@@ -49,7 +49,7 @@ pub(super) type Tokens = [(u32, Range<usize>)];
 impl Chat {
     /// # Errors
     /// A template that refuses the plainest of conversations.
-    pub fn new(template: ChatTemplate, tokenizer: &Tokenizer) -> Result<Self> {
+    pub(crate) fn new(template: ChatTemplate, tokenizer: &Tokenizer) -> Result<Self> {
         let eos = tokenizer.eos().map(|(_, id)| id);
         let special = tokenizer.special_ids();
         let (inner, last) = (Ending::default(), Ending::default());
@@ -82,28 +82,33 @@ impl Chat {
     }
 
     /// The template alone.
-    pub fn into_template(self) -> ChatTemplate {
+    pub(crate) fn into_template(self) -> ChatTemplate {
         self.template
     }
 
-    pub fn template(&self) -> &ChatTemplate {
+    pub(crate) fn template(&self) -> &ChatTemplate {
         &self.template
     }
 
     /// The tokens that end a turn of the assistant.
-    pub fn closing(&self) -> &[u32] {
+    pub(crate) fn closing(&self) -> &[u32] {
         &self.closing
     }
 
     /// The first `count` messages as the template shows them.
-    pub fn render(&self, conversation: &Conversation, count: usize, prompt: bool) -> Result<String, TokenizerError> {
+    pub(crate) fn render(
+        &self,
+        conversation: &Conversation,
+        count: usize,
+        prompt: bool,
+    ) -> Result<String, TokenizerError> {
         let messages: Vec<Map<String, Value>> =
             conversation.turns.iter().take(count).map(|turn| turn.message.clone()).collect();
         self.template.render_messages(&messages, &conversation.variables, prompt)
     }
 
     /// The tokens of a conversation and which of them carry loss.
-    pub fn encode(
+    pub(crate) fn encode(
         &self,
         conversation: &Conversation,
         tokenizer: &Tokenizer,

@@ -45,38 +45,38 @@ pub(super) struct Turn {
 
 impl Turn {
     /// A plain message; the assistant's carry loss.
-    pub fn new(role: &str, content: impl Into<String>) -> Self {
+    pub(crate) fn new(role: &str, content: impl Into<String>) -> Self {
         let mut message = Map::new();
         message.insert("role".to_owned(), role.into());
         message.insert("content".to_owned(), content.into().into());
         Self { message, trained: role == "assistant", silenced: None }
     }
 
-    pub fn role(&self) -> &str {
+    pub(crate) fn role(&self) -> &str {
         self.message.get("role").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// The text; none where it is null, as beside tool calls.
-    pub fn content(&self) -> Option<&str> {
+    pub(crate) fn content(&self) -> Option<&str> {
         self.message.get("content").and_then(Value::as_str)
     }
 
-    pub fn set_content(&mut self, content: impl Into<Value>) {
+    pub(crate) fn set_content(&mut self, content: impl Into<Value>) {
         self.message.insert("content".to_owned(), content.into());
     }
 
-    pub fn is_system(&self) -> bool {
+    pub(crate) fn is_system(&self) -> bool {
         matches!(self.role(), "system" | "developer")
     }
 }
 
 impl Conversation {
-    pub fn of(turns: Vec<Turn>) -> Self {
+    pub(crate) fn of(turns: Vec<Turn>) -> Self {
         Self { turns, variables: Map::new() }
     }
 
     /// Takes the loss off all turns before a place.
-    pub fn train_from(&mut self, first: usize) {
+    pub(crate) fn train_from(&mut self, first: usize) {
         self.turns.iter_mut().take(first).for_each(|turn| turn.trained = false);
     }
 
@@ -87,7 +87,7 @@ impl Conversation {
 
     /// The same with the system's text before that of the first user turn, a blank line between them;
     /// none without both.
-    pub fn with_system_prepended(&self) -> Option<Self> {
+    pub(crate) fn with_system_prepended(&self) -> Option<Self> {
         let systems = self.systems();
         let (before, others) = self.turns.split_at_checked(systems)?;
         let mut turns = others.to_vec();
@@ -101,7 +101,7 @@ impl Conversation {
     /// The conversation with ever fewer rounds: first as it is without what follows the last trained turn,
     /// then without the first round, and so on. A round begins with a message of the user; system messages
     /// stay, and so does the round of the last trained turn.
-    pub fn shorter(&self) -> impl Iterator<Item = Self> {
+    pub(crate) fn shorter(&self) -> impl Iterator<Item = Self> {
         let last = self.turns.iter().rposition(|turn| turn.trained).unwrap_or(0);
         let systems = self.systems();
         let begins = move |place: &usize| {

@@ -7,7 +7,7 @@ use super::chat::Chat;
 use super::content::{Closing, Content, Conversation};
 use super::error::DataError;
 use crate::error::Result;
-use crate::jinja::python::is_space;
+use crate::python::repr::is_space;
 use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 use crate::train::recipe::{TrainRecipe, UnsupportedSystem};
 
@@ -25,12 +25,12 @@ impl Encoded {
     }
 
     /// Loss on everything that can carry it: the first token has nothing before it.
-    pub fn train_on_all(&mut self) {
+    pub(crate) fn train_on_all(&mut self) {
         self.trained.fill(true);
         self.leave_first();
     }
 
-    pub fn leave_first(&mut self) {
+    pub(crate) fn leave_first(&mut self) {
         if let Some(first) = self.trained.first_mut() {
             *first = false;
         }
@@ -45,7 +45,7 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    pub fn tokenizer_fault(self, source: TokenizerError) -> DataError {
+    pub(crate) fn tokenizer_fault(self, source: TokenizerError) -> DataError {
         DataError::Encode { origin: self.origin.to_owned(), row: self.row, source }
     }
 }
@@ -68,7 +68,7 @@ pub(super) struct Encoder<'a> {
 ///
 /// # Errors
 /// As [`Encoder::new`].
-pub fn asking_template(tokenizer: &Tokenizer, recipe: &TrainRecipe) -> Result<Option<ChatTemplate>> {
+pub(crate) fn asking_template(tokenizer: &Tokenizer, recipe: &TrainRecipe) -> Result<Option<ChatTemplate>> {
     let encoder = Encoder::new(tokenizer, recipe)?;
     Ok(encoder.chat.filter(|_| encoder.asks_as_chat).map(Chat::into_template))
 }
@@ -76,7 +76,7 @@ pub fn asking_template(tokenizer: &Tokenizer, recipe: &TrainRecipe) -> Result<Op
 impl<'a> Encoder<'a> {
     /// # Errors
     /// A chat template that is asked for and missing, or can't be used.
-    pub fn new(tokenizer: &'a Tokenizer, recipe: &TrainRecipe) -> Result<Self> {
+    pub(crate) fn new(tokenizer: &'a Tokenizer, recipe: &TrainRecipe) -> Result<Self> {
         let open = || -> Result<Chat> {
             let template = tokenizer.chat_template(recipe.chat_template.as_deref())?;
             Chat::new(template, tokenizer)
@@ -121,7 +121,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// How rows are asked, none counted yet.
-    pub fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> Asked {
         let by_default = self.template_name.is_some() || self.tokenizer.chat_template_names().next().is_some();
         Asked {
             tasks_as_chat: (self.asks_as_chat, by_default),
@@ -129,28 +129,28 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    pub fn tokenizer(&self) -> &Tokenizer {
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
         self.tokenizer
     }
 
     /// Pairs since the last call whose prompt ends in a token that the evaluation's rule leaves out.
-    pub fn take_unscored(&self) -> usize {
+    pub(crate) fn take_unscored(&self) -> usize {
         self.unscored.swap(0, Ordering::Relaxed)
     }
 
     /// Whether tasks and instructions are asked as conversations.
-    pub fn asks_as_chat(&self) -> bool {
+    pub(crate) fn asks_as_chat(&self) -> bool {
         self.asks_as_chat
     }
 
     /// The template that tasks are asked through.
-    pub fn chat(&self) -> Option<&Chat> {
+    pub(crate) fn chat(&self) -> Option<&Chat> {
         self.chat.as_ref().filter(|_| self.asks_as_chat)
     }
 
     /// The tokens of a row; none where the recipe leaves rows out whose system message the template has no
     /// place for.
-    pub fn encode(&self, content: &Content, place: Place<'_>) -> Result<Option<Encoded>, DataError> {
+    pub(crate) fn encode(&self, content: &Content, place: Place<'_>) -> Result<Option<Encoded>, DataError> {
         let fault = |source| place.tokenizer_fault(source);
         let mut encoded = match content {
             Content::Pair { prompt, completion, closing, scored } => {

@@ -1,7 +1,7 @@
 //! How a chat template ends the assistant's turns.
 
 use super::chat::Tokens;
-use crate::jinja::python::is_space;
+use crate::python::repr::is_space;
 
 /// What follows an answer and still belongs to its turn.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +14,7 @@ pub(super) struct Ending {
 impl Ending {
     /// That of a conversation's last turn: up to the special token (`closed` is the place after it), or all
     /// that follows the answer.
-    pub fn of_last(whole: &str, tokens: &Tokens, end: usize, closed: Option<usize>) -> Self {
+    pub(crate) fn of_last(whole: &str, tokens: &Tokens, end: usize, closed: Option<usize>) -> Self {
         let rest = whole.get(end..).unwrap_or_default();
         match closed.and_then(|closed| tokens.get(closed - 1)) {
             Some((id, range)) => {
@@ -26,7 +26,13 @@ impl Ending {
 
     /// That of a turn before another one: what stands there whether another turn follows or none, as
     /// `rest_of_last` has it. What the next speaker begins with is none of it.
-    pub fn of_inner(whole: &str, tokens: &Tokens, end: usize, closed: Option<usize>, rest_of_last: &str) -> Self {
+    pub(crate) fn of_inner(
+        whole: &str,
+        tokens: &Tokens,
+        end: usize,
+        closed: Option<usize>,
+        rest_of_last: &str,
+    ) -> Self {
         let rest = whole.get(end..).unwrap_or_default();
         let same = rest.chars().zip(rest_of_last.chars()).take_while(|(a, b)| a == b);
         let common: usize = same.map(|(a, _)| a.len_utf8()).sum();
@@ -46,21 +52,21 @@ impl Ending {
         Self { special: None, text: text.to_owned() }
     }
 
-    pub fn is_special(&self) -> bool {
+    pub(crate) fn is_special(&self) -> bool {
         self.special.is_some()
     }
 
     /// Whether the token before a place is the one that ends a turn.
-    pub fn closes_with(&self, tokens: &Tokens, closed: usize) -> bool {
+    pub(crate) fn closes_with(&self, tokens: &Tokens, closed: usize) -> bool {
         closed.checked_sub(1).and_then(|place| tokens.get(place)).map(|(id, _)| *id) == self.special
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Bytes of the plain text that ends the turn, where `rest` begins with it.
-    pub fn shown(&self, rest: &str) -> usize {
+    pub(crate) fn shown(&self, rest: &str) -> usize {
         if self.special.is_none() && rest.starts_with(&self.text) { self.text.len() } else { 0 }
     }
 }

@@ -9,7 +9,7 @@ use crate::tokenizer::TokenizerError;
 /// from 1 without blank lines.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum DataError {
+pub(crate) enum DataError {
     #[error("data set `{set}`: there is no file {path}; looked in {}", list(places))]
     NoFile { set: String, path: String, places: Vec<PathBuf>, data_dir: bool },
     #[error("data set `{set}`: format `{format}` reads a data file, but `{path}` is a task")]

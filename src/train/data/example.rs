@@ -14,7 +14,7 @@ pub struct Example {
 }
 
 /// Examples that share a row of a batch; each attends to itself only.
-pub type Row = Vec<usize>;
+pub(crate) type Row = Vec<usize>;
 
 /// What became of a data set.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -17,9 +17,9 @@ pub(super) struct ModelLimits {
 impl ModelLimits {
     /// Reads a model directory's config. None where there is none, as beside a bare tokenizer, and where
     /// it is faulty, which opening the model reports.
-    pub fn read(directory: &Path) -> Option<Self> {
+    pub(crate) fn read(directory: &Path) -> Option<Self> {
         let path = directory.join("config.json");
-        let text = crate::input::read_text(&path, crate::input::SETTINGS_BYTES).ok()?;
+        let text = crate::storage::input::read_text(&path, crate::storage::input::SETTINGS_BYTES).ok()?;
         let config = DecoderConfig::parse(&ModelConfig::parse(&path, text).ok()?).ok()?;
         Some(Self { positions: config.max_position_embeddings, vocabulary: config.vocab_size })
     }

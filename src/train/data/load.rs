@@ -14,8 +14,8 @@ use super::source::{self, Item};
 use super::{Example, SetSummary, TrainingData};
 use crate::error::{Cancelled, Error, Result};
 use crate::event::Progress;
+use crate::python::random::PythonRandom;
 use crate::rng::stream_key;
-use crate::task::PythonRandom;
 use crate::tokenizer::Tokenizer;
 use crate::train::recipe::{DatasetRecipe, ExcessLength, TrainRecipe};
 

@@ -2,8 +2,8 @@
 
 use super::error::DataError;
 use super::{Row, TrainingData};
+use crate::python::random::PythonRandom;
 use crate::rng::stream_key;
-use crate::task::PythonRandom;
 use crate::train::data::pack;
 use crate::train::recipe::{DatasetRecipe, TrainRecipe};
 

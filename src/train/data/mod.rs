@@ -33,7 +33,7 @@
 //!
 //! ```no_run
 //! use billon::train::{data::{TrainingData, show}, recipe::TrainRecipe};
-//! # fn f(recipe: &TrainRecipe, tokenizer: &billon::tokenizer::Tokenizer, progress: billon::event::Progress<'_>)
+//! # fn f(recipe: &TrainRecipe, tokenizer: &billon::internal::Tokenizer, progress: billon::internal::Progress<'_>)
 //! # -> billon::Result<()> {
 //! let data = TrainingData::load(recipe, Some("data".as_ref()), tokenizer, progress)?;
 //! for row in data.rows(recipe, 0) {
@@ -62,9 +62,11 @@ mod shown;
 mod source;
 mod task_rows;
 
-pub use asked::Asked;
+pub(crate) use asked::Asked;
 pub(crate) use encode::asking_template;
-pub use error::DataError;
-pub use example::{Example, Row, SetSummary, TrainingData};
+pub use example::Example;
+pub(crate) use example::Row;
+pub(crate) use example::SetSummary;
+pub use example::TrainingData;
 pub use show::show;
 pub(super) use source::locate as located;

@@ -17,12 +17,12 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// What a key holds; null counts as absent.
-    pub fn optional(self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn optional(self, key: &str) -> Option<&'a Value> {
         self.fields.get(key).filter(|value| !value.is_null())
     }
 
     /// What a key holds.
-    pub fn required(self, key: &str) -> Result<&'a Value, DataError> {
+    pub(crate) fn required(self, key: &str) -> Result<&'a Value, DataError> {
         let (origin, row) = (self.origin.to_owned(), self.row);
         match self.fields.get(key) {
             Some(Value::Null) => Err(DataError::Null { origin, row, key: key.to_owned() }),
@@ -35,7 +35,7 @@ impl<'a> Record<'a> {
     }
 
     /// What a key holds, unless that is nothing: null, or an empty text, list or object.
-    pub fn filled(self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn filled(self, key: &str) -> Option<&'a Value> {
         self.optional(key).filter(|value| match value {
             Value::String(text) => !text.is_empty(),
             Value::Array(items) => !items.is_empty(),
@@ -45,29 +45,29 @@ impl<'a> Record<'a> {
     }
 
     /// A text.
-    pub fn text(self, key: &str) -> Result<&'a str, DataError> {
+    pub(crate) fn text(self, key: &str) -> Result<&'a str, DataError> {
         let value = self.required(key)?;
         value.as_str().ok_or_else(|| self.wrong(key, value, "a text"))
     }
 
     /// A text, empty where the key is absent.
-    pub fn text_or_empty(self, key: &str) -> Result<&'a str, DataError> {
+    pub(crate) fn text_or_empty(self, key: &str) -> Result<&'a str, DataError> {
         if self.optional(key).is_some() { self.text(key) } else { Ok("") }
     }
 
     /// A list.
-    pub fn list(self, key: &str) -> Result<&'a [Value], DataError> {
+    pub(crate) fn list(self, key: &str) -> Result<&'a [Value], DataError> {
         let value = self.required(key)?;
         value.as_array().map(Vec::as_slice).ok_or_else(|| self.wrong(key, value, "a list"))
     }
 
     /// An object in a list of this row, as a record that is named after its place.
-    pub fn entry(self, key: &str, place: usize, value: &'a Value) -> Result<Self, DataError> {
+    pub(crate) fn entry(self, key: &str, place: usize, value: &'a Value) -> Result<Self, DataError> {
         let fields = value.as_object().ok_or_else(|| self.wrong(&format!("{key}[{place}]"), value, "an object"))?;
         Ok(Self { fields, ..self })
     }
 
-    pub fn wrong(self, key: &str, found: &Value, wanted: &'static str) -> DataError {
+    pub(crate) fn wrong(self, key: &str, found: &Value, wanted: &'static str) -> DataError {
         let found = match found {
             Value::Null => "null",
             Value::Bool(_) => "true or false",
@@ -80,11 +80,11 @@ impl<'a> Record<'a> {
     }
 
     /// A key that would change what is learnt, and that nothing here follows.
-    pub fn refuse(self, key: &str, reason: &'static str, cure: &'static str) -> DataError {
+    pub(crate) fn refuse(self, key: &str, reason: &'static str, cure: &'static str) -> DataError {
         DataError::Refused { origin: self.origin.to_owned(), row: self.row, key: key.to_owned(), reason, cure }
     }
 
-    pub fn fault(self, key: &str, message: String) -> DataError {
+    pub(crate) fn fault(self, key: &str, message: String) -> DataError {
         DataError::Value { origin: self.origin.to_owned(), row: self.row, key: key.to_owned(), message }
     }
 }

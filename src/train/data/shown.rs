@@ -8,7 +8,7 @@ use super::chat::Chat;
 use super::content::{Conversation, Turn};
 use super::encode::Place;
 use super::error::DataError;
-use crate::jinja::python::is_space;
+use crate::python::repr::is_space;
 
 /// Keys of a message that are part of what is said.
 const SAID: &[&str] = &["tool_calls", "reasoning_content", "reasoning", "thinking", "thought", "refusal"];

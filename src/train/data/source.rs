@@ -141,7 +141,7 @@ fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<R
 /// What a file is that starts with a known mark; reading reports files that can't be opened.
 fn packed(path: &Path) -> Option<(&'static [u8], &'static str, &'static str)> {
     let mut start = Vec::new();
-    crate::input::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
+    crate::storage::input::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
     PACKED.iter().copied().find(|(mark, ..)| start.starts_with(mark))
 }
 

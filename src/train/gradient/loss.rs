@@ -4,14 +4,14 @@ use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
 use super::step::StepLoss;
-use super::unit::inject;
-use crate::model::kernels::{cross_entropy, soft_cap};
+use crate::compute::nn::{cross_entropy, soft_cap};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, DecoderError, Pass};
 use crate::train::error::TrainError;
+use crate::train::gradient::micro_batch::inject;
 
 /// Rows whose logits exist at a time: enough for products at full speed.
-pub const LOGIT_ROWS: usize = 256;
+pub(crate) const LOGIT_ROWS: usize = 256;
 
 /// What the head says of a unit.
 pub(super) struct HeadLoss {

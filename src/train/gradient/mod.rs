@@ -6,11 +6,11 @@
 //! are added in their order, so that a step's bits do not depend on the threads.
 
 mod loss;
+pub(crate) mod micro_batch;
 mod step;
 #[cfg(test)]
 mod tests;
-mod unit;
 
-pub use loss::LOGIT_ROWS;
-pub use step::{StepLoss, StepSetting, step_gradient, validation_loss};
-pub use unit::UNIT_TOKENS;
+pub(crate) use crate::train::gradient::micro_batch::UNIT_TOKENS;
+pub(crate) use loss::LOGIT_ROWS;
+pub(crate) use step::{StepLoss, StepSetting, step_gradient, validation_loss};

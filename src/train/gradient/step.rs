@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::unit::{ParameterIndex, Setting, Unit, units};
 use crate::error::{Cancelled, Error, Result};
 use crate::event::CancelFlag;
 use crate::model::Decoder;
 use crate::train::data::Example;
+use crate::train::gradient::micro_batch::{ParameterIndex, Setting, Unit, units};
 use crate::train::parameter::{Gradients, Parameter};
 
 /// Sums over the trained tokens of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct StepLoss {
+pub(crate) struct StepLoss {
     /// Of the token losses, in nats.
     pub sum: f64,
     /// Trained tokens.
@@ -37,14 +37,14 @@ impl StepLoss {
 
     /// Mean loss of a trained token.
     #[must_use]
-    pub fn mean(&self) -> f64 {
+    pub(crate) fn mean(&self) -> f64 {
         self.sum / self.targets as f64
     }
 }
 
 /// How a step's gradient is computed.
 #[derive(Debug, Clone, Copy)]
-pub struct StepSetting {
+pub(crate) struct StepSetting {
     /// Whether layers are computed again in the backward pass instead of kept.
     pub recompute: bool,
     /// Seed of dropout.
@@ -57,7 +57,7 @@ pub struct StepSetting {
 ///
 /// # Errors
 /// What the decoder says; `Cancelled`.
-pub fn step_gradient(
+pub(crate) fn step_gradient(
     decoder: &Decoder,
     parameters: &[Parameter],
     examples: &[&Example],
@@ -89,7 +89,7 @@ const SMALL: usize = 256 << 20;
 ///
 /// # Errors
 /// What the decoder says; `Cancelled`.
-pub fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &CancelFlag) -> Result<StepLoss> {
+pub(crate) fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &CancelFlag) -> Result<StepLoss> {
     let units = units(examples, 0);
     in_order(units.len(), 0, cancel, || (), |unit, (), logits| Ok(units[unit].loss(decoder, logits)?), |()| ())
 }

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::unit::units;
 use super::{StepLoss, StepSetting, step_gradient};
 use crate::checkpoint::ModelDir;
 use crate::dtype::widen;
 use crate::event::CancelFlag;
 use crate::lora::Adapter;
 use crate::model::{Decoder, DecoderOptions};
-use crate::train::attach::{Attached, attach};
 use crate::train::data::Example;
+use crate::train::gradient::micro_batch::units;
+use crate::train::inject::{Attached, attach};
 use crate::train::parameter::Gradients;
 use crate::train::recipe::TrainRecipe;
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 /// What is known after some optimiser steps, in the words of transformers and TRL. What is `None` is
 /// left out of the line.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct LogLine {
+pub(crate) struct LogLine {
     /// Optimiser steps done.
     pub step: u64,
     /// Passes over the mix done.
@@ -31,18 +31,18 @@ pub struct LogLine {
 impl LogLine {
     /// A line of the step with nothing else in it.
     #[must_use]
-    pub fn new(step: u64, epoch: f64) -> Self {
+    pub(crate) fn new(step: u64, epoch: f64) -> Self {
         Self { step, epoch, ..Self::default() }
     }
 
     /// Adds a named value.
-    pub fn insert(&mut self, name: impl Into<String>, value: f64) {
+    pub(crate) fn insert(&mut self, name: impl Into<String>, value: f64) {
         self.extra.push((name.into(), value));
     }
 
     /// The line as an object; JSON has no NaN or infinity, which become null.
     #[must_use]
-    pub fn to_json(&self) -> Map<String, Value> {
+    pub(crate) fn to_json(&self) -> Map<String, Value> {
         let mut map: Map<String, Value> = self.named().into_iter().map(|(name, value)| (name, value.into())).collect();
         if let Some(tokens) = self.num_tokens {
             map.insert("num_tokens".to_owned(), tokens.into());
@@ -53,7 +53,7 @@ impl LogLine {
 
     /// Names and values but for the step.
     #[must_use]
-    pub fn named(&self) -> Vec<(String, f64)> {
+    pub(crate) fn named(&self) -> Vec<(String, f64)> {
         let known = [
             ("loss", self.loss),
             ("grad_norm", self.grad_norm),

@@ -15,22 +15,22 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-pub use line::LogLine;
-pub use state::TrainerState;
+pub(crate) use line::LogLine;
+pub(crate) use state::TrainerState;
 
 use crate::error::{Diagnose, ErrorKind};
 use jsonl::LineFile;
 use tensorboard::EventFile;
 
 /// The lines' file in a run's directory.
-pub const LOG_FILE: &str = "trainer_log.jsonl";
+pub(crate) const LOG_FILE: &str = "trainer_log.jsonl";
 /// The event file in a run's directory; TensorBoard finds it by the middle of its name.
-pub const EVENT_FILE: &str = "runs/events.out.tfevents.0.billon";
+pub(crate) const EVENT_FILE: &str = "runs/events.out.tfevents.0.billon";
 
 /// A log can't be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} the training log {}", path.display())]
-pub struct LogError {
+pub(crate) struct LogError {
     what: &'static str,
     path: PathBuf,
     source: io::Error,
@@ -55,7 +55,7 @@ impl Diagnose for LogError {
 
 /// The logs of one run.
 #[derive(Debug)]
-pub struct TrainLog {
+pub(crate) struct TrainLog {
     lines: LineFile,
     events: EventFile,
     history: Vec<Map<String, Value>>,
@@ -67,7 +67,7 @@ impl TrainLog {
     ///
     /// # Errors
     /// [`LogError`] when a file can't be read or written.
-    pub fn open(dir: &Path, resumed: Option<(u64, Vec<Map<String, Value>>)>) -> Result<Self, LogError> {
+    pub(crate) fn open(dir: &Path, resumed: Option<(u64, Vec<Map<String, Value>>)>) -> Result<Self, LogError> {
         let (step, history) = resumed.map_or((None, Vec::new()), |(step, history)| (Some(step), history));
         let lines = LineFile::open(&dir.join(LOG_FILE), &history)?;
         let events = EventFile::open(&dir.join(EVENT_FILE), step, now())?;
@@ -78,7 +78,7 @@ impl TrainLog {
     ///
     /// # Errors
     /// [`LogError`] when a file can't be written.
-    pub fn line(&mut self, line: &LogLine) -> Result<(), LogError> {
+    pub(crate) fn line(&mut self, line: &LogLine) -> Result<(), LogError> {
         let json = line.to_json();
         self.lines.append(&json)?;
         self.events.append(line.step, now(), &line.named())?;
@@ -90,14 +90,14 @@ impl TrainLog {
     ///
     /// # Errors
     /// [`LogError`] when the system can't tell.
-    pub fn sync(&mut self) -> Result<(), LogError> {
+    pub(crate) fn sync(&mut self) -> Result<(), LogError> {
         self.lines.sync()?;
         self.events.sync()
     }
 
     /// All lines so far, those of before a resumption included: `log_history` of [`TrainerState`].
     #[must_use]
-    pub fn history(&self) -> &[Map<String, Value>] {
+    pub(crate) fn history(&self) -> &[Map<String, Value>] {
         &self.history
     }
 }

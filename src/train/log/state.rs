@@ -1,14 +1,10 @@
 //! `trainer_state.json`: the run so far, in the layout that transformers and tools around it read.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
-
-use crate::checkpoint::writer::{WriteError, publish_file};
 
 /// What `trainer_state.json` says.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct TrainerState {
+pub(crate) struct TrainerState {
     /// Passes over the mix done.
     pub epoch: f64,
     /// Optimiser steps done.
@@ -41,11 +37,11 @@ pub struct TrainerState {
 
 impl TrainerState {
     /// Its name in a checkpoint's directory.
-    pub const FILE: &'static str = "trainer_state.json";
+    pub(crate) const FILE: &'static str = "trainer_state.json";
 
     /// The file's text, keys sorted as transformers sorts them.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         let value = json!({
             "best_global_step": self.best_global_step,
             "best_metric": self.best_metric,
@@ -73,14 +69,6 @@ impl TrainerState {
         text.push('\n');
         text
     }
-
-    /// Publishes the file in a directory.
-    ///
-    /// # Errors
-    /// What the operating system says; an older file then stays.
-    pub fn write(&self, dir: &Path) -> Result<(), WriteError> {
-        publish_file(&dir.join(Self::FILE), self.to_json().as_bytes())
-    }
 }
 
 #[cfg(test)]
@@ -95,7 +83,6 @@ mod tests {
 
     #[test]
     fn it_has_the_fields_of_transformers() {
-        let dir = tempfile::tempdir().unwrap();
         let line = super::super::LogLine::new(3, 0.5).to_json();
         let state = TrainerState {
             global_step: 3,
@@ -103,8 +90,7 @@ mod tests {
             log_history: vec![line.clone()],
             ..TrainerState::default()
         };
-        state.write(dir.path()).unwrap();
-        let text = std::fs::read_to_string(dir.path().join(TrainerState::FILE)).unwrap();
+        let text = state.to_json();
         let found: Map<String, Value> = serde_json::from_str(&text).unwrap();
         assert_eq!(found.keys().map(String::as_str).collect::<Vec<_>>(), FIELDS.split_whitespace().collect::<Vec<_>>());
         assert_eq!((&found["global_step"], &found["log_history"][0]), (&json!(3), &Value::Object(line)));

@@ -5,7 +5,7 @@
 //! with one warning, those that would change what is learnt and are not followed are refused.
 //!
 //! ```
-//! use billon::train::recipe::TrainRecipe;
+//! use billon::internal::TrainRecipe;
 //!
 //! let text = "model_name_or_path: models/base\nlora_rank: 32\ndatasets: [fpb]\nbf16: true\n";
 //! let (recipe, warnings) = TrainRecipe::parse("example.yml", text)?;
@@ -16,9 +16,9 @@
 //! ```
 
 mod adapter;
-mod cadence;
 mod datasets;
 mod fields;
+pub(crate) mod intervals;
 mod keys;
 mod parse;
 #[cfg(test)]
@@ -27,8 +27,16 @@ mod resolved;
 mod schema;
 
 pub(in crate::train) use datasets::SPEAKERS;
-pub use parse::{LoadError, Parsed};
-pub use schema::{
-    AdapterRecipe, BestModel, DataFormat, DatasetRecipe, EvaluationRecipe, ExcessLength, LoraRecipe, Scheduler,
-    StartAdapter, TargetModules, TrainRecipe, UnsupportedSystem, Warmup,
-};
+pub(crate) use parse::Parsed;
+pub(crate) use schema::AdapterRecipe;
+pub(crate) use schema::BestModel;
+pub use schema::DataFormat;
+pub use schema::DatasetRecipe;
+pub(crate) use schema::EvaluationRecipe;
+pub use schema::ExcessLength;
+pub(crate) use schema::LoraRecipe;
+pub(crate) use schema::Scheduler;
+pub(crate) use schema::TargetModules;
+pub use schema::TrainRecipe;
+pub use schema::UnsupportedSystem;
+pub(crate) use schema::Warmup;

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::fields::{self, Field, Fields, Notes, Range};
 use super::schema::{AdapterRecipe, ExcessLength, Scheduler, TrainRecipe, UnsupportedSystem, Warmup};
-use super::{adapter, cadence, datasets};
+use super::{adapter, datasets};
 use crate::error::{Diagnose, ErrorKind};
+use crate::train::recipe::intervals;
 use crate::yaml::{self, Kind, Node, RecipeError};
 
 /// A recipe and the rendered warnings about it.
-pub type Parsed = (TrainRecipe, Vec<String>);
+pub(crate) type Parsed = (TrainRecipe, Vec<String>);
 
 /// A recipe file that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ impl TrainRecipe {
     /// # Errors
     /// When it can't be read, and as [`TrainRecipe::parse_with`].
     pub fn load(path: &Path, overrides: &[(String, String)]) -> Result<Parsed, LoadError> {
-        let text = crate::input::read_text(path, crate::input::TEXT_BYTES)
+        let text = crate::storage::input::read_text(path, crate::storage::input::TEXT_BYTES)
             .map_err(|source| LoadError::Read { path: path.to_path_buf(), source })?;
         Ok(Self::parse_with(&path.display().to_string(), &text, overrides)?)
     }
@@ -112,7 +113,7 @@ fn resolve(fields: &Fields, notes: &mut Notes) -> TrainRecipe {
     recipe.adapter = adapter::resolve(fields, notes);
     data(fields, &mut recipe, notes);
     optimisation(fields, &mut recipe, notes);
-    cadence::resolve(fields, &mut recipe, notes);
+    intervals::resolve(fields, &mut recipe, notes);
     recipe
 }
 

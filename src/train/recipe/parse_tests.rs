@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::*;
+use crate::train::recipe::schema::StartAdapter;
 
 fn parse(text: &str) -> (TrainRecipe, Vec<String>) {
     TrainRecipe::parse("r.yml", text).unwrap_or_else(|error| panic!("{error}"))

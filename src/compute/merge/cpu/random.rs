@@ -1,0 +1,68 @@
+//! Random selections of a block of elements, as bits.
+
+use super::float::BLOCK;
+use crate::compute::merge::{DRAW_CALLS, DRAW_GROUP};
+use crate::rng::Philox;
+
+/// A bit for each element of a block, bit `i % 64` of word `i / 64` for element `i`.
+pub(crate) type Bits = [u64; BLOCK / 64];
+
+/// Which of `n` elements from `first` on (a multiple of [`DRAW_GROUP`]) are drawn; no bit is set beyond them in the last
+/// word.
+#[inline(always)]
+pub(crate) fn draw(stream: Philox, keep_below: u64, first: u64, n: usize) -> Bits {
+    let mut bits = [0; BLOCK / 64];
+    let group = first / DRAW_GROUP;
+    for (i, bits) in bits.as_chunks_mut::<16>().0.iter_mut().enumerate().take(n.div_ceil(DRAW_GROUP as usize)) {
+        *bits = draw_group(stream, keep_below, group + i as u64);
+    }
+    if !n.is_multiple_of(64) {
+        bits[n / 64] &= u64::MAX >> (64 - n % 64);
+    }
+    bits
+}
+
+/// Compares the draws of a group with the limit, plane by plane from the highest, until every one is decided or the rest
+/// of the limit is zero.
+#[inline(always)]
+fn draw_group(stream: Philox, keep_below: u64, group: u64) -> [u64; 16] {
+    if keep_below > u64::from(u32::MAX) {
+        return [u64::MAX; 16];
+    }
+    let (mut keep, mut undecided) = ([[0_u32; 16]; 2], [[u32::MAX; 16]; 2]);
+    let mut limit = keep_below as u32;
+    for call in 0..DRAW_CALLS {
+        for plane in stream.blocks((group * DRAW_CALLS + call) * 16).as_chunks::<2>().0 {
+            let ones = 0_u32.wrapping_sub(limit >> 31);
+            for half in 0..2 {
+                for lane in 0..16 {
+                    keep[half][lane] |= undecided[half][lane] & !plane[half][lane] & ones;
+                    undecided[half][lane] &= !(plane[half][lane] ^ ones);
+                }
+            }
+            limit <<= 1;
+        }
+        let mut any = 0;
+        for lane in undecided.as_flattened() {
+            any |= lane;
+        }
+        if limit == 0 || any == 0 {
+            break;
+        }
+    }
+    let mut bits = [0; 16];
+    for (bits, pair) in bits.iter_mut().zip(keep.as_flattened().as_chunks::<2>().0) {
+        *bits = u64::from(pair[0]) | u64::from(pair[1]) << 32;
+    }
+    bits
+}
+
+/// Spreads bits out, a word each: 1 for drawn elements.
+#[inline(always)]
+pub(crate) fn spread(bits: &[u64], words: &mut [u32; BLOCK]) {
+    for (out, bits) in words.as_chunks_mut::<64>().0.iter_mut().zip(bits) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = (bits >> i) as u32 & 1;
+        }
+    }
+}

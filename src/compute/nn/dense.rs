@@ -1,0 +1,321 @@
+//! GEMM of plain row-major matrices, one thread: `out = scale * lhs rhs`, which only the trainer needs.
+//!
+//! Each element of the result is one chain of fused multiply-adds over the inner extent, ascending, from zero or from what
+//! stands there, whatever the blocking and the instruction set. Both operands are packed for the register tile of the
+//! weight products (`tile`), as in Goto and van de Geijn (2008): a block of `lhs` rows, and panels of 32 `rhs` columns.
+
+use std::cell::Cell;
+
+use super::fresh::again;
+use super::matmul::Edge;
+use super::packed::Line;
+use super::simd::{LANES, Level, Simd, Task};
+use super::tile::{DEPTH, Operands, PANEL, STRIDE, Start};
+
+/// Rows of a block of the left operand: its packed form stays in the second-level cache.
+const ROWS: usize = 128;
+/// Columns of the right operand that are packed at a time.
+const COLUMNS: usize = 16 * PANEL;
+
+/// A matrix somewhere in a slice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    data: &'a [f32],
+    /// As it lies in memory: rows of `columns` values, `stride` apart.
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    /// Whether it stands for the transposed matrix.
+    transposed: bool,
+}
+
+impl<'a> View<'a> {
+    /// Rows of `columns` values, `stride` apart.
+    #[must_use]
+    pub(crate) fn rows(data: &'a [f32], columns: usize, stride: usize) -> Self {
+        let rows = if columns == 0 || data.len() < columns { 0 } else { (data.len() - columns) / stride.max(1) + 1 };
+        Self { data, rows, columns, stride, transposed: false }
+    }
+
+    /// The transposed matrix.
+    #[must_use]
+    pub(crate) fn t(self) -> Self {
+        Self { transposed: !self.transposed, ..self }
+    }
+
+    /// Rows and columns.
+    fn shape(&self) -> (usize, usize) {
+        if self.transposed { (self.columns, self.rows) } else { (self.rows, self.columns) }
+    }
+
+    /// `length` values of a row in memory, from column `first` on.
+    #[inline(always)]
+    fn line(&self, row: usize, first: usize, length: usize) -> &'a [f32] {
+        &self.data[row * self.stride + first..][..length]
+    }
+}
+
+/// `out = scale * lhs rhs`, added to what is there if `accumulate`; rows of `out` are `stride` apart. The scale is
+/// multiplied into `lhs` first.
+///
+/// # Panics
+/// When the shapes do not fit together.
+pub(crate) fn multiply(lhs: View<'_>, rhs: View<'_>, scale: f32, accumulate: bool, out: &mut [f32], stride: usize) {
+    multiply_at(Level::detected(), lhs, rhs, scale, accumulate, out, stride);
+}
+
+pub(crate) fn multiply_at(
+    level: Level,
+    lhs: View<'_>,
+    rhs: View<'_>,
+    scale: f32,
+    accumulate: bool,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let ((m, k), (inner, n)) = (lhs.shape(), rhs.shape());
+    assert_eq!(k, inner, "inner extents of a product");
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(n <= stride.max(n) && (m - 1) * stride + n <= out.len(), "operands");
+    if k == 0 {
+        if !accumulate {
+            out.chunks_mut(stride.max(n)).take(m).for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    // A tall result of few columns leaves most of a panel idle: its transpose is wide, and two to three times as fast with
+    // 8 or 16 columns. The chains are the same.
+    if n < PANEL && m > n {
+        let mut turned = vec![0.0; n * m];
+        if accumulate {
+            for (column, row) in turned.chunks_exact_mut(m).enumerate() {
+                row.iter_mut().enumerate().for_each(|(r, value)| *value = out[r * stride + column]);
+            }
+        }
+        let (lhs, rhs) = (Scaled { view: rhs.t(), scale: 1.0 }, Scaled { view: lhs.t(), scale });
+        level.run(Product { lhs, rhs, accumulate, out: &mut turned, stride: m });
+        for (column, row) in turned.chunks_exact(m).enumerate() {
+            row.iter().enumerate().for_each(|(r, value)| out[r * stride + column] = *value);
+        }
+        return;
+    }
+    let (lhs, rhs) = (Scaled { view: lhs, scale }, Scaled { view: rhs, scale: 1.0 });
+    level.run(Product { lhs, rhs, accumulate, out, stride });
+}
+
+/// A matrix times a factor.
+#[derive(Clone, Copy)]
+struct Scaled<'a> {
+    view: View<'a>,
+    scale: f32,
+}
+
+/// One product with an inner extent above 0.
+struct Product<'a> {
+    lhs: Scaled<'a>,
+    rhs: Scaled<'a>,
+    accumulate: bool,
+    out: &'a mut [f32],
+    stride: usize,
+}
+
+/// Packed operands; kept from product to product.
+#[derive(Default)]
+struct Packed {
+    /// Rows of the left one, [`STRIDE`] apart.
+    rows: Vec<f32>,
+    /// Panels of the right one, each over the whole stretch of depth.
+    panels: Vec<Line<f32>>,
+}
+
+thread_local! {
+    static PACKED: Cell<Packed> = Cell::default();
+}
+
+/// A stretch of the inner extent.
+#[derive(Clone, Copy)]
+struct Stretch {
+    first: usize,
+    length: usize,
+}
+
+impl Stretch {
+    /// Lines of a packed panel: whole transposed blocks.
+    fn lines(self) -> usize {
+        self.length.next_multiple_of(PANEL)
+    }
+}
+
+impl Task for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { lhs, rhs, accumulate, out, stride } = self;
+        let ((m, k), (_, n)) = (lhs.view.shape(), rhs.view.shape());
+        let mut packed = PACKED.take();
+        let longest = k.div_ceil(k.div_ceil(DEPTH));
+        for first in (0..k).step_by(longest) {
+            let depth = Stretch { first, length: longest.min(k - first) };
+            let start = if first == 0 && !accumulate { Start::Zero } else { Start::Result };
+            for column in (0..n).step_by(COLUMNS) {
+                let width = COLUMNS.min(n - column);
+                pack_panels(simd, rhs, depth, column, width, &mut packed.panels);
+                for row in (0..m).step_by(ROWS) {
+                    let height = ROWS.min(m - row);
+                    pack_rows(simd, lhs, depth, row, height, &mut packed.rows);
+                    for (index, lines) in packed.panels.chunks_exact(depth.lines()).enumerate() {
+                        let column = column + index * PANEL;
+                        if column >= n || index * PANEL >= width {
+                            break;
+                        }
+                        let out = &mut out[row * stride + column..];
+                        let block = Block { rows: &packed.rows, height, width: PANEL.min(n - column), start, stride };
+                        block.multiply(simd, &lines[..depth.length], out);
+                    }
+                }
+            }
+        }
+        PACKED.set(packed);
+    }
+}
+
+/// Packed rows that meet a panel.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    rows: &'a [f32],
+    height: usize,
+    /// Columns of the panel that are there.
+    width: usize,
+    start: Start,
+    /// Distance of the result's rows.
+    stride: usize,
+}
+
+impl Block<'_> {
+    /// Writes the block's results; `out` begins with the first one.
+    #[inline(always)]
+    fn multiply<S: Simd>(self, simd: S, lines: &[Line<f32>], out: &mut [f32]) {
+        let Self { rows, height, width, start, stride } = self;
+        let (right, depth) = (lines.as_ptr().cast::<f32>(), lines.len());
+        assert!(depth <= DEPTH && height * STRIDE <= rows.len() && (height - 1) * stride + width <= out.len());
+        let tiles = height.div_ceil(S::ROWS);
+        let mut first = 0;
+        for tile in 0..tiles {
+            // Heights as even as they come.
+            let end = height * (tile + 1) / tiles;
+            let (left, height) = (rows[first * STRIDE..].as_ptr(), end - first);
+            let out = again(&mut out[first * stride..]);
+            if width == PANEL {
+                let result = out.as_mut_ptr().cast();
+                // SAFETY: by the assertion above, rows and lines are there for the whole depth, and so are the panel's
+                // columns in each row of the result, which is borrowed for us alone.
+                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: stride }) };
+            } else {
+                let mut edge = Edge::<16>::load(out, stride, height, width);
+                let result = edge.as_mut_ptr();
+                // SAFETY: as above; the result is our own, and of as many rows as any level's tile.
+                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: PANEL }) };
+                edge.store(out, stride, height, width);
+            }
+            first = end;
+        }
+    }
+}
+
+/// Up to 32 values, the rest zero.
+#[inline(always)]
+fn padded(from: &[f32]) -> Line<f32> {
+    // Of a length known to the compiler, this is two loads and two stores instead of a call.
+    if let Some(whole) = from.first_chunk() {
+        return Line(*whole);
+    }
+    let mut line = Line([0.0; PANEL]);
+    line.0[..from.len()].copy_from_slice(from);
+    line
+}
+
+/// Sixteen lines of up to 32 values each, those beyond `lines` zero.
+#[inline(always)]
+fn gather<'a>(mut lines: impl Iterator<Item = &'a [f32]>) -> [Line<f32>; LANES] {
+    std::array::from_fn(|_| padded(lines.next().unwrap_or(&[])))
+}
+
+/// Packs `width` columns of the right operand from `column` on, in panels of 32, the last filled up with zeros.
+#[inline(always)]
+fn pack_panels<S: Simd>(
+    simd: S,
+    rhs: Scaled<'_>,
+    depth: Stretch,
+    column: usize,
+    width: usize,
+    panels: &mut Vec<Line<f32>>,
+) {
+    let Scaled { view, scale } = rhs;
+    let count = width.div_ceil(PANEL);
+    panels.resize(panels.len().max(count * depth.lines()), Line([0.0; PANEL]));
+    let factor = simd.splat(scale);
+    for (index, panel) in panels.chunks_exact_mut(depth.lines()).take(count).enumerate() {
+        let first = column + index * PANEL;
+        let width = PANEL.min(column + width - first);
+        if !view.transposed {
+            for (at, line) in panel[..depth.length].iter_mut().enumerate() {
+                *line = padded(view.line(depth.first + at, first, width));
+                if scale != 1.0 {
+                    line.0.iter_mut().for_each(|value| *value *= scale);
+                }
+            }
+            continue;
+        }
+        // Columns lie as rows: blocks of sixteen columns at 32 depths are transposed.
+        for (at, block) in panel.chunks_exact_mut(PANEL).enumerate() {
+            let (start, length) = (depth.first + at * PANEL, PANEL.min(depth.length - at * PANEL));
+            for group in 0..PANEL / LANES {
+                let columns = first + group * LANES..first + width.min((group + 1) * LANES).max(group * LANES);
+                let lines = gather(columns.map(|column| view.line(column, start, length)));
+                for (half, block) in block.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                    for (vector, line) in simd.transpose(&lines, half).into_iter().zip(block) {
+                        simd.store(simd.mul(vector, factor), &mut line.0.as_chunks_mut().0[group]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Packs `height` rows of the left operand from `row` on, [`STRIDE`] apart.
+#[inline(always)]
+fn pack_rows<S: Simd>(simd: S, lhs: Scaled<'_>, depth: Stretch, row: usize, height: usize, rows: &mut Vec<f32>) {
+    let Scaled { view, scale } = lhs;
+    rows.resize(rows.len().max(height.next_multiple_of(PANEL) * STRIDE), 0.0);
+    if !view.transposed {
+        for (r, to) in rows.chunks_exact_mut(STRIDE).take(height).enumerate() {
+            let to = &mut to[..depth.length];
+            to.copy_from_slice(view.line(row + r, depth.first, depth.length));
+            if scale != 1.0 {
+                for value in to.iter_mut() {
+                    *value *= scale;
+                }
+            }
+        }
+        return;
+    }
+    // Rows lie as columns: blocks of 32 rows at sixteen depths are transposed. What is written beyond the depth is not read.
+    let factor = simd.splat(scale);
+    for (at, rows) in rows.chunks_exact_mut(PANEL * STRIDE).take(height.div_ceil(PANEL)).enumerate() {
+        let (first, count) = (row + at * PANEL, PANEL.min(height - at * PANEL));
+        for start in (0..depth.length).step_by(LANES) {
+            let depths = depth.first + start..depth.first + depth.length.min(start + LANES);
+            let lines = gather(depths.map(|depth| view.line(depth, first, count)));
+            for (half, rows) in rows.chunks_exact_mut(LANES * STRIDE).enumerate() {
+                for (vector, to) in simd.transpose(&lines, half).into_iter().zip(rows.chunks_exact_mut(STRIDE)) {
+                    if let Some(to) = to[start..].first_chunk_mut() {
+                        simd.store(simd.mul(vector, factor), to);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! SHA-256 of files: computed, followed while a file is being written, and remembered for inputs.
+//!
+//! Hashing costs more than merging (about a second per gigabyte and core with the CPU's SHA
+//! instructions), so hashes of *inputs* are kept in a cache keyed by device, inode, size and the
+//! nanosecond modification and status-change times: a file that was touched in any way is hashed
+//! again. `billon verify` never trusts the cache.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+
+use crate::event::CancelFlag;
+use crate::storage::publish::{OutputFile, WriteError};
+
+/// Bytes read at a time.
+const STEP: usize = 1 << 20;
+
+/// A digest in lower-case hexadecimal.
+#[must_use]
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// SHA-256 of bytes in memory.
+#[must_use]
+pub fn sha256_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Checksum of a record of a cache: 16 hexadecimal digits. A record whose checksum differs was changed on
+/// disk, and what it says is asked again.
+#[must_use]
+pub(crate) fn checksum(record: &str) -> String {
+    hex(Sha256::digest(record.as_bytes()).get(..8).unwrap_or_default())
+}
+
+/// SHA-256 of a file; `Ok(None)` when cancelled.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option<String>> {
+    let mut file = crate::storage::input::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; STEP];
+    loop {
+        if cancel.is_cancelled() {
+            return Ok(None);
+        }
+        match file.read(&mut buffer)? {
+            0 => return Ok(Some(hex(&hasher.finalize()))),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+/// SHA-256 of a file that other threads are still writing: follows its completed prefix, so the
+/// hash is ready when the last byte is. `Ok(None)` when the file is abandoned.
+///
+/// # Errors
+/// When a written byte can't be read back.
+pub fn sha256_while_written(file: &OutputFile) -> Result<Option<String>, WriteError> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; STEP];
+    let mut position = 0;
+    while position < file.bytes() {
+        let Some(end) = file.wait_beyond(position) else { return Ok(None) };
+        while position < end {
+            let step = usize::try_from(end - position).map_or(STEP, |n| n.min(STEP));
+            let piece = &mut buffer[..step];
+            file.read_at(position, piece)?;
+            hasher.update(&*piece);
+            position += step as u64;
+        }
+    }
+    Ok(Some(hex(&hasher.finalize())))
+}
+
+/// Identity of a file's contents as far as the file system tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileState(String);
+
+impl FileState {
+    /// The state now; `None` for a file that is missing, or so young that it could change again
+    /// within the clock's granularity unnoticed.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let m = std::fs::metadata(path).ok()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        if u64::try_from(m.ctime()).is_ok_and(|changed| changed + 2 >= now) {
+            return None;
+        }
+        Some(Self(format!(
+            "{} {} {} {}.{:09} {}.{:09}",
+            m.dev(),
+            m.ino(),
+            m.size(),
+            m.mtime(),
+            m.mtime_nsec(),
+            m.ctime(),
+            m.ctime_nsec()
+        )))
+    }
+}
+
+/// Remembered hashes of input files. A cache that can't be read or written is an empty one.
+#[derive(Debug, Default)]
+pub struct HashCache {
+    file: Option<PathBuf>,
+    entries: Vec<(String, String)>,
+}
+
+/// Where billon remembers things between runs: `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`,
+/// else `~/.cache/billon`.
+#[must_use]
+pub(crate) fn cache_dir() -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    var("BILLON_CACHE_DIR")
+        .or_else(|| var("XDG_CACHE_HOME").map(|d| d.join("billon")))
+        .or_else(|| var("HOME").map(|d| d.join(".cache/billon")))
+}
+
+/// SHA-256 of an input file: remembered, or computed and remembered. `Ok(None)` when cancelled.
+///
+/// # Errors
+/// What the operating system says.
+pub(crate) fn sha256_input(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> io::Result<Option<String>> {
+    if let Some(known) = cache.get(path) {
+        return Ok(Some(known.to_owned()));
+    }
+    let before = FileState::of(path);
+    let Some(hash) = sha256_file(path, cancel)? else { return Ok(None) };
+    if let Some(state) = before.filter(|state| FileState::of(path).as_ref() == Some(state)) {
+        cache.remember(&[(state, hash.clone())]);
+    }
+    Ok(Some(hash))
+}
+
+/// A line of the cache: state, hash, checksum of both.
+fn line(state: &str, hash: &str) -> String {
+    let record = format!("{state} {hash}");
+    format!("{record} {}\n", checksum(&record))
+}
+
+/// State and hash of a line; `None` where it is damaged, or of a version without checksums.
+fn entry(line: &str) -> Option<(String, String)> {
+    let (record, sum) = line.rsplit_once(' ')?;
+    let (state, hash) = record.rsplit_once(' ')?;
+    (hash.len() == 64 && sum == checksum(record)).then(|| (state.to_owned(), hash.to_owned()))
+}
+
+/// Entries kept when the file is trimmed.
+const MAX_ENTRIES: usize = 20_000;
+
+impl HashCache {
+    /// Opens the cache in [`cache_dir`]; without one nothing is remembered.
+    #[must_use]
+    pub fn open_default() -> Self {
+        cache_dir().map(|dir| Self::open(&dir)).unwrap_or_default()
+    }
+
+    /// Opens the cache of a directory.
+    #[must_use]
+    pub fn open(dir: &Path) -> Self {
+        let file = dir.join("input-sha256");
+        // Not as text: one byte that is no UTF-8 must not cost all entries.
+        let bytes = crate::storage::input::read(&file, u64::MAX).unwrap_or_default();
+        let mut entries: Vec<(String, String)> =
+            bytes.split(|byte| *byte == b'\n').filter_map(|line| entry(std::str::from_utf8(line).ok()?)).collect();
+        if entries.len() > MAX_ENTRIES {
+            entries.drain(..entries.len() - MAX_ENTRIES / 2);
+            let kept: String = entries.iter().map(|(k, v)| line(k, v)).collect();
+            // Losing the cache costs time, never correctness.
+            let _ = OpenOptions::new()
+                .write(true)
+                .truncate(true)
+                .open(&file)
+                .and_then(|mut f| f.write_all(kept.as_bytes()));
+        }
+        Self { file: Some(file), entries }
+    }
+
+    /// The remembered hash of a file that has not changed since.
+    #[must_use]
+    pub fn get(&self, path: &Path) -> Option<&str> {
+        let key = FileState::of(path)?.0;
+        self.entries.iter().rev().find(|(k, _)| *k == key).map(|(_, hash)| hash.as_str())
+    }
+
+    /// Remembers hashes, each with the state its file had both before and after it was hashed.
+    pub fn remember(&mut self, hashes: &[(FileState, String)]) {
+        let new: Vec<(String, String)> = hashes.iter().map(|(state, hash)| (state.0.clone(), hash.clone())).collect();
+        let lines: String = new.iter().map(|(k, v)| line(k, v)).collect();
+        self.entries.extend(new);
+        let Some(file) = self.file.as_ref().filter(|_| !lines.is_empty()) else { return };
+        if let Some(parent) = file.parent() {
+            let _ = std::fs::create_dir_all(parent);
+        }
+        let _ = OpenOptions::new().create(true).append(true).open(file).and_then(|mut f| f.write_all(lines.as_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_match_the_published_vector() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"abc").unwrap();
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256_file(&path, &CancelFlag::new()).unwrap().as_deref(), Some(expected));
+        assert_eq!(sha256_bytes(b"abc"), expected);
+    }
+
+    #[test]
+    fn the_cache_forgets_a_file_that_was_touched_and_a_record_that_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"abc").unwrap();
+        assert_eq!(FileState::of(&path), None, "a file this young is never remembered");
+        let old = dir.path().join(".");
+        // The directory itself is younger than two seconds too; an old file of the system serves.
+        let system = Path::new("/proc/self/exe").canonicalize().unwrap_or(old);
+        let Some(state) = FileState::of(&system) else { return };
+        let mut cache = HashCache::open(dir.path());
+        cache.remember(&[(state, "1".repeat(64))]);
+        assert_eq!(HashCache::open(dir.path()).get(&system), Some("1".repeat(64).as_str()));
+        assert_eq!(cache.get(&path), None);
+        // One changed bit anywhere: the file is hashed again.
+        let file = dir.path().join("input-sha256");
+        let bytes = std::fs::read(&file).unwrap();
+        for place in (0..bytes.len() - 1).step_by(7) {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            std::fs::write(&file, damaged).unwrap();
+            assert_eq!(HashCache::open(dir.path()).get(&system), None, "byte {place}");
+        }
+    }
+}
