@@ -10,6 +10,7 @@ mod clock;
 mod dtype;
 mod error;
 mod event;
+mod machine;
 mod panics;
 mod rng;
 mod visible;

@@ -22,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     let progress = Progress { reporter: &Silent, cancel: &CancelFlag::new() };
-    match verify(scratch::folder(), VerifyOptions { sample: 1, threads: 1 }, &Cpu, progress) {
+    match verify(scratch::folder(), VerifyOptions { sample: 1, threads: 1, require_derived: false }, &Cpu, progress) {
         Ok(report) => assert!(report.files_verified <= 1, "the folder holds nothing but the lock"),
         Err(error) => assert!(error.chain().iter().all(|message| !message.is_empty())),
     }

@@ -6,8 +6,8 @@
 //! the identity's hash, so two models can never share an entry.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,6 +17,7 @@ use super::identity::ModelIdentity;
 use super::language_model::{Done, GenerateRequest, Generation, LanguageModel, Score, ScoreRequest};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
+use crate::storage::append_log;
 use crate::storage::hash::{checksum, sha256_bytes};
 
 /// The remembered answers of one model.
@@ -90,15 +91,7 @@ impl ResponseCache {
     pub(crate) fn open(dir: &Path, identity: &ModelIdentity) -> Result<Self, CacheError> {
         let path = dir.join(format!("{}.jsonl", identity.digest()));
         let failed = |what, source| CacheError { what, path: path.clone(), source };
-        std::fs::create_dir_all(dir).map_err(|source| failed("create", source))?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(|source| failed("open", source))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|source| failed("read", source))?;
+        let (mut file, bytes) = append_log::open_shared(&path).map_err(|source| failed("open", source))?;
         let mut known = BTreeMap::new();
         let mut damaged = 0;
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
@@ -271,6 +264,7 @@ impl LanguageModel for CachedModel<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;

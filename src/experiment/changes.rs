@@ -2,7 +2,7 @@
 
 use super::report::data::{Difference, Forgetting, TaskColumn};
 use crate::error::Result;
-use crate::eval::compare::report::TaskComparison;
+use crate::eval::compare::TaskComparison;
 use crate::eval::compare::{Range, Wanted, compare_each};
 use crate::eval::metrics::find;
 use crate::eval::results::RunResults;

@@ -338,19 +338,11 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
 }
 
 fn environment(threads: usize) -> Vec<(String, String)> {
-    let read = |path: &str| {
-        crate::storage::input::read_text(path.as_ref(), crate::storage::input::SETTINGS_BYTES).unwrap_or_default()
-    };
-    let after = |text: &str, key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once([':', '='])?.1.trim().trim_matches('"').to_owned())
-    };
-    let unknown = || "unknown".to_owned();
     [
         ("billon", env!("CARGO_PKG_VERSION").to_owned()),
-        ("processor", after(&read("/proc/cpuinfo"), "model name").unwrap_or_else(unknown)),
+        ("processor", crate::machine::processor().unwrap_or_else(|| "unknown".to_owned())),
         ("threads", threads.to_string()),
-        ("system", after(&read("/etc/os-release"), "PRETTY_NAME").unwrap_or_else(|| std::env::consts::OS.to_owned())),
+        ("system", crate::machine::system().unwrap_or_else(|| std::env::consts::OS.to_owned())),
         ("architecture", std::env::consts::ARCH.to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

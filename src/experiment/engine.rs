@@ -62,7 +62,7 @@ impl Local {
 
     /// Lets go of the base model where another one beside it would not fit into memory.
     fn make_room(&self) {
-        if train::available_bytes().is_some_and(|free| free < 2 * self.base.bytes()) {
+        if crate::machine::available_bytes().is_some_and(|free| free < 2 * self.base.bytes()) {
             self.base.clear();
         }
     }

@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::leftovers;
-use crate::storage::publish::{WriteError, failed, sync_dir};
+use super::publish::sync_dir;
+use super::write_error::{WriteError, failed};
 
 /// The list of files that are being moved, in the hidden folder.
 const MOVING: &str = ".moving.json";

@@ -14,7 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use crate::event::CancelFlag;
-use crate::storage::publish::{OutputFile, WriteError};
+use crate::storage::output_file::OutputFile;
+use crate::storage::write_error::WriteError;
 
 /// Bytes read at a time.
 const STEP: usize = 1 << 20;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags};
 
 use super::file_name::shortened;
-use crate::storage::publish::{WriteError, failed};
+use super::write_error::{WriteError, failed};
 
 /// Most names that are tried: each is taken only by a process of the same number.
 const ATTEMPTS: u32 = 1000;

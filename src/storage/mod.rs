@@ -6,8 +6,10 @@
 //! - [`input`]: opens what a user named; refuses FIFOs and devices and bounds sizes.
 //! - [`mapped`]: memory maps; [`unchanged`] and [`shortened`] tell when a file changes while it is read.
 //! - [`hash`]: digests and their cache; [`sealed`]: records with a checksum each.
+//! - [`append_log`]: logs that grow line by line.
 //! - [`folder_lock`]: keeps a second run out of a folder that grows step by step.
 
+pub(crate) mod append_log;
 pub(crate) mod file_name;
 pub(crate) mod file_set;
 pub(crate) mod folder_lock;
@@ -23,3 +25,4 @@ pub(crate) mod sealed;
 pub(crate) mod shortened;
 pub(crate) mod staging;
 pub(crate) mod unchanged;
+mod write_error;

@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use crate::storage::publish::{WriteError, failed};
+use super::write_error::{WriteError, failed};
 
 /// A preallocated file that any thread writes to at final offsets.
 #[derive(Debug)]

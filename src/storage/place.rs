@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use crate::storage::publish::{WriteError, failed};
+use super::write_error::{WriteError, failed};
 
 /// An output directory's place.
 #[derive(Debug, Clone)]

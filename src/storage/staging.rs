@@ -15,7 +15,8 @@ use super::leftovers;
 use super::manifest::{FOLDER_LOCK, LOCK_FILE, MANIFEST_FILE, Manifest, Survey, files_below, is_config, is_list};
 use super::output_file::OutputFile;
 use super::place::Place;
-use crate::storage::publish::{WriteError, checked, failed, publish_file, sync_dir};
+use super::publish::{checked, publish_file, sync_dir};
+use super::write_error::{WriteError, failed};
 
 /// A directory that does not exist yet for anyone else.
 #[derive(Debug)]

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::config::{Field, TaskConfig};
-use super::data::{Doc, Task};
+use super::data::Task;
 use super::error::{TaskError, several};
+use super::row::Doc;
 use crate::python::literal;
 use crate::python::repr::{json_text, value_of};
 

@@ -9,10 +9,8 @@ use serde_json::{Map, Value};
 use super::config::{DataFormat, TaskConfig};
 use super::csv;
 use super::error::TaskError;
+use super::row::Doc;
 use super::template::Templates;
-
-/// A record of a data set.
-pub(super) type Doc = Map<String, Value>;
 
 /// Most values that rows may lack (a table of documents has a few columns that all of them share), unless
 /// they have as many more: each gap becomes a null of its own, as in the harness.

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::config::Sampler;
-use super::data::Doc;
 use super::error::TaskError;
+use super::row::Doc;
 use crate::python::random::PythonRandom;
 
 /// Picks examples, document after document.

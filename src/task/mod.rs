@@ -34,6 +34,7 @@ mod measures;
 mod parquet_rows;
 pub(crate) mod prompt;
 mod render;
+mod row;
 mod schema;
 mod shots;
 pub(crate) mod spec;

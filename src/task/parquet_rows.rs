@@ -6,8 +6,8 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use serde_json::{Map, Number, Value};
 
-use super::data::Doc;
 use super::error::TaskError;
+use super::row::Doc;
 
 /// All rows of a file.
 ///

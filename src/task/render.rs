@@ -4,12 +4,13 @@ use serde_json::{Map, Value};
 
 use super::answer::{Document, answer_text, gold};
 use super::config::{OutputType, Sampler};
-use super::data::{Doc, Task};
+use super::data::Task;
 use super::documents::Documents;
 use super::error::TaskError;
 use super::fewshot::FewShot;
 use super::generation::GenerationArguments;
 use super::prompt::{Ask, PromptSettings, Prompts, Rendered, UnknownLabel};
+use super::row::Doc;
 use super::turns::{Turn, join, messages, plain, question};
 use crate::python::repr::{is_space, json_text};
 use crate::tokenizer::Message;

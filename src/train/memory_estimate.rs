@@ -66,11 +66,3 @@ fn operations_per_second() -> f64 {
     // The rest of a step runs at about two thirds of a product's speed.
     2.0 / 3.0 * f64::from(runs) * 2.0 * (m * n * k) as f64 / start.elapsed().as_secs_f64()
 }
-
-/// Memory that is free or can be freed, where the system says so.
-#[must_use]
-pub(crate) fn available_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-}

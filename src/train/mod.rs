@@ -27,7 +27,6 @@ mod run;
 mod save;
 pub(crate) mod schedule;
 
-pub(crate) use crate::train::memory_estimate::available_bytes;
 pub(crate) use data::asking_template;
 pub(crate) use error::TrainError;
 pub(crate) use prompt_record::PromptRecord;

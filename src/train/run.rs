@@ -489,7 +489,7 @@ fn recomputes(
     let longest = data.examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0) as u64;
     let Estimate { bytes, recomputed_bytes, seconds_per_token } =
         estimate(attached, rayon::current_num_threads(), longest);
-    let available = crate::train::memory_estimate::available_bytes();
+    let available = crate::machine::available_bytes();
     let recompute = recipe.gradient_checkpointing.unwrap_or(available.is_some_and(|most| bytes > most / 4 * 3));
     let tokens: u64 = data.sets.iter().map(|set| set.tokens as u64).sum();
     let per_epoch = tokens as f64 * data.sets.iter().map(|set| set.per_epoch).sum::<usize>() as f64

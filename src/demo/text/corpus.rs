@@ -4,8 +4,9 @@
 //! and a little of every task: less of those that specialists will be trained on than of the
 //! others, whose skill is what a specialist can forget.
 
-use super::draw::{Draw, sentence};
+use super::draw::Draw;
 use super::instructions;
+use super::sentence::sentence;
 use super::split::Split;
 use super::tasks::TASKS;
 use crate::task::Role;

@@ -1,9 +1,9 @@
 //! The checks of a gate: one a rule of a task, one a rule of a group.
 
+use super::check::Check;
 use super::config::{GateConfig, Rules};
 use super::decision::{Evidence, Verdict};
 use super::limits::check_group;
-use super::run::Check;
 use crate::error::Result;
 use crate::eval::compare::paired::{DRAWS, bootstrap};
 use crate::eval::compare::{Mover, PairedTally, Pairing, Quantity, Side};

@@ -12,6 +12,7 @@
 //!   most `alpha`; a gate passes only when every check does, which needs no correction.
 //! - **inconclusive**: these documents show neither. The report says how many would.
 
+mod check;
 mod checks;
 pub(crate) mod config;
 pub(crate) mod decision;
@@ -22,6 +23,7 @@ pub(crate) mod markdown;
 pub(crate) mod run;
 mod slip;
 
+pub(crate) use check::Check;
 pub use config::GateConfig;
 pub(crate) use config::Rules;
 pub(crate) use config::TaskRules;
@@ -29,5 +31,5 @@ pub use decision::Evidence;
 pub(crate) use decision::Verdict;
 pub(crate) use file::read;
 pub(crate) use limits::check_rules;
-pub(crate) use run::{Check, GateReport, decide};
+pub(crate) use run::{GateReport, decide};
 pub(crate) use slip::Limit;

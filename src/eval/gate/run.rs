@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::check::Check;
 use super::checks::{check_groups, check_task};
 use super::config::{GateConfig, TaskRules};
-use super::decision::{Evidence, Verdict, holm};
+use super::decision::{Verdict, holm};
 use super::limits::{check_limits, check_roles};
 use crate::error::Result;
 use crate::eval::compare::CompareError;
@@ -28,39 +29,6 @@ pub(crate) struct GateReport {
     pub checks: Vec<Check>,
     /// Flipped documents of the checked tasks, the worst losses first.
     pub flips: Vec<(String, Vec<Flip>)>,
-}
-
-/// One check.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Check {
-    /// The task or group.
-    pub name: String,
-    /// Whether it is a group.
-    pub group: bool,
-    /// The task's role.
-    pub role: Option<String>,
-    /// `"<metric>,<slot>"`; empty for groups, whose tasks have their own.
-    pub metric: String,
-    /// `max_drop`, `max_drop_rel` or `min`.
-    pub rule: &'static str,
-    /// The rule's value.
-    pub limit: f64,
-    /// Level.
-    pub alpha: f64,
-    /// The baseline's score.
-    pub baseline: f64,
-    /// The candidate's score.
-    pub candidate: f64,
-    /// What the documents say.
-    pub evidence: Evidence,
-    /// `p_broken` after Holm's correction over all checks of the gate.
-    pub p_fail: f64,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Documents that would decide an inconclusive check.
-    pub documents_needed: Option<u64>,
-    /// Why, in words.
-    pub reason: String,
 }
 
 /// Decides.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::ResultsError;
-use super::read::parse;
+use super::json::parse;
 
 /// Keys of `model_args` that decide which model it is; others say how it was run.
 const IDENTITY: [&str; 8] = ["pretrained", "model", "peft", "delta", "revision", "subfolder", "gguf_file", "adapter"];

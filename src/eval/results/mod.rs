@@ -6,6 +6,7 @@
 //! the key `billon`. [`python`] spells values as Python does, which the hashes rest on.
 
 pub(crate) mod error;
+mod json;
 mod locate;
 pub(crate) mod read;
 pub(crate) mod record;

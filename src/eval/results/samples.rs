@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::ResultsError;
-use super::read::{RunResults, parse};
+use super::json::parse;
+use super::read::RunResults;
 use crate::python::json;
 
 /// One line of a samples file.

@@ -1,6 +1,6 @@
 //! Escapes and character classes of Python's grammar.
 
-use super::PatternError;
+use super::error::PatternError;
 use super::translate::{Flags, Parser, Width};
 
 const WORD: &str = r"\p{L}\p{N}_";

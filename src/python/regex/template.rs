@@ -1,6 +1,7 @@
 //! Replacement texts of `re.sub`: `\1`, `\g<name>` and escapes.
 
-use super::{Found, PatternError, PythonRegex};
+use super::error::PatternError;
+use super::pattern::{Found, PythonRegex};
 
 /// A replacement text, parsed for one pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
