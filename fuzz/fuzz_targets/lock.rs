@@ -4,9 +4,9 @@
 
 mod scratch;
 
+use billon::internal::Lock;
 use billon::internal::merge_kernels::Cpu;
 use billon::internal::{CancelFlag, Progress, Silent};
-use billon::internal::Lock;
 use billon::internal::{VerifyOptions, verify};
 use libfuzzer_sys::fuzz_target;
 

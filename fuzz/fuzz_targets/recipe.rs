@@ -3,8 +3,8 @@
 
 #![no_main]
 
-use billon::internal::RecipeFile;
 use billon::internal::ParameterKind;
+use billon::internal::RecipeFile;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
