@@ -20,7 +20,7 @@ pub(crate) use super::output_file::OutputFile;
 pub(crate) use super::staging::Former;
 pub use super::staging::StagingDir;
 
-/// Why an output could not be written.
+/// Reasons why an output could not be written.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum WriteError {
