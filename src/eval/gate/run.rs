@@ -11,7 +11,7 @@ use crate::eval::compare::CompareError;
 use crate::eval::compare::pairing::{Flip, pair};
 use crate::eval::results::RunResults;
 
-/// What a gate found.
+/// Report of a gate.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct GateReport {
     /// The baseline's results file.
@@ -51,15 +51,12 @@ pub(crate) struct Check {
     pub baseline: f64,
     /// The candidate's score.
     pub candidate: f64,
-    /// What the documents say.
     pub evidence: Evidence,
     /// `p_broken` after Holm's correction over all checks of the gate.
     pub p_fail: f64,
-    /// The verdict.
     pub verdict: Verdict,
     /// Documents that would decide an inconclusive check.
     pub documents_needed: Option<u64>,
-    /// Why, in words.
     pub reason: String,
 }
 
