@@ -1,4 +1,4 @@
-//! What a run tells while it works.
+//! Events of a run.
 //!
 //! Work takes a [`Progress`] (a reporter and the cancel flag) and never prints. Consumers live in
 //! `cli::report`. A merge calls in this order: warnings found while planning, at most one
@@ -60,7 +60,7 @@ pub enum Event {
     },
     /// Requests answered since the last event of this kind.
     RequestsScored(usize),
-    /// What a training run will need, before it starts.
+    /// Needs of a training run, before it starts.
     TrainingPlanned {
         /// Optimiser steps.
         steps: u64,
@@ -82,7 +82,7 @@ pub enum Event {
     },
     /// An optimiser step has been taken.
     TrainingStep {
-        /// Its number, from 1.
+        /// Step number, from 1.
         step: u64,
         /// Mean loss of its trained tokens.
         loss: f64,
@@ -166,10 +166,10 @@ impl CancelFlag {
     }
 }
 
-/// What long work is given to talk to the outside.
+/// Reporter and cancel flag, passed down to long work.
 #[derive(Clone, Copy)]
 pub struct Progress<'a> {
-    /// Where events go.
+    /// Receiver of events.
     pub reporter: &'a dyn Reporter,
     /// Checked between chunks.
     pub cancel: &'a CancelFlag,

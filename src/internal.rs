@@ -1,5 +1,5 @@
-//! What the benches, the integration tests, the fuzz targets and the binary need of the insides. No promise is made
-//! about any of it.
+//! Internals for the benches, the integration tests, the fuzz targets and the binary. No promise is made about any
+//! of it.
 
 pub use crate::checkpoint::header::{Header, HeaderError};
 pub use crate::checkpoint::{ModelDir, TensorSource};

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-/// How the names of one checkpoint become those of another.
+/// Mapping of the names of one checkpoint to those of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Alignment {
     /// Nothing has to be renamed, or nothing can be.
@@ -18,7 +18,6 @@ pub(crate) enum Alignment {
     Renamed(Prefixes),
     /// Two prefixes fit one name equally well.
     Ambiguous {
-        /// The name.
         name: String,
         /// Names that it could stand for.
         candidates: [String; 2],

@@ -31,7 +31,6 @@ impl ModelConfig {
         Ok(Self { path: path.into(), text, value: Value::Object(value) })
     }
 
-    /// Where it was read from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -59,7 +59,7 @@ pub struct ModelDir {
     stamps: FileStamps,
 }
 
-/// Why a model directory can't be used.
+/// Reasons why a model directory can't be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum CheckpointError {
@@ -185,7 +185,7 @@ impl ModelDir {
         &self.root
     }
 
-    /// Its `config.json`, if there is one.
+    /// Contents of `config.json`, if there is one.
     #[must_use]
     pub fn config(&self) -> Option<&ModelConfig> {
         self.config.as_ref()

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::task::{Documents, PromptSettings, Sampler};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
-/// How prompts are written.
+/// Options of writing prompts.
 #[derive(Debug, Args)]
 pub(super) struct PromptArgs {
     /// Examples in each prompt (default: the task's own number).

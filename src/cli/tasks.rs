@@ -115,7 +115,7 @@ fn check_scoring(config: &TaskConfig) -> Result<()> {
     Scorer::new(&metrics, &config.filters, None).map(|_| ())
 }
 
-/// What is known about a task; with `read`, its documents are read and its first prompt is written.
+/// Describes a task; with `read`, its documents are read and its first prompt is written.
 fn row(config: &TaskConfig, data: Option<&Path>, read: bool) -> Result<Value> {
     let mut row = json!({
         "task": config.name,

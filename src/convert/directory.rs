@@ -26,7 +26,7 @@ use crate::storage::publish::{OutputFile, StagingDir, check_target, refuse_input
 /// costs some 20 MB a thread.
 const CHUNK_ELEMENTS: u64 = 1 << 20;
 
-/// How to convert.
+/// Options of a conversion.
 #[derive(Debug, Clone)]
 pub struct ConvertOptions {
     /// Take config and tokenizer from this directory instead of rebuilding them.
@@ -42,7 +42,7 @@ pub struct ConvertOptions {
     pub threads: usize,
 }
 
-/// What was done.
+/// Result of a conversion.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ConvertReport {
     /// The GGUF files.
@@ -63,7 +63,7 @@ pub struct ConvertReport {
     pub bytes_written: u64,
     /// Number of tensors of each GGUF type.
     pub types: std::collections::BTreeMap<&'static str, usize>,
-    /// Where config and tokenizer come from.
+    /// Directory from which config and tokenizer are copied.
     pub like: Option<PathBuf>,
     /// Whether a tokenizer was written.
     pub tokenizer: bool,
@@ -227,7 +227,7 @@ fn input_paths(inputs: &[PathBuf], like: Option<&Path>) -> Vec<PathBuf> {
     paths
 }
 
-/// What the threads share.
+/// State shared by the threads.
 struct Work<'a> {
     file: &'a GgufFile,
     mapped: &'a [Mapped<'a>],

@@ -18,7 +18,7 @@ const BASE: [(&str, &[u8]); 4] = [
     ("tokenizer_config.json", include_bytes!("../../fixtures/demo/base/tokenizer_config.json")),
 ];
 
-/// What is written beside the run's own files.
+/// Files written beside the run's own.
 const NAMES: [&str; 3] = ["demo.yml", "data", "base"];
 
 /// Seed of the demo's data: the one whose pre-training share the base model has seen.

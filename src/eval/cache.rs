@@ -107,7 +107,7 @@ impl ResponseCache {
         Ok(Self { path, known, damaged, file: Mutex::new(file), failure: Mutex::new(None) })
     }
 
-    /// What there is to say about records that could not be used, once.
+    /// Warning about records that could not be used, given once.
     #[must_use]
     pub(crate) fn warning(&self) -> Option<String> {
         let records = if self.damaged == 1 { "1 record".to_owned() } else { format!("{} records", self.damaged) };
@@ -187,7 +187,7 @@ fn generate_key(request: &GenerateRequest) -> String {
 pub(crate) struct CachedModel<'a> {
     /// Asked for what is not known.
     pub model: &'a dyn LanguageModel,
-    /// Where answers are kept; without one, this only counts.
+    /// Cache of answers; without one, this only counts.
     pub cache: Option<&'a ResponseCache>,
     /// Seed of drawn texts.
     pub seed: u64,

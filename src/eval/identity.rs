@@ -1,4 +1,4 @@
-//! What a model's answers depend on besides the question: the key under which they are remembered.
+//! Identity of a model: all that its answers depend on besides the question; a part of the cache key.
 
 use std::fmt::Write as _;
 use std::path::Path;

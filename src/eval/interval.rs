@@ -1,4 +1,4 @@
-//! How sure a score is: standard errors and intervals.
+//! Standard errors and confidence intervals of scores.
 //!
 //! Means have the closed form (sample standard deviation over the square root of n), and 0-or-1
 //! means Wilson's interval. Everything else is bootstrapped from counts: the standard error is the
@@ -35,9 +35,9 @@ pub(crate) struct Interval {
 pub(crate) struct Estimate {
     /// The score.
     pub value: f64,
-    /// Its standard error; `None` for fewer than two documents.
+    /// `None` for fewer than two documents.
     pub standard_error: Option<f64>,
-    /// Its interval; `None` for fewer than two documents.
+    /// `None` for fewer than two documents.
     pub interval: Option<Interval>,
 }
 
@@ -199,9 +199,9 @@ impl Resampled {
 pub(crate) struct Part {
     /// The task's score.
     pub value: f64,
-    /// Its standard error.
+    /// `None` for fewer than two documents.
     pub standard_error: Option<f64>,
-    /// Its number of documents.
+    /// Number of documents.
     pub documents: u64,
 }
 

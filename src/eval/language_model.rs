@@ -1,4 +1,4 @@
-//! What scores text: the one seam between the evaluation engine and a model, local or remote.
+//! Language models: the one seam between the evaluation engine and a model, local or remote.
 
 use crate::error::Result;
 use crate::event::Progress;
@@ -16,7 +16,7 @@ pub struct ScoreRequest {
     pub continuation: Vec<u32>,
 }
 
-/// What a model says about one continuation.
+/// Score of one continuation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// Sum of the natural-log probabilities of the continuation's tokens.
@@ -42,7 +42,7 @@ pub struct GenerateRequest {
     pub temperature: f64,
 }
 
-/// What a model wrote.
+/// Text that a model generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
     /// The text before the first stop string, special tokens left out.

@@ -12,7 +12,7 @@ use crate::model::Decoder;
 /// Turns produced tokens into text, special tokens left out.
 pub(crate) type Detokenize = Box<dyn Fn(&[u32]) -> Result<String> + Send + Sync>;
 
-/// How a local model runs.
+/// Options of running a local model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LocalOptions {
     /// Tokens that one thread runs at a time.

@@ -21,17 +21,15 @@ use crate::tokenizer::Tokenizer;
 pub struct AdapterChoice {
     /// The PEFT adapter's folder.
     pub path: PathBuf,
-    /// What its update is multiplied with.
+    /// Factor of the adapter's update.
     pub weight: f32,
 }
 
 /// A model ready to be asked.
 pub struct OpenedModel {
-    /// The model.
     pub model: LocalModel,
-    /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    /// What its answers depend on; the chat template is the caller's to add.
+    /// Identity of the model for the cache; the chat template is the caller's to add.
     pub identity: ModelIdentity,
     /// Parameters of the decoder, those of adapters not counted.
     pub parameters: u64,

@@ -1,4 +1,4 @@
-//! What is known about one document once the model has answered.
+//! Outcome of one document, once the model has answered.
 
 use super::language_model::Score;
 
@@ -29,7 +29,6 @@ pub(crate) enum Outcome {
     },
     /// `loglikelihood`: one continuation was scored.
     Continuation {
-        /// Its score.
         score: Score,
     },
     /// `loglikelihood_rolling`: a whole text was scored.

@@ -1,4 +1,4 @@
-//! Which token prefixes of a set of prompts are worth computing once.
+//! Plan of the token prefixes of a set of prompts that are worth computing once.
 //!
 //! Prompts of one task begin alike: the instruction, the few-shot examples. Sorted, prompts that share
 //! a prefix stand side by side, so the prefixes form a tree over ranges of the sorted list. The plan
@@ -19,7 +19,7 @@ pub(super) struct Prefix {
     pub(super) parent: Option<usize>,
     /// A prompt that has it.
     pub(super) prompt: usize,
-    /// Its tokens in that prompt.
+    /// Tokens of the prefix in that prompt.
     pub(super) tokens: Range<usize>,
     /// Number of prompts that have it.
     pub(super) prompts: usize,

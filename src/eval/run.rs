@@ -19,10 +19,10 @@ use crate::task::spec::{JUDGED, MetricSpec};
 use crate::task::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered, Task, TaskConfig, UnknownLabel};
 use crate::tokenizer::Tokenizer;
 
-/// How tasks are evaluated.
+/// Options of an evaluation.
 #[derive(Debug, Clone)]
 pub(crate) struct EvalOptions<'a> {
-    /// How prompts are written.
+    /// Settings of writing prompts.
     pub prompts: PromptSettings<'a>,
     /// Protocols instead of the tasks' first ones.
     pub protocols: Vec<String>,
@@ -75,7 +75,7 @@ struct RunPlan {
     protocol: Option<Protocol>,
     scorer: Scorer,
     written_labels: Option<GenerationArguments>,
-    /// Where each document's answers are.
+    /// Index of each document's answers.
     places: Vec<Place>,
     truncated: usize,
 }

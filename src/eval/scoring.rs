@@ -39,7 +39,7 @@ pub(crate) struct Scorer {
 pub(crate) struct TaskScores {
     /// Scores in the order of pipelines, then metrics.
     pub metrics: Vec<MetricScore>,
-    /// What each pipeline made of each document.
+    /// Scores of each document under each pipeline.
     pub slots: Vec<SlotScores>,
     /// Things worth knowing, with the number of documents they concern.
     pub warnings: BTreeMap<String, usize>,
@@ -67,7 +67,6 @@ impl TaskScores {
 /// One number of the results.
 #[derive(Debug, Clone)]
 pub(crate) struct MetricScore {
-    /// The metric.
     pub metric: String,
     /// The filter slot of its key.
     pub slot: String,

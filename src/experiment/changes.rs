@@ -1,4 +1,4 @@
-//! What every row of an experiment gained and lost against the base model.
+//! Gains and losses of every row of an experiment against the base model.
 
 use super::report::data::{Difference, Forgetting, TaskColumn};
 use crate::error::Result;
@@ -55,7 +55,7 @@ pub(super) fn changes(
     Ok(found)
 }
 
-/// Why the tasks of a role have no mean: their metrics have no common scale. `None` where they have one.
+/// Reason why the tasks of a role have no mean: their metrics have no common scale. `None` where they have one.
 pub(super) fn no_mean(tasks: &[TaskColumn], role: &str) -> Option<String> {
     let metric = |task: &TaskColumn| task.metric.split_once(',').map_or(task.metric.clone(), |(name, _)| name.into());
     let members: Vec<(&TaskColumn, String)> =

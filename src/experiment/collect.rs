@@ -19,7 +19,7 @@ use crate::eval::interval::{Part, group};
 use crate::eval::results::{RunResults, TaskResults};
 use crate::hub;
 
-/// Where the results of a row are.
+/// Path of a row's results.
 #[must_use]
 pub(crate) fn results_file(row: &str, context: Context<'_>) -> PathBuf {
     let file = context.outcome(&format!("evaluate {row}")).and_then(|o| o.get("results")).and_then(Value::as_str);

@@ -1,10 +1,10 @@
-//! What can go wrong with an experiment, besides what its steps say themselves.
+//! Errors of an experiment, besides those of its steps.
 
 use std::path::PathBuf;
 
 use crate::error::{Diagnose, Error, ErrorKind};
 
-/// Why an experiment can't be read or run.
+/// Reasons why an experiment can't be read or run.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum ExperimentError {

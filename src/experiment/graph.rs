@@ -21,18 +21,18 @@ pub(crate) use crate::train::inputs::Input;
 pub enum Row {
     /// The base model as it is.
     Base,
-    /// A specialist.
+    /// Specialist of this name.
     Specialist(String),
     /// A merge with one of its recipes.
     Merge {
-        /// Its name in the file.
+        /// Name in the file.
         merge: String,
-        /// Its recipe; `None` is the one that validation selects.
+        /// Number of the recipe; `None` is the one that validation selects.
         candidate: Option<usize>,
     },
 }
 
-/// What a step does.
+/// Action of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Trains a specialist.
@@ -41,9 +41,8 @@ pub enum Action {
     Evaluate(Row),
     /// Scores a recipe of a merge on the validation splits of the seen tasks.
     Validate {
-        /// The merge.
         merge: String,
-        /// Its recipe.
+        /// Number of the recipe.
         candidate: usize,
     },
     /// Picks the recipe with the best validation score.
@@ -59,7 +58,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// What kinds of steps are called.
+    /// Name of the kind of step.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -78,13 +77,12 @@ impl Action {
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Its name: kind and subject.
+    /// Name: kind and subject.
     pub name: String,
-    /// What it does.
     pub action: Action,
     /// Names of the steps that come before it.
     pub needs: Vec<String>,
-    /// Its own settings.
+    /// Settings that the fingerprint covers.
     pub settings: Map<String, Value>,
     /// Files it reads that no step makes.
     pub inputs: Vec<Input>,
@@ -93,7 +91,6 @@ pub struct Step {
 /// All steps, each after those that it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
-    /// The steps.
     pub steps: Vec<Step>,
     /// The rows of the table with their names, in order.
     pub rows: Vec<(String, Row)>,

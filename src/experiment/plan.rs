@@ -1,4 +1,4 @@
-//! What would run, and why: the graph against what finished before.
+//! Plan of a run: steps that would run, with reasons, after comparing the graph with what finished before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -29,20 +29,18 @@ pub struct Plan {
 /// The decision about one step.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedStep {
-    /// Its name.
     pub step: String,
     /// Whether it runs.
     pub run: bool,
     /// Whether that is because the user named it.
     #[serde(skip)]
     pub forced: bool,
-    /// Why it runs or does not.
+    /// Reason why it runs or does not.
     pub why: String,
-    /// How long it is expected to take; `None` is unknown, and 0 for a step that is skipped.
+    /// Expected seconds; `None` is unknown, and 0 for a step that is skipped.
     pub seconds: Option<f64>,
-    /// Where that figure is from.
+    /// Source of the estimate.
     pub estimate: &'static str,
-    /// What it rests on.
     #[serde(skip)]
     pub fingerprint: Fingerprint,
 }

@@ -17,7 +17,7 @@ use crate::eval::gate::{GateConfig, Rules, TaskRules};
 use crate::eval::results::RunResults;
 use crate::task;
 
-/// What the specialists of an experiment were trained on, looked up once: loading a task reads the whole suite.
+/// Training data of an experiment's specialists, looked up once: loading a task reads the whole suite.
 pub(super) struct Training {
     by_specialist: IndexMap<String, BTreeSet<String>>,
 }
@@ -70,7 +70,7 @@ impl Training {
     }
 }
 
-/// What a specialist learns in the words of a task loader: names or files of tasks and groups.
+/// Tasks that a specialist learns in the words of a task loader: names or files of tasks and groups.
 fn listed(specialist: &Specialist) -> Vec<String> {
     match &specialist.origin {
         Origin::Adapter(_) => specialist.learns.clone(),

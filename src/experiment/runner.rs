@@ -23,11 +23,11 @@ use crate::storage::publish::{mark_folder, refuse_taken, sweep_leftovers};
 
 /// Files of the report.
 const REPORTS: [&str; 3] = ["report.html", "report.json", "report.md"];
-/// What a run makes in its folder.
+/// Files and folders that a run makes.
 const NAMES: [&str; 9] =
     ["report.html", "report.json", "report.md", "gates", "merges", "results", "specialists", "steps", "validation"];
 
-/// How an experiment is run.
+/// Options of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunOptions {
     /// Steps that run whatever is remembered of them.

@@ -11,7 +11,7 @@ use crate::task::Role;
 /// A whole experiment.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// What the report is called.
+    /// Title of the report.
     pub name: String,
     /// The experiment file. Relative paths in it start from its folder.
     pub file: PathBuf,
@@ -21,13 +21,13 @@ pub struct Experiment {
     pub data: Option<PathBuf>,
     /// Seed of training, intervals and tests.
     pub seed: u64,
-    /// What is trained, in the order of the file.
+    /// Specialists in the order of the file.
     pub specialists: IndexMap<String, Specialist>,
-    /// What is merged, in the order of the file.
+    /// Merges in the order of the file.
     pub merges: IndexMap<String, Merge>,
-    /// How every row is measured.
+    /// Settings of measuring every row.
     pub evaluation: Evaluation,
-    /// What a row must not lose.
+    /// Limits on what a row may lose.
     pub gate: GateConfig,
     /// The gate's settings as written, for fingerprints and the report.
     pub gate_settings: Value,
@@ -40,11 +40,10 @@ pub struct Experiment {
 pub struct Specialist {
     /// Names of the sets that it learns from.
     pub learns: Vec<String>,
-    /// Where it comes from.
     pub origin: Origin,
 }
 
-/// Where a specialist comes from.
+/// Origin of a specialist.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
     /// A PEFT adapter that exists.
@@ -90,7 +89,7 @@ pub struct Merge {
 pub struct Candidate {
     /// Name of the row it makes: that of the merge, with what a sweep sets.
     pub name: String,
-    /// What the sweep sets, as it is shown; empty without one.
+    /// Swept setting, as it is shown; empty without one.
     pub setting: String,
     /// The merge recipe. Models are named by [`BASE`] and by specialists' names with
     /// [`SPECIALIST`] before them.
@@ -102,7 +101,7 @@ pub(crate) const BASE: &str = "$base";
 /// Goes before a specialist's name in a [`Candidate`]'s recipe.
 pub(crate) const SPECIALIST: &str = "$specialist:";
 
-/// How every row is measured.
+/// Settings of measuring every row.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Evaluation {
     /// Tasks that specialists learn.
@@ -161,9 +160,8 @@ impl Evaluation {
 /// A paper's figures.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Published {
-    /// Where they are from.
     pub source: String,
-    /// What they are, for example `weighted F1`.
+    /// Metric, for example `weighted F1`.
     pub metric: String,
     /// Row name, then task and figure, in the order of the file.
     pub rows: Vec<(String, Vec<(String, f64)>)>,

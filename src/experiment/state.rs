@@ -1,4 +1,4 @@
-//! What finished steps leave behind: `OUT/steps/NAME.json`, published whole or not at all, with the SHA-256 of its own
+//! Records of finished steps: `OUT/steps/NAME.json`, published whole or not at all, with the SHA-256 of its own
 //! contents. A record that is damaged counts as none: its step runs again, and the user is told.
 
 use std::collections::BTreeMap;
@@ -24,17 +24,16 @@ pub struct Record {
     /// The record's layout.
     #[serde(default = "first_format")]
     pub format: u64,
-    /// Its name.
     pub step: String,
     /// Hash of what it rests on.
     pub fingerprint: String,
-    /// What it rests on.
+    /// Parts of the fingerprint.
     pub parts: BTreeMap<String, String>,
     /// The files it made.
     pub outputs: Vec<OutputRecord>,
-    /// What it found: scores, the chosen recipe, a verdict.
+    /// Outcome: scores, the chosen recipe, a verdict.
     pub outcome: Value,
-    /// How long it took.
+    /// Duration.
     pub seconds: f64,
     /// When it was finished.
     pub finished: String,
@@ -50,7 +49,7 @@ fn first_format() -> u64 {
 pub struct OutputRecord {
     /// From the output folder.
     pub path: PathBuf,
-    /// Its length.
+    /// Length.
     pub bytes: u64,
     /// SHA-256 of its bytes.
     pub sha256: String,
@@ -99,7 +98,7 @@ impl State {
         Ok(Self { out: out.to_owned(), records, damaged })
     }
 
-    /// What the user should know of the records: which are damaged.
+    /// Warnings about damaged records.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let steps = self.out.join("steps");
         self.damaged.iter().map(move |(name, reason)| {
@@ -188,7 +187,7 @@ impl State {
     }
 }
 
-/// Why a record can't be used.
+/// Reasons why a record can't be used.
 enum Unread {
     /// It has the layout of a later version.
     Later(u64),

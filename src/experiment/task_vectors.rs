@@ -16,7 +16,7 @@ pub(crate) struct Part<'a> {
     pub module: &'a str,
     /// Rows of A and columns of B.
     pub rank: usize,
-    /// What `B A` is multiplied with.
+    /// Factor of `B A`.
     pub scale: f64,
     /// `[rank, inputs]`.
     pub a: &'a [f32],

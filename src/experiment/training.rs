@@ -27,12 +27,12 @@ pub(crate) fn recipe(
     Ok(TrainRecipe::parse(&format!("training of {name}"), &yaml(&Value::Object(recipe)))?)
 }
 
-/// What a recipe's result depends on besides its own text and the base model.
+/// Inputs of a recipe's result besides its own text and the base model.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     /// Data files, and those of the adapter that training starts from.
     pub files: Vec<Input>,
-    /// What the files of the tasks say that are trained on, by name, includes resolved.
+    /// Files of the tasks that are trained on, by name, includes resolved.
     pub trained: Map<String, Value>,
     /// The same of the tasks that training is evaluated on.
     pub evaluated: Map<String, Value>,

@@ -1,4 +1,4 @@
-//! What steps do, behind a trait, so that their order can be tested without a model.
+//! Actions of steps, behind a trait, so that their order can be tested without a model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,13 +11,13 @@ use super::state::Record;
 use crate::error::Result;
 use crate::event::Progress;
 
-/// What a step left.
+/// Result of a step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Done {
     /// The files it made, below the output folder.
     pub outputs: Vec<PathBuf>,
-    /// What it found. An evaluation gives `{"results": FILE, "score": MEAN}`, where the mean is that of
-    /// the selection's metric over all tasks; others what the report shows of them.
+    /// Outcome. An evaluation gives `{"results": FILE, "score": MEAN}`, where the mean is that of the
+    /// selection's metric over all tasks; others what the report shows of them.
     pub outcome: Value,
 }
 
@@ -34,12 +34,11 @@ pub(crate) enum Subject<'a> {
     Kept(PathBuf),
 }
 
-/// What a step knows of the run that it is part of.
+/// Context of a step in its run.
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
-    /// The experiment.
     pub experiment: &'a Experiment,
-    /// Its steps and rows.
+    /// Steps and rows.
     pub graph: &'a Graph,
     /// The output folder.
     pub out: &'a Path,
@@ -47,7 +46,7 @@ pub(crate) struct Context<'a> {
     pub finished: &'a BTreeMap<String, Record>,
     /// Whether the user asked for this step to be done anew, whatever is left of an earlier time.
     pub forced: bool,
-    /// Where events go.
+    /// Receiver of events.
     pub progress: Progress<'a>,
 }
 
@@ -97,13 +96,13 @@ pub(crate) trait Work {
 }
 
 impl Context<'_> {
-    /// What a finished step found.
+    /// Outcome of a finished step.
     #[must_use]
     pub(crate) fn outcome(&self, step: &str) -> Option<&Value> {
         self.finished.get(step).map(|record| &record.outcome)
     }
 
-    /// Where a specialist is: its adapter's folder, or its model's.
+    /// Folder of a specialist: its adapter's, or its model's.
     #[must_use]
     pub(crate) fn specialist_folder(&self, name: &str) -> PathBuf {
         match self.experiment.specialists.get(name).map(|s| &s.origin) {
@@ -112,7 +111,7 @@ impl Context<'_> {
         }
     }
 
-    /// Where a kept merge is.
+    /// Folder of a kept merge.
     #[must_use]
     pub(crate) fn merge_folder(&self, row: &str) -> PathBuf {
         self.out.join("merges").join(row)

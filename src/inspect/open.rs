@@ -8,7 +8,7 @@ use crate::hub::HubError;
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::ModelReference;
 
-/// Why a model can't be looked at.
+/// Reasons why a model can't be inspected.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum OpenError {

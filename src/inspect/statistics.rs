@@ -24,7 +24,7 @@ pub(crate) struct Group {
     pub task_vectors: Vec<VectorStatistics>,
     /// One for each pair of fine-tuned models; empty when there is only one model.
     pub pairs: Vec<PairStatistics>,
-    /// How often task vectors disagree; absent when there is only one.
+    /// Sign conflicts between task vectors; absent when there is only one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sign_conflicts: Option<SignConflicts>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct PairStatistics {
     pub cosine: Option<f64>,
 }
 
-/// How often task vectors disagree.
+/// Frequency of sign conflicts between task vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct SignConflicts {
     /// Elements where two task vectors have opposite signs.

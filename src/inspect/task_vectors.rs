@@ -22,7 +22,7 @@ use crate::merge::execute::chunk::chunks;
 use crate::merge::execute::reduction::InOrder;
 use crate::merge::plan::sources::Model;
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct TaskVectorReport {
     /// The base as the user named it.
@@ -42,7 +42,7 @@ pub(crate) struct TaskVectorReport {
     /// Every compared tensor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tensors: Vec<Group>,
-    /// What could not be compared and is in no statistic.
+    /// Tensors that could not be compared and are in no statistic.
     pub skipped: Vec<Skipped>,
     /// Compared tensors that hold NaN or infinities; their statistics and those of their groups are
     /// absent.
@@ -56,23 +56,22 @@ pub(crate) struct Skipped {
     pub tensor: String,
     /// The model that is the reason.
     pub model: String,
-    /// What is wrong with it there.
     #[serde(flatten)]
     pub reason: SkipReason,
 }
 
-/// Why a tensor could not be compared.
+/// Reasons why a tensor could not be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub(crate) enum SkipReason {
     /// The model does not have it while another does (a tied head, for example).
     Missing,
-    /// Its elements are not floating-point numbers.
+    /// Elements that are not floating-point numbers.
     NotFloating {
         /// Safetensors name of the dtype.
         dtype: &'static str,
     },
-    /// Its shape differs from the base's.
+    /// Shape that differs from the base's.
     Shape {
         /// Shape in the model.
         found: Vec<u64>,
@@ -112,7 +111,7 @@ impl fmt::Display for NonFinite {
     }
 }
 
-/// Why models can't be compared.
+/// Reasons why models can't be compared.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum TaskVectorError {
@@ -313,7 +312,7 @@ fn take<'a>(pieces: &'a [Piece], next: &AtomicUsize) -> Option<(usize, &'a Piece
     pieces.get(index).map(|piece| (index, piece))
 }
 
-/// Where elements of a tensor are in its file.
+/// Byte range of elements of a tensor in its file.
 fn byte_range(tensor: &Tensor, range: &Range<u64>) -> Range<u64> {
     let width = tensor.dtype.bytes() as u64;
     tensor.range.start + range.start * width..tensor.range.start + range.end * width

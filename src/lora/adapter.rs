@@ -142,8 +142,8 @@ impl Adapter {
         &self.path
     }
 
-    /// Its settings.
     #[must_use]
+    /// Settings from `adapter_config.json`.
     pub fn config(&self) -> &LoraConfig {
         &self.config
     }

@@ -16,7 +16,7 @@ use crate::python::regex::SearchError;
 /// The config's name in an adapter's folder.
 pub(super) const CONFIG: &str = "adapter_config.json";
 
-/// What a PEFT 0.21.2 config holds besides the fields of [`LoraConfig`].
+/// Default values of a PEFT 0.21.2 config besides the fields of [`LoraConfig`].
 fn defaults() -> Map<String, Value> {
     let defaults = json!({
         "alora_invocation_tokens": null,
@@ -87,8 +87,9 @@ const INFORMATIVE: &[&str] = &[
     "task_type",
 ];
 
-/// How factors start. The starts that change the base's own weights (PiSSA, OLoRA, CorDA, LoftQ,
-/// LoRA-GA) are not among them: on the original base such an adapter means something else.
+/// Initialisation of the factors. The starts that change the base's own weights (PiSSA, OLoRA,
+/// CorDA, LoftQ, LoRA-GA) are not among them: on the original base such an adapter means something
+/// else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InitLoraWeights {
     /// A uniform in ±1/√inputs, B zero.
@@ -127,9 +128,9 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// `lora_dropout`: chance that an input of A is dropped in training.
     pub dropout: f64,
-    /// Which linear layers get factors.
+    /// Linear layers that get factors.
     pub target_modules: TargetModules,
-    /// Which of them do not after all.
+    /// Exceptions from `target_modules`.
     pub exclude_modules: Option<TargetModules>,
     /// Numbers of the layers that get factors; empty is all.
     pub layers_to_transform: Vec<u64>,
@@ -145,7 +146,7 @@ pub struct LoraConfig {
     pub alpha_pattern: Vec<(ModulePattern, f64)>,
     /// Modules trained and saved whole.
     pub modules_to_save: Vec<String>,
-    /// How factors start.
+    /// Initialisation of the factors.
     pub init_lora_weights: InitLoraWeights,
     /// All other keys, as they were read.
     other: Map<String, Value>,

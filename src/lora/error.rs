@@ -1,4 +1,4 @@
-//! Why an adapter can't be used or made.
+//! Reasons why an adapter can't be used or made.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::config::CONFIG;
 use crate::error::{Diagnose, ErrorKind};
 use crate::python::regex::{PatternError, SearchError};
 
-/// Why an adapter can't be used or made.
+/// Reasons why an adapter can't be used or made.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum AdapterError {

@@ -9,7 +9,7 @@ pub struct ModulePattern {
     regex: PythonRegex,
 }
 
-/// What PEFT puts before the keys of `rank_pattern` and `alpha_pattern`.
+/// Prefix that PEFT puts before the keys of `rank_pattern` and `alpha_pattern`.
 const TAIL: &str = r"(.*\.)?(";
 
 impl ModulePattern {

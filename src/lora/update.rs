@@ -1,4 +1,4 @@
-//! What the factors of one module do to its weight.
+//! Weight update of one module, from its factors.
 //!
 //! Every element is computed by itself, in f32: `s · b` first, then one multiply-add for each rank in
 //! order. It does not depend on which part of a row is asked for, so chunks of any size agree bit for

@@ -46,7 +46,6 @@ pub(crate) struct MergeOptions {
 /// A planned recipe file.
 #[derive(Debug)]
 pub(crate) struct PlannedRecipe {
-    /// The file.
     pub file: RecipeFile,
     /// Documents in execution order, by index into the file's recipes; the last is the output.
     pub order: Vec<usize>,
@@ -275,7 +274,7 @@ pub(crate) fn merge(
     })
 }
 
-/// What the lock keeps of the options.
+/// Options that the lock keeps.
 fn lock_options(options: &PlanOptions, companions: CompanionOptions) -> LockOptions {
     LockOptions {
         max_shard_bytes: options.max_shard_bytes,

@@ -22,7 +22,7 @@ use crate::error::{Diagnose, ErrorKind};
 /// Logits are computed for so many rows at a time that they stay below this, or for one row.
 const LOGIT_BYTES: usize = 16 << 20;
 
-/// Why a forward pass failed.
+/// Failures of a forward pass.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum DecoderError {
@@ -63,14 +63,14 @@ impl Diagnose for DecoderError {
     }
 }
 
-/// How a checkpoint is opened.
+/// Options of opening a checkpoint.
 #[derive(Debug)]
 pub struct DecoderOptions {
     /// Storage of the weights; arithmetic is f32.
     pub precision: Precision,
     /// Adapters to add, each times its weight.
     pub adapters: Vec<WeightedAdapter>,
-    /// Where weights as the checkpoint has them are shared with other decoders.
+    /// Pool through which unchanged weights of the checkpoint are shared with other decoders.
     pub pool: Option<Arc<WeightPool>>,
 }
 
@@ -128,7 +128,7 @@ impl Hidden {
     }
 }
 
-/// What a forward pass returns.
+/// Result of a forward pass.
 #[derive(Debug)]
 pub struct Forward {
     /// Hidden states of the wanted rows; `None` when none were wanted.

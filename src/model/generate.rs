@@ -7,7 +7,7 @@ use super::decoder::{Decoder, DecoderError};
 use super::rope::RopeFactors;
 use crate::rng::Philox;
 
-/// How the next token is chosen.
+/// Rule by which the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// 0 takes the most probable token, the first of equals.

@@ -11,7 +11,7 @@ use crate::compute::nn::{PackedMatrix, Precision};
 #[derive(Debug, Default)]
 pub struct WeightPool(Mutex<BTreeMap<Weight, Arc<PackedMatrix>>>);
 
-/// Which weight: a checkpoint's module from a row on, as it is stored.
+/// Identity of a weight: a checkpoint's module from a row on, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Weight {
     root: PathBuf,

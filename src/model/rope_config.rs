@@ -12,7 +12,7 @@ pub struct RopeConfig {
     pub theta: f64,
     /// Values of a head that are rotated; even.
     pub rotary_dim: usize,
-    /// How frequencies are stretched for longer contexts.
+    /// Stretching of the frequencies for longer contexts.
     pub scaling: RopeScaling,
 }
 
@@ -66,7 +66,7 @@ pub enum RopeScaling {
     },
 }
 
-/// What the rest of the config says that rotary parameters refer to.
+/// Values of the rest of the config that rotary parameters refer to.
 pub(super) struct RopeContext {
     pub(super) default_theta: f64,
     pub(super) head_dim: usize,

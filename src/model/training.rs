@@ -1,4 +1,4 @@
-//! What a trainer needs of the decoder: to take weights over, and to run it layer by layer.
+//! Access for a trainer: takes weights over, and runs the decoder layer by layer.
 
 use candle_core::Tensor;
 
@@ -139,7 +139,7 @@ impl Stages<'_> {
     }
 }
 
-/// What a projection leaves behind for the moment that it is being replaced.
+/// Projection that stands in while the real one is being replaced.
 #[derive(Debug)]
 struct Gone;
 

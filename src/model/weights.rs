@@ -14,7 +14,7 @@ use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
 use crate::lora::SavedTensor;
 
-/// Why a checkpoint's tensors do not make the decoder that its config describes.
+/// Reasons why a checkpoint's tensors do not make the decoder that its config describes.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum WeightsError {
@@ -60,7 +60,7 @@ pub(super) struct WeightSource<'a> {
     adapters: &'a [WeightedAdapter],
     precision: Precision,
     pool: Option<&'a WeightPool>,
-    /// What stands before `layers.N` and `embed_tokens`.
+    /// Prefix of `layers.N` and `embed_tokens`.
     pub(super) prefix: String,
     used: Mutex<BTreeSet<String>>,
 }
@@ -124,7 +124,7 @@ impl<'a> WeightSource<'a> {
         self.adapters.iter().any(changes)
     }
 
-    /// What adapters do to a tensor of `rows` times `width` elements.
+    /// Changes that adapters make to a tensor of `rows` times `width` elements.
     fn changes_of(&self, name: &str, [rows, width]: [usize; 2]) -> Result<Vec<Change<'a>>, WeightsError> {
         let mut found = Vec::new();
         for WeightedAdapter { adapter, weight } in self.adapters {

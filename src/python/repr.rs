@@ -1,4 +1,4 @@
-//! How Python prints values: `str`, `repr`, `json.dumps`, and what it takes for white space.
+//! Printing of values as in Python: `str`, `repr`, `json.dumps`, and its white space.
 
 use std::fmt::Write as _;
 
@@ -217,10 +217,10 @@ pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// How `json.dumps` lays out its text.
+/// Text layout of `json.dumps`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct JsonLayout {
-    /// What one level is indented by; `None` writes one line.
+    /// Indentation of a level; `None` writes one line.
     pub indent: Option<String>,
     /// Item and key separators, where not the defaults.
     pub separators: Option<(String, String)>,

@@ -9,7 +9,7 @@ use crate::dtype::DType;
 use crate::yaml::diagnostic::{Diagnostics, SourceText};
 use crate::yaml::{self, Kind, Node, Span, Spanned};
 
-/// Keys of a document.
+/// Keys that a document may have.
 const DOCUMENT_KEYS: &[&str] = &[
     "merge_method",
     "models",
@@ -36,16 +36,16 @@ const MODULE_KEYS: &[&str] = &["slices", "models", "parameters"];
 pub struct RecipeFile {
     /// The text.
     pub source: Arc<SourceText>,
-    /// Its documents in order.
+    /// Documents in order.
     pub recipes: Vec<Recipe>,
 }
 
 /// One document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
-    /// Where the document starts.
+    /// Start of the document.
     pub span: Span,
-    /// Its number in the file, from 0.
+    /// Number in the file, from 0.
     pub document: usize,
     /// `base_only: keep`: tensors and layers that only the base model has are copied from it.
     pub keeps_base_only: bool,
@@ -53,17 +53,13 @@ pub struct Recipe {
     pub name: Option<Spanned<String>>,
     /// `merge_method`.
     pub method: Spanned<String>,
-    /// What is put together.
     pub assembly: Assembly,
-    /// `base_model`.
     pub base_model: Option<Spanned<ModelReference>>,
     /// Top-level `parameters`.
     pub parameters: Parameters,
     /// `modules.default.parameters`.
     pub module_parameters: Parameters,
-    /// `dtype`.
     pub dtype: Option<DType>,
-    /// `out_dtype`.
     pub out_dtype: Option<DType>,
     /// `tokenizer_source` or `tokenizer`.
     pub tokenizer: Option<Spanned<TokenizerSource>>,
@@ -71,7 +67,7 @@ pub struct Recipe {
     pub chat_template: Option<Span>,
 }
 
-/// Where the output's tokenizer comes from.
+/// Source of the output's tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenizerSource {
     /// The base model's.
@@ -96,9 +92,7 @@ pub enum Assembly {
 /// A slice of the output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputSlice {
-    /// Where it is written.
     pub span: Span,
-    /// Its inputs.
     pub sources: Vec<Source>,
     /// Overrides the recipe's base model.
     pub base_model: Option<Spanned<ModelReference>>,
@@ -109,7 +103,6 @@ pub struct OutputSlice {
 /// An input of a slice, or of a whole-model merge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// The model.
     pub model: Spanned<ModelReference>,
     /// First layer and one past the last, for slices.
     pub layer_range: Option<Spanned<(i64, i64)>>,

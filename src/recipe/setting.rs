@@ -155,7 +155,7 @@ impl Setting {
     }
 }
 
-/// What somebody who wrote a share outside 0 to 1 probably meant.
+/// Suggests a share for a number outside 0 to 1.
 fn share_meant(number: f64) -> Option<String> {
     let percent = format!("did you mean {}? a share is no percentage", number / 100.0);
     (1.0 < number && number <= 100.0).then_some(percent)

@@ -147,7 +147,7 @@ pub(crate) fn replicates(
     (0..chunks).into_par_iter().map(chunk).collect::<Vec<_>>().concat()
 }
 
-/// How many resamples a statistic of so many distinct values gets: 100,000 where that is cheap.
+/// Number of resamples of a statistic with so many distinct values: 100,000 where that is cheap.
 #[must_use]
 pub(crate) fn default_draws(cells: usize) -> usize {
     (2_000_000 / cells.max(1)).clamp(2_000, 100_000)

@@ -114,8 +114,8 @@ pub struct HashCache {
     entries: Vec<(String, String)>,
 }
 
-/// Where billon remembers things between runs: `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`,
-/// else `~/.cache/billon`.
+/// Cache directory between runs: `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`, else
+/// `~/.cache/billon`.
 #[must_use]
 pub(crate) fn cache_dir() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);

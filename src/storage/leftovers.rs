@@ -36,7 +36,7 @@ pub(super) fn is_of_this_process(name: &OsStr) -> bool {
     staged_stem(name).is_some() && name.to_str().is_some_and(|name| name.contains(&process))
 }
 
-/// What an output's name is called within the pattern.
+/// Stem of an output's name within the pattern.
 pub(super) fn stem_of(name: &OsStr) -> String {
     shortened(&name.to_string_lossy())
 }

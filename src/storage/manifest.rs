@@ -1,4 +1,4 @@
-//! What a directory holds that billon wrote, and what it holds of others.
+//! Manifest of the files in a directory that billon wrote.
 //!
 //! A directory is recognised by the list of its files: `billon.manifest.json`, or a merge's `billon.lock.json`, which has
 //! one too. `--force` removes what these lists name and nothing else; a directory without them is not billon's.
@@ -113,7 +113,7 @@ fn listed(directory: &Path) -> Option<BTreeSet<PathBuf>> {
     marked.then_some(files)
 }
 
-/// What is in a directory.
+/// Contents of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Whether the directory has a list of billon's.

@@ -66,8 +66,8 @@ impl MappedFile {
         self.stamp.check(&self.path)
     }
 
-    /// Where the file is.
     #[must_use]
+    /// Path of the mapped file.
     pub fn path(&self) -> &Path {
         &self.path
     }

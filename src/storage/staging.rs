@@ -97,7 +97,7 @@ impl StagingDir {
         &self.path
     }
 
-    /// Where it will appear.
+    /// Final path of the output.
     #[must_use]
     pub fn target(&self) -> &Path {
         &self.place.path
@@ -353,7 +353,7 @@ fn discard(old: &Path, successor: Option<&Path>) -> Result<(), WriteError> {
     }
 }
 
-/// Where an output waits while its successor is renamed, on file systems that can't exchange names.
+/// Path of the previous output while its successor is renamed, on file systems that can't exchange names.
 fn old_name(staging: &Path) -> PathBuf {
     let mut name = staging.file_name().unwrap_or_default().to_os_string();
     name.push(".old");

@@ -102,7 +102,7 @@ impl FileStamps {
 pub struct InputChanged {
     /// The file.
     pub path: PathBuf,
-    /// What is different.
+    /// Description of the difference.
     pub what: String,
 }
 

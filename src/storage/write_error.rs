@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::error::{Diagnose, ErrorKind};
 
-/// Why an output could not be written.
+/// Reasons why an output could not be written.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum WriteError {

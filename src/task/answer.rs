@@ -1,4 +1,4 @@
-//! What a document asks and answers: `doc_to_text`, `doc_to_target`, `doc_to_choice`.
+//! Question and answer of a document: `doc_to_text`, `doc_to_target`, `doc_to_choice`.
 
 use serde_json::Value;
 

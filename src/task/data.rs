@@ -68,7 +68,7 @@ impl Task {
         Self::open(config, data_dir)
     }
 
-    /// What the task file says.
+    /// Settings of the task file.
     #[must_use]
     pub fn config(&self) -> &TaskConfig {
         &self.config
@@ -186,7 +186,7 @@ fn locate(config: &TaskConfig, split: &str, file: &str, data_dir: Option<&Path>)
 }
 
 impl TaskConfig {
-    /// Where a data file of the task is: in `data_dir`, beside the task file, or in the current
+    /// Finds a data file of the task: in `data_dir`, beside the task file, or in the current
     /// directory, unless it is absolute.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub(super) struct Entry {
 /// Keys of a task or group, later files over earlier ones.
 pub(super) type Entries = IndexMap<String, Entry>;
 
-/// Where a file is.
+/// Origin of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     /// Part of the built-in suite, by file name.

@@ -26,12 +26,12 @@ impl Named {
     }
 }
 
-/// Which definition of a name counts where there are two.
+/// Precedence between two definitions of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precedence {
     /// Files of one folder, as in the harness.
     First,
-    /// What the user names later, over what was known before.
+    /// The later definition, which the user named, over the earlier one.
     Last,
 }
 

@@ -22,7 +22,6 @@ const AGGREGATE_KEYS: &[&str] = &["metric", "aggregation", "weight_by_size", "fi
 /// One entry of a group's `aggregate_metric_list`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AggregateMetric {
-    /// The metric.
     pub metric: String,
     /// Filters it is aggregated for; `None` stands for all that the tasks have.
     pub filters: Option<Vec<String>>,
@@ -41,13 +40,12 @@ pub struct Group {
     pub members: Vec<String>,
     /// Names of all tasks in it and below.
     pub tasks: Vec<String>,
-    /// What is averaged over them.
+    /// Metrics that are averaged over the tasks.
     pub aggregate: Vec<AggregateMetric>,
-    /// `metadata`.
     pub metadata: Map<String, Value>,
 }
 
-/// What was asked for.
+/// Selected tasks and groups.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskSet {
     /// Tasks, each once, in the order asked for.

@@ -1,4 +1,4 @@
-//! What a task file says about scoring: `metric_list`, `filter_list`, and ours under `metadata`.
+//! Scoring settings of a task file: `metric_list`, `filter_list`, and ours under `metadata`.
 
 use serde_json::{Map, Value};
 

@@ -8,7 +8,7 @@ use super::generation::GenerationArguments;
 use crate::tokenizer::ChatTemplate;
 use crate::yaml::diagnostic::nearest;
 
-/// How prompts are written.
+/// Settings of writing prompts.
 #[derive(Debug, Clone, Copy)]
 pub struct PromptSettings<'a> {
     /// Examples; `None` takes the task's own number. A task that says 0 keeps 0, as in the harness.
@@ -17,7 +17,7 @@ pub struct PromptSettings<'a> {
     pub fewshot_seed: u64,
     /// Instead of the task's sampler.
     pub sampler: Option<Sampler>,
-    /// Which documents are asked.
+    /// Selection of documents.
     pub documents: Documents,
     /// Renders conversations; plain text without it.
     pub chat: Option<&'a ChatTemplate>,
@@ -90,7 +90,7 @@ impl UnknownLabel {
         Self { document, label: label.to_string().chars().take(80).collect(), nearest, quoted_number }
     }
 
-    /// What the user can do about it.
+    /// Advice for the user.
     #[must_use]
     pub fn hint(&self) -> String {
         match (&self.nearest, self.quoted_number) {
@@ -130,37 +130,37 @@ pub struct Rendered {
     /// The conversation that the prompt was rendered from: (role, content) pairs, examples as turns
     /// or in one message as asked for.
     pub messages: Vec<(String, String)>,
-    /// What is asked.
+    /// Request to the model.
     pub ask: Ask,
 }
 
-/// What is asked of the model.
+/// Request to the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
-    /// Which choice is the most probable.
+    /// Finds the most probable choice.
     Choices {
         /// One for all choices, or one a choice.
         contexts: Vec<String>,
-        /// What is scored after the context: one a choice, delimiter included.
+        /// Continuations scored after the context: one a choice, delimiter included.
         continuations: Vec<String>,
         /// The choices' texts.
         choices: Vec<String>,
         /// Places of the right ones; empty when the answer is none of them.
         gold: Vec<usize>,
     },
-    /// How probable a continuation is.
+    /// Scores a continuation.
     Continuation {
         /// Scored after the context.
         continuation: String,
     },
-    /// How probable a text is.
+    /// Scores a text.
     Rolling {
-        /// The text.
+        /// Scored text.
         text: String,
     },
-    /// What the model writes.
+    /// Generates text.
     Generate {
-        /// How it writes.
+        /// Generation settings.
         arguments: GenerationArguments,
         /// Accepted answers.
         references: Vec<String>,

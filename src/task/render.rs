@@ -15,7 +15,7 @@ use super::turns::{Turn, join, messages, plain, question};
 use crate::python::repr::{is_space, json_text};
 use crate::tokenizer::Message;
 
-/// What is counted while prompts are written.
+/// Counts taken while prompts are written.
 #[derive(Default)]
 struct Counts {
     gold_out_of_range: usize,
@@ -120,8 +120,8 @@ impl Task {
         })
     }
 
-    /// What a classification document asks under the generation protocols: the same prompt, answered
-    /// in free text. `None` for other tasks.
+    /// Request of a classification document under the generation protocols: the same prompt,
+    /// answered in free text. `None` for other tasks.
     #[must_use]
     pub fn generation_ask(&self, rendered: &Rendered) -> Option<Ask> {
         let Ask::Choices { contexts, choices, gold, .. } = &rendered.ask else { return None };
@@ -135,8 +135,8 @@ impl Task {
         })
     }
 
-    /// How the model writes a label under the generation protocols: `metadata.max_gen_toks` new tokens,
-    /// else PIXIU's 10.
+    /// Generation settings of a label under the generation protocols: `metadata.max_gen_toks` new
+    /// tokens, else PIXIU's 10.
     #[must_use]
     pub fn label_arguments(&self) -> GenerationArguments {
         let max_tokens = self.config().metadata.get("max_gen_toks").and_then(Value::as_u64).unwrap_or(10);

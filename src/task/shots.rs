@@ -1,4 +1,4 @@
-//! What a task file says about few-shot examples: `fewshot_split`, `fewshot_config`.
+//! Few-shot settings of a task file: `fewshot_split`, `fewshot_config`.
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};

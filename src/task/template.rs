@@ -36,7 +36,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     jinja::add(&mut environment, "check".to_owned(), text.to_owned(), &subject).map_err(|e| message(&e))
 }
 
-/// What is wrong, with the line where there are several.
+/// Describes a fault, with the line where there are several.
 fn message(error: &Error) -> String {
     let reason = jinja::reason(error);
     error.line().map_or_else(|| reason.clone(), |line| format!("{reason} (line {line} of the template)"))

@@ -150,7 +150,7 @@ impl Tokenizer {
         self.pad.as_ref().map(|(text, id)| (text.as_str(), *id))
     }
 
-    /// What stands before an empty context: BOS, or EOS where there is no BOS.
+    /// Token before an empty context: BOS, or EOS where there is no BOS.
     #[must_use]
     pub fn prefix(&self) -> Option<(&str, u32)> {
         self.bos().or_else(|| self.eos())
@@ -210,7 +210,7 @@ impl Tokenizer {
         ChatTemplate::new(template.source.clone(), &self.special, template.file.display().to_string())
     }
 
-    /// What the pipeline does, its panics on files that it should not have read among its errors.
+    /// Runs the pipeline, and turns its panics on files that it should not have read into errors.
     fn working<T>(
         &self,
         action: &'static str,

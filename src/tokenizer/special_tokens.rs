@@ -10,7 +10,7 @@ use super::error::TokenizerError;
 /// Roles that templates may name.
 const ROLES: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// What transformers' tokenizer classes assume where the files say nothing.
+/// Special tokens that transformers' tokenizer classes assume where the files say nothing.
 const CLASS_DEFAULTS: &[(&str, &[(&str, &str)])] = &[
     (
         "GPT2Tokenizer",

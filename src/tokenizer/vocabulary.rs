@@ -1,4 +1,4 @@
-//! Which token an id stands for, read from whatever vocabulary a model directory has.
+//! Tokens by id, read from whatever vocabulary a model directory has.
 //!
 //! Only for comparing models: rows of two embeddings can be averaged when they stand for the same tokens. Nothing is
 //! encoded with it, so that any kind of tokenizer can be read.
@@ -22,7 +22,7 @@ pub(crate) struct VocabularyError {
     reason: String,
 }
 
-/// What two vocabularies say differently.
+/// Difference between two vocabularies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Disagreement {
     /// Ids that stand for another token, in order, with both tokens.

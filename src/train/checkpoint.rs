@@ -33,13 +33,12 @@ pub(crate) const STATE: &str = "billon_state.json";
 /// Layout of the state file. 1 had neither checksums nor the base model's hashes.
 const FORMAT: u64 = 2;
 
-/// What besides parameters and moments the next step depends on.
+/// State besides parameters and moments that the next step depends on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunState {
     /// Optimiser steps taken.
     pub step: u64,
-    /// What the result depends on.
     pub fingerprint: Fingerprint,
     /// Whether weights are multiplied in tile registers (AMX), to other last bits than on CPUs without.
     pub tile_registers: bool,
@@ -67,7 +66,6 @@ pub(crate) struct RunState {
 pub(crate) struct Window {
     /// Of the steps' mean losses.
     pub loss: f64,
-    /// Steps.
     pub steps: u64,
     /// Trained tokens.
     pub targets: u64,

@@ -1,4 +1,4 @@
-//! What can go wrong in training.
+//! Errors of training.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
 use crate::model::DecoderError;
 
-/// Why a training run can't start or go on.
+/// Reasons why a training run can't start or go on.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum TrainError {

@@ -16,7 +16,7 @@ use crate::model::Decoder;
 use crate::task::{self, Documents, PromptSettings, Task};
 use crate::tokenizer::Tokenizer;
 
-/// What is evaluated, opened once.
+/// Tasks and data that are evaluated, opened once.
 pub(crate) struct Evaluation<'a> {
     tasks: Vec<Task>,
     /// Problems of the task files, until they are said.

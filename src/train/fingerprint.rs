@@ -1,4 +1,5 @@
-//! What a run's result depends on, as named parts: a checkpoint is gone on from only where all of them are the same.
+//! Fingerprint of all that a run's result depends on, as named parts: a checkpoint is resumed only where all of them
+//! are the same.
 //!
 //! Recipes are taken apart field by field without `..`, so that a new setting does not compile until someone decides
 //! whether it changes the result.
@@ -22,7 +23,7 @@ use crate::storage::hash::{HashCache, hex, sha256_bytes, sha256_input};
 #[serde(transparent)]
 pub(crate) struct Fingerprint(BTreeMap<String, String>);
 
-/// What besides the recipe and its data decides.
+/// Inputs besides the recipe and its data that decide the result.
 pub(crate) struct Surroundings<'a> {
     /// Folder of the base model.
     pub model: &'a Path,
@@ -172,7 +173,7 @@ impl Fingerprint {
         self.set("modules_to_save", format!("{modules_to_save:?}"));
     }
 
-    /// What is measured is part of the run's log; when it is measured decides only where the best checkpoint is kept.
+    /// Evaluations are part of the run's log; their interval decides only where the best checkpoint is kept.
     fn evaluation(&mut self, evaluation: &EvaluationRecipe, template: Option<&str>, apply: Option<bool>) {
         let EvaluationRecipe { disabled, eval_steps, eval_share, evals_per_epoch, tasks, limit, num_fewshot, best } =
             evaluation;

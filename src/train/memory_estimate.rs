@@ -1,4 +1,4 @@
-//! What a run will need, before it starts: memory from the shapes, time from a measured product.
+//! Memory estimate of a run, from shapes, and its time, from a measured product; made before it starts.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub(crate) struct Estimate {
     pub seconds_per_token: f64,
 }
 
-/// What training these parameters needs on so many threads.
+/// Estimates the needs of training these parameters on so many threads.
 #[must_use]
 pub(crate) fn estimate(attached: &Attached, threads: usize, longest: u64) -> Estimate {
     let config = attached.decoder.config();

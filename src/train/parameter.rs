@@ -1,10 +1,10 @@
-//! What is trained: named variables, and the gradients of a step.
+//! Trainable parameters: named variables, and the gradients of a step.
 
 use candle_core::{Device, Tensor, Var};
 
 use super::error::TrainError;
 
-/// Which learning rate a parameter has.
+/// Learning rate groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
     /// The recipe's.
@@ -20,7 +20,6 @@ pub(crate) struct Parameter {
     pub name: String,
     /// The values, shared with the projection that uses them.
     pub variable: Var,
-    /// Its learning rate.
     pub group: Group,
     /// Whether weight decay applies: not to biases and norms.
     pub decays: bool,

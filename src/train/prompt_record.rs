@@ -29,7 +29,7 @@ pub(crate) struct PromptRecord {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct TemplateRecord {
-    /// Its name, for tokenizers with several.
+    /// Template name, for tokenizers with several.
     name: Option<String>,
     sha256: String,
 }

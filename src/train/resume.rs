@@ -13,15 +13,14 @@ use crate::event::Progress;
 /// A checkpoint to go on from.
 #[derive(Debug)]
 pub(crate) struct Resumed {
-    /// Its folder.
     pub folder: PathBuf,
-    /// What it holds besides parameters and moments.
+    /// State besides parameters and moments.
     pub state: RunState,
     /// The lines that were logged up to it.
     pub history: Vec<Map<String, Value>>,
 }
 
-/// What decides whether a checkpoint is used.
+/// Conditions under which a checkpoint is used.
 pub(crate) struct Wanted<'a> {
     /// Of the run as it is now.
     pub fingerprint: &'a Fingerprint,

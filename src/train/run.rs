@@ -32,7 +32,7 @@ use crate::train::batch_sampler::Course;
 use crate::train::inject::{Attached, attach, settled};
 use crate::train::memory_estimate::{Estimate, estimate};
 
-/// Where a run reads and writes.
+/// Paths and options of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct TrainOptions {
     /// Folder of the result, the logs and the checkpoints.
@@ -45,11 +45,11 @@ pub(crate) struct TrainOptions {
     pub force: bool,
     /// Further files that the run comes from, and must not replace: the recipe's.
     pub inputs: Vec<PathBuf>,
-    /// Where the base model's weights are shared with other decoders.
+    /// Pool through which the base model's weights are shared with other decoders.
     pub pool: Option<Arc<WeightPool>>,
 }
 
-/// What came out of a run.
+/// Result of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct TrainReport {
     /// The result's folder.
@@ -66,7 +66,7 @@ pub(crate) struct TrainReport {
     pub best: Option<(u64, f64)>,
     /// Whether training stopped for want of better evaluations.
     pub stopped_early: bool,
-    /// What became of the data.
+    /// Counts of each data set.
     pub sets: Vec<SetSummary>,
     /// Tokens seen.
     pub tokens: u64,

@@ -15,12 +15,11 @@ use crate::storage::hash::sha256_bytes;
 use crate::storage::publish::StagingDir;
 use crate::train::inject::Attached;
 
-/// Where the model came from.
+/// Origin of the model.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Base<'a> {
-    /// Its directory.
     pub directory: &'a Path,
-    /// What the recipe calls it.
+    /// Reference to the base in the recipe.
     pub name: &'a str,
     /// Element type of its weights.
     pub dtype: DType,

@@ -21,11 +21,10 @@ const WIDEST: usize = 160;
 pub struct SourceText {
     /// File name as the user gave it; empty for a text that a command made, which no message quotes.
     pub name: String,
-    /// The text.
     pub text: String,
 }
 
-/// How bad a problem is.
+/// Severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// The run goes on.
@@ -41,13 +40,13 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// What is wrong, lower case, no full stop.
+    /// Message, lower case, no full stop.
     pub message: String,
-    /// Where, if it has a place in the text.
+    /// Place in the text, if there is one.
     pub span: Option<Span>,
-    /// What to do about it.
+    /// Advice.
     pub help: Option<String>,
-    /// Whose fault it is: the recipe's ([`ErrorKind::Usage`]) or a model's.
+    /// Kind of the error: the recipe's fault ([`ErrorKind::Usage`]) or a model's.
     pub kind: ErrorKind,
 }
 

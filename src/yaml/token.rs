@@ -13,7 +13,7 @@ pub(super) struct Mark {
     pub shown: (usize, usize),
 }
 
-/// What a token is.
+/// Kind of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TokenKind {
     StreamEnd,

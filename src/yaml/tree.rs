@@ -17,29 +17,26 @@ pub struct Span {
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spanned<T> {
-    /// The value.
+    /// Parsed value.
     pub value: T,
-    /// Its place.
     pub span: Span,
 }
 
 /// A node of the tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Where it starts.
     pub span: Span,
-    /// What it is.
     pub kind: Kind,
 }
 
-/// What a node is.
+/// Kind of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// `null`, `~` or nothing.
     Null,
     /// Any other scalar.
     Scalar {
-        /// Its text, unquoted.
+        /// Text, unquoted.
         text: String,
         /// Whether it was written with quotes or as a block.
         quoted: bool,
@@ -51,7 +48,7 @@ pub enum Kind {
 }
 
 impl Node {
-    /// What it is, for messages.
+    /// Describes the kind, for messages.
     #[must_use]
     pub fn describe(&self) -> &'static str {
         match self.kind {

@@ -1,4 +1,4 @@
-//! What a training run's progress lines say: step, loss, speed, time left, memory.
+//! Progress lines of a training run: step, loss, speed, time left, memory.
 
 use std::time::Instant;
 

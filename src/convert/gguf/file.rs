@@ -14,7 +14,6 @@ use crate::storage::unchanged::InputChanged;
 /// One tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GgufTensor {
-    /// What the header says.
     pub info: TensorInfo,
     /// Index of the file (which may be of several pieces) it is in.
     file: usize,

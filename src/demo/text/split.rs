@@ -1,8 +1,8 @@
-//! Which documents a split may hold.
+//! Documents that a split may hold.
 
 use crate::rng::stream_key;
 
-/// What a document is for.
+/// Purpose of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Split {
     /// Training a specialist.

@@ -1,4 +1,4 @@
-//! What slots are filled with.
+//! Words that fill the slots of templates.
 
 use super::draw::Draw;
 

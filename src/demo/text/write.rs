@@ -10,7 +10,7 @@ use super::tasks::{DemoTask, Document, TASKS};
 use crate::storage::publish::{WriteError, publish_file};
 use crate::task::Role;
 
-/// What was written.
+/// Summary of the written data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DataSummary {
     /// Task name, split and number of documents, in the order of the tasks.

@@ -21,14 +21,13 @@ pub(crate) struct Comparison {
     pub tasks: Vec<TaskComparison>,
     /// Groups of the files, then roles: plain means over their tasks.
     pub groups: Vec<GroupComparison>,
-    /// Why a group has no mean.
+    /// Reasons why a group has no mean.
     pub notes: Vec<String>,
 }
 
 /// One task compared.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TaskComparison {
-    /// Its name.
     pub task: String,
     /// `"<metric>,<slot>"`.
     pub metric: String,
@@ -42,11 +41,11 @@ pub(crate) struct TaskComparison {
     pub candidate: f64,
     /// Candidate less baseline.
     pub difference: f64,
-    /// Its paired bootstrap interval (BCa); of plain scores the unpaired normal one, where the files have errors.
+    /// Paired bootstrap interval (BCa); of plain scores the unpaired normal one, where the files have errors.
     pub interval: Option<[f64; 2]>,
     /// Whether document was compared with document; else the scores alone.
     pub paired: bool,
-    /// Why the scores alone were compared.
+    /// Reason why the scores alone were compared.
     pub note: Option<String>,
     /// Exact two-sided McNemar p-value, for metrics that are right or wrong on each document.
     pub mcnemar_p: Option<f64>,
@@ -54,7 +53,7 @@ pub(crate) struct TaskComparison {
     pub lost: usize,
     /// Documents right in the candidate only.
     pub won: usize,
-    /// How the results differ in how they were made, where that was allowed.
+    /// Differences in how the results were made, where they were allowed.
     pub mismatches: Vec<String>,
     /// The flipped documents, the worst losses first.
     pub flips: Vec<Flip>,
@@ -65,7 +64,6 @@ pub(crate) struct TaskComparison {
 pub(crate) struct GroupComparison {
     /// The group's name, or `role:NAME`.
     pub name: String,
-    /// Its tasks.
     pub tasks: Vec<String>,
     /// Mean of the baseline's scores.
     pub baseline: f64,
@@ -73,6 +71,6 @@ pub(crate) struct GroupComparison {
     pub candidate: f64,
     /// Candidate less baseline.
     pub difference: f64,
-    /// Its paired bootstrap interval (BCa); tasks are resampled each by itself.
+    /// Paired bootstrap interval (BCa); tasks are resampled each by itself.
     pub interval: [f64; 2],
 }

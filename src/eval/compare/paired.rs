@@ -15,7 +15,7 @@ pub(crate) const DRAWS: usize = 20_000;
 /// The distinct pairs of values of a task's documents.
 #[derive(Debug, Clone)]
 pub struct PairedTally {
-    /// How documents become one number.
+    /// Aggregation over documents.
     pub statistic: Statistic,
     /// Whether more is better.
     pub higher_is_better: bool,

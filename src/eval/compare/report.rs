@@ -14,7 +14,6 @@ use crate::eval::results::RunResults;
 /// A task to compare, and the metric where it is not the baseline's first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// The task.
     pub task: String,
     /// `"<metric>"` or `"<metric>,<slot>"`.
     pub metric: Option<String>,

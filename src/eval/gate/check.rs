@@ -25,14 +25,11 @@ pub(crate) struct Check {
     pub baseline: f64,
     /// The candidate's score.
     pub candidate: f64,
-    /// What the documents say.
     pub evidence: Evidence,
     /// `p_broken` after Holm's correction over all checks of the gate.
     pub p_fail: f64,
-    /// The verdict.
     pub verdict: Verdict,
     /// Documents that would decide an inconclusive check.
     pub documents_needed: Option<u64>,
-    /// Why, in words.
     pub reason: String,
 }

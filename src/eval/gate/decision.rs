@@ -34,7 +34,7 @@ impl Verdict {
     }
 }
 
-/// What documents say about a quantity that must not exceed a limit.
+/// Evidence of the documents about a quantity that must not exceed a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Evidence {
     /// The quantity: a drop, or for `min` the score itself.
@@ -49,13 +49,13 @@ pub struct Evidence {
     pub excess: f64,
     /// Standard deviation of a document's contribution.
     pub deviation: f64,
-    /// Documents.
+    /// Number of documents.
     pub documents: u64,
     /// `exact` or `bootstrap`.
     pub test: &'static str,
     /// The class whose few documents leave open what the bootstrap alone would decide.
     pub small_class: Option<SmallClass>,
-    /// How many times as many documents the limits of the classes ask for, where they decide.
+    /// Factor of the number of documents that the limits of the classes ask for, where they decide.
     #[serde(skip)]
     pub times_as_many: Option<f64>,
 }

@@ -5,13 +5,9 @@ use crate::yaml::number;
 /// A number of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// `min`.
     Min,
-    /// `max_drop`.
     MaxDrop,
-    /// `max_drop_rel`.
     MaxDropRel,
-    /// `alpha`.
     Alpha,
 }
 
@@ -27,7 +23,7 @@ impl Limit {
         }
     }
 
-    /// What every value must be, whatever the metric.
+    /// Range of every value, whatever the metric.
     #[must_use]
     pub(crate) fn range(self) -> &'static str {
         match self {
@@ -68,7 +64,7 @@ impl Limit {
     }
 }
 
-/// How a percentage is written as a share.
+/// Writes a percentage as a share.
 #[must_use]
 pub(crate) fn per_cent(value: f64) -> String {
     // Two places more than the percentage has, so that 0.07 does not become 0.07000000000000001.

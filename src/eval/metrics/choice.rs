@@ -1,4 +1,4 @@
-//! What scored choices contribute: the harness's rules for `multiple_choice`.
+//! Scores of multiple-choice documents: the harness's rules for `multiple_choice`.
 
 use super::tally::{DocumentValue, NO_GOLD};
 use crate::eval::language_model::Score;

@@ -101,7 +101,7 @@ fn split(tag: &str) -> (char, &str) {
     (prefix, if kind.is_empty() { "_" } else { kind })
 }
 
-/// What a document contributes to entity F1.
+/// Counts of a document for entity F1.
 #[must_use]
 pub(crate) fn entity_counts(predicted: &[String], gold: &[String]) -> DocumentValue {
     let (predicted, gold) = (entities(predicted), entities(gold));

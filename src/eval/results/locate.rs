@@ -65,7 +65,7 @@ fn newest_of_one_model(folder: &Path, mut files: Vec<PathBuf>) -> Result<PathBuf
     files.pop().ok_or_else(|| ResultsError::None { path: folder.into() })
 }
 
-/// What a results file says of its model; one that says nothing is the model of its folder.
+/// Model that a results file names; one that names none is the model of its folder.
 fn model(file: &Path) -> Result<String, ResultsError> {
     let text = crate::storage::input::read_text(file, crate::storage::input::LIST_BYTES)
         .map_err(|source| ResultsError::Read { path: file.into(), source })?;

@@ -17,16 +17,15 @@ use super::locate::locate;
 pub struct RunResults {
     /// The results file.
     pub path: PathBuf,
-    /// Its top level.
+    /// Top level of the file.
     pub top: Map<String, Value>,
-    /// Its tasks, in the order of the file. Groups are not among them.
+    /// Tasks in the order of the file, without groups.
     pub tasks: Vec<TaskResults>,
 }
 
 /// One task of a results file.
 #[derive(Debug, Clone)]
 pub struct TaskResults {
-    /// Its name.
     pub name: String,
     /// Scores by `"<metric>,<slot>"`, in the order of the file; those that are numbers.
     pub scores: Vec<(String, f64)>,

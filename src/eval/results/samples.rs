@@ -13,13 +13,11 @@ use crate::python::json;
 /// One line of a samples file.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Its place in the split.
+    /// Number in the split.
     pub doc_id: i64,
     /// Hash of the document.
     pub doc_hash: String,
-    /// Hash of the prompt.
     pub prompt_hash: String,
-    /// Hash of the target.
     pub target_hash: String,
     /// The filter slot.
     pub slot: String,

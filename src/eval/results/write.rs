@@ -29,11 +29,11 @@ pub(crate) fn stamp() -> String {
     crate::clock::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
 }
 
-/// Where a run's results will be: made and proven writable before the model is asked anything.
+/// Folder and stem of a run's results: made and proven writable before the model is asked anything.
 #[derive(Debug)]
 pub(crate) struct Destination {
     files: FileSet,
-    /// What the results file's name begins with.
+    /// Stem of the results file's name.
     stem: String,
 }
 

@@ -10,7 +10,7 @@ use super::error::ServerError;
 use super::retry::{RetryPolicy, retry_after};
 use crate::event::CancelFlag;
 
-/// How to reach a server.
+/// Address and limits of a server.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// URL up to and with the version, for example `http://localhost:8000/v1`.
@@ -19,7 +19,7 @@ pub struct ClientOptions {
     pub key_variable: Option<String>,
     /// Most time for one attempt.
     pub timeout: Duration,
-    /// What happens when one fails.
+    /// Retries of failed requests.
     pub retry: RetryPolicy,
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What came of one attempt.
+/// Result of one attempt.
 enum Attempt {
     Done(Value),
     /// Another attempt may do better.
@@ -225,7 +225,7 @@ impl Client {
     }
 }
 
-/// What a server says about an error: `error.message`, `message`, `detail`, or its whole answer.
+/// Error message of a server: `error.message`, `message`, `detail`, or its whole answer.
 fn message(value: &Value, text: &str) -> String {
     let found = value
         .pointer("/error/message")

@@ -17,7 +17,7 @@ pub type Decode = Box<dyn Fn(&[u32]) -> Result<String> + Send + Sync>;
 
 /// A model on a server.
 pub struct ServerOptions {
-    /// How to reach it.
+    /// Address and limits of the server.
     pub client: ClientOptions,
     /// The model's name there; empty takes the only one there is.
     pub model: String,
@@ -39,7 +39,7 @@ pub struct ServerOptions {
     pub decode: Option<Decode>,
 }
 
-/// What a run will ask for, so that only that is probed.
+/// Features that a run will need, so that only those are probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     /// Log-likelihoods.

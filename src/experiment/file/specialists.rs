@@ -10,7 +10,7 @@ use crate::yaml::{Kind, Node};
 
 /// Keys of a specialist that are ours; all others are its training recipe's.
 const OWN: &[&str] = &["tasks", "datasets", "adapter", "max_rows"];
-/// What the experiment itself says of every training.
+/// Keys that the experiment itself sets in every training.
 const TAKEN: &[&str] = &["base_model", "output_dir"];
 
 impl Reader {

@@ -1,4 +1,4 @@
-//! What experiment files may say, and what is said of faults in them.
+//! Tests of experiment files and of the messages about their faults.
 
 use std::path::Path;
 

@@ -6,12 +6,12 @@ use super::words::{number, p_value, score, signed};
 use crate::experiment::error::ExperimentError;
 use crate::experiment::plan::duration;
 
-/// What training's plots count.
+/// Axis label of training plots.
 const STEP: &str = "optimiser step";
 
 /// A part with a heading.
 pub(super) struct Section {
-    /// Its anchor.
+    /// HTML anchor.
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     pub(super) blocks: Vec<Block>,

@@ -18,7 +18,7 @@ use crate::error::{Diagnose, Error, ErrorKind};
 use crate::lora::{Adapter, LoraFactors, SavedTensor};
 use crate::merge::plan::sources::Model;
 
-/// Why an adapter does not fit the model that a recipe puts it on.
+/// Reasons why an adapter does not fit the model that a recipe puts it on.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum AdaptedError {
@@ -143,7 +143,7 @@ impl ModelAdapter {
         self.adapter.input_files()
     }
 
-    /// Its folder.
+    /// Folder of the adapter.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         self.adapter.path()

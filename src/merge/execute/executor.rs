@@ -34,7 +34,7 @@ use crate::storage::shortened;
 /// Input bytes that may be resident at once, apart from one chunk per thread.
 pub(crate) const WINDOW_BYTES: u64 = 160 << 20;
 
-/// What a run found out.
+/// Findings of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Execution {
     /// SHA-256 of every shard, in order; empty when not asked for.
@@ -43,7 +43,7 @@ pub(crate) struct Execution {
     pub non_finite: Vec<NonFinite>,
 }
 
-/// How to run.
+/// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExecuteOptions {
     /// Worker threads, at least 1.
@@ -192,7 +192,7 @@ pub(crate) fn execute_in_memory(
     Ok((sink.into_bytes(), Execution { shard_hashes: Vec::new(), non_finite }))
 }
 
-/// What a worker keeps from chunk to chunk.
+/// Buffers that a worker keeps from chunk to chunk.
 #[derive(Default)]
 pub(super) struct Scratch {
     /// The part of a chunk that is computed.
@@ -486,7 +486,7 @@ pub(super) fn pieces(job: usize, tensor: &TensorJob) -> impl Iterator<Item = Pie
     chunks(elements).enumerate().map(move |(index, range)| Piece { job, index, range })
 }
 
-/// Where the elements of a range are in the input's tensor.
+/// Byte range of the elements in the input's tensor.
 fn byte_range(input: &JobInput, range: &Range<u64>) -> Range<u64> {
     let width = input.tensor.dtype.bytes() as u64;
     range.start * width..range.end * width

@@ -17,7 +17,7 @@ const PROGRAM: u64 = 40 << 20;
 /// Of a thread: its stack and the allocator's pages for it.
 const THREAD: u64 = 2 << 20;
 
-/// What the page cache may map around a chunk of an input beyond the chunk.
+/// Bytes that the page cache may map around a chunk of an input beyond the chunk.
 const FOLIO: u64 = 1 << 20;
 
 /// The share of what was given back chunk by chunk that neighbours map again until the batch is over.
@@ -26,14 +26,15 @@ const RESIDUE: u64 = 4;
 /// The share by which the allocator's pages exceed what is asked of it.
 const ALLOCATOR: u64 = 12;
 
-/// What a thread's heap keeps of the vectors that come and go while thresholds are searched: they are filled on one thread
-/// and freed on another, and the allocator gives pages back after seconds. 15 to 22 MB a thread measured with 2 to 8 threads.
+/// Memory of a thread's heap for the vectors that come and go while thresholds are searched: they are filled on one
+/// thread and freed on another, and the allocator gives pages back after seconds. 15 to 22 MB a thread measured with 2
+/// to 8 threads.
 const SEARCH: u64 = 24 << 20;
 
 /// One histogram of a digit of 16 bits.
 const HISTOGRAM: u64 = 8 << 16;
 
-/// What a batch holds at once.
+/// Memory that a batch holds at once.
 #[derive(Default)]
 struct Held {
     /// Mapped inputs that stay from the statistics to the map.
@@ -87,8 +88,8 @@ impl MergePlan {
         }
     }
 
-    /// What one thread holds of a job: a chunk of every input that is given back after it, sums with adapters, and the
-    /// part that is computed.
+    /// Memory that one thread holds of a job: a chunk of every input that is given back after it, sums with adapters,
+    /// and the part that is computed.
     fn thread(&self, job: &TensorJob) -> u64 {
         let elements = CHUNK_ELEMENTS.min(job.parameters.elements());
         let mut bytes = PART_ELEMENTS.min(elements) * 8;
@@ -152,7 +153,7 @@ fn tuned_that_collect(job: &TensorJob) -> u64 {
     }
 }
 
-/// What the allocator keeps of the vectors of a search: little for small tensors, whose keys are few.
+/// Memory that the allocator keeps of the vectors of a search: little for small tensors, whose keys are few.
 fn searching(job: &TensorJob) -> u64 {
     SEARCH.min(job.parameters.elements() * 64 * tuned_that_collect(job))
 }
@@ -163,7 +164,7 @@ fn collected_of_one(job: &TensorJob) -> u64 {
     collect_limit(elements).min(elements) * 4
 }
 
-/// What statistics hold of a tensor until its map.
+/// Memory of a tensor's statistics until its map.
 fn collected(job: &TensorJob) -> u64 {
     let elements = job.parameters.elements();
     match &job.statistics {

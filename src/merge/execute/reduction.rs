@@ -1,4 +1,4 @@
-//! What a method may ask to be measured, and the passes that measure it.
+//! Reductions that a method may ask for, and the passes that compute them.
 //!
 //! A [`Measurement`] sees every chunk of a tensor once per round, in any order and from any thread,
 //! and must not let that order show: counts are integers, and floating-point parts are added in
@@ -16,7 +16,7 @@ use crate::compute::merge::{Backend, Delta, Operand, Precision, Selection};
 use crate::merge::methods::MethodFault;
 use crate::rng::Philox;
 
-/// Which elements form one vector.
+/// Elements that form one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Axis {
     /// The whole tensor.
@@ -30,7 +30,6 @@ pub(crate) enum Axis {
 /// Dot products of all pairs of some inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Products {
-    /// What a vector is.
     pub axis: Axis,
     /// Input indices.
     pub vectors: Vec<usize>,
@@ -38,7 +37,7 @@ pub(crate) struct Products {
     pub from_base: bool,
 }
 
-/// Which elements of a task vector a method wants.
+/// Elements of a task vector that a method wants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Sparsify {
     /// All.
@@ -47,7 +46,7 @@ pub(crate) enum Sparsify {
     Drop,
     /// The `keep` largest in magnitude of this tensor.
     Largest {
-        /// How many.
+        /// Number of elements.
         keep: u64,
     },
     /// The share `density` that is largest in the whole task vector.
@@ -96,7 +95,7 @@ impl Statistics {
     }
 }
 
-/// What was measured.
+/// Result of a reduction.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Measured {
     /// Nothing was asked.

@@ -1,4 +1,4 @@
-//! Where finished chunks of a merge go: into output files, or into memory.
+//! Sinks of a merge's finished chunks: output files, or memory.
 
 use std::sync::{Mutex, PoisonError};
 

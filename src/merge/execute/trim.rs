@@ -35,7 +35,7 @@ pub(crate) fn collect_limit(elements: u64) -> u64 {
 /// Highest key of an f32.
 const HIGHEST_KEY: u64 = (1 << 31) - 1;
 
-/// Bits of a key.
+/// Width of a key.
 fn key_bits(precision: Precision) -> u32 {
     match precision {
         Precision::F32 => 31,

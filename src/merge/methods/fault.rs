@@ -8,7 +8,7 @@ use super::{Coefficients, Map, Measured, TensorParameters};
 use crate::compute::merge::Selection;
 use crate::error::{Diagnose, ErrorKind};
 
-/// What is wrong with a method.
+/// Fault of a method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum MethodFault {
@@ -48,7 +48,7 @@ pub(crate) struct MethodError {
 }
 
 impl MethodError {
-    /// What is to be done about it.
+    /// Advice about a fault of a method.
     pub(crate) const HINT: &str = "this is a defect of billon: please report it with the recipe; nothing was published";
 }
 

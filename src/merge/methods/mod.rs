@@ -79,14 +79,14 @@ pub(crate) enum ParameterScope {
     NonBaseInput,
 }
 
-/// What holds when a recipe does not say.
+/// Value of a parameter that a recipe leaves out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ParameterDefault {
     /// The recipe must say.
     Required,
     /// No value.
     Absent,
-    /// This value.
+    /// Fixed value.
     Value(Value),
 }
 
@@ -95,11 +95,9 @@ pub(crate) enum ParameterDefault {
 pub(crate) struct ParameterSpec {
     /// mergekit's key.
     pub name: &'static str,
-    /// Its type.
     pub kind: ParameterKind,
     /// Who it belongs to.
     pub scope: ParameterScope,
-    /// What holds without it.
     pub default: ParameterDefault,
 }
 
@@ -134,7 +132,7 @@ impl ParameterSpec {
 /// Accepted and without effect: in mergekit it only changes the type of a temporary.
 const INT8_MASK: ParameterSpec = ParameterSpec::switch("int8_mask", false);
 
-/// What a method says about the base model.
+/// Rule of a method about the base model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BaseRule {
     /// Must be among the inputs.
@@ -145,8 +143,8 @@ pub(crate) enum BaseRule {
     Ignored,
 }
 
-/// How many inputs a method takes. With [`BaseRule::Ignored`] all inputs count, otherwise those
-/// that are not the base.
+/// Number of inputs that a method takes. With [`BaseRule::Ignored`] all inputs count, otherwise
+/// those that are not the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InputContract {
     /// The base model's part.
@@ -165,7 +163,6 @@ pub(crate) type Values = Vec<(&'static str, Value)>;
 pub(crate) struct TensorParameters {
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
-    /// What the method declares.
     pub specs: &'static [ParameterSpec],
     /// Shared parameters.
     pub shared: Values,
@@ -294,7 +291,6 @@ pub(crate) enum Map {
     Copy,
     /// Input 0 times a factor.
     Scale {
-        /// The factor.
         factor: f64,
     },
     /// See [`crate::compute::merge::WeightedSum`]; coefficients for all inputs.
@@ -329,13 +325,12 @@ pub(crate) trait MergeMethod: Sync {
     /// One line for tables.
     fn summary(&self) -> &'static str;
 
-    /// Where it comes from, for model cards.
+    /// Publication, for model cards.
     fn reference(&self) -> &'static str;
 
-    /// Its parameters.
     fn parameters(&self) -> &'static [ParameterSpec];
 
-    /// What inputs it takes.
+    /// Inputs that it takes.
     fn contract(&self) -> InputContract;
 
     /// Whether a tensor that only one input has is copied instead of being an error.
@@ -343,7 +338,7 @@ pub(crate) trait MergeMethod: Sync {
         false
     }
 
-    /// What must be measured before the map.
+    /// Statistics that must be computed before the map.
     ///
     /// # Errors
     /// A [`MethodFault`], which is a defect of the method.

@@ -28,7 +28,7 @@ pub(crate) const COMPANION_FILES: &[&str] = &[
     "vocab.txt",
 ];
 
-/// What to write besides the weights.
+/// Files to write besides the weights.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CompanionOptions {
     /// Copy tokenizer and generation files from the donor.
@@ -40,7 +40,6 @@ pub(crate) struct CompanionOptions {
 /// Size and SHA-256 of a file.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FileRecord {
-    /// Bytes.
     pub bytes: u64,
     /// Lower-case hexadecimal; absent when hashing was turned off.
     #[serde(skip_serializing_if = "Option::is_none", default)]

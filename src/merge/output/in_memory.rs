@@ -31,7 +31,7 @@ pub struct InMemoryOptions {
 /// The result of a merge, in memory.
 #[derive(Debug)]
 pub struct MergedModel {
-    /// Its tensors and config. The root is the directory of the donor, whose tokenizer it has.
+    /// Tensors and config. The root is the directory of the config source, whose tokenizer it has.
     pub model: Arc<MemoryModel>,
     /// SHA-256 of the recipe with the options that decide the output.
     pub recipe_sha256: String,
@@ -42,7 +42,7 @@ pub struct MergedModel {
 }
 
 impl MergedModel {
-    /// What the tensors depend on, as names and hashes.
+    /// Names and hashes of what the tensors depend on.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn identity(&self) -> Vec<(String, String)> {

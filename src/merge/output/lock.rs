@@ -40,7 +40,8 @@ pub struct Lock {
     pub inputs: BTreeMap<String, BTreeMap<String, FileRecord>>,
     /// Files of the output, without the lock.
     pub outputs: BTreeMap<String, FileRecord>,
-    /// What keys the random masks: [`MASKS`]; 0 in locks of before, when it was the text of a model's reference.
+    /// Version of the random masks' key: [`MASKS`]; 0 in locks of before, when it was the text of a model's
+    /// reference.
     #[serde(default)]
     pub masks: u32,
 }
@@ -54,16 +55,11 @@ pub(crate) const MASKS: u32 = 1;
 pub struct LockOptions {
     /// Largest shard in bytes.
     pub max_shard_bytes: u64,
-    /// `--trim-scope`.
     pub trim_scope: Option<String>,
-    /// `--lenient`.
     pub lenient: bool,
-    /// `--allow-crimes`.
     pub allow_crimes: bool,
-    /// `--allow-mismatch`.
     #[serde(default)]
     pub allow_mismatch: bool,
-    /// `--allow-non-finite`.
     #[serde(default)]
     pub allow_non_finite: bool,
     /// Whether tokenizer and generation files were copied; locks of before do not say.
@@ -76,7 +72,7 @@ pub struct LockOptions {
     pub truncate_embeddings: bool,
 }
 
-/// Why a lock can't be used.
+/// Reasons why a lock can't be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum LockError {
@@ -141,7 +137,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Its text.
+    /// Text of the lock.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn text(&self) -> String {

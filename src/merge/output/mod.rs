@@ -1,4 +1,4 @@
-//! What a merge leaves behind: the files beside the weights, the lock, the report, or a model in memory.
+//! Output of a merge: the files beside the weights, the lock, the report, or a model in memory.
 //!
 //! - [`files`]: config, tokenizer and other files that are copied or written beside the weights.
 //! - [`card`]: the model card.

@@ -1,4 +1,4 @@
-//! What a merge did, as data.
+//! Report of a merge, as data.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub(crate) struct MergeReport {
     pub threads: usize,
     /// Backend that computed.
     pub backend: String,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -47,9 +47,7 @@ pub(crate) struct PlanReport {
 /// The plan of one document.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct StagePlan {
-    /// Its `name:`.
     pub name: Option<String>,
-    /// Method.
     pub method: String,
     /// Models in order.
     pub models: Vec<String>,
@@ -72,11 +70,9 @@ pub(crate) struct StagePlan {
 /// The plan of one output tensor.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct TensorPlan {
-    /// Name.
     pub name: String,
     /// Stored dtype.
     pub dtype: String,
-    /// Shape.
     pub shape: Vec<u64>,
     /// Stored bytes.
     pub bytes: u64,
@@ -91,12 +87,9 @@ pub(crate) struct TensorPlan {
 /// One input of an output tensor.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct InputPlan {
-    /// Model.
     pub model: String,
     /// Tensor there.
     pub tensor: String,
-    /// Its dtype.
     pub dtype: String,
-    /// Its parameters.
     pub parameters: serde_json::Map<String, serde_json::Value>,
 }

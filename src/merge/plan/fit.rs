@@ -238,7 +238,7 @@ pub(super) fn check_layer_types(
     }
 }
 
-/// What a config states, by key: of the text decoder where there is one, under one name where there are two.
+/// Values of a config by key: of the text decoder where there is one, under one name where there are two.
 fn values(config: &ModelConfig) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
     for object in [config.value(), config.decoder()] {

@@ -75,7 +75,7 @@ pub(crate) struct JobInput {
     pub model: usize,
     /// Name of the tensor there.
     pub name: String,
-    /// Where it is; the range covers just the elements that take part.
+    /// Tensor; its range covers just the elements that take part.
     pub tensor: Tensor,
 }
 
@@ -84,11 +84,10 @@ pub(crate) struct JobInput {
 pub(crate) struct TensorJob {
     /// Index into [`MergePlan::outputs`].
     pub output: usize,
-    /// Its inputs in recipe order.
+    /// Inputs in recipe order.
     pub inputs: Vec<JobInput>,
-    /// What the method is given.
     pub parameters: TensorParameters,
-    /// What the method wants to be measured first.
+    /// Statistics that the method needs first.
     pub statistics: Statistics,
     /// Copied from its first input without arithmetic: integers, and tensors only one model has.
     pub verbatim: bool,
@@ -105,17 +104,14 @@ impl TensorJob {
 /// Everything a merge will do.
 #[derive(Debug)]
 pub(crate) struct MergePlan {
-    /// The method.
     pub method: &'static dyn MergeMethod,
-    /// The models.
     pub models: Vec<Model>,
     /// Index of the model whose config and tokenizer are taken over.
     pub donor: usize,
     /// Output tensors by name.
     pub outputs: Vec<OutputTensor>,
-    /// What is done for each, in file order.
+    /// Jobs in file order.
     pub jobs: Vec<TensorJob>,
-    /// Where they go.
     pub layout: Layout,
     /// The donor's config with the changes made.
     pub config: Option<String>,
@@ -148,7 +144,7 @@ impl MergePlan {
         self.models.iter().try_for_each(Model::unchanged)
     }
 
-    /// What this plan leaves behind, for stages that build on it.
+    /// Result for stages that build on this plan.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub(crate) fn result(&self) -> PlannedResult {

@@ -20,7 +20,7 @@ pub(crate) struct ParameterResolver<'a> {
     missing: BTreeSet<(&'static str, String)>,
 }
 
-/// Where a tensor stands, as far as parameters care.
+/// Position of a tensor, as far as parameters depend on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Position<'a> {
     /// The slice, for layer-wise recipes.

@@ -19,7 +19,7 @@ use crate::recipe::Diagnostics;
 use crate::recipe::{ModelReference, Recipe, Source, Span};
 use crate::rng::stream_key;
 
-/// Why copied buffers are mentioned.
+/// Reason why copied buffers are mentioned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Buffers {
     Missing,
@@ -231,8 +231,8 @@ impl Planner<'_, '_> {
         }
     }
 
-    /// What the method wants to be measured of a tensor, once its parameters have a meaning together. A parameter
-    /// that is missing was noted before.
+    /// Checks the statistics that the method wants of a tensor, once its parameters have a meaning together. A
+    /// parameter that is missing was noted before.
     fn checked_statistics(&mut self, output: &str, parameters: &TensorParameters) -> Statistics {
         let result = self.method.check(parameters).and_then(|refused| {
             if let Some(message) = refused {

@@ -88,7 +88,7 @@ pub(super) fn derive(
     Ok(())
 }
 
-/// What was written besides the weights. A lock of before does not say: then what it lists tells.
+/// Files that were written besides the weights. A lock of before does not state them: then its list of files does.
 fn companion_options(lock: &Lock, plan: &MergePlan) -> Result<CompanionOptions> {
     let copied = copied_files(plan, CompanionOptions { copy_tokenizer: true, model_card: true })?;
     let mut names = copied.iter().filter_map(|path| path.file_name());

@@ -12,7 +12,7 @@ use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::Progress;
 use crate::merge::output::lock::Lock;
 
-/// What to check.
+/// Options of a verification.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
     /// Tensors to derive again; all when there are fewer.
@@ -23,7 +23,7 @@ pub struct VerifyOptions {
     pub require_derived: bool,
 }
 
-/// What was found.
+/// Result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct VerifyReport {
     /// The directory.
@@ -36,7 +36,7 @@ pub struct VerifyReport {
     pub unknown_files: Vec<String>,
     /// Input files whose hash is right.
     pub inputs_verified: usize,
-    /// Why tensors were not derived again, if they were not.
+    /// Reason why tensors were not recomputed, if they were not.
     pub not_derived: Option<String>,
     /// Config, index and copied files derived again and found equal.
     pub files_derived: Vec<String>,

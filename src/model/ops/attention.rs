@@ -17,7 +17,7 @@ pub(crate) struct Span {
     pub queries: Range<usize>,
     /// Rows of the key and value tensors: the segment's own positions up to the last query's.
     pub own: Range<usize>,
-    /// What comes before, oldest first.
+    /// Blocks of earlier positions, oldest first.
     pub past: Vec<Arc<KvBlock>>,
 }
 

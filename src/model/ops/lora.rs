@@ -9,7 +9,7 @@ use super::{PackedLinear, like, read, values};
 use crate::compute::nn::{View, multiply};
 use crate::rng::Philox;
 
-/// Which inputs of `lora_A` are dropped: a pure function of the key.
+/// Dropout mask on the inputs of `lora_A`: a pure function of the key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dropout {
     /// Chance of each.

@@ -5,7 +5,7 @@ use minijinja::{Error, State, Value, filters};
 
 use super::template::fits;
 
-/// What a list of so many elements takes; elements are at least this large.
+/// Least size of an element of a list.
 const ELEMENT: usize = 24;
 
 pub(super) fn indent(

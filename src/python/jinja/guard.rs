@@ -1,4 +1,4 @@
-//! What stops a template that none of the engine's own limits stops.
+//! Guard against templates that none of the engine's own limits stops.
 //!
 //! Fuel counts instructions, but one instruction can double a text (`{% set ns.x = ns.x ~ ns.x %}`), compare two
 //! enormous values, or print a value that contains itself until the stack ends. Such a rendering can be neither
@@ -36,7 +36,7 @@ pub(crate) type LastWords = fn(message: &str, hint: &str) -> String;
 
 static ENDING: OnceLock<(EndProcess, LastWords)> = OnceLock::new();
 
-/// What the user may do about a template that runs away.
+/// Advice for the user about a template that runs away.
 pub(crate) const HINT: &str = "a template that loops without end, builds huge texts or holds itself cannot be used";
 
 /// Sets what is done when a rendering runs away.
@@ -66,7 +66,8 @@ thread_local! {
     static SLOT: Arc<Slot> = Slot::new();
 }
 
-/// What to write when the stack of this thread has ended: address and length, or `None` while it renders nothing.
+/// Message to write when the stack of this thread has overflowed: address and length, or `None` while it renders
+/// nothing.
 ///
 /// Safe to call in a signal handler. The bytes live until the rendering ends.
 #[must_use]
@@ -98,7 +99,7 @@ pub(crate) fn watched<T>(subject: &Subject, work: impl FnOnce() -> T) -> Result<
     caught(work)
 }
 
-/// What a thread renders; the number is odd while it does.
+/// Template that a thread renders; the number is odd while it does.
 struct Slot {
     number: AtomicU64,
     subject: Mutex<Option<Subject>>,

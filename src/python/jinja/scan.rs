@@ -1,4 +1,4 @@
-//! How deep the expressions of a template nest, found before the engine parses them.
+//! Nesting depth of the expressions of a template, found before the engine parses them.
 //!
 //! The engine parses `1+1+1...` in a loop, but compiles and frees the resulting tree by recursion: some thousand
 //! operators, filters, subscripts or calls in a row end the stack. Jinja2 fails on a few hundred (`RecursionError`, or

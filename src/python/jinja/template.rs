@@ -86,7 +86,7 @@ pub(crate) fn undeclared(environment: &Environment<'_>, name: &str, subject: &Su
     names
 }
 
-/// What went wrong, without the place.
+/// Reason of a failure, without the place.
 #[must_use]
 pub(crate) fn reason(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {

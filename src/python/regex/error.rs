@@ -3,11 +3,10 @@
 /// Most backtracking steps of one search; linear-time searches take none.
 pub(crate) const STEP_LIMIT: usize = 5_000_000;
 
-/// Why a text is no pattern: Python's own words where there are any.
+/// Reason why a text is no pattern: Python's own words where there are any.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at position {position}")]
 pub struct PatternError {
-    /// What is wrong.
     pub reason: String,
     /// Characters before the fault.
     pub position: usize,

@@ -9,7 +9,7 @@ const ASCII_WORD: &str = "A-Za-z0-9_";
 const ASCII_SPACE: &str = r" \t\n\r\x0c\x0b";
 
 impl Parser {
-    /// What follows a backslash outside a class; nothing for a place.
+    /// Translates what follows a backslash outside a class; the width is `None` for an assertion.
     pub(super) fn escape(&mut self, flags: Flags, start: usize) -> Result<Option<Width>, PatternError> {
         let Some(c) = self.next() else { return Err(self.fault_at("bad escape (end of pattern)", start)) };
         match c {

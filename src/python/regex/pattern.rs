@@ -9,7 +9,7 @@ use fancy_regex::{Error as EngineError, Regex, RegexBuilder};
 use super::error::{PatternError, STEP_LIMIT, SearchError};
 use super::translate::{Translation, translate};
 
-/// How a pattern must lie in the text.
+/// Position that a pattern must match at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Anchoring {
     /// `re.search`.

@@ -97,7 +97,7 @@ impl Width {
     }
 }
 
-/// What a quantifier may follow.
+/// Preceding item, which decides whether a quantifier may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Previous {
     /// Nothing, or a place: `nothing to repeat`.

@@ -1,4 +1,4 @@
-//! Which tokens of a conversation the assistant wrote, for any chat template.
+//! Finds the tokens of a conversation that the assistant wrote, for any chat template.
 //!
 //! No marks in the template are needed. The conversation is rendered once as a whole, and that text
 //! is what is read. A turn of the assistant **begins** where the template's own prompt for it ends:
@@ -36,9 +36,9 @@ const SHOWN: usize = 40;
 pub(super) struct Chat {
     template: ChatTemplate,
     special: BTreeSet<u32>,
-    /// How a turn ends that another one follows.
+    /// Ending of a turn that another one follows.
     inner: Ending,
-    /// How the last turn ends.
+    /// Ending of the last turn.
     last: Ending,
     closing: Vec<u32>,
     eos: Option<u32>,
@@ -70,8 +70,8 @@ impl Chat {
         Ok(chat)
     }
 
-    /// How a turn ends that a message of the user follows; as the last one where the template has no such
-    /// conversation.
+    /// Finds the ending of a turn that a message of the user follows; that of the last one where the
+    /// template has no such conversation.
     fn inner_ending(&self, mut probe: Conversation, rest_of_last: &str, tokenizer: &Tokenizer) -> Result<Ending> {
         probe.turns.push(Turn::new("user", "c"));
         let Ok(whole) = self.render(&probe, probe.turns.len(), false) else { return Ok(self.last.clone()) };
@@ -157,8 +157,8 @@ impl Chat {
         Ok(Encoded { tokens: ids, trained })
     }
 
-    /// Where a message's content ends in the whole text: something else in its place changes nothing
-    /// from there on.
+    /// Finds the end of a message's content in the whole text: other content in its place changes
+    /// nothing from there on.
     fn content_end(
         &self,
         conversation: &Conversation,
@@ -198,7 +198,7 @@ impl Chat {
         Ok(end)
     }
 
-    /// Where a turn's content ends, by the text that ends with this turn: before what ends the turn.
+    /// Finds the end of a turn's content in the text that ends with this turn: it precedes the turn's ending.
     fn turn_end(&self, conversation: &Conversation, turn: usize, whole: &str) -> Result<usize, TokenizerError> {
         let upto = self.render(conversation, turn + 1, false)?;
         let common: usize =

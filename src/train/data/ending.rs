@@ -1,9 +1,9 @@
-//! How a chat template ends the assistant's turns.
+//! Ending of the assistant's turns under a chat template.
 
 use super::chat::Tokens;
 use crate::python::repr::is_space;
 
-/// What follows an answer and still belongs to its turn.
+/// Text after an answer that still belongs to its turn.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ending {
     /// The special token that ends the turn, if one does.

@@ -128,7 +128,7 @@ struct Firsts {
     refused: Option<String>,
 }
 
-/// What a row became.
+/// Result of encoding a row.
 enum Made {
     /// Examples, and whether the prompt was shortened.
     Examples(Vec<Encoded>, bool),
@@ -140,7 +140,7 @@ enum Made {
     Refused,
 }
 
-/// What rows are made into examples with.
+/// Settings with which rows are encoded.
 struct Maker<'a> {
     recipe: &'a TrainRecipe,
     encoder: &'a Encoder<'a>,
@@ -296,7 +296,7 @@ fn capped(items: Vec<Item>, dataset: &DatasetRecipe, seed: u64) -> Vec<Item> {
     items.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(item, _)| item).collect()
 }
 
-/// Which rows are held out: the recipe's share, at least one and never all.
+/// Marks held-out rows: the recipe's share, at least one and never all.
 fn held_out(rows: usize, recipe: &TrainRecipe, index: usize, name: &str) -> Vec<bool> {
     if recipe.val_set_size == 0.0 || rows < 2 {
         return vec![false; rows];

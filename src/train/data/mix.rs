@@ -1,4 +1,4 @@
-//! How often each data set is seen in an epoch.
+//! Repetitions of each data set in an epoch.
 
 use super::error::DataError;
 use super::{Row, TrainingData};

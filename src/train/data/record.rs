@@ -9,19 +9,18 @@ use super::error::DataError;
 pub(super) struct Record<'a> {
     /// The file.
     pub origin: &'a str,
-    /// Its number, from 1.
+    /// Row number, from 1.
     pub row: usize,
-    /// What it says.
     pub fields: &'a Map<String, Value>,
 }
 
 impl<'a> Record<'a> {
-    /// What a key holds; null counts as absent.
+    /// Value of a key; null counts as absent.
     pub(crate) fn optional(self, key: &str) -> Option<&'a Value> {
         self.fields.get(key).filter(|value| !value.is_null())
     }
 
-    /// What a key holds.
+    /// Value of a key.
     pub(crate) fn required(self, key: &str) -> Result<&'a Value, DataError> {
         let (origin, row) = (self.origin.to_owned(), self.row);
         match self.fields.get(key) {
@@ -34,7 +33,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What a key holds, unless that is nothing: null, or an empty text, list or object.
+    /// Value of a key, unless it is null, or an empty text, list or object.
     pub(crate) fn filled(self, key: &str) -> Option<&'a Value> {
         self.optional(key).filter(|value| match value {
             Value::String(text) => !text.is_empty(),

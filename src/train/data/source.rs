@@ -1,4 +1,4 @@
-//! Where a data set's rows are, and what they say.
+//! Sources of a data set's rows.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -138,7 +138,7 @@ fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<R
     Ok(Rows { items, unanswered: 0 })
 }
 
-/// What a file is that starts with a known mark; reading reports files that can't be opened.
+/// Kind of a file that starts with a known magic number; reading reports files that can't be opened.
 fn packed(path: &Path) -> Option<(&'static [u8], &'static str, &'static str)> {
     let mut start = Vec::new();
     crate::storage::input::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;

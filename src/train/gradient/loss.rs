@@ -13,7 +13,7 @@ use crate::train::gradient::micro_batch::inject;
 /// Rows whose logits exist at a time: enough for products at full speed.
 pub(crate) const LOGIT_ROWS: usize = 256;
 
-/// What the head says of a unit.
+/// Loss of a micro-batch, and the gradient at the head's input.
 pub(super) struct HeadLoss {
     pub(super) loss: StepLoss,
     /// Gradient of the hidden states; empty where no pass is recorded.
@@ -73,7 +73,7 @@ fn frozen_head(
     Ok(HeadLoss { loss, gradient })
 }
 
-/// What is trained in the head gets its gradient by the tape.
+/// Computes gradients of trained head parameters by the tape.
 fn trained_head(
     decoder: &Decoder,
     distribution: Distribution,
@@ -100,7 +100,7 @@ fn trained_head(
     Ok(HeadLoss { loss, gradient })
 }
 
-/// How logits become probabilities, and the factor of gradients.
+/// Conversion of logits to probabilities, and the factor of gradients.
 #[derive(Clone, Copy)]
 struct Distribution {
     vocabulary: usize,

@@ -39,7 +39,7 @@ pub(crate) fn units<'a>(examples: impl IntoIterator<Item = &'a Example>, first: 
     units
 }
 
-/// How many examples each unit has.
+/// Splits a batch: the number of examples of each micro-batch.
 fn cuts(lengths: &[usize]) -> Vec<usize> {
     let fill = |capacity: usize| {
         let (mut counts, mut tokens) = (Vec::new(), 0);
@@ -69,7 +69,7 @@ fn cuts(lengths: &[usize]) -> Vec<usize> {
     fill(high)
 }
 
-/// How a unit is run.
+/// Settings of running a micro-batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
     /// Factor on the sum of the token losses.
@@ -187,7 +187,7 @@ impl Unit<'_> {
     }
 }
 
-/// Where each variable stands among the parameters.
+/// Index of each variable among the parameters.
 #[derive(Debug)]
 pub(crate) struct ParameterIndex(Places);
 

@@ -42,7 +42,7 @@ impl StepLoss {
     }
 }
 
-/// How a step's gradient is computed.
+/// Settings of computing a step's gradient.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepSetting {
     /// Whether layers are computed again in the backward pass instead of kept.
@@ -94,7 +94,7 @@ pub(crate) fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &
     in_order(units.len(), 0, cancel, || (), |unit, (), logits| Ok(units[unit].loss(decoder, logits)?), |()| ())
 }
 
-/// Whose turn it is to add, the sum so far, and what waits for its turn.
+/// Adds results in the order of their numbers: the next number, the sum so far, and results that arrived early.
 struct Turn<T, F> {
     next: usize,
     loss: StepLoss,

@@ -73,8 +73,8 @@ fn the_first_steps_gradients_are_pefts() {
     }
 }
 
-/// What shares a unit (and so a packed row) neither sees nor moves each other: the loss is the sum of the losses
-/// alone, and so is every gradient.
+/// Examples of one micro-batch (and so of a packed row) neither see nor move each other: the loss is the sum of
+/// the losses alone, and so is every gradient.
 #[test]
 fn examples_that_share_a_unit_do_not_leak() {
     for name in ["llama-lora", "phi3-lora"] {

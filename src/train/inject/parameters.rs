@@ -29,7 +29,7 @@ pub(crate) struct Attached {
     pub parameters: Vec<Parameter>,
     /// The adapter's settings; none where the model itself is trained.
     pub lora: Option<LoraConfig>,
-    /// What a user may not expect of what is trained.
+    /// Warnings about the limits of the trained parameters.
     pub warnings: Vec<String>,
     refresh: Vec<Arc<dyn Refresh>>,
 }

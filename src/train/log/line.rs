@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// What is known after some optimiser steps, in the words of transformers and TRL. What is `None` is
-/// left out of the line.
+/// Metrics after some optimiser steps, in the words of transformers and TRL. A field that is `None`
+/// is left out of the line.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LogLine {
     /// Optimiser steps done.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::LogError;
 use crate::storage::append_log;
 
-/// What the first record of an event file says.
+/// Version that the first record of an event file states.
 const VERSION: &str = "brain.Event:2";
 /// Bytes of a frame around its data.
 const FRAME: usize = 16;

@@ -1,4 +1,4 @@
-//! What is trained: LoRA's settings, or everything.
+//! Trained parameters: LoRA's settings, or the full model.
 
 use std::path::PathBuf;
 
@@ -205,7 +205,7 @@ impl Trainer {
         }
     }
 
-    /// Its name, and what makes it train an adapter.
+    /// Key of the initialisation, and the setting that makes it train an adapter.
     fn switch(self) -> (&'static str, &'static str) {
         match self {
             Self::Trl => ("TRL", "use_peft: true"),

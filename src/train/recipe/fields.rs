@@ -10,11 +10,11 @@ use crate::yaml::{self, Diagnostics, Kind, Node, Severity, Span, Spanned};
 /// One entry.
 #[derive(Debug, Clone)]
 pub(super) struct Field {
-    /// What it sets.
+    /// Canonical key that it sets.
     pub(super) canonical: &'static str,
-    /// What it was called, and where.
+    /// Key as it is written, with its place.
     pub(super) key: Spanned<String>,
-    /// Its value, never [`Kind::Null`].
+    /// Value, never [`Kind::Null`].
     pub(super) node: Node,
 }
 
@@ -244,7 +244,7 @@ impl Fields {
         self.all(canonical).next()
     }
 
-    /// What the entries of a key say; two that differ are a fault.
+    /// Reads all entries of a key; two that differ are a fault.
     pub(super) fn read<T: PartialEq>(
         &self,
         canonical: &str,
@@ -295,7 +295,7 @@ const RIVALS: &[&[&str]] = &[
     &["chat_template", "template"],
 ];
 
-/// What a key sets.
+/// Canonical name of a key.
 fn canonical(name: &str) -> Option<&'static str> {
     KEYS.iter().find(|(key, aliases)| *key == name || aliases.contains(&name)).map(|(key, _)| *key)
 }

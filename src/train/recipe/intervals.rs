@@ -1,11 +1,11 @@
-//! How often something is logged, saved and evaluated, and what makes a checkpoint the best one.
+//! Intervals of logging, saving and evaluating, and the metric of the best checkpoint.
 
 use super::fields::{self, Field, Fields, Notes};
 use super::schema::{BestModel, EvaluationRecipe, TrainRecipe};
 use crate::eval::metrics;
 use crate::yaml;
 
-/// What a `*_strategy` asks for.
+/// Unit of time that a `*_strategy` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strategy {
     No,
@@ -118,7 +118,7 @@ fn evaluation(fields: &Fields, held_out: f64, notes: &mut Notes) -> EvaluationRe
     }
 }
 
-/// What the best checkpoint is, where any key asks for it, and the key to blame.
+/// Metric of the best checkpoint, where any key asks for one, and the key to blame.
 fn best<'f>(fields: &'f Fields, notes: &mut Notes) -> Option<(BestModel, &'f Field)> {
     let metric = fields.read("metric_for_best_model", notes, metric_name);
     let patience = fields

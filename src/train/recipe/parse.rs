@@ -21,7 +21,6 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// It has faults.

@@ -1,4 +1,4 @@
-//! Where a price went: the headline often names a second one that went elsewhere.
+//! Direction of a price: the headline often names a second one that went elsewhere.
 
 use super::task::{Content, DemoTask};
 use crate::demo::text::draw::Draw;

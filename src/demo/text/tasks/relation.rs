@@ -1,4 +1,4 @@
-//! What one company is to another: both orders and both voices occur, so order alone says nothing.
+//! Relation of one company to another: both orders and both voices occur, so order alone says nothing.
 
 use super::task::{Content, DemoTask};
 use crate::demo::text::draw::Draw;

@@ -1,4 +1,4 @@
-//! What news means for a company: the direction alone does not say it, nor does the measure.
+//! Sentiment of news about a company: the direction alone does not say it, nor does the measure.
 
 use super::task::{Content, DemoTask};
 use crate::demo::text::draw::Draw;

@@ -9,11 +9,11 @@ use crate::task::Role;
 /// A task of the demo.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::demo::text) struct DemoTask {
-    /// Its name, also of its files.
+    /// Name of the task and of its files.
     pub name: &'static str,
     /// Seen, unseen or general.
     pub role: Role,
-    /// What it is about, for the task file's head.
+    /// Description for the task file's head.
     pub about: &'static str,
     /// The answers.
     pub labels: &'static [&'static str],
@@ -26,7 +26,7 @@ pub(in crate::demo::text) struct DemoTask {
 /// A document before it has a label and a split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::demo::text) struct Content {
-    /// What decides the label, without clauses about something else.
+    /// Clause that decides the label, without clauses about something else.
     pub core: String,
     /// Fields by name, `text` among them.
     pub fields: Vec<(&'static str, String)>,

@@ -19,7 +19,7 @@ const PARAMETERS: &[ParameterSpec] = &[
     INT8_MASK,
 ];
 
-/// What the whole family shares.
+/// Contract that the whole family shares.
 pub(super) const CONTRACT: InputContract = InputContract { base: BaseRule::Required, least: 0, most: usize::MAX };
 
 impl MergeMethod for TaskArithmetic {

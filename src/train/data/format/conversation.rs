@@ -32,7 +32,7 @@ pub(super) fn turns(record: Record<'_>, key: &str) -> Result<Vec<Turn>, DataErro
     list.map(|(place, value)| message::read(record.entry(key, place, value)?)).collect()
 }
 
-/// What a chat template is given beside the messages.
+/// Variables for the chat template beside the messages.
 pub(super) fn variables(record: Record<'_>) -> Result<Map<String, Value>, DataError> {
     let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_default();
     for key in ["functions", "tools"] {

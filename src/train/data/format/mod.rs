@@ -62,7 +62,7 @@ pub(super) fn name(format: DataFormat) -> &'static str {
     }
 }
 
-/// How the rows of a file are read.
+/// Options of reading the rows of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     pub format: DataFormat,
@@ -72,7 +72,7 @@ pub(super) struct Reading {
     pub chat: bool,
 }
 
-/// What a row of a known format says.
+/// Reads the content of a row of a known format.
 pub(super) fn read(reading: Reading, record: Record<'_>) -> Result<Content, DataError> {
     refused::check(reading.format, record, reading.detected)?;
     match reading.format {
