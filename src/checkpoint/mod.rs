@@ -5,6 +5,7 @@
 //! shards.
 
 pub(crate) mod config;
+mod diagnosis;
 pub(crate) mod header;
 pub(crate) mod layout;
 pub(crate) mod model_dir;

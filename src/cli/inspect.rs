@@ -114,7 +114,7 @@ impl Listing {
         let mut table = Table::new();
         let rule = LineStyle::none().fill('─').junction('─');
         table.load_style(TableStyle::new().header_separator(rule));
-        table.set_content_arrangement(ContentArrangement::Disabled).force_no_tty().set_header(header.to_vec());
+        table.set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
         Self { table, right: right.to_vec() }
     }
 

@@ -359,7 +359,7 @@ fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<St
 
 /// A module's factors as the statistics take them.
 fn part<'a>((module, factors): (&'a String, &'a LoraFactors)) -> Part<'a> {
-    Part { module, rank: factors.rank(), scale: factors.scale(), a: factors.a(), b: factors.b() }
+    Part { module, scale: factors.scale(), a: factors.a().view(), b: factors.b().view() }
 }
 
 /// All files directly in a folder but hidden ones, in order of name.

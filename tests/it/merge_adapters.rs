@@ -13,6 +13,7 @@ use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
 use billon::internal::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
 use billon::internal::{ModelDir, TensorSource};
 use billon::internal::{open_merged, open_model};
+use ndarray::Array2;
 use safetensors::Dtype;
 
 use crate::checkpoint::{self, Numbers, Stored, Tensors};
@@ -41,8 +42,10 @@ fn parts(seed: u64, rank: usize, scale: f64, dora: bool) -> Parts {
     let factors = SHAPES.iter().enumerate().map(|(i, (module, [outputs, inputs]))| {
         let seed = seed + 10 * i as u64;
         let magnitude = dora.then(|| normal(seed + 2, *outputs, 1.0).iter().map(|v| v.abs() + 0.5).collect());
-        let (a, b) = (normal(seed, rank * inputs, 0.1), normal(seed + 1, outputs * rank, 0.1));
-        ((*module).to_owned(), Factors { inputs: *inputs, outputs: *outputs, a, b, magnitude })
+        let matrix =
+            |seed, shape: [usize; 2]| Array2::from_shape_vec(shape, normal(seed, shape.iter().product(), 0.1)).unwrap();
+        let (a, b) = (matrix(seed, [rank, *inputs]), matrix(seed + 1, [*outputs, rank]));
+        ((*module).to_owned(), Factors { a, b, magnitude })
     });
     Parts { factors: factors.collect(), scale, norm: dora.then(|| normal(seed + 50, 97, 1.0)) }
 }
@@ -65,11 +68,10 @@ impl Parts {
         }
         for (module, f) in &self.factors {
             let weight = baked.get_mut(&format!("{module}.weight")).unwrap();
-            let rank = f.a.len() / f.inputs;
-            for (row, values) in weight.chunks_mut(f.inputs).enumerate() {
-                for k in 0..rank {
-                    let b = self.scale * f64::from(f.b[row * rank + k]);
-                    values.iter_mut().zip(&f.a[k * f.inputs..]).for_each(|(w, a)| *w += b * f64::from(*a));
+            for (row, values) in weight.chunks_mut(f.a.ncols()).enumerate() {
+                for (b, a) in f.b.row(row).iter().zip(f.a.rows()) {
+                    let b = self.scale * f64::from(*b);
+                    values.iter_mut().zip(a).for_each(|(w, a)| *w += b * f64::from(*a));
                 }
                 if let Some(magnitude) = &f.magnitude {
                     let length = values.iter().map(|v| v * v).sum::<f64>().sqrt();

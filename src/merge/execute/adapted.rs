@@ -152,7 +152,7 @@ impl ModelAdapter {
     /// Whether any factor or saved tensor has an infinity or NaN.
     #[must_use]
     pub(crate) fn has_non_finite(&self) -> bool {
-        let odd = |values: &[f32]| values.iter().any(|value| !value.is_finite());
+        let odd = |value: &f32| !value.is_finite();
         let factors = self.adapter.factors().values();
         let saved = |tensor: &SavedTensor| {
             let zeros = vec![0; tensor.bytes.len()];
@@ -160,7 +160,7 @@ impl ModelAdapter {
             let dtype = tensor.dtype;
             super::non_finite::count_made(Operand { bytes: written, dtype }, &[Operand { bytes: zeros, dtype }]) > 0
         };
-        factors.into_iter().any(|f| odd(f.a()) || odd(f.b()) || f.magnitude().is_some_and(odd))
+        factors.flat_map(|f| f.a().iter().chain(f.b()).chain(f.magnitude().into_iter().flatten())).any(odd)
             || self.adapter.saved().values().any(saved)
     }
 

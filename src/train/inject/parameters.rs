@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use candle_core::Tensor;
+use ndarray::Array2;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::Refresh;
@@ -145,8 +146,9 @@ impl Build {
             let reason = format!("the adapter to start from has no factors {r}x{k} and {n}x{r} for `{name}`");
             return Err(TrainError::Unsupported { key: "init_from", reason }.into());
         }
-        let a = factors.map_or_else(|| uniform(seed, name, r * k, 1.0 / (k as f32).sqrt()), |f| f.a().to_vec());
-        let b = factors.map_or_else(|| vec![0.0; n * r], |f| f.b().to_vec());
+        let a = factors
+            .map_or_else(|| uniform(seed, name, r * k, 1.0 / (k as f32).sqrt()), |f| f.a().iter().copied().collect());
+        let b = factors.map_or_else(|| vec![0.0; n * r], |f| f.b().iter().copied().collect());
         let a = self.parameter(format!("{name}.lora_A.weight"), &[r, k], a, Group::Plain)?;
         let b = self.parameter(format!("{name}.lora_B.weight"), &[n, r], b, Group::LoraB)?;
         let projection = |first_row: usize, base: &PackedLinear, dora: Option<Dora>| LoraProjection {
@@ -348,9 +350,9 @@ impl Attached {
             let name = parameter.name.as_str();
             let factors = |suffix: &str| name.strip_suffix(suffix).and_then(|module| adapter.factors().get(module));
             let values = if let Some(factors) = factors(".lora_A.weight") {
-                factors.a().to_vec()
+                factors.a().iter().copied().collect()
             } else if let Some(factors) = factors(".lora_B.weight") {
-                factors.b().to_vec()
+                factors.b().iter().copied().collect()
             } else if let Some(factors) = factors(".lora_magnitude_vector") {
                 factors.magnitude().unwrap_or_default().to_vec()
             } else if let Some(tensor) = adapter.saved().get(name) {
@@ -375,18 +377,20 @@ impl Attached {
     /// What the tensor library says.
     pub(crate) fn adapter(&self) -> Result<Option<Adapter>> {
         let Some(config) = &self.lora else { return Ok(None) };
-        let empty = || Factors { inputs: 0, outputs: 0, a: Vec::new(), b: Vec::new(), magnitude: None };
+        let empty = || Factors { a: Array2::default((0, 0)), b: Array2::default((0, 0)), magnitude: None };
         let (mut factors, mut saved) = (BTreeMap::<String, Factors>::new(), BTreeMap::new());
         for parameter in &self.parameters {
             let values = parameter.values()?;
             let dims = parameter.variable.dims().to_vec();
+            let matrix = |values| {
+                let shape = parameter.variable.dims2()?;
+                Array2::from_shape_vec(shape, values).map_err(candle_core::Error::wrap)
+            };
             let name = parameter.name.as_str();
             if let Some(module) = name.strip_suffix(".lora_A.weight") {
-                let entry = factors.entry(module.to_owned()).or_insert_with(empty);
-                (entry.inputs, entry.a) = (dims.get(1).copied().unwrap_or(0), values);
+                factors.entry(module.to_owned()).or_insert_with(empty).a = matrix(values).map_err(TrainError::from)?;
             } else if let Some(module) = name.strip_suffix(".lora_B.weight") {
-                let entry = factors.entry(module.to_owned()).or_insert_with(empty);
-                (entry.outputs, entry.b) = (dims.first().copied().unwrap_or(0), values);
+                factors.entry(module.to_owned()).or_insert_with(empty).b = matrix(values).map_err(TrainError::from)?;
             } else if let Some(module) = name.strip_suffix(".lora_magnitude_vector") {
                 factors.entry(module.to_owned()).or_insert_with(empty).magnitude = Some(values);
             } else {
