@@ -1,7 +1,7 @@
 //! Runs a plan: chunks in file order, any number of threads, a bounded window of mapped input.
 //!
-//! Consecutive tensors form a batch of at most [`WINDOW_BYTES`] of input. A batch is first measured
-//! (as many rounds as its statistics need), then mapped and written. Pages that were measured stay resident until the
+//! Consecutive tensors form a batch of at most [`WINDOW_BYTES`] of input. A batch is first reduced
+//! (as many rounds as its statistics need), then mapped and written. Pages that were reduced stay resident until the
 //! batch is written; a tensor larger than the window, or one without statistics, gives them back chunk by chunk (the
 //! former reads them again from the page cache). Workers take chunks from a counter, so chunks start in order; results
 //! do not depend on which worker takes which.
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::reduction;
 use crate::merge::execute::reduction::{Begun, ChunkInputs};
-use crate::merge::methods::{Map, Measured, MethodError, MethodFault};
+use crate::merge::methods::{BaseInput, Map, MethodError, MethodFault, ReductionResult};
 use crate::merge::plan::{JobInput, MergePlan, TensorJob};
 use crate::parallel::{pool, spawn_scoped};
 use crate::storage::hash::sha256_while_written;
@@ -142,8 +142,8 @@ pub(crate) fn compute_tensors(
     let mut adapted = Vec::new();
     let thresholds = executor.whole_model_thresholds()?;
     for job in plan.jobs.iter().filter(|job| outputs.contains(&job.output)) {
-        let measured = executor.measure(&[job], &thresholds)?;
-        let map = map_of(plan, job, &measured[0])?;
+        let reduced = executor.reduce(&[job], &thresholds)?;
+        let map = map_of(plan, job, &reduced[0])?;
         let output = &plan.outputs[job.output];
         let width = output.dtype.bytes();
         let mut bytes = vec![0; usize::try_from(output.bytes()).expect("a tensor in memory fits an address")];
@@ -153,7 +153,7 @@ pub(crate) fn compute_tensors(
             for part in parts(&range) {
                 let piece = &mut bytes[part.start as usize * width..part.end as usize * width];
                 let into = Output { bytes: piece, dtype: output.dtype };
-                map_part(backend, &job.parameters.shape, &map, &measured[0], &inputs, &part, into)
+                map_part(backend, &job.parameters.shape, &map, &reduced[0], &inputs, &part, into)
                     .map_err(|fault| broken(plan, job, fault))?;
             }
             executor.release(job, &range);
@@ -230,8 +230,8 @@ impl Executor<'_> {
             let (batch, later) = next_batch(rest);
             rest = later;
             let batch: Vec<&TensorJob> = batch.iter().collect();
-            let measured = self.measure(&batch, &thresholds)?;
-            self.write(&batch, &measured, &mut non_finite)?;
+            let reduced = self.reduce(&batch, &thresholds)?;
+            self.write(&batch, &reduced, &mut non_finite)?;
             self.release_all(&batch);
         }
         Ok(non_finite)
@@ -296,17 +296,17 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// All statistics of a batch.
-    fn measure(&self, batch: &[&TensorJob], thresholds: &WholeModelThresholds) -> Result<Vec<Measured>> {
+    /// All reductions of a batch.
+    fn reduce(&self, batch: &[&TensorJob], thresholds: &WholeModelThresholds) -> Result<Vec<ReductionResult>> {
         let mut running: Vec<Begun> = batch.iter().map(|job| self.begin(job, thresholds)).collect::<Result<_>>()?;
         let mut active: Vec<usize> = (0..batch.len()).filter(|&i| matches!(running[i], Begun::Running(_))).collect();
         while !active.is_empty() {
             let pieces: Vec<Piece> = active.iter().flat_map(|&i| pieces(i, batch[i])).collect();
             self.each_window(batch, &pieces, |piece, scratch| {
                 let job = batch[piece.job];
-                if let Begun::Running(measurement) = &running[piece.job] {
+                if let Begun::Running(pass) = &running[piece.job] {
                     let inputs = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted)?;
-                    measurement.visit(self.backend, &inputs);
+                    pass.visit(self.backend, &inputs);
                 }
                 if job.bytes_read() > WINDOW_BYTES {
                     self.release(job, &piece.range);
@@ -316,7 +316,7 @@ impl Executor<'_> {
             // Selecting a threshold among collected keys takes a while: all tensors at once.
             let again: Vec<bool> = self.pool.install(|| {
                 let close = |(i, begun): (usize, &mut Begun)| match begun {
-                    Begun::Running(measurement) => active.contains(&i) && measurement.next_round(),
+                    Begun::Running(pass) => active.contains(&i) && pass.next_round(),
                     Begun::Known(_) => false,
                 };
                 running.par_iter_mut().enumerate().map(close).collect()
@@ -324,27 +324,27 @@ impl Executor<'_> {
             active.retain(|&i| again[i]);
         }
         let finish = |begun| match begun {
-            Begun::Running(mut measurement) => measurement.finish(),
-            Begun::Known(measured) => measured,
+            Begun::Running(mut pass) => pass.finish(),
+            Begun::Known(reduced) => reduced,
         };
         Ok(running.into_iter().map(finish).collect())
     }
 
     fn begin(&self, job: &TensorJob, thresholds: &WholeModelThresholds) -> Result<Begun> {
         if job.verbatim {
-            return Ok(Begun::Known(Measured::Nothing));
+            return Ok(Begun::Known(ReductionResult::Nothing));
         }
         let tuned: Vec<usize> = job.parameters.tuned().collect();
         let models: Vec<usize> = job.inputs.iter().map(|i| i.model).collect();
         let (shape, precision) = (&job.parameters.shape, job.parameters.precision);
-        reduction::begin(&job.statistics, shape, &tuned, precision, thresholds, &models)
+        reduction::begin(&job.reduction, shape, &tuned, precision, thresholds, &models)
             .map_err(|fault| broken(self.plan, job, fault).into())
     }
 
     /// The map pass of a batch.
-    fn write(&self, batch: &[&TensorJob], measured: &[Measured], non_finite: &mut Vec<NonFinite>) -> Result<()> {
+    fn write(&self, batch: &[&TensorJob], reduced: &[ReductionResult], non_finite: &mut Vec<NonFinite>) -> Result<()> {
         let maps: Vec<Map> =
-            batch.iter().zip(measured).map(|(job, m)| map_of(self.plan, job, m)).collect::<Result<_>>()?;
+            batch.iter().zip(reduced).map(|(job, m)| map_of(self.plan, job, m)).collect::<Result<_>>()?;
         let pieces: Vec<Piece> = batch.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
         let left: Vec<AtomicUsize> =
             batch.iter().map(|job| AtomicUsize::new(chunks(job.parameters.elements()).count())).collect();
@@ -359,9 +359,9 @@ impl Executor<'_> {
                 let bytes = ((part.end - part.start) * width) as usize;
                 buffer.resize(buffer.len().max(bytes), 0);
                 let buffer = &mut buffer[..bytes];
-                let (map, measured) = (&maps[piece.job], &measured[piece.job]);
+                let (map, reduced) = (&maps[piece.job], &reduced[piece.job]);
                 let into = Output { bytes: buffer, dtype: output.dtype };
-                map_part(self.backend, &job.parameters.shape, map, measured, &inputs, &part, into)
+                map_part(self.backend, &job.parameters.shape, map, reduced, &inputs, &part, into)
                     .map_err(|fault| broken(self.plan, job, fault))?;
                 if output.dtype.is_float() {
                     let written = Operand { bytes: buffer, dtype: output.dtype };
@@ -375,7 +375,7 @@ impl Executor<'_> {
                 self.sink.put(job.output, part.start * width, buffer)?;
             }
             // What the statistics left resident goes with the batch, in a few calls: each one interrupts all threads.
-            if !job.statistics.needs_data() || job.bytes_read() > WINDOW_BYTES {
+            if !job.reduction.needs_data() || job.bytes_read() > WINDOW_BYTES {
                 self.release(job, &piece.range);
             }
             let read: u64 = job.inputs.iter().map(|i| range_bytes(i, &piece.range)).sum();
@@ -386,6 +386,14 @@ impl Executor<'_> {
             }
             Ok(())
         })?;
+        for (job, left) in batch.iter().zip(&left) {
+            let (unwritten, expected) =
+                (left.load(Ordering::Relaxed) as u64, chunks(job.parameters.elements()).count() as u64);
+            if unwritten > 0 {
+                let fault = MethodFault::Unwritten { what: "chunks", expected, written: expected - unwritten };
+                return Err(broken(self.plan, job, fault).into());
+            }
+        }
         for (job, counts) in batch.iter().zip(odd) {
             let [count, made] = counts.map(AtomicU64::into_inner);
             if count > 0 {
@@ -451,7 +459,7 @@ impl Executor<'_> {
             index,
             range: range.clone(),
             operands: operands.map_err(|fault| broken(self.plan, job, fault))?,
-            base: job.parameters.base,
+            base: job.parameters.base().map(BaseInput::index),
             precision: job.parameters.precision,
         })
     }
@@ -467,12 +475,12 @@ impl Executor<'_> {
 }
 
 /// The map of a tensor, which fits it.
-fn map_of(plan: &MergePlan, job: &TensorJob, measured: &Measured) -> Result<Map> {
+fn map_of(plan: &MergePlan, job: &TensorJob, reduced: &ReductionResult) -> Result<Map> {
     if job.verbatim {
         return Ok(Map::Copy);
     }
-    let map = plan.method.map(&job.parameters, measured).map_err(|fault| broken(plan, job, fault))?;
-    map.check(&job.parameters, measured).map_err(|fault| broken(plan, job, fault))?;
+    let map = plan.method.map(&job.parameters, reduced).map_err(|fault| broken(plan, job, fault))?;
+    map.check(&job.parameters, reduced).map_err(|fault| broken(plan, job, fault))?;
     Ok(map)
 }
 

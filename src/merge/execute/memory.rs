@@ -8,7 +8,7 @@ use crate::merge::execute::chunk::{CHUNK_ELEMENTS, PART_ELEMENTS};
 use crate::merge::execute::executor::{WINDOW_BYTES, next_batch};
 use crate::merge::execute::reduction::{keeps_masks, mask_bytes};
 use crate::merge::execute::trim::collect_limit;
-use crate::merge::methods::{Axis, Sparsify, Statistics};
+use crate::merge::methods::{Axis, Reduction, Sparsify};
 use crate::merge::plan::{MergePlan, TensorJob};
 
 /// The program itself with its heap, before any tensor is looked at: 33 MB measured without optimisation, less with.
@@ -103,26 +103,26 @@ impl MergePlan {
             }
         }
         bytes
-            + match &job.statistics {
-                Statistics::None => 0,
-                Statistics::Products(products) => match products.axis {
+            + match &job.reduction {
+                Reduction::None => 0,
+                Reduction::DotProducts(products) => match products.axis {
                     Axis::Whole => 0,
                     Axis::Rows => 48 * rows(job).min(CHUNK_ELEMENTS),
                     Axis::Columns => 48 * columns(job),
                 },
-                Statistics::Sparsify { rules, .. } if rules.iter().any(|r| matches!(r, Sparsify::Largest { .. })) => {
+                Reduction::Sparsify { rules, .. } if rules.iter().any(|r| matches!(r, Sparsify::Largest { .. })) => {
                     // Keys on their way into a collection, and the histogram that takes over when there are too many.
                     elements * 4 + HISTOGRAM + searching(job)
                 }
-                Statistics::Sparsify { .. } => elements / 8 * job.inputs.len() as u64,
+                Reduction::Sparsify { .. } => elements / 8 * job.inputs.len() as u64,
             }
     }
 }
 
 /// Histograms of the search over whole task vectors.
 fn whole_model(batch: &[TensorJob], threads: u64) -> u64 {
-    let whole = |job: &TensorJob| match &job.statistics {
-        Statistics::Sparsify { rules, .. } => {
+    let whole = |job: &TensorJob| match &job.reduction {
+        Reduction::Sparsify { rules, .. } => {
             rules.iter().filter(|rule| matches!(rule, Sparsify::LargestOfModel { .. })).count() as u64
         }
         _ => 0,
@@ -133,7 +133,7 @@ fn whole_model(batch: &[TensorJob], threads: u64) -> u64 {
 
 /// Whether the job's inputs stay mapped from the statistics to the map.
 fn stays_resident(job: &TensorJob) -> bool {
-    job.statistics.needs_data() && job.bytes_read() <= WINDOW_BYTES
+    job.reduction.needs_data() && job.bytes_read() <= WINDOW_BYTES
 }
 
 fn rows(job: &TensorJob) -> u64 {
@@ -145,8 +145,8 @@ fn columns(job: &TensorJob) -> u64 {
 }
 
 fn tuned_that_collect(job: &TensorJob) -> u64 {
-    match &job.statistics {
-        Statistics::Sparsify { rules, .. } => {
+    match &job.reduction {
+        Reduction::Sparsify { rules, .. } => {
             rules.iter().filter(|rule| matches!(rule, Sparsify::Largest { .. })).count() as u64
         }
         _ => 0,
@@ -167,14 +167,14 @@ fn collected_of_one(job: &TensorJob) -> u64 {
 /// Memory of a tensor's statistics until its map.
 fn collected(job: &TensorJob) -> u64 {
     let elements = job.parameters.elements();
-    match &job.statistics {
-        Statistics::None => 0,
-        Statistics::Products(products) => match products.axis {
+    match &job.reduction {
+        Reduction::None => 0,
+        Reduction::DotProducts(products) => match products.axis {
             Axis::Whole => 0,
             Axis::Rows => 128 * rows(job),
             Axis::Columns => 64 * columns(job),
         },
-        Statistics::Sparsify { rules, rescale } => {
+        Reduction::Sparsify { rules, rescale } => {
             let random = rules.iter().filter(|rule| matches!(rule, Sparsify::Random { .. })).count();
             let masks = *rescale && random > 0 && keeps_masks(elements, rules.len());
             let masks = if masks { mask_bytes(elements, random) } else { 0 };

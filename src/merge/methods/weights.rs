@@ -1,6 +1,6 @@
 //! Sums of weights that methods divide by.
 
-use super::{MethodFault, TensorParameters};
+use super::TensorParameters;
 use crate::compute::merge::Precision;
 
 /// Smallest sum of weights that may be divided by, relative to the sum of their magnitudes. Below it the differences
@@ -59,22 +59,6 @@ pub(super) fn guarded_sum(tensor: &TensorParameters, weights: &[f64]) -> f64 {
     if sum.abs() < 1e-8 { 1.0 } else { sum }
 }
 
-/// [`refuse_cancelling`] for task vectors, where `normalize` divides by the sum of the weights.
-pub(super) fn check_mean(tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-    if !tensor.switch("normalize")? {
-        return Ok(None);
-    }
-    Ok(refuse_cancelling(&tensor.tuned_numbers("weight")?, true))
-}
-
-/// [`refuse_cancelling_combinations`] for task vectors with sign election.
-pub(super) fn check_elected_mean(tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-    if !tensor.switch("normalize")? {
-        return Ok(None);
-    }
-    Ok(refuse_cancelling_combinations(&tensor.tuned_numbers("weight")?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +72,7 @@ mod tests {
             assert!(refuse_cancelling(weights, false).is_none(), "{weights:?}");
         }
         assert!(refuse_cancelling(&[0.0, 0.0], true).is_none() && refuse_cancelling(&[0.0, 0.0], false).is_some());
-        let message = refuse_cancelling(&[0.5, -0.5], true).unwrap_or_default();
+        let message = refuse_cancelling(&[0.5, -0.5], true).expect("cancels");
         assert!(message.contains("0.5, -0.5") && message.contains("0.001"), "{message}");
     }
 

@@ -177,11 +177,11 @@ pub(crate) fn locked_stage(plan: &MergePlan, name: Option<&str>) -> Json {
 
 fn tensor_plan(plan: &MergePlan, job: &TensorJob) -> TensorPlan {
     let output = &plan.outputs[job.output];
-    let inputs = job.inputs.iter().zip(&job.parameters.inputs).map(|(input, values)| InputPlan {
+    let inputs = job.inputs.iter().zip(&job.parameters.inputs).map(|(input, given)| InputPlan {
         model: plan.models[input.model].reference.to_string(),
         tensor: input.name.clone(),
         dtype: input.tensor.dtype.to_string(),
-        parameters: if job.verbatim { Map::new() } else { json(values) },
+        parameters: if job.verbatim { Map::new() } else { json(&given.values) },
     });
     TensorPlan {
         name: output.name.clone(),

@@ -23,7 +23,7 @@ use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::Tensor;
 use crate::error::ErrorKind;
 use crate::merge::methods;
-use crate::merge::methods::{FOREIGN_METHODS, MergeMethod, Statistics, TensorParameters};
+use crate::merge::methods::{FOREIGN_METHODS, MergeMethod, Reduction, TensorParameters};
 use crate::merge::plan::parameters::ParameterResolver;
 use crate::merge::plan::sources::{Model, PlannedResult, Resolver};
 use crate::recipe::setting::Setting;
@@ -87,8 +87,8 @@ pub(crate) struct TensorJob {
     /// Inputs in recipe order.
     pub inputs: Vec<JobInput>,
     pub parameters: TensorParameters,
-    /// Statistics that the method needs first.
-    pub statistics: Statistics,
+    /// Done before the map.
+    pub reduction: Reduction,
     /// Copied from its first input without arithmetic: integers, and tensors only one model has.
     pub verbatim: bool,
 }

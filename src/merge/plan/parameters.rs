@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::arch::KNOWN_FILTERS;
 use crate::merge::methods::{
-    FOREIGN_PARAMETERS, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec, REGISTRY, Values,
+    FOREIGN_PARAMETERS, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec, REGISTRY, Role, Values,
 };
 use crate::recipe::setting::{Value, matches};
 use crate::recipe::{Diagnostics, OutputSlice, Parameters, Recipe, Source, Span};
@@ -83,7 +83,7 @@ impl<'a> ParameterResolver<'a> {
     pub(crate) fn input(
         &mut self,
         source: Option<&Source>,
-        is_base: bool,
+        role: Role,
         tensor: &str,
         position: Position<'_>,
         label: (&str, Span),
@@ -92,7 +92,7 @@ impl<'a> ParameterResolver<'a> {
         let wanted = |spec: &ParameterSpec| match spec.scope {
             ParameterScope::Shared => false,
             ParameterScope::Input => true,
-            ParameterScope::NonBaseInput => !is_base,
+            ParameterScope::NonBaseInput => role == Role::Tuned,
         };
         self.values(wanted, source, tensor, position, Some(label), diagnostics)
     }

@@ -11,7 +11,7 @@ use crate::compute::merge::Precision;
 use crate::dtype::DType;
 use crate::error::ErrorKind;
 use crate::merge::methods::{
-    BaseRule, MergeMethod, MethodError, MethodFault, Sparsify, Statistics, TensorParameters, Values,
+    BaseRule, MergeMethod, MethodError, MethodFault, MethodInput, Reduction, Role, Sparsify, TensorParameters,
 };
 use crate::merge::plan::parameters::{ParameterResolver, Position};
 use crate::merge::plan::sources::Model;
@@ -144,7 +144,7 @@ impl Planner<'_, '_> {
             if !self.may_be_missing(output, *model, name, &found, slice) {
                 return;
             }
-            lone = self.method.copies_lone_tensor() && found.len() == 1;
+            lone = self.method.info().copies_lone_tensor && found.len() == 1;
         }
         if !self.same_shapes(output, &mut found) {
             return;
@@ -161,13 +161,13 @@ impl Planner<'_, '_> {
         let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
         let precision = if wide { Precision::F64 } else { Precision::F32 };
         let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision, kept);
-        let base_alone = parameters.base.is_some() && found.len() == 1;
+        let base_alone = parameters.base().is_some() && found.len() == 1;
         let verbatim = kept || lone || base_alone || !floating;
-        let statistics = if verbatim { Statistics::None } else { self.checked_statistics(output, &parameters) };
+        let reduction = if verbatim { Reduction::None } else { self.checked_reduction(output, &parameters) };
         let inputs: Vec<JobInput> =
             found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
-        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, statistics, verbatim }));
+        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, reduction, verbatim }));
     }
 
     /// Buffers are copied as they are stored, from the config source where it has one: they are computed
@@ -206,7 +206,7 @@ impl Planner<'_, '_> {
         let inputs = vec![found.swap_remove(chosen).2];
         let output = OutputTensor { name: output.to_owned(), dtype: tensor.dtype, shape: tensor.shape };
         self.outputs
-            .push((output, TensorJob { output: 0, inputs, parameters, statistics: Statistics::None, verbatim: true }));
+            .push((output, TensorJob { output: 0, inputs, parameters, reduction: Reduction::None, verbatim: true }));
     }
 
     /// Says which buffers were copied though some models lack them.
@@ -231,9 +231,9 @@ impl Planner<'_, '_> {
         }
     }
 
-    /// Checks the statistics that the method wants of a tensor, once its parameters have a meaning together. A
-    /// parameter that is missing was noted before.
-    fn checked_statistics(&mut self, output: &str, parameters: &TensorParameters) -> Statistics {
+    /// The reduction that the method wants of a tensor, once its parameters have a meaning together. A parameter
+    /// that is missing was noted before.
+    fn checked_reduction(&mut self, output: &str, parameters: &TensorParameters) -> Reduction {
         let result = self.method.check(parameters).and_then(|refused| {
             if let Some(message) = refused {
                 // Parameters rarely differ between tensors: once is enough, with the first one named.
@@ -242,15 +242,15 @@ impl Planner<'_, '_> {
                     self.diagnostics.error(self.recipe.method.span, message);
                 }
             }
-            self.method.statistics(parameters)
+            self.method.reduction(parameters)
         });
         match result {
-            Ok(statistics) => statistics,
-            Err(MethodFault::NoValue { .. }) if self.diagnostics.has_errors() => Statistics::None,
+            Ok(reduction) => reduction,
+            Err(MethodFault::NoValue { .. }) if self.diagnostics.has_errors() => Reduction::None,
             Err(fault) => {
                 let message = fault.at(self.method.name(), output).to_string();
                 self.diagnostics.model_error(ErrorKind::Internal, None, message, MethodError::HINT);
-                Statistics::None
+                Reduction::None
             }
         }
     }
@@ -266,18 +266,17 @@ impl Planner<'_, '_> {
         precision: Precision,
         kept: bool,
     ) -> TensorParameters {
-        let (specs, shape) = (self.method.parameters(), shape.to_vec());
+        let shape = shape.to_vec();
         if kept {
             // Copied, whatever parameters say.
-            let (shared, inputs, stream_keys) = (Vec::new(), vec![Vec::new()], vec![0]);
-            return TensorParameters { shape, specs, shared, inputs, base: None, stream_keys, precision };
+            let inputs = vec![MethodInput { role: Role::Tuned, values: Vec::new(), stream_key: 0 }];
+            return TensorParameters { shape, shared: Vec::new(), inputs, precision };
         }
         let position = Position { slice: slice.slice, t };
         let has_base = self.method.contract().base != BaseRule::Ignored;
         let base = found.iter().position(|(model, ..)| has_base && Some(*model) == slice.base);
         let shared = self.parameters.shared(output, position, self.diagnostics);
-        let mut inputs: Vec<Values> = Vec::new();
-        let mut stream_keys = Vec::new();
+        let mut inputs = Vec::new();
         for (i, (model, source, input)) in found.iter().enumerate() {
             let reference = self.models[*model].reference.to_string();
             let span = source
@@ -285,15 +284,16 @@ impl Planner<'_, '_> {
                 .or_else(|| self.recipe.base_model.as_ref().map(|b| b.span))
                 .unwrap_or(self.recipe.method.span);
             let label = (reference.as_str(), span);
-            let is_base = base == Some(i);
-            inputs.push(self.parameters.input(*source, is_base, &input.name, position, label, self.diagnostics));
+            let role = if base == Some(i) { Role::Base } else { Role::Tuned };
+            let values = self.parameters.input(*source, role, &input.name, position, label, self.diagnostics);
             // By place in the recipe, so that the masks do not follow the spelling of paths. The number of the
             // document keeps masks of different stages apart.
             let place = slice.place(*model).map_or_else(|| "base".to_owned(), |place| place.to_string());
             let document = self.recipe.document.to_string();
-            stream_keys.push(stream_key(self.options.seed, &[&document, &place, output]));
+            let stream_key = stream_key(self.options.seed, &[&document, &place, output]);
+            inputs.push(MethodInput { role, values, stream_key });
         }
-        TensorParameters { shape, specs, shared, inputs, base, stream_keys, precision }
+        TensorParameters { shape, shared, inputs, precision }
     }
 
     /// Whether a tensor that some models lack can be merged from the others. If not, says why.
@@ -328,7 +328,7 @@ impl Planner<'_, '_> {
         let counted =
             found.iter().filter(|(m, ..)| contract.base == BaseRule::Ignored || Some(*m) != slice.base).count();
         let holds = counted >= contract.least && (contract.base != BaseRule::Required || base_found);
-        let copied = self.method.copies_lone_tensor() && found.len() == 1;
+        let copied = self.method.info().copies_lone_tensor && found.len() == 1;
         if !holds && !copied {
             let message = format!(
                 "tensor `{output}` is in `{holder}` but not in `{}`, and method `{}` can't merge it without",
@@ -414,7 +414,7 @@ impl Planner<'_, '_> {
 /// working type.
 pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob]) {
     let whole = |job: &TensorJob| {
-        matches!(&job.statistics, Statistics::Sparsify { rules, .. }
+        matches!(&job.reduction, Reduction::Sparsify { rules, .. }
             if rules.iter().any(|r| matches!(r, Sparsify::LargestOfModel { .. })))
     };
     if jobs.iter().any(|j| j.parameters.precision == Precision::F64) && jobs.iter().any(whole) {

@@ -9,7 +9,7 @@ use crate::compute::merge::Backend;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::merge::execute::executor::compute_tensors;
-use crate::merge::methods::{Sparsify, Statistics};
+use crate::merge::methods::{Reduction, Sparsify};
 use crate::merge::output::files::{CompanionOptions, companions, copied_files};
 use crate::merge::output::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
 use crate::merge::plan::sources::{Model, Resolver};
@@ -100,7 +100,7 @@ fn companion_options(lock: &Lock, plan: &MergePlan) -> Result<CompanionOptions> 
 }
 
 fn draws_masks(job: &crate::merge::plan::TensorJob) -> bool {
-    matches!(&job.statistics, Statistics::Sparsify { rules, .. }
+    matches!(&job.reduction, Reduction::Sparsify { rules, .. }
         if rules.iter().any(|rule| matches!(rule, Sparsify::Random { .. })))
 }
 
