@@ -19,10 +19,12 @@ use crate::merge::output::files::{CompanionOptions, FileRecord, copied_files, wr
 use crate::merge::output::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
+use crate::parallel::pool;
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
+use crate::storage::file_digests::digests;
 use crate::storage::file_name;
-use crate::storage::hash::{FileState, HashCache, sha256_file};
+use crate::storage::hash::{Digest, FileState, HashAlgorithm, HashCache};
 use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::storage::unchanged::FileStamps;
 
@@ -37,8 +39,8 @@ pub(crate) struct MergeOptions {
     pub force: bool,
     /// Publish intermediate results as `OUT.stages/NAME`.
     pub keep_intermediates: bool,
-    /// Record SHA-256 of inputs and outputs in the lock.
-    pub hash: bool,
+    /// Function of the digests of inputs and outputs in the lock; `None` leaves those of inputs and weights out.
+    pub hash: Option<HashAlgorithm>,
     /// Files besides the weights.
     pub companions: CompanionOptions,
 }
@@ -215,8 +217,8 @@ pub(crate) fn merge(
         copied_files(plan, options.companions)?.iter().for_each(|path| copied.take(path));
     }
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
-    if options.hash {
-        lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
+    if let Some(algorithm) = options.hash {
+        lock.inputs = hash_inputs(&planned, algorithm, options.threads, options.companions, progress)?;
     }
     let mut run = StageRun {
         options,
@@ -350,16 +352,23 @@ impl StageRun<'_> {
             self.directories.insert(name.to_owned(), nested.path().to_owned());
             &nested
         };
-        let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
+        let execute_options =
+            ExecuteOptions { threads: self.options.threads, hash: self.options.hash.filter(|_| output) };
         let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
         plan.unchanged()?;
         report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
         self.bytes.1 += plan.bytes_written();
-        let mut files = write_companions(plan, text, staging, self.options.companions)?;
+        let mut files = write_companions(
+            plan,
+            text,
+            staging,
+            self.options.companions,
+            self.options.hash.unwrap_or(HashAlgorithm::Blake3),
+        )?;
         for (i, shard) in plan.layout.shards.iter().enumerate() {
-            let sha256 = execution.shard_hashes.get(i).cloned();
-            files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, sha256 });
+            let digest = execution.shard_digests.get(i).cloned();
+            files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, digest });
         }
         Ok(files)
     }
@@ -438,9 +447,10 @@ impl Diagnose for Unplanned {
     }
 }
 
-/// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
+/// Digests of every file of every model; remembered ones of unchanged files are taken over.
 pub(super) fn hash_inputs(
     planned: &PlannedRecipe,
+    algorithm: HashAlgorithm,
     threads: usize,
     companions: CompanionOptions,
     progress: Progress<'_>,
@@ -460,54 +470,41 @@ pub(super) fn hash_inputs(
         }
     }
     let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
+    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), algorithm, threads, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
         let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
         let hash = hashes.get(&path).expect("every file of the list was hashed");
-        let record = FileRecord { bytes, sha256: Some(hash.clone()) };
+        let record = FileRecord { bytes, digest: Some(Digest { algorithm, hex: hash.clone() }) };
         records.entry(model).or_default().insert(name, record);
     }
     Ok(records)
 }
 
-fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Result<BTreeMap<PathBuf, String>> {
+fn hash_files(
+    paths: &[PathBuf],
+    algorithm: HashAlgorithm,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<BTreeMap<PathBuf, String>> {
     let mut cache = HashCache::open_default();
     let mut hashes: BTreeMap<PathBuf, String> =
-        paths.iter().filter_map(|p| Some((p.clone(), cache.get(p)?.to_owned()))).collect();
-    let unknown: Vec<&PathBuf> = paths.iter().filter(|p| !hashes.contains_key(*p)).collect();
+        paths.iter().filter_map(|p| Some((p.clone(), cache.get(p, algorithm)?.to_owned()))).collect();
+    let unknown: Vec<&Path> = paths.iter().filter(|p| !hashes.contains_key(*p)).map(PathBuf::as_path).collect();
     if unknown.is_empty() {
         return Ok(hashes);
     }
     let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
     progress.event(Event::HashingInputs { bytes });
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            let before = FileState::of(path);
-            let hash = sha256_file(path, progress.cancel);
-            let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
-            done.push(((*path).clone(), same, hash));
-        }
-        done
-    };
-    let results = std::thread::scope(|scope| {
-        // This thread works too, so that the files are hashed where no other can be had.
-        let workers: Vec<_> =
-            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::parallel::spawn_scoped(scope, work)).collect();
-        let mut results = work();
-        for worker in workers {
-            results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        results
-    });
+    let before: Vec<Option<FileState>> = unknown.iter().map(|path| FileState::of(path)).collect();
+    let found = digests(&pool(threads, "hash")?, &unknown, algorithm, progress.cancel);
     let mut fresh = Vec::new();
-    for (path, state, hash) in results {
-        let hash = hash.map_err(|source| WriteError::Io { path: path.clone(), source })?.ok_or(Cancelled)?;
-        fresh.extend(state.map(|state| (state, hash.clone())));
-        hashes.insert(path, hash);
+    for ((path, state), digest) in unknown.into_iter().zip(before).zip(found) {
+        let digest = digest.map_err(|source| WriteError::Io { path: path.into(), source })?.ok_or(Cancelled)?;
+        let same = state.filter(|state| FileState::of(path).as_ref() == Some(state));
+        fresh.extend(same.map(|state| (state, digest.hex.clone())));
+        hashes.insert(path.into(), digest.hex);
     }
-    cache.remember(&fresh);
+    cache.remember(algorithm, &fresh);
     Ok(hashes)
 }

@@ -27,7 +27,7 @@ use crate::merge::execute::reduction::{Begun, ChunkInputs};
 use crate::merge::methods::{BaseInput, Map, MethodError, MethodFault, ReductionResult};
 use crate::merge::plan::{JobInput, MergePlan, TensorJob};
 use crate::parallel::{pool, spawn_scoped};
-use crate::storage::hash::sha256_while_written;
+use crate::storage::hash::{Digest, HashAlgorithm};
 use crate::storage::publish::{OutputFile, StagingDir, WriteError};
 use crate::storage::shortened;
 
@@ -37,8 +37,8 @@ pub(crate) const WINDOW_BYTES: u64 = 160 << 20;
 /// Findings of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Execution {
-    /// SHA-256 of every shard, in order; empty when not asked for.
-    pub shard_hashes: Vec<String>,
+    /// Digest of every shard, in order; empty when not asked for.
+    pub shard_digests: Vec<Digest>,
     /// Output tensors with infinities or NaN.
     pub non_finite: Vec<NonFinite>,
 }
@@ -48,8 +48,8 @@ pub(crate) struct Execution {
 pub(crate) struct ExecuteOptions {
     /// Worker threads, at least 1.
     pub threads: usize,
-    /// Hash the shards while they are written.
-    pub hash: bool,
+    /// Hash the shards while they are written: BLAKE3 by the workers, SHA-256 by a thread that follows them.
+    pub hash: Option<HashAlgorithm>,
 }
 
 /// Writes all shards of a plan into a staging directory and syncs them.
@@ -67,19 +67,20 @@ pub(crate) fn execute(
     let mut files = Vec::new();
     for shard in &plan.layout.shards {
         let file = staging.create_file(&shard.file_name, shard.bytes)?;
+        let file = if options.hash == Some(HashAlgorithm::Blake3) { file.hashed() } else { file };
         file.write_at(0, &shard.header)?;
         files.push(file);
     }
     let sink = Shards { plan, files: &files };
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     std::thread::scope(|scope| {
-        let hasher = options.hash.then(|| {
-            let hash = || -> Result<Vec<String>, WriteError> {
-                let mut hashes = Vec::new();
+        let hasher = (options.hash == Some(HashAlgorithm::Sha256)).then(|| {
+            let hash = || -> Result<Vec<Digest>, WriteError> {
+                let mut digests = Vec::new();
                 for file in &files {
-                    hashes.extend(sha256_while_written(file)?);
+                    digests.extend(file.sha256_while_written()?);
                 }
-                Ok(hashes)
+                Ok(digests)
             };
             // Without a thread for it, the same after the last byte.
             spawn_scoped(scope, hash).map_or(Hashing::After(hash), Hashing::Beside)
@@ -94,22 +95,26 @@ pub(crate) fn execute(
             progress.event(Event::Syncing);
             result = result.and_then(|r| files.iter().try_for_each(OutputFile::sync).map(|()| r).map_err(Error::from));
         }
-        let hashes = match hasher {
+        let followed = match hasher {
             Some(Hashing::Beside(thread)) => match thread.join() {
-                Ok(hashes) => hashes,
+                Ok(digests) => digests,
                 Err(panic) => std::panic::resume_unwind(panic),
             },
             Some(Hashing::After(hash)) if result.is_ok() => hash(),
             Some(Hashing::After(_)) | None => Ok(Vec::new()),
         };
         let non_finite = result?;
-        Ok(Execution { shard_hashes: hashes?, non_finite })
+        let mut shard_digests = followed?;
+        for file in &files {
+            shard_digests.extend(file.digest()?);
+        }
+        Ok(Execution { shard_digests, non_finite })
     })
 }
 
-/// Hashing of the output: on a thread that follows what is written, or when all is written.
+/// SHA-256 of the output: on a thread that follows what is written, or when all is written.
 enum Hashing<'scope, F> {
-    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<String>, WriteError>>),
+    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<Digest>, WriteError>>),
     After(F),
 }
 
@@ -189,7 +194,7 @@ pub(crate) fn execute_in_memory(
     let sink = Buffers::new(&plan.outputs);
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     let non_finite = executor.run()?;
-    Ok((sink.into_bytes(), Execution { shard_hashes: Vec::new(), non_finite }))
+    Ok((sink.into_bytes(), Execution { shard_digests: Vec::new(), non_finite }))
 }
 
 /// Buffers that a worker keeps from chunk to chunk.

@@ -29,6 +29,7 @@ pub(super) fn derive(
     lock: &Lock,
     options: VerifyOptions,
     backend: &dyn Backend,
+    pool: &rayon::ThreadPool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<()> {
@@ -50,7 +51,7 @@ pub(super) fn derive(
     let planned = plan_recipe(Path::new(LOCK_FILE), &lock.recipe, &Resolver::from_environment(), &plan_options)?;
     let plan = planned.plans.last().expect("a recipe without documents is refused");
     let companion_options = companion_options(lock, plan)?;
-    if !check_inputs(&planned, companion_options, lock, report, progress)? {
+    if !check_inputs(&planned, companion_options, lock, pool, report, progress)? {
         return Ok(());
     }
     check_stages(&planned, lock, report);
@@ -150,6 +151,7 @@ fn check_inputs(
     planned: &PlannedRecipe,
     options: CompanionOptions,
     lock: &Lock,
+    pool: &rayon::ThreadPool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<bool> {
@@ -174,7 +176,7 @@ fn check_inputs(
             report.problems.push(format!("the lock does not list the input `{model}/{name}`"));
             continue;
         };
-        match check_file(path, record, progress)? {
+        match check_file(path, record, pool, progress)? {
             Check::Right => report.inputs_verified += 1,
             Check::NoHash => report.problems.push(format!("the input `{model}/{name}` has no hash in the lock")),
             Check::Wrong(problem) => {
