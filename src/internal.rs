@@ -24,7 +24,7 @@ pub use crate::event::{CancelFlag, Event, Progress, Reporter, Silent};
 pub use crate::lora::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 pub use crate::merge::output::lock::Lock;
 pub use crate::merge::verify::{VerifyOptions, verify};
-pub use crate::merge::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
+pub use crate::merge::{MergeOptions, MergedModel, in_memory};
 pub use crate::model::{
     Decoder, DecoderOptions, RopeFactors, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, step,
 };

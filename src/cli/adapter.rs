@@ -13,8 +13,7 @@ use crate::compute::merge::cpu::Cpu;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
-use crate::merge::output::files::CompanionOptions;
-use crate::merge::{MergeOptions, PlanOptions, merge};
+use crate::merge::{MergeOptions, merge};
 
 /// Arguments of `billon adapter`.
 #[derive(Debug, Args)]
@@ -60,12 +59,10 @@ impl AdapterArgs {
     pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
         let AdapterCommand::Bake(args) = self.command;
         let options = MergeOptions {
-            plan: PlanOptions { max_shard_bytes: args.max_shard_size, ..PlanOptions::default() },
+            max_shard_bytes: args.max_shard_size,
             threads: args.output.threads(),
             force: args.force,
-            keep_intermediates: false,
-            hash: true,
-            companions: CompanionOptions { copy_tokenizer: true, model_card: true },
+            ..MergeOptions::default()
         };
         let reporter = report::reporter(args.output.json, args.output.quiet);
         let progress = Progress { reporter: &*reporter, cancel };

@@ -28,8 +28,7 @@ use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
-use crate::merge::output::files::CompanionOptions;
-use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
+use crate::merge::{MergeOptions, in_memory, merge};
 use crate::model::WeightPool;
 use crate::storage::hash::cache_dir;
 use crate::storage::publish::publish_file;
@@ -106,9 +105,9 @@ impl Local {
             Subject::Merged(candidate) => {
                 let text = yaml(&context.recipe(candidate, &base));
                 let name = format!("merge {}", candidate.name);
-                let plan = PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() };
-                let into_memory = InMemoryOptions { plan, threads: rayon::current_num_threads() };
-                let model = in_memory(name.as_ref(), &text, &into_memory, &Cpu, progress)?;
+                let threads = rayon::current_num_threads();
+                let merged = MergeOptions { seed: context.experiment.seed, threads, ..MergeOptions::default() };
+                let model = in_memory(name.as_ref(), &text, &merged, &Cpu, progress)?;
                 open_merged(&model, precision, options, progress)
             }
         }
@@ -165,12 +164,10 @@ impl Work for Local {
     fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done> {
         let text = yaml(&context.recipe(candidate, &Self::base(context)?));
         let options = MergeOptions {
-            plan: PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() },
+            seed: context.experiment.seed,
             threads: self.threads,
             force: true,
-            keep_intermediates: false,
-            hash: true,
-            companions: CompanionOptions { copy_tokenizer: true, model_card: true },
+            ..MergeOptions::default()
         };
         let name = format!("merge {}", candidate.name);
         merge(name.as_ref(), &text, folder, &options, &Cpu, context.progress)?;

@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::plan::{MergePlan, PlanOptions, plan, plan_with};
+use super::plan::options::MergeOptions;
+use super::plan::{MergePlan, plan, plan_with};
 use crate::compute::merge::Backend;
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::{ExecuteOptions, execute};
 use crate::merge::execute::non_finite::{NonFinite, NonFiniteError};
-use crate::merge::output::files::{CompanionOptions, FileRecord, copied_files, write_companions};
-use crate::merge::output::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
+use crate::merge::output::files::{FileRecord, copied_files, write_companions};
+use crate::merge::output::lock::{LOCK_FILE, Lock, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::schema::TokenizerSource;
@@ -25,23 +26,6 @@ use crate::storage::file_name;
 use crate::storage::hash::{FileState, HashCache, sha256_file};
 use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::storage::unchanged::FileStamps;
-
-/// Everything about a merge that is not in the recipe.
-#[derive(Debug, Clone)]
-pub(crate) struct MergeOptions {
-    /// Choices that shape the plan.
-    pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
-    /// Replace a non-empty output.
-    pub force: bool,
-    /// Publish intermediate results as `OUT.stages/NAME`.
-    pub keep_intermediates: bool,
-    /// Record SHA-256 of inputs and outputs in the lock.
-    pub hash: bool,
-    /// Files besides the weights.
-    pub companions: CompanionOptions,
-}
 
 /// A planned recipe file.
 #[derive(Debug)]
@@ -84,7 +68,7 @@ pub(crate) fn plan_recipe(
     file: &Path,
     text: &str,
     resolver: &Resolver,
-    options: &PlanOptions,
+    options: &MergeOptions,
 ) -> Result<PlannedRecipe> {
     let (file, mut diagnostics) = RecipeFile::parse(file, text, options.lenient);
     let order = execution_order(&file.recipes, &mut diagnostics);
@@ -200,10 +184,10 @@ pub(crate) fn merge(
 ) -> Result<MergeReport> {
     let started = Instant::now();
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, &options.plan)?;
+    let planned = plan_recipe(file, text, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let inputs = input_paths(file, &planned, options.companions)?;
+    let inputs = input_paths(file, &planned, options)?;
     let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
     for target in [target].into_iter().chain(kept.as_deref()) {
         refuse_inputs(target, &inputs)?;
@@ -213,11 +197,11 @@ pub(crate) fn merge(
     let staging = StagingDir::create(target, options.force)?;
     let mut copied = FileStamps::default();
     for plan in &planned.plans {
-        copied_files(plan, options.companions)?.iter().for_each(|path| copied.take(path));
+        copied_files(plan, options)?.iter().for_each(|path| copied.take(path));
     }
-    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
+    let mut lock = Lock::new(options, text);
     if options.hash {
-        lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
+        lock.inputs = hash_inputs(&planned, options, progress)?;
     }
     let mut run = StageRun {
         options,
@@ -275,21 +259,6 @@ pub(crate) fn merge(
     })
 }
 
-/// What the lock keeps of the options.
-fn lock_options(options: &PlanOptions, companions: CompanionOptions) -> LockOptions {
-    LockOptions {
-        max_shard_bytes: options.max_shard_bytes,
-        trim_scope: options.trim_scope.map(str::to_owned),
-        lenient: options.lenient,
-        allow_crimes: options.allow_crimes,
-        allow_mismatch: options.allow_mismatch,
-        allow_non_finite: options.allow_non_finite,
-        copy_tokenizer: Some(companions.copy_tokenizer),
-        model_card: Some(companions.model_card),
-        truncate_embeddings: options.truncate_embeddings,
-    }
-}
-
 struct StageRun<'a> {
     options: &'a MergeOptions,
     backend: &'a dyn Backend,
@@ -315,7 +284,7 @@ impl StageRun<'_> {
             let Some(directory) = self.directories.get(&model.reference.to_string()) else { continue };
             *model = Model::open(model.reference.clone(), directory)?;
         }
-        plan_again(recipe, planned, file, &self.resolver, &self.options.plan)
+        plan_again(recipe, planned, file, &self.resolver, self.options)
     }
 
     /// Runs one stage; returns the records of its files.
@@ -354,10 +323,10 @@ impl StageRun<'_> {
         let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
         let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
         plan.unchanged()?;
-        report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
+        report_non_finite(&execution.non_finite, "output", self.options, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
         self.bytes.1 += plan.bytes_written();
-        let mut files = write_companions(plan, text, staging, self.options.companions)?;
+        let mut files = write_companions(plan, text, staging, self.options)?;
         for (i, shard) in plan.layout.shards.iter().enumerate() {
             let sha256 = execution.shard_hashes.get(i).cloned();
             files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, sha256 });
@@ -377,7 +346,7 @@ fn intermediates_target(output: &Path) -> PathBuf {
 pub(super) fn report_non_finite(
     found: &[NonFinite],
     what: &str,
-    options: &PlanOptions,
+    options: &MergeOptions,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
 ) -> Result<(), NonFiniteError> {
@@ -399,7 +368,7 @@ pub(super) fn plan_again(
     planned: MergePlan,
     file: &RecipeFile,
     resolver: &Resolver,
-    options: &PlanOptions,
+    options: &MergeOptions,
 ) -> Result<MergePlan> {
     let mut diagnostics = Diagnostics::new(file.source.clone(), options.lenient);
     let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
@@ -410,7 +379,7 @@ pub(super) fn plan_again(
 }
 
 /// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
-fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOptions) -> Result<Vec<PathBuf>, WriteError> {
+fn input_paths(file: &Path, planned: &PlannedRecipe, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
     let mut paths = vec![file.to_owned()];
     for plan in &planned.plans {
         for model in &plan.models {
@@ -418,7 +387,7 @@ fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOption
             paths.extend(model.adapter.as_ref().map(|adapter| adapter.path().to_owned()));
             paths.extend(model.input_files());
         }
-        paths.extend(copied_files(plan, companions)?);
+        paths.extend(copied_files(plan, options)?);
     }
     Ok(paths)
 }
@@ -442,13 +411,12 @@ impl Diagnose for Unplanned {
 /// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
 pub(super) fn hash_inputs(
     planned: &PlannedRecipe,
-    threads: usize,
-    companions: CompanionOptions,
+    options: &MergeOptions,
     progress: Progress<'_>,
 ) -> Result<InputRecords> {
     let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     for plan in &planned.plans {
-        let copied = copied_files(plan, companions)?;
+        let copied = copied_files(plan, options)?;
         for (i, model) in plan.models.iter().enumerate() {
             if model.dir.is_none() {
                 continue;
@@ -461,7 +429,7 @@ pub(super) fn hash_inputs(
         }
     }
     let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
+    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), options.threads, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
         let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();

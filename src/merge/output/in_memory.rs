@@ -13,20 +13,12 @@ use crate::compute::merge::Backend;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::execute_in_memory;
-use crate::merge::output::files::CompanionOptions;
+use crate::merge::output::lock::LockOptions;
+use crate::merge::plan::MergePlan;
+use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::merge::plan::{MergePlan, PlanOptions};
 use crate::merge::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
 use crate::storage::hash::sha256_bytes;
-
-/// Everything about such a merge that is not in the recipe.
-#[derive(Debug, Clone)]
-pub struct InMemoryOptions {
-    /// Choices that shape the plan.
-    pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
-}
 
 /// The result of a merge, in memory.
 #[derive(Debug)]
@@ -67,16 +59,17 @@ impl MergedModel {
 pub fn in_memory(
     file: &Path,
     text: &str,
-    options: &InMemoryOptions,
+    options: &MergeOptions,
     backend: &dyn Backend,
     progress: Progress<'_>,
 ) -> Result<MergedModel> {
+    // The tokenizer is an input, and no file is written.
+    let options = &MergeOptions { copy_tokenizer: true, model_card: false, ..options.clone() };
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, &options.plan)?;
+    let planned = plan_recipe(file, text, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let companions = CompanionOptions { copy_tokenizer: true, model_card: false };
-    let inputs = hash_inputs(&planned, options.threads, companions, progress)?;
+    let inputs = hash_inputs(&planned, options, progress)?;
     let mut results: BTreeMap<String, Arc<MemoryModel>> = BTreeMap::new();
     let count = planned.order.len();
     let mut last = None;
@@ -92,7 +85,7 @@ pub fn in_memory(
                     *model = Model::in_memory(model.reference.clone(), Arc::clone(result));
                 }
             }
-            plan = plan_again(recipe, plan, &planned.file, &resolver, &options.plan)?;
+            plan = plan_again(recipe, plan, &planned.file, &resolver, options)?;
         }
         let result = Arc::new(run(&plan, options, backend, &mut warnings, progress)?);
         if let Some(name) = name {
@@ -102,13 +95,13 @@ pub fn in_memory(
     }
     let last = last.expect("a recipe without documents is refused before");
     progress.event(Event::Finished);
-    let decides = format!("{:?}\n{text}", options.plan);
-    Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.as_bytes()), inputs, warnings })
+    let decides = serde_json::json!({"seed": options.seed, "options": LockOptions::of(options), "recipe": text});
+    Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.to_string().as_bytes()), inputs, warnings })
 }
 
 fn run(
     plan: &MergePlan,
-    options: &InMemoryOptions,
+    options: &MergeOptions,
     backend: &dyn Backend,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
@@ -117,7 +110,7 @@ fn run(
     progress.event(Event::PlanReady { tensors, bytes_read, bytes_written: plan.bytes_written() });
     let (buffers, execution) = execute_in_memory(plan, backend, options.threads, progress)?;
     plan.unchanged()?;
-    report_non_finite(&execution.non_finite, "merge", &options.plan, warnings, progress)?;
+    report_non_finite(&execution.non_finite, "merge", options, warnings, progress)?;
     let tensors = plan.outputs.iter().enumerate().map(|(shard, output)| {
         let range = 0..output.bytes();
         (output.name.clone(), Tensor { dtype: output.dtype, shape: output.shape.clone(), shard, range })

@@ -13,6 +13,7 @@ use super::report::{InputPlan, StagePlan, TensorPlan};
 use crate::error::{Diagnose, ErrorKind};
 use crate::merge::methods::Values;
 use crate::merge::output::files::FileRecord;
+use crate::merge::plan::options::{MergeOptions, TrimScope};
 use crate::merge::plan::{MergePlan, TensorJob};
 use crate::recipe::setting::Value;
 
@@ -55,7 +56,7 @@ pub struct LockOptions {
     /// Largest shard in bytes.
     pub max_shard_bytes: u64,
     /// `--trim-scope`.
-    pub trim_scope: Option<String>,
+    pub trim_scope: Option<TrimScope>,
     /// `--lenient`.
     pub lenient: bool,
     /// `--allow-crimes`.
@@ -74,6 +75,77 @@ pub struct LockOptions {
     pub model_card: Option<bool>,
     /// `--unsafe-truncate-embeddings`.
     pub truncate_embeddings: bool,
+}
+
+impl LockOptions {
+    /// Records what decides the output. Every option is named, so that a new one is recorded or left out on purpose.
+    #[must_use]
+    pub fn of(options: &MergeOptions) -> Self {
+        let &MergeOptions {
+            // The lock has it beside the options.
+            seed: _,
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            truncate_embeddings,
+            copy_tokenizer,
+            model_card,
+            // How the output is computed and published, which leaves no trace in its bytes.
+            threads: _,
+            force: _,
+            keep_intermediates: _,
+            // Seen in the lock by the hashes themselves.
+            hash: _,
+        } = options;
+        Self {
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            copy_tokenizer: Some(copy_tokenizer),
+            model_card: Some(model_card),
+            truncate_embeddings,
+        }
+    }
+
+    /// The options to plan a locked recipe again. Whether tokenizer and card were written is the default's where a
+    /// lock of before does not say.
+    #[must_use]
+    pub fn merge_options(&self, seed: u64, threads: usize) -> MergeOptions {
+        let &Self {
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            copy_tokenizer,
+            model_card,
+            truncate_embeddings,
+        } = self;
+        let default = MergeOptions::default();
+        MergeOptions {
+            seed,
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            truncate_embeddings,
+            copy_tokenizer: copy_tokenizer.unwrap_or(default.copy_tokenizer),
+            model_card: model_card.unwrap_or(default.model_card),
+            threads,
+            force: default.force,
+            keep_intermediates: default.keep_intermediates,
+            hash: default.hash,
+        }
+    }
 }
 
 /// Why a lock can't be used.
@@ -106,12 +178,12 @@ impl Diagnose for LockError {
 impl Lock {
     /// A lock of this version.
     #[must_use]
-    pub fn new(seed: u64, options: LockOptions, recipe: &str) -> Self {
+    pub fn new(options: &MergeOptions, recipe: &str) -> Self {
         Self {
             lock_version: FORMAT,
             billon_version: env!("CARGO_PKG_VERSION").to_owned(),
-            seed,
-            options,
+            seed: options.seed,
+            options: LockOptions::of(options),
             recipe: recipe.to_owned(),
             stages: Vec::new(),
             inputs: BTreeMap::new(),
