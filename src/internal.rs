@@ -70,8 +70,4 @@ pub mod experiment {
     pub mod file {
         pub use crate::experiment::file::load;
     }
-    /// Values of a recipe as text.
-    pub mod value {
-        pub use crate::experiment::value::yaml;
-    }
 }

@@ -12,6 +12,7 @@ use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::merge::{MergeOptions, MergeReport, merge};
+use crate::recipe::RecipeFile;
 
 /// Arguments of `billon merge`.
 #[derive(Debug, Args)]
@@ -70,8 +71,8 @@ impl MergeArgs {
             model_card: !self.no_model_card,
             ..MergeOptions::default()
         });
-        let text = read_text(&self.recipe)?;
-        let result = merge(&self.recipe, &text, &out, &options, &Cpu, progress)?;
+        let recipe = RecipeFile::parse(&self.recipe, &read_text(&self.recipe)?, options.lenient);
+        let result = merge(&recipe, &out, &options, &Cpu, progress)?;
         drop(reporter);
         if self.output.json { print_json(&result) } else { print(&summary(&result)) }
     }

@@ -12,6 +12,7 @@ use crate::event::{CancelFlag, Progress};
 use crate::merge::output::report::{PlanReport, StagePlan, TensorPlan};
 use crate::merge::plan::sources::Resolver;
 use crate::merge::{MergeOptions, TrimScope as Scope, plan_recipe};
+use crate::recipe::RecipeFile;
 use crate::visible::value as shown;
 
 /// Options that shape a plan.
@@ -94,10 +95,10 @@ impl PlanArgs {
     }
 
     pub(super) fn run(self) -> Result<()> {
-        let text = read_text(&self.recipe)?;
         let resolver = Resolver::from_environment();
         let options = self.recipe_args.merge_options(MergeOptions::default());
-        let planned = plan_recipe(&self.recipe, &text, &resolver, &options)?;
+        let recipe = RecipeFile::parse(&self.recipe, &read_text(&self.recipe)?, options.lenient);
+        let planned = plan_recipe(&recipe, &resolver, &options)?;
         let output = OutputArgs { json: self.json, quiet: self.quiet, threads: self.threads };
         let plan = planned.report(output.threads());
         let reporter = report::reporter(self.json, self.quiet);

@@ -29,9 +29,9 @@ use crate::storage::unchanged::FileStamps;
 
 /// A planned recipe file.
 #[derive(Debug)]
-pub(crate) struct PlannedRecipe {
-    /// The file.
-    pub file: RecipeFile,
+pub(crate) struct PlannedRecipe<'a> {
+    /// The recipes.
+    pub file: &'a RecipeFile,
     /// Documents in execution order, by index into the file's recipes; the last is the output.
     pub order: Vec<usize>,
     /// Their plans, in the same order. Stages after the first may rest on planned inputs.
@@ -42,7 +42,7 @@ pub(crate) struct PlannedRecipe {
     pub alerts: Vec<String>,
 }
 
-impl PlannedRecipe {
+impl PlannedRecipe<'_> {
     /// Sends every warning.
     pub(crate) fn warn(&self, progress: Progress<'_>) {
         for warning in &self.warnings {
@@ -54,28 +54,27 @@ impl PlannedRecipe {
     #[must_use]
     pub(crate) fn report(&self, threads: usize) -> PlanReport {
         let stages = self.order.iter().zip(&self.plans).map(|(&document, plan)| {
-            stage_plan(plan, self.file.recipes[document].name.as_ref().map(|n| n.value.as_str()), threads)
+            stage_plan(plan, self.file.recipes()[document].name.as_ref().map(|n| n.value.as_str()), threads)
         });
         PlanReport { stages: stages.collect(), warnings: self.warnings.clone() }
     }
 }
 
-/// Reads and plans all documents of a recipe. Nothing is written.
+/// Plans all documents of a recipe. Nothing is written.
 ///
 /// # Errors
 /// [`crate::recipe::RecipeError`] with every problem found.
-pub(crate) fn plan_recipe(
-    file: &Path,
-    text: &str,
+pub(crate) fn plan_recipe<'a>(
+    file: &'a RecipeFile,
     resolver: &Resolver,
     options: &MergeOptions,
-) -> Result<PlannedRecipe> {
-    let (file, mut diagnostics) = RecipeFile::parse(file, text, options.lenient);
-    let order = execution_order(&file.recipes, &mut diagnostics);
+) -> Result<PlannedRecipe<'a>> {
+    let mut diagnostics = file.diagnostics().clone().with_lenient(options.lenient);
+    let order = execution_order(file.recipes(), &mut diagnostics);
     let mut resolver = Resolver { cache: resolver.cache.clone(), stages: resolver.stages.clone() };
     let mut plans = Vec::new();
     for &document in &order {
-        let recipe = &file.recipes[document];
+        let recipe = &file.recipes()[document];
         let planned = plan(recipe, &resolver, options, &mut diagnostics);
         if let (Some(planned), Some(name)) = (&planned, &recipe.name) {
             resolver.stages.insert(name.value.clone(), planned.result());
@@ -87,6 +86,10 @@ pub(crate) fn plan_recipe(
         }
     }
     diagnostics.check()?;
+    if let Some(&document) = order.get(plans.len()) {
+        // Every reason for having no plan was noted above; this is the one that was not.
+        return Err(Unplanned::new(&file.recipes()[document]).into());
+    }
     let (warnings, alerts) = (diagnostics.warnings(), diagnostics.alerts());
     Ok(PlannedRecipe { file, order, plans, warnings, alerts })
 }
@@ -169,14 +172,13 @@ fn references(recipe: &Recipe) -> BTreeSet<&ModelReference> {
     references
 }
 
-/// Runs a recipe and publishes its result at `target`.
+/// Merges what a recipe says and publishes the result at `target`.
 ///
 /// # Errors
 /// Recipe, input and write errors; the target is then as it was.
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn merge(
-    file: &Path,
-    text: &str,
+    file: &RecipeFile,
     target: &Path,
     options: &MergeOptions,
     backend: &dyn Backend,
@@ -184,10 +186,10 @@ pub(crate) fn merge(
 ) -> Result<MergeReport> {
     let started = Instant::now();
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, options)?;
+    let planned = plan_recipe(file, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let inputs = input_paths(file, &planned, options)?;
+    let inputs = input_paths(&planned, options)?;
     let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
     for target in [target].into_iter().chain(kept.as_deref()) {
         refuse_inputs(target, &inputs)?;
@@ -199,7 +201,7 @@ pub(crate) fn merge(
     for plan in &planned.plans {
         copied_files(plan, options)?.iter().for_each(|path| copied.take(path));
     }
-    let mut lock = Lock::new(options, text);
+    let mut lock = Lock::new(options, file.text());
     if options.hash {
         lock.inputs = hash_inputs(&planned, options, progress)?;
     }
@@ -217,16 +219,16 @@ pub(crate) fn merge(
     let mut last = None;
     let mut plans = planned.plans.into_iter();
     for (index, &document) in planned.order.iter().enumerate() {
-        let recipe = &planned.file.recipes[document];
+        let recipe = &file.recipes()[document];
         let first_plan = plans.next().expect("every document in order has a plan");
         if count > 1 {
             let name = recipe.name.as_ref().map(|n| n.value.clone());
             progress.event(Event::StageStarted { index, count, name });
         }
-        let plan = run.bind(recipe, first_plan, &planned.file)?;
+        let plan = run.bind(recipe, first_plan, file)?;
         lock.stages.push(locked_stage(&plan, recipe.name.as_ref().map(|n| n.value.as_str())));
         let output = index + 1 == count;
-        let files = run.stage(&plan, recipe, output, &planned.file.source.text, &mut warnings)?;
+        let files = run.stage(&plan, recipe, output, file.text(), &mut warnings)?;
         if output {
             lock.outputs = files;
         }
@@ -370,17 +372,17 @@ pub(super) fn plan_again(
     resolver: &Resolver,
     options: &MergeOptions,
 ) -> Result<MergePlan> {
-    let mut diagnostics = Diagnostics::new(file.source.clone(), options.lenient);
+    let mut diagnostics = Diagnostics::new(file.source().clone(), options.lenient);
     let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
     let again = plan_with(recipe, resolver, opened, options, &mut diagnostics);
     diagnostics.check()?;
     // Every reason for having no plan was noted above; this is the one that was not.
-    again.ok_or_else(|| Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into())
+    again.ok_or_else(|| Unplanned::new(recipe).into())
 }
 
 /// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
-fn input_paths(file: &Path, planned: &PlannedRecipe, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
-    let mut paths = vec![file.to_owned()];
+fn input_paths(planned: &PlannedRecipe<'_>, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
+    let mut paths: Vec<PathBuf> = planned.file.path().map(Path::to_owned).into_iter().collect();
     for plan in &planned.plans {
         for model in &plan.models {
             paths.extend(model.dir.as_ref().map(|dir| dir.root().to_owned()));
@@ -395,11 +397,18 @@ fn input_paths(file: &Path, planned: &PlannedRecipe, options: &MergeOptions) -> 
 /// Records of input files, by model and file name.
 pub(crate) type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
 
-/// A document could not be planned against the results of earlier ones, for no noted reason.
+/// A document could not be planned, for no noted reason.
 #[derive(Debug, thiserror::Error)]
-#[error("the document `{output}` cannot be planned against the results of earlier documents")]
+#[error("the recipe `{recipe}` cannot be planned")]
 struct Unplanned {
-    output: String,
+    /// Its name, else its method.
+    recipe: String,
+}
+
+impl Unplanned {
+    fn new(recipe: &Recipe) -> Self {
+        Self { recipe: recipe.name.as_ref().unwrap_or(&recipe.method).value.clone() }
+    }
 }
 
 impl Diagnose for Unplanned {
@@ -410,7 +419,7 @@ impl Diagnose for Unplanned {
 
 /// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
 pub(super) fn hash_inputs(
-    planned: &PlannedRecipe,
+    planned: &PlannedRecipe<'_>,
     options: &MergeOptions,
     progress: Progress<'_>,
 ) -> Result<InputRecords> {

@@ -5,7 +5,6 @@
 //! where an output's own hashes would.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::checkpoint::{MemoryModel, Tensor};
@@ -18,6 +17,7 @@ use crate::merge::plan::MergePlan;
 use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::merge::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
+use crate::recipe::RecipeFile;
 use crate::storage::hash::sha256_bytes;
 
 /// The result of a merge, in memory.
@@ -50,15 +50,14 @@ impl MergedModel {
     }
 }
 
-/// Runs a recipe file into memory; `file` is for messages and for the places it names. Results of
-/// earlier documents stay in memory as well, until the last one is there.
+/// Merges what a recipe says into memory. Results of earlier documents stay in memory as well, until the last one is
+/// there.
 ///
 /// # Errors
 /// Recipe and input errors, or [`crate::error::Cancelled`].
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub fn in_memory(
-    file: &Path,
-    text: &str,
+    file: &RecipeFile,
     options: &MergeOptions,
     backend: &dyn Backend,
     progress: Progress<'_>,
@@ -66,7 +65,7 @@ pub fn in_memory(
     // The tokenizer is an input, and no file is written.
     let options = &MergeOptions { copy_tokenizer: true, model_card: false, ..options.clone() };
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, options)?;
+    let planned = plan_recipe(file, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
     let inputs = hash_inputs(&planned, options, progress)?;
@@ -74,7 +73,7 @@ pub fn in_memory(
     let count = planned.order.len();
     let mut last = None;
     for (index, (&document, mut plan)) in planned.order.iter().zip(planned.plans).enumerate() {
-        let recipe = &planned.file.recipes[document];
+        let recipe = &file.recipes()[document];
         let name = recipe.name.as_ref().map(|name| name.value.clone());
         if count > 1 {
             progress.event(Event::StageStarted { index, count, name: name.clone() });
@@ -85,7 +84,7 @@ pub fn in_memory(
                     *model = Model::in_memory(model.reference.clone(), Arc::clone(result));
                 }
             }
-            plan = plan_again(recipe, plan, &planned.file, &resolver, options)?;
+            plan = plan_again(recipe, plan, file, &resolver, options)?;
         }
         let result = Arc::new(run(&plan, options, backend, &mut warnings, progress)?);
         if let Some(name) = name {
@@ -95,7 +94,7 @@ pub fn in_memory(
     }
     let last = last.expect("a recipe without documents is refused before");
     progress.event(Event::Finished);
-    let decides = serde_json::json!({"seed": options.seed, "options": LockOptions::of(options), "recipe": text});
+    let decides = serde_json::json!({"seed": options.seed, "options": LockOptions::of(options), "recipe": file.text()});
     Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.to_string().as_bytes()), inputs, warnings })
 }
 

@@ -16,7 +16,7 @@ use crate::merge::plan::MergePlan;
 use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::merge::stages::{PlannedRecipe, plan_recipe};
-use crate::recipe::ModelReference;
+use crate::recipe::{ModelReference, RecipeFile};
 use crate::rng::stream_key;
 
 /// The card says which version wrote it, and a stage what that version knew.
@@ -39,7 +39,8 @@ pub(super) fn derive(
         allow_non_finite: true,
         ..lock.options.merge_options(lock.seed, options.threads)
     };
-    let planned = plan_recipe(Path::new(LOCK_FILE), &lock.recipe, &Resolver::from_environment(), &recorded)?;
+    let file = RecipeFile::parse(Path::new(LOCK_FILE), &lock.recipe, recorded.lenient);
+    let planned = plan_recipe(&file, &Resolver::from_environment(), &recorded)?;
     let plan = planned.plans.last().expect("a recipe without documents is refused");
     let recorded = with_companions(recorded, lock, plan)?;
     if !check_inputs(&planned, &recorded, lock, report, progress)? {
@@ -98,7 +99,7 @@ fn draws_masks(job: &crate::merge::plan::TensorJob) -> bool {
 }
 
 /// Whether the resolved stages are those of the recipe.
-fn check_stages(planned: &PlannedRecipe, lock: &Lock, report: &mut VerifyReport) {
+fn check_stages(planned: &PlannedRecipe<'_>, lock: &Lock, report: &mut VerifyReport) {
     if lock.stages.len() != planned.plans.len() {
         let (found, expected) = (lock.stages.len(), planned.plans.len());
         report.problems.push(format!("the lock has {found} resolved stages, and its recipe gives {expected}"));
@@ -108,7 +109,7 @@ fn check_stages(planned: &PlannedRecipe, lock: &Lock, report: &mut VerifyReport)
         return;
     }
     for (number, (&document, plan)) in planned.order.iter().zip(&planned.plans).enumerate() {
-        let name = planned.file.recipes[document].name.as_ref().map(|n| n.value.as_str());
+        let name = planned.file.recipes()[document].name.as_ref().map(|n| n.value.as_str());
         // Through text, as the lock's own went: numbers then compare as they were written.
         let text = locked_stage(plan, name).to_string();
         let derived: serde_json::Value = serde_json::from_str(&text).expect("JSON of a moment ago");
@@ -140,7 +141,7 @@ fn check_companions(
 
 /// Whether the inputs are those of the lock. Inputs that are here but different are no problems of the output.
 fn check_inputs(
-    planned: &PlannedRecipe,
+    planned: &PlannedRecipe<'_>,
     options: &MergeOptions,
     lock: &Lock,
     report: &mut VerifyReport,
