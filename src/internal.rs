@@ -24,7 +24,7 @@ pub use crate::event::{CancelFlag, Event, Progress, Reporter, Silent};
 pub use crate::lora::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 pub use crate::merge::output::lock::Lock;
 pub use crate::merge::verify::{VerifyOptions, verify};
-pub use crate::merge::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
+pub use crate::merge::{MergeOptions, MergedModel, in_memory};
 pub use crate::model::{
     Decoder, DecoderOptions, RopeFactors, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, step,
 };
@@ -69,9 +69,5 @@ pub mod experiment {
     /// Experiment files.
     pub mod file {
         pub use crate::experiment::file::load;
-    }
-    /// Values of a recipe as text.
-    pub mod value {
-        pub use crate::experiment::value::yaml;
     }
 }

@@ -11,8 +11,8 @@ use super::{OutputArgs, print, print_json, read_text, report};
 use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
-use crate::merge::output::files::CompanionOptions;
 use crate::merge::{MergeOptions, MergeReport, merge};
+use crate::recipe::RecipeFile;
 use crate::storage::hash::HashAlgorithm;
 
 /// Arguments of `billon merge`.
@@ -66,16 +66,17 @@ impl MergeArgs {
             drop(reporter);
             return PlanArgs::new(self.recipe, self.recipe_args, self.output).run();
         };
-        let options = MergeOptions {
-            plan: self.recipe_args.plan_options(),
+        let options = self.recipe_args.merge_options(MergeOptions {
             threads: self.output.threads(),
             force: self.force,
             keep_intermediates: self.keep_intermediates,
             hash: (!self.no_hash).then_some(lock_algorithm(self.sha256)),
-            companions: CompanionOptions { copy_tokenizer: !self.no_copy_tokenizer, model_card: !self.no_model_card },
-        };
-        let text = read_text(&self.recipe)?;
-        let result = merge(&self.recipe, &text, &out, &options, &Cpu, progress)?;
+            copy_tokenizer: !self.no_copy_tokenizer,
+            model_card: !self.no_model_card,
+            ..MergeOptions::default()
+        });
+        let recipe = RecipeFile::parse(&self.recipe, &read_text(&self.recipe)?, options.lenient);
+        let result = merge(&recipe, &out, &options, &Cpu, progress)?;
         drop(reporter);
         if self.output.json { print_json(&result) } else { print(&summary(&result)) }
     }

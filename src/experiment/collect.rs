@@ -11,13 +11,13 @@ use super::report::data::{
     Curve, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn, TaskVectors,
 };
 use super::schema::{Experiment, Origin, Specialist};
-use super::value::yaml;
 use super::work::Context;
 use crate::error::Result;
 use crate::eval::gate::GateReport;
 use crate::eval::interval::{Part, group};
 use crate::eval::results::{RunResults, TaskResults};
 use crate::hub;
+use crate::yaml::write::block;
 
 /// Path of a row's results.
 #[must_use]
@@ -168,18 +168,18 @@ fn recipe(row: &Row, context: Context<'_>) -> Option<String> {
         Row::Base => None,
         Row::Specialist(name) => match &context.experiment.specialists.get(name)?.origin {
             Origin::Adapter(folder) => Some(format!("adapter: {}", folder.display())),
-            Origin::Trained { datasets, settings } => {
+            Origin::Trained { datasets, settings, .. } => {
                 let mut recipe = serde_json::Map::new();
                 recipe.insert("base_model".to_owned(), context.experiment.base_model.as_str().into());
                 recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
                 recipe.extend(settings.clone());
-                Some(yaml(&Value::Object(recipe)))
+                Some(block(&Value::Object(recipe)))
             }
         },
         Row::Merge { .. } => {
             let reference = &context.experiment.base_model;
             let base = hub::resolve(reference, None, hub::cache_dir().as_deref()).unwrap_or_else(|_| reference.into());
-            context.candidate(row).map(|candidate| yaml(&context.recipe(candidate, &base)))
+            context.candidate(row).map(|candidate| context.recipe(candidate, &base).text().to_owned())
         }
     }
 }

@@ -14,7 +14,6 @@ use super::schema::{Candidate, Origin, Specialist};
 use super::task_vectors::{Part, statistics};
 use super::tasks;
 use super::training;
-use super::value::yaml;
 use super::work::{Context, Done, Subject, Work};
 use crate::compute::merge::cpu::Cpu;
 use crate::compute::nn::Precision;
@@ -28,8 +27,7 @@ use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
-use crate::merge::output::files::CompanionOptions;
-use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
+use crate::merge::{MergeOptions, in_memory, merge};
 use crate::model::WeightPool;
 use crate::storage::hash::{HashAlgorithm, cache_dir};
 use crate::storage::publish::publish_file;
@@ -106,11 +104,10 @@ impl Local {
                 }
             }
             Subject::Merged(candidate) => {
-                let text = yaml(&context.recipe(candidate, &base));
-                let name = format!("merge {}", candidate.name);
-                let plan = PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() };
-                let into_memory = InMemoryOptions { plan, threads: rayon::current_num_threads() };
-                let model = in_memory(name.as_ref(), &text, &into_memory, &Cpu, progress)?;
+                let recipe = context.recipe(candidate, &base);
+                let threads = rayon::current_num_threads();
+                let merged = MergeOptions { seed: context.experiment.seed, threads, ..MergeOptions::default() };
+                let model = in_memory(&recipe, &merged, &Cpu, progress)?;
                 open_merged(&model, precision, options, progress)
             }
         }
@@ -122,8 +119,8 @@ impl Work for Local {
         // Where the base model is not at hand, the steps that need it say so.
         let tokenizer = Self::base(context).ok().and_then(|base| Tokenizer::open(&base).ok());
         for (name, specialist) in &context.experiment.specialists {
-            if let Origin::Trained { datasets, settings } = &specialist.origin {
-                let (recipe, _) = training::recipe(name, datasets, settings, context.experiment)?;
+            if let Origin::Trained { recipe, .. } = &specialist.origin {
+                let (recipe, _) = training::recipe(recipe, context.experiment)?;
                 let template = tokenizer.as_ref().and_then(|tokenizer| asking_template(tokenizer, &recipe).ok());
                 if let Some(template) = template.filter(|_| learns_tasks(specialist)) {
                     warn_of_prompts(name, template.is_some(), context);
@@ -134,10 +131,10 @@ impl Work for Local {
     }
 
     fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done> {
-        let Origin::Trained { datasets, settings } = &specialist.origin else {
+        let Origin::Trained { recipe, .. } = &specialist.origin else {
             return Ok(Done { outputs: Vec::new(), outcome: Value::Null });
         };
-        let (recipe, warnings) = training::recipe(name, datasets, settings, context.experiment)?;
+        let (recipe, warnings) = training::recipe(recipe, context.experiment)?;
         for warning in warnings {
             context.progress.warn(warning);
         }
@@ -165,19 +162,17 @@ impl Work for Local {
     }
 
     fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done> {
-        let text = yaml(&context.recipe(candidate, &Self::base(context)?));
+        let recipe = context.recipe(candidate, &Self::base(context)?);
         let options = MergeOptions {
-            plan: PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() },
+            seed: context.experiment.seed,
             threads: self.threads,
             force: true,
-            keep_intermediates: false,
             hash: Some(self.algorithm),
-            companions: CompanionOptions { copy_tokenizer: true, model_card: true },
+            ..MergeOptions::default()
         };
-        let name = format!("merge {}", candidate.name);
-        merge(name.as_ref(), &text, folder, &options, &Cpu, context.progress)?;
+        merge(&recipe, folder, &options, &Cpu, context.progress)?;
         let outputs = files_of(folder);
-        Ok(Done { outputs, outcome: json!({"recipe": text}) })
+        Ok(Done { outputs, outcome: json!({"recipe": recipe.text()}) })
     }
 
     fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {

@@ -13,6 +13,7 @@ use super::value::canonical;
 use crate::error::Result;
 use crate::hub;
 use crate::train::inputs;
+use crate::yaml::Node;
 
 pub(crate) use crate::train::inputs::Input;
 
@@ -91,6 +92,7 @@ pub struct Step {
 /// All steps, each after those that it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
+    /// In the order of their run.
     pub steps: Vec<Step>,
     /// The rows of the table with their names, in order.
     pub rows: Vec<(String, Row)>,
@@ -134,8 +136,8 @@ impl Maker<'_> {
         steps.push(self.evaluate("base", Row::Base, Map::new(), Vec::new(), Vec::new())?);
         for (name, specialist) in &self.experiment.specialists {
             let mut needs = Vec::new();
-            if let Origin::Trained { datasets, settings } = &specialist.origin {
-                steps.push(self.train(name, datasets, settings));
+            if let Origin::Trained { datasets, settings, recipe } = &specialist.origin {
+                steps.push(self.train(name, datasets, settings, recipe));
                 needs.push(format!("train {name}"));
             }
             let row = Row::Specialist(name.clone());
@@ -161,13 +163,13 @@ impl Maker<'_> {
         Ok(Graph { steps, rows })
     }
 
-    fn train(&self, name: &str, datasets: &[Map<String, Value>], settings: &Map<String, Value>) -> Step {
+    fn train(&self, name: &str, datasets: &[Map<String, Value>], settings: &Map<String, Value>, recipe: &Node) -> Step {
         let mut all = settings.clone();
         all.entry("seed").or_insert_with(|| self.experiment.seed.into());
         all.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
         let mut inputs = self.base.clone();
         // What is wrong with the recipe is told before anything runs; until then it reads nothing.
-        let recipe = training::recipe(name, datasets, settings, self.experiment);
+        let recipe = training::recipe(recipe, self.experiment);
         let sources = recipe.and_then(|(recipe, _)| training::sources(&recipe, self.experiment)).unwrap_or_default();
         inputs.extend(sources.files);
         for (key, tasks) in [("task", sources.trained), ("evaluation_task", sources.evaluated)] {
@@ -222,7 +224,7 @@ impl Maker<'_> {
     fn merge(&self, name: &str, merge: &Merge, steps: &mut Vec<Step>, rows: &mut Vec<(String, Row)>) -> Result<()> {
         let subject = |candidate: &Candidate| {
             Map::from_iter([
-                ("recipe".to_owned(), candidate.recipe.clone()),
+                ("recipe".to_owned(), candidate.written.clone()),
                 ("merge_seed".to_owned(), self.experiment.seed.into()),
             ])
         };

@@ -69,7 +69,9 @@ impl Work for Notes {
     fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {
         let kind = if validation { "validate" } else { "evaluate" };
         let how = match subject {
-            Subject::Merged(candidate) => format!(" ({})", context.recipe(candidate, Path::new("B"))["merge_method"]),
+            Subject::Merged(candidate) => {
+                format!(" ({:?})", context.recipe(candidate, Path::new("B")).recipes()[0].method.value)
+            }
             Subject::Kept(_) => " (kept)".to_owned(),
             _ => String::new(),
         };

@@ -1,12 +1,16 @@
 //! An experiment, read and checked: short forms written out, defaults filled in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use crate::eval::gate::GateConfig;
+use crate::recipe::RecipeFile;
 use crate::task::Role;
+use crate::yaml::Node;
+use crate::yaml::diagnostic::SourceText;
 
 /// A whole experiment.
 #[derive(Debug, Clone)]
@@ -15,6 +19,8 @@ pub struct Experiment {
     pub name: String,
     /// The experiment file. Relative paths in it start from its folder.
     pub file: PathBuf,
+    /// Its text, which messages quote.
+    pub source: Arc<SourceText>,
     /// Model directory or cached repository id that everything starts from.
     pub base_model: String,
     /// Folder of the tasks' data files.
@@ -54,6 +60,8 @@ pub enum Origin {
         datasets: Vec<Map<String, Value>>,
         /// All other keys of its training recipe: the experiment's `training`, overridden.
         settings: Map<String, Value>,
+        /// Both as they stand in the experiment file, for the reader of training recipes.
+        recipe: Node,
     },
 }
 
@@ -72,7 +80,7 @@ impl Specialist {
 }
 
 /// One entry of `merges`: a row of the table, or several.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Merge {
     /// The recipes, one without a sweep.
     pub candidates: Vec<Candidate>,
@@ -85,7 +93,7 @@ pub struct Merge {
 }
 
 /// One recipe of a merge.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     /// Name of the row it makes: that of the merge, with what a sweep sets.
     pub name: String,
@@ -93,7 +101,9 @@ pub struct Candidate {
     pub setting: String,
     /// The merge recipe. Models are named by [`BASE`] and by specialists' names with
     /// [`SPECIALIST`] before them.
-    pub recipe: Value,
+    pub recipe: RecipeFile,
+    /// The recipe as the experiment writes it, with the same names, for fingerprints.
+    pub written: Value,
 }
 
 /// Stands for the base model in a [`Candidate`]'s recipe.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::graph::{Graph, Row};
 use super::schema::{BASE, Candidate, Experiment, Origin, SPECIALIST, Specialist};
 use super::state::Record;
 use crate::error::Result;
 use crate::event::Progress;
+use crate::recipe::{ModelReference, RecipeFile};
 
 /// Result of a step.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,7 +23,7 @@ pub(crate) struct Done {
 }
 
 /// A model that is evaluated.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Subject<'a> {
     /// The base model.
     Base,
@@ -128,32 +129,25 @@ impl Context<'_> {
     /// The merge recipe of a candidate with real paths in place of names. `base` is the base model's
     /// directory.
     #[must_use]
-    pub(crate) fn recipe(&self, candidate: &Candidate, base: &Path) -> Value {
-        self.placed(&candidate.recipe, &path_text(base))
+    pub(crate) fn recipe(&self, candidate: &Candidate, base: &Path) -> RecipeFile {
+        candidate.recipe.with_references(|reference| self.placed(reference, base))
     }
 
-    fn placed(&self, value: &Value, base: &str) -> Value {
-        match value {
-            Value::String(text) if text == BASE => json!({"model": {"path": base}}),
-            Value::String(text) => match text.strip_prefix(SPECIALIST) {
-                Some(name) => {
-                    let folder = self.specialist_folder(name);
-                    // Paths as objects: the text form splits at `+` and `@`.
-                    if folder.join("adapter_config.json").is_file() {
-                        json!({"model": {"path": base}, "lora": {"path": path_text(&folder)}})
-                    } else {
-                        json!({"model": {"path": path_text(&folder)}})
-                    }
-                }
-                None => value.clone(),
-            },
-            Value::Array(items) => items.iter().map(|item| self.placed(item, base)).collect(),
-            Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), self.placed(value, base))).collect(),
-            other => other.clone(),
+    fn placed(&self, reference: &ModelReference, base: &Path) -> ModelReference {
+        let adapter = reference.adapter.clone();
+        if reference.path == BASE {
+            return ModelReference { adapter, ..directory(base) };
+        }
+        let Some(name) = reference.path.strip_prefix(SPECIALIST) else { return reference.clone() };
+        let folder = self.specialist_folder(name);
+        if folder.join("adapter_config.json").is_file() {
+            directory(base).with_adapter(&folder.display().to_string())
+        } else {
+            ModelReference { adapter, ..directory(&folder) }
         }
     }
 }
 
-fn path_text(path: &Path) -> String {
-    path.display().to_string()
+fn directory(path: &Path) -> ModelReference {
+    ModelReference::directory(&path.display().to_string())
 }

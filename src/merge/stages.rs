@@ -9,14 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::plan::{MergePlan, PlanOptions, plan, plan_with};
+use super::plan::options::MergeOptions;
+use super::plan::{MergePlan, plan, plan_with};
 use crate::compute::merge::Backend;
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::{ExecuteOptions, execute};
 use crate::merge::execute::non_finite::{NonFinite, NonFiniteError};
-use crate::merge::output::files::{CompanionOptions, FileRecord, copied_files, write_companions};
-use crate::merge::output::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
+use crate::merge::output::files::{FileRecord, copied_files, write_companions};
+use crate::merge::output::lock::{LOCK_FILE, Lock, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::parallel::pool;
@@ -28,27 +29,11 @@ use crate::storage::hash::{Digest, FileState, HashAlgorithm, HashCache};
 use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::storage::unchanged::FileStamps;
 
-/// Everything about a merge that is not in the recipe.
-#[derive(Debug, Clone)]
-pub(crate) struct MergeOptions {
-    /// Choices that shape the plan.
-    pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
-    /// Replace a non-empty output.
-    pub force: bool,
-    /// Publish intermediate results as `OUT.stages/NAME`.
-    pub keep_intermediates: bool,
-    /// Function of the digests of inputs and outputs in the lock; `None` leaves those of inputs and weights out.
-    pub hash: Option<HashAlgorithm>,
-    /// Files besides the weights.
-    pub companions: CompanionOptions,
-}
-
 /// A planned recipe file.
 #[derive(Debug)]
-pub(crate) struct PlannedRecipe {
-    pub file: RecipeFile,
+pub(crate) struct PlannedRecipe<'a> {
+    /// The recipes.
+    pub file: &'a RecipeFile,
     /// Documents in execution order, by index into the file's recipes; the last is the output.
     pub order: Vec<usize>,
     /// Their plans, in the same order. Stages after the first may rest on planned inputs.
@@ -59,7 +44,7 @@ pub(crate) struct PlannedRecipe {
     pub alerts: Vec<String>,
 }
 
-impl PlannedRecipe {
+impl PlannedRecipe<'_> {
     /// Sends every warning.
     pub(crate) fn warn(&self, progress: Progress<'_>) {
         for warning in &self.warnings {
@@ -71,28 +56,27 @@ impl PlannedRecipe {
     #[must_use]
     pub(crate) fn report(&self, threads: usize) -> PlanReport {
         let stages = self.order.iter().zip(&self.plans).map(|(&document, plan)| {
-            stage_plan(plan, self.file.recipes[document].name.as_ref().map(|n| n.value.as_str()), threads)
+            stage_plan(plan, self.file.recipes()[document].name.as_ref().map(|n| n.value.as_str()), threads)
         });
         PlanReport { stages: stages.collect(), warnings: self.warnings.clone() }
     }
 }
 
-/// Reads and plans all documents of a recipe. Nothing is written.
+/// Plans all documents of a recipe. Nothing is written.
 ///
 /// # Errors
 /// [`crate::recipe::RecipeError`] with every problem found.
-pub(crate) fn plan_recipe(
-    file: &Path,
-    text: &str,
+pub(crate) fn plan_recipe<'a>(
+    file: &'a RecipeFile,
     resolver: &Resolver,
-    options: &PlanOptions,
-) -> Result<PlannedRecipe> {
-    let (file, mut diagnostics) = RecipeFile::parse(file, text, options.lenient);
-    let order = execution_order(&file.recipes, &mut diagnostics);
+    options: &MergeOptions,
+) -> Result<PlannedRecipe<'a>> {
+    let mut diagnostics = file.diagnostics().clone().with_lenient(options.lenient);
+    let order = execution_order(file.recipes(), &mut diagnostics);
     let mut resolver = Resolver { cache: resolver.cache.clone(), stages: resolver.stages.clone() };
     let mut plans = Vec::new();
     for &document in &order {
-        let recipe = &file.recipes[document];
+        let recipe = &file.recipes()[document];
         let planned = plan(recipe, &resolver, options, &mut diagnostics);
         if let (Some(planned), Some(name)) = (&planned, &recipe.name) {
             resolver.stages.insert(name.value.clone(), planned.result());
@@ -104,6 +88,10 @@ pub(crate) fn plan_recipe(
         }
     }
     diagnostics.check()?;
+    if let Some(&document) = order.get(plans.len()) {
+        // Every reason for having no plan was noted above; this is the one that was not.
+        return Err(Unplanned::new(&file.recipes()[document]).into());
+    }
     let (warnings, alerts) = (diagnostics.warnings(), diagnostics.alerts());
     Ok(PlannedRecipe { file, order, plans, warnings, alerts })
 }
@@ -186,14 +174,13 @@ fn references(recipe: &Recipe) -> BTreeSet<&ModelReference> {
     references
 }
 
-/// Runs a recipe and publishes its result at `target`.
+/// Merges what a recipe says and publishes the result at `target`.
 ///
 /// # Errors
 /// Recipe, input and write errors; the target is then as it was.
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn merge(
-    file: &Path,
-    text: &str,
+    file: &RecipeFile,
     target: &Path,
     options: &MergeOptions,
     backend: &dyn Backend,
@@ -201,10 +188,10 @@ pub(crate) fn merge(
 ) -> Result<MergeReport> {
     let started = Instant::now();
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, &options.plan)?;
+    let planned = plan_recipe(file, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let inputs = input_paths(file, &planned, options.companions)?;
+    let inputs = input_paths(&planned, options)?;
     let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
     for target in [target].into_iter().chain(kept.as_deref()) {
         refuse_inputs(target, &inputs)?;
@@ -214,11 +201,11 @@ pub(crate) fn merge(
     let staging = StagingDir::create(target, options.force)?;
     let mut copied = FileStamps::default();
     for plan in &planned.plans {
-        copied_files(plan, options.companions)?.iter().for_each(|path| copied.take(path));
+        copied_files(plan, options)?.iter().for_each(|path| copied.take(path));
     }
-    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
+    let mut lock = Lock::new(options, file.text());
     if let Some(algorithm) = options.hash {
-        lock.inputs = hash_inputs(&planned, algorithm, options.threads, options.companions, progress)?;
+        lock.inputs = hash_inputs(&planned, algorithm, options, progress)?;
     }
     let mut run = StageRun {
         options,
@@ -234,16 +221,16 @@ pub(crate) fn merge(
     let mut last = None;
     let mut plans = planned.plans.into_iter();
     for (index, &document) in planned.order.iter().enumerate() {
-        let recipe = &planned.file.recipes[document];
+        let recipe = &file.recipes()[document];
         let first_plan = plans.next().expect("every document in order has a plan");
         if count > 1 {
             let name = recipe.name.as_ref().map(|n| n.value.clone());
             progress.event(Event::StageStarted { index, count, name });
         }
-        let plan = run.bind(recipe, first_plan, &planned.file)?;
+        let plan = run.bind(recipe, first_plan, file)?;
         lock.stages.push(locked_stage(&plan, recipe.name.as_ref().map(|n| n.value.as_str())));
         let output = index + 1 == count;
-        let files = run.stage(&plan, recipe, output, &planned.file.source.text, &mut warnings)?;
+        let files = run.stage(&plan, recipe, output, file.text(), &mut warnings)?;
         if output {
             lock.outputs = files;
         }
@@ -276,21 +263,6 @@ pub(crate) fn merge(
     })
 }
 
-/// Options that the lock keeps.
-fn lock_options(options: &PlanOptions, companions: CompanionOptions) -> LockOptions {
-    LockOptions {
-        max_shard_bytes: options.max_shard_bytes,
-        trim_scope: options.trim_scope.map(str::to_owned),
-        lenient: options.lenient,
-        allow_crimes: options.allow_crimes,
-        allow_mismatch: options.allow_mismatch,
-        allow_non_finite: options.allow_non_finite,
-        copy_tokenizer: Some(companions.copy_tokenizer),
-        model_card: Some(companions.model_card),
-        truncate_embeddings: options.truncate_embeddings,
-    }
-}
-
 struct StageRun<'a> {
     options: &'a MergeOptions,
     backend: &'a dyn Backend,
@@ -316,7 +288,7 @@ impl StageRun<'_> {
             let Some(directory) = self.directories.get(&model.reference.to_string()) else { continue };
             *model = Model::open(model.reference.clone(), directory)?;
         }
-        plan_again(recipe, planned, file, &self.resolver, &self.options.plan)
+        plan_again(recipe, planned, file, &self.resolver, self.options)
     }
 
     /// Runs one stage; returns the records of its files.
@@ -356,16 +328,11 @@ impl StageRun<'_> {
             ExecuteOptions { threads: self.options.threads, hash: self.options.hash.filter(|_| output) };
         let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
         plan.unchanged()?;
-        report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
+        report_non_finite(&execution.non_finite, "output", self.options, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
         self.bytes.1 += plan.bytes_written();
-        let mut files = write_companions(
-            plan,
-            text,
-            staging,
-            self.options.companions,
-            self.options.hash.unwrap_or(HashAlgorithm::Blake3),
-        )?;
+        let mut files =
+            write_companions(plan, text, staging, self.options, self.options.hash.unwrap_or(HashAlgorithm::Blake3))?;
         for (i, shard) in plan.layout.shards.iter().enumerate() {
             let digest = execution.shard_digests.get(i).cloned();
             files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, digest });
@@ -385,7 +352,7 @@ fn intermediates_target(output: &Path) -> PathBuf {
 pub(super) fn report_non_finite(
     found: &[NonFinite],
     what: &str,
-    options: &PlanOptions,
+    options: &MergeOptions,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
 ) -> Result<(), NonFiniteError> {
@@ -407,26 +374,26 @@ pub(super) fn plan_again(
     planned: MergePlan,
     file: &RecipeFile,
     resolver: &Resolver,
-    options: &PlanOptions,
+    options: &MergeOptions,
 ) -> Result<MergePlan> {
-    let mut diagnostics = Diagnostics::new(file.source.clone(), options.lenient);
+    let mut diagnostics = Diagnostics::new(file.source().clone(), options.lenient);
     let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
     let again = plan_with(recipe, resolver, opened, options, &mut diagnostics);
     diagnostics.check()?;
     // Every reason for having no plan was noted above; this is the one that was not.
-    again.ok_or_else(|| Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into())
+    again.ok_or_else(|| Unplanned::new(recipe).into())
 }
 
 /// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
-fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOptions) -> Result<Vec<PathBuf>, WriteError> {
-    let mut paths = vec![file.to_owned()];
+fn input_paths(planned: &PlannedRecipe<'_>, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
+    let mut paths: Vec<PathBuf> = planned.file.path().map(Path::to_owned).into_iter().collect();
     for plan in &planned.plans {
         for model in &plan.models {
             paths.extend(model.dir.as_ref().map(|dir| dir.root().to_owned()));
             paths.extend(model.adapter.as_ref().map(|adapter| adapter.path().to_owned()));
             paths.extend(model.input_files());
         }
-        paths.extend(copied_files(plan, companions)?);
+        paths.extend(copied_files(plan, options)?);
     }
     Ok(paths)
 }
@@ -434,11 +401,18 @@ fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOption
 /// Records of input files, by model and file name.
 pub(crate) type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
 
-/// A document could not be planned against the results of earlier ones, for no noted reason.
+/// A document could not be planned, for no noted reason.
 #[derive(Debug, thiserror::Error)]
-#[error("the document `{output}` cannot be planned against the results of earlier documents")]
+#[error("the recipe `{recipe}` cannot be planned")]
 struct Unplanned {
-    output: String,
+    /// Its name, else its method.
+    recipe: String,
+}
+
+impl Unplanned {
+    fn new(recipe: &Recipe) -> Self {
+        Self { recipe: recipe.name.as_ref().unwrap_or(&recipe.method).value.clone() }
+    }
 }
 
 impl Diagnose for Unplanned {
@@ -449,15 +423,14 @@ impl Diagnose for Unplanned {
 
 /// Digests of every file of every model; remembered ones of unchanged files are taken over.
 pub(super) fn hash_inputs(
-    planned: &PlannedRecipe,
+    planned: &PlannedRecipe<'_>,
     algorithm: HashAlgorithm,
-    threads: usize,
-    companions: CompanionOptions,
+    options: &MergeOptions,
     progress: Progress<'_>,
 ) -> Result<InputRecords> {
     let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
     for plan in &planned.plans {
-        let copied = copied_files(plan, companions)?;
+        let copied = copied_files(plan, options)?;
         for (i, model) in plan.models.iter().enumerate() {
             if model.dir.is_none() {
                 continue;
@@ -470,7 +443,7 @@ pub(super) fn hash_inputs(
         }
     }
     let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), algorithm, threads, progress)?;
+    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), algorithm, options.threads, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
         let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();

@@ -1,6 +1,9 @@
 //! Model references: `path[@revision][+adapter[@revision]]`, as text or as an object.
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Diagnose, ErrorKind};
 
 /// A model, and optionally an adapter on top of it, as a recipe names them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +21,7 @@ impl ModelReference {
     ///
     /// # Errors
     /// What is wrong with it, as a message.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let split = |part: &str| -> Result<(String, Option<String>), String> {
             let mut pieces = part.split('@');
             let path = pieces.next().unwrap_or_default();
@@ -40,10 +43,37 @@ impl ModelReference {
         Ok(Self { path, revision, adapter })
     }
 
+    /// The same model with an adapter on top.
+    #[must_use]
+    pub fn with_adapter(self, path: &str) -> Self {
+        Self { adapter: Some((path.to_owned(), None)), ..self }
+    }
+
     /// A reference to a plain directory.
     #[must_use]
     pub fn directory(path: &str) -> Self {
         Self { path: path.to_owned(), revision: None, adapter: None }
+    }
+}
+
+/// A text that names no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ReferenceError {
+    message: String,
+}
+
+impl Diagnose for ReferenceError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
+    }
+}
+
+impl FromStr for ModelReference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        Self::parse(text).map_err(|message| ReferenceError { message })
     }
 }
 

@@ -1,13 +1,10 @@
 //! The recipe document: mergekit's keys, nothing ignored.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use super::reference::ModelReference;
 use super::setting::{Parameters, Setting};
 use crate::dtype::DType;
-use crate::yaml::diagnostic::{Diagnostics, SourceText};
-use crate::yaml::{self, Kind, Node, Span, Spanned};
+use crate::yaml::diagnostic::Diagnostics;
+use crate::yaml::{Kind, Node, Span, Spanned};
 
 /// Keys that a document may have.
 const DOCUMENT_KEYS: &[&str] = &[
@@ -31,45 +28,42 @@ const SLICE_KEYS: &[&str] = &["sources", "base_model", "parameters", "residual_w
 const SOURCE_KEYS: &[&str] = &["model", "layer_range", "parameters"];
 const MODULE_KEYS: &[&str] = &["slices", "models", "parameters"];
 
-/// One or more recipes of a file.
-#[derive(Debug)]
-pub struct RecipeFile {
-    /// The text.
-    pub source: Arc<SourceText>,
-    /// Documents in order.
-    pub recipes: Vec<Recipe>,
-}
-
-/// One document.
+/// One merge: a method, the models or layers that it takes, and its parameters.
+///
+/// A recipe is read from a file ([`RecipeFile`](super::RecipeFile)) or made in Rust, from [`Recipe::new`] on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
-    /// Start of the document.
-    pub span: Span,
-    /// Number in the file, from 0.
-    pub document: usize,
+    /// Where the document starts.
+    pub(crate) span: Span,
+    /// Its number in the file, from 0.
+    pub(crate) document: usize,
     /// `base_only: keep`: tensors and layers that only the base model has are copied from it.
-    pub keeps_base_only: bool,
+    pub(crate) keeps_base_only: bool,
     /// Name under which other documents of the file use its result.
-    pub name: Option<Spanned<String>>,
+    pub(crate) name: Option<Spanned<String>>,
     /// `merge_method`.
-    pub method: Spanned<String>,
-    pub assembly: Assembly,
-    pub base_model: Option<Spanned<ModelReference>>,
+    pub(crate) method: Spanned<String>,
+    /// What is put together.
+    pub(crate) assembly: Assembly,
+    /// `base_model`.
+    pub(crate) base_model: Option<Spanned<ModelReference>>,
     /// Top-level `parameters`.
-    pub parameters: Parameters,
+    pub(crate) parameters: Parameters,
     /// `modules.default.parameters`.
-    pub module_parameters: Parameters,
-    pub dtype: Option<DType>,
-    pub out_dtype: Option<DType>,
+    pub(crate) module_parameters: Parameters,
+    /// `dtype`.
+    pub(crate) dtype: Option<DType>,
+    /// `out_dtype`.
+    pub(crate) out_dtype: Option<DType>,
     /// `tokenizer_source` or `tokenizer`.
-    pub tokenizer: Option<Spanned<TokenizerSource>>,
+    pub(crate) tokenizer: Option<Spanned<TokenizerSource>>,
     /// Place of `chat_template`.
-    pub chat_template: Option<Span>,
+    pub(crate) chat_template: Option<Span>,
 }
 
 /// Source of the output's tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenizerSource {
+pub(crate) enum TokenizerSource {
     /// The base model's.
     Base,
     /// Of all models together.
@@ -82,7 +76,7 @@ pub enum TokenizerSource {
 
 /// `models` or `slices`.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Assembly {
+pub(crate) enum Assembly {
     /// Whole models; every source spans all layers.
     Models(Vec<Source>),
     /// Layer-wise assembly.
@@ -91,48 +85,52 @@ pub enum Assembly {
 
 /// A slice of the output.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OutputSlice {
-    pub span: Span,
-    pub sources: Vec<Source>,
+pub(crate) struct OutputSlice {
+    /// Where it is written.
+    pub(crate) span: Span,
+    /// Its inputs.
+    pub(crate) sources: Vec<Source>,
     /// Overrides the recipe's base model.
-    pub base_model: Option<Spanned<ModelReference>>,
+    pub(crate) base_model: Option<Spanned<ModelReference>>,
     /// Parameters of this slice.
-    pub parameters: Parameters,
+    pub(crate) parameters: Parameters,
 }
 
 /// An input of a slice, or of a whole-model merge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    pub model: Spanned<ModelReference>,
+    /// The model.
+    pub(crate) model: Spanned<ModelReference>,
     /// First layer and one past the last, for slices.
-    pub layer_range: Option<Spanned<(i64, i64)>>,
+    pub(crate) layer_range: Option<Spanned<(i64, i64)>>,
     /// Parameters of this input.
-    pub parameters: Parameters,
-}
-
-impl RecipeFile {
-    /// Reads all documents of a text. Every fault goes to the returned diagnostics; documents with
-    /// faults are still returned as far as they make sense, so that planning can find more.
-    #[must_use]
-    pub fn parse(file: &Path, text: &str, lenient: bool) -> (Self, Diagnostics) {
-        let name = file.display().to_string();
-        // A byte order mark is not part of the recipe.
-        let text = text.trim_start_matches('\u{feff}').to_owned();
-        let source = Arc::new(SourceText { name, text });
-        let mut diagnostics = Diagnostics::new(source.clone(), lenient).last_key_wins();
-        let nodes = yaml::parse(&source.text, &mut diagnostics);
-        let mut recipes = Vec::new();
-        for (number, node) in nodes.iter().filter(|n| n.kind != Kind::Null).enumerate() {
-            recipes.extend(Reader { diagnostics: &mut diagnostics }.document(number, node));
-        }
-        if recipes.is_empty() && !diagnostics.has_errors() {
-            diagnostics.error(None, "the recipe is empty");
-        }
-        (Self { source, recipes }, diagnostics)
-    }
+    pub(crate) parameters: Parameters,
 }
 
 impl Recipe {
+    /// Reads a recipe. `document` is its number in the file, which keys random masks.
+    pub(crate) fn read(document: usize, node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        Reader { diagnostics }.document(document, node)
+    }
+
+    /// Every reference to a model.
+    pub(crate) fn references_mut(&mut self) -> Vec<&mut ModelReference> {
+        let mut references: Vec<&mut ModelReference> = self.base_model.iter_mut().map(|b| &mut b.value).collect();
+        if let Some(Spanned { value: TokenizerSource::Model(model), .. }) = &mut self.tokenizer {
+            references.push(model);
+        }
+        match &mut self.assembly {
+            Assembly::Models(sources) => references.extend(sources.iter_mut().map(|s| &mut s.model.value)),
+            Assembly::Slices(slices) => {
+                for slice in slices {
+                    references.extend(slice.base_model.iter_mut().map(|b| &mut b.value));
+                    references.extend(slice.sources.iter_mut().map(|s| &mut s.model.value));
+                }
+            }
+        }
+        references
+    }
+
     /// All slices, with `models` as one slice without layer ranges.
     #[must_use]
     pub fn is_layerwise(&self) -> bool {
@@ -157,6 +155,14 @@ impl Recipe {
         }
         scopes.extend(self.sources().map(|s| &s.parameters));
         scopes
+    }
+}
+
+impl Source {
+    /// The model.
+    #[must_use]
+    pub fn reference(&self) -> &ModelReference {
+        &self.model.value
     }
 }
 
@@ -509,25 +515,27 @@ fn find<'n>(entries: &'n Entries, key: &str) -> Option<&'n (Spanned<String>, Nod
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::RecipeFile;
 
-    fn parse(text: &str) -> (RecipeFile, Diagnostics) {
-        RecipeFile::parse("r.yml".as_ref(), text, false)
+    fn parse(text: &str) -> (Vec<Recipe>, Diagnostics) {
+        let file = RecipeFile::parse("r.yml".as_ref(), text, false);
+        (file.recipes().to_vec(), file.diagnostics().clone())
     }
 
     #[test]
     fn reads_every_form_of_a_recipe() {
-        let (file, diagnostics) = parse(
+        let (recipes, diagnostics) = parse(
             "merge_method: ties\nbase_model: org/base@main\ndtype: torch.bfloat16\nparameters: {normalize: yes, lambda: 1e-1}\n\
              models:\n- model: {model: {path: a, revision: r}}\n  parameters: {density: [0.1, 0.9]}\n- model: b+lora\n\
              ---\nname: second\nmerge_method: passthrough\nslices:\n- sources:\n  - {model: a, layer_range: [0, 2]}\n",
         );
         assert_eq!(diagnostics.list(), []);
-        assert_eq!(file.recipes.len(), 2);
-        assert_eq!(file.recipes[0].dtype, Some(DType::BF16));
-        assert_eq!(file.recipes[0].base_model.as_ref().unwrap().value.to_string(), "org/base@main");
-        let references: Vec<_> = file.recipes[0].sources().map(|s| s.model.value.to_string()).collect();
+        assert_eq!(recipes.len(), 2);
+        assert_eq!(recipes[0].dtype, Some(DType::BF16));
+        assert_eq!(recipes[0].base_model.as_ref().unwrap().value.to_string(), "org/base@main");
+        let references: Vec<_> = recipes[0].sources().map(|s| s.model.value.to_string()).collect();
         assert_eq!(references, ["a@r", "b+lora"]);
-        assert!(file.recipes[1].is_layerwise());
+        assert!(recipes[1].is_layerwise());
     }
 
     #[test]
@@ -569,8 +577,9 @@ mod tests {
     #[test]
     fn lenient_turns_unknown_keys_into_warnings() {
         let text = "merge_method: linear\nfoo: 1\nmodels: [{model: a}]\n";
-        assert!(RecipeFile::parse("r".as_ref(), text, false).1.has_errors());
-        let (_, diagnostics) = RecipeFile::parse("r".as_ref(), text, true);
+        assert!(parse(text).1.has_errors());
+        let file = RecipeFile::parse("r".as_ref(), text, true);
+        let diagnostics = file.diagnostics();
         assert!(!diagnostics.has_errors());
         assert_eq!(diagnostics.warnings().len(), 1);
     }

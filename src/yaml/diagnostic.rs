@@ -68,6 +68,13 @@ impl Diagnostics {
         Self { source, list: Vec::new(), known: BTreeSet::new(), lenient, last_key_wins: false }
     }
 
+    /// From here on, unknown keys are warnings or not.
+    #[must_use]
+    pub(crate) fn with_lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
+    }
+
     /// Of a key given twice the last value counts, with a warning, as where PyYAML reads the file: its
     /// users would get another result without one. Otherwise it is an error. For files whose warnings
     /// are shown.
@@ -192,7 +199,8 @@ impl Diagnostics {
     #[must_use]
     pub fn render(&self, diagnostic: &Diagnostic) -> String {
         let mut text = diagnostic.message.clone();
-        if let Some(span) = diagnostic.span.filter(|_| !self.source.name.is_empty()) {
+        // Line 0 is that of values which stand in no text.
+        if let Some(span) = diagnostic.span.filter(|span| span.line > 0 && !self.source.name.is_empty()) {
             let gutter = " ".repeat(span.line.to_string().len());
             let line = self.source.text.lines().nth(span.line.saturating_sub(1)).unwrap_or("");
             let (line, column) = excerpt(line, span.column.saturating_sub(1));

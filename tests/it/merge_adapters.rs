@@ -10,7 +10,7 @@ use billon::internal::nn::Precision;
 use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 use billon::internal::{CancelFlag, Progress, Silent};
 use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
-use billon::internal::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
+use billon::internal::{MergeOptions, MergedModel, RecipeFile, in_memory};
 use billon::internal::{ModelDir, TensorSource};
 use billon::internal::{open_merged, open_model};
 use ndarray::Array2;
@@ -226,10 +226,11 @@ fn adapters_that_do_not_fit_their_model_are_refused_where_they_are_named() {
 }
 
 fn merged(text: &str) -> MergedModel {
-    let options = InMemoryOptions { plan: PlanOptions::default(), threads: 2 };
+    let options = MergeOptions { threads: 2, ..MergeOptions::default() };
     let cancel = CancelFlag::default();
     let progress = Progress { reporter: &Silent, cancel: &cancel };
-    in_memory("recipe.yml".as_ref(), text, &options, &Cpu, progress).unwrap()
+    let recipe = RecipeFile::parse("recipe.yml".as_ref(), text, false);
+    in_memory(&recipe, &options, &Cpu, progress).unwrap()
 }
 
 fn logits(source: &dyn TensorSource) -> Vec<f32> {

@@ -16,15 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value};
 
 use super::error::ExperimentError;
 use super::schema::{Evaluation, Experiment, Published};
-use super::value::json;
 use crate::error::Result;
 use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Diagnostics, Kind, Node, Span};
-use reader::Reader;
+use reader::{Entry, Reader};
 
 const KEYS: &[&str] =
     &["name", "base_model", "data", "seed", "training", "specialists", "merges", "evaluation", "gate", "published"];
@@ -111,6 +109,7 @@ impl Reader {
         Ok(Some(Experiment {
             name: find("name").and_then(|node| self.text(node, "name")).unwrap_or(stem),
             file: path.to_owned(),
+            source: Arc::clone(&self.source),
             base_model,
             data: find("data").and_then(|node| self.text(node, "data")).map(|data| self.beside(&data)),
             seed,
@@ -189,14 +188,14 @@ impl Reader {
         published
     }
 
-    /// A mapping that another reader will check.
-    fn settings(&mut self, node: &Node, key: &str) -> Map<String, Value> {
-        match json(node) {
-            Value::Object(map) => map,
-            Value::Null => Map::new(),
+    /// The entries of a mapping that another reader will check.
+    fn settings(&mut self, node: &Node, key: &str) -> Vec<Entry> {
+        match &node.kind {
+            Kind::Mapping(entries) => entries.clone(),
+            Kind::Null => Vec::new(),
             _ => {
                 self.diagnostics.error(node.span, format!("`{key}` is a mapping, not {}", node.describe()));
-                Map::new()
+                Vec::new()
             }
         }
     }

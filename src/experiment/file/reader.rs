@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Diagnostics, Kind, Node, Spanned};
 
+/// A key and its value.
+pub(super) type Entry = (Spanned<String>, Node);
+
 /// Collects the faults of one file.
 pub(super) struct Reader {
     pub(super) diagnostics: Diagnostics,

@@ -14,7 +14,7 @@ fn recipes(merges: &str) -> Vec<(String, Value)> {
     let text = format!("base_model: b\nspecialists: {{a: [fpb], c: [fomc], m: [fpb, fomc]}}\nmerges:\n{merges}");
     let experiment = parse(&text).unwrap();
     let all = experiment.merges.values().flat_map(|merge| &merge.candidates);
-    all.map(|candidate| (candidate.name.clone(), candidate.recipe.clone())).collect()
+    all.map(|candidate| (candidate.name.clone(), candidate.written.clone())).collect()
 }
 
 #[test]

@@ -106,9 +106,10 @@ mod tests {
     use crate::error::{ErrorKind, Result};
     use crate::event::{CancelFlag, Progress, Silent};
     use crate::merge::execute::executor::execute_in_memory;
-    use crate::merge::plan::PlanOptions;
+    use crate::merge::plan::options::MergeOptions;
     use crate::merge::plan::sources::Resolver;
     use crate::merge::stages::plan_recipe;
+    use crate::recipe::RecipeFile;
 
     /// A model whose float tensor comes after one of integers: a chunk of the former that is not written would hold
     /// bytes of the latter.
@@ -138,8 +139,9 @@ mod tests {
             model("m1").display(),
             model("m2").display()
         );
-        let options = PlanOptions { allow_mismatch: true, ..PlanOptions::default() };
-        let planned = plan_recipe(Path::new("r.yml"), &text, &Resolver::from_environment(), &options)?;
+        let options = MergeOptions { allow_mismatch: true, ..MergeOptions::default() };
+        let file = RecipeFile::parse(Path::new("r.yml"), &text, false);
+        let planned = plan_recipe(&file, &Resolver::from_environment(), &options)?;
         let progress = Progress { reporter: &Silent, cancel: &CancelFlag::new() };
         Ok(execute_in_memory(&planned.plans[0], &Cpu, 2, progress)?.0)
     }

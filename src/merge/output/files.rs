@@ -7,6 +7,7 @@ use super::card::model_card;
 use crate::checkpoint::model_dir::INDEX_FILE;
 use crate::merge::execute::adapted::ModelAdapter;
 use crate::merge::plan::MergePlan;
+use crate::merge::plan::options::MergeOptions;
 use crate::storage::hash::{Digest, HashAlgorithm};
 use crate::storage::publish::{StagingDir, WriteError};
 
@@ -27,15 +28,6 @@ pub(crate) const COMPANION_FILES: &[&str] = &[
     "vocab.json",
     "vocab.txt",
 ];
-
-/// Files to write besides the weights.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CompanionOptions {
-    /// Copy tokenizer and generation files from the donor.
-    pub copy_tokenizer: bool,
-    /// Write `README.md`.
-    pub model_card: bool,
-}
 
 /// Size and digest of a file. A lock keys the digest by its function: `"blake3"` or `"sha256"`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -110,7 +102,7 @@ fn companion_paths(root: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// When the donor's directory cannot be listed.
-pub(crate) fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Result<Vec<PathBuf>, WriteError> {
+pub(crate) fn copied_files(plan: &MergePlan, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
     let donor = &plan.models[plan.donor];
     let Some(root) = donor.tokenizer_dir.as_deref() else { return Ok(Vec::new()) };
     let mut files: Vec<PathBuf> = Vec::new();
@@ -139,7 +131,7 @@ pub(crate) fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Resul
 pub(crate) fn companions(
     plan: &MergePlan,
     recipe: &str,
-    options: CompanionOptions,
+    options: &MergeOptions,
 ) -> Result<BTreeMap<String, Vec<u8>>, WriteError> {
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     if let Some(index) = plan.layout.index(&plan.outputs) {
@@ -168,7 +160,7 @@ pub(crate) fn write_companions(
     plan: &MergePlan,
     recipe: &str,
     staging: &StagingDir,
-    options: CompanionOptions,
+    options: &MergeOptions,
     algorithm: HashAlgorithm,
 ) -> Result<BTreeMap<String, FileRecord>, WriteError> {
     let files = companions(plan, recipe, options)?;

@@ -5,7 +5,6 @@
 //! where an output's own hashes would.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::checkpoint::{MemoryModel, Tensor};
@@ -13,20 +12,13 @@ use crate::compute::merge::Backend;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::execute_in_memory;
-use crate::merge::output::files::CompanionOptions;
+use crate::merge::output::lock::LockOptions;
+use crate::merge::plan::MergePlan;
+use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::merge::plan::{MergePlan, PlanOptions};
 use crate::merge::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
+use crate::recipe::RecipeFile;
 use crate::storage::hash::{HashAlgorithm, sha256_bytes};
-
-/// Everything about such a merge that is not in the recipe.
-#[derive(Debug, Clone)]
-pub struct InMemoryOptions {
-    /// Choices that shape the plan.
-    pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
-}
 
 /// The result of a merge, in memory.
 #[derive(Debug)]
@@ -58,30 +50,30 @@ impl MergedModel {
     }
 }
 
-/// Runs a recipe file into memory; `file` is for messages and for the places it names. Results of
-/// earlier documents stay in memory as well, until the last one is there.
+/// Merges what a recipe says into memory. Results of earlier documents stay in memory as well, until the last one is
+/// there.
 ///
 /// # Errors
 /// Recipe and input errors, or [`crate::error::Cancelled`].
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub fn in_memory(
-    file: &Path,
-    text: &str,
-    options: &InMemoryOptions,
+    file: &RecipeFile,
+    options: &MergeOptions,
     backend: &dyn Backend,
     progress: Progress<'_>,
 ) -> Result<MergedModel> {
+    // The tokenizer is an input, and no file is written.
+    let options = &MergeOptions { copy_tokenizer: true, model_card: false, ..options.clone() };
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, &options.plan)?;
+    let planned = plan_recipe(file, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let companions = CompanionOptions { copy_tokenizer: true, model_card: false };
-    let inputs = hash_inputs(&planned, HashAlgorithm::Sha256, options.threads, companions, progress)?;
+    let inputs = hash_inputs(&planned, HashAlgorithm::Sha256, options, progress)?;
     let mut results: BTreeMap<String, Arc<MemoryModel>> = BTreeMap::new();
     let count = planned.order.len();
     let mut last = None;
     for (index, (&document, mut plan)) in planned.order.iter().zip(planned.plans).enumerate() {
-        let recipe = &planned.file.recipes[document];
+        let recipe = &file.recipes()[document];
         let name = recipe.name.as_ref().map(|name| name.value.clone());
         if count > 1 {
             progress.event(Event::StageStarted { index, count, name: name.clone() });
@@ -92,7 +84,7 @@ pub fn in_memory(
                     *model = Model::in_memory(model.reference.clone(), Arc::clone(result));
                 }
             }
-            plan = plan_again(recipe, plan, &planned.file, &resolver, &options.plan)?;
+            plan = plan_again(recipe, plan, file, &resolver, options)?;
         }
         let result = Arc::new(run(&plan, options, backend, &mut warnings, progress)?);
         if let Some(name) = name {
@@ -102,13 +94,13 @@ pub fn in_memory(
     }
     let last = last.expect("a recipe without documents is refused before");
     progress.event(Event::Finished);
-    let decides = format!("{:?}\n{text}", options.plan);
-    Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.as_bytes()), inputs, warnings })
+    let decides = serde_json::json!({"seed": options.seed, "options": LockOptions::of(options), "recipe": file.text()});
+    Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.to_string().as_bytes()), inputs, warnings })
 }
 
 fn run(
     plan: &MergePlan,
-    options: &InMemoryOptions,
+    options: &MergeOptions,
     backend: &dyn Backend,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
@@ -117,7 +109,7 @@ fn run(
     progress.event(Event::PlanReady { tensors, bytes_read, bytes_written: plan.bytes_written() });
     let (buffers, execution) = execute_in_memory(plan, backend, options.threads, progress)?;
     plan.unchanged()?;
-    report_non_finite(&execution.non_finite, "merge", &options.plan, warnings, progress)?;
+    report_non_finite(&execution.non_finite, "merge", options, warnings, progress)?;
     let tensors = plan.outputs.iter().enumerate().map(|(shard, output)| {
         let range = 0..output.bytes();
         (output.name.clone(), Tensor { dtype: output.dtype, shape: output.shape.clone(), shard, range })

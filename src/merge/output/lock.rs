@@ -13,6 +13,7 @@ use super::report::{InputPlan, StagePlan, TensorPlan};
 use crate::error::{Diagnose, ErrorKind};
 use crate::merge::methods::Values;
 use crate::merge::output::files::FileRecord;
+use crate::merge::plan::options::{MergeOptions, TrimScope};
 use crate::merge::plan::{MergePlan, TensorJob};
 use crate::recipe::setting::Value;
 use crate::storage::manifest::LOCK_VERSIONS;
@@ -56,7 +57,9 @@ pub(crate) const MASKS: u32 = 1;
 pub struct LockOptions {
     /// Largest shard in bytes.
     pub max_shard_bytes: u64,
-    pub trim_scope: Option<String>,
+    /// `--trim-scope`.
+    pub trim_scope: Option<TrimScope>,
+    /// `--lenient`.
     pub lenient: bool,
     pub allow_crimes: bool,
     #[serde(default)]
@@ -73,7 +76,78 @@ pub struct LockOptions {
     pub truncate_embeddings: bool,
 }
 
-/// Reasons why a lock can't be used.
+impl LockOptions {
+    /// Records what decides the output. Every option is named, so that a new one is recorded or left out on purpose.
+    #[must_use]
+    pub fn of(options: &MergeOptions) -> Self {
+        let &MergeOptions {
+            // The lock has it beside the options.
+            seed: _,
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            truncate_embeddings,
+            copy_tokenizer,
+            model_card,
+            // How the output is computed and published, which leaves no trace in its bytes.
+            threads: _,
+            force: _,
+            keep_intermediates: _,
+            // Seen in the lock by the hashes themselves.
+            hash: _,
+        } = options;
+        Self {
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            copy_tokenizer: Some(copy_tokenizer),
+            model_card: Some(model_card),
+            truncate_embeddings,
+        }
+    }
+
+    /// The options to plan a locked recipe again. Whether tokenizer and card were written is the default's where a
+    /// lock of before does not say.
+    #[must_use]
+    pub fn merge_options(&self, seed: u64, threads: usize) -> MergeOptions {
+        let &Self {
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            copy_tokenizer,
+            model_card,
+            truncate_embeddings,
+        } = self;
+        let default = MergeOptions::default();
+        MergeOptions {
+            seed,
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            truncate_embeddings,
+            copy_tokenizer: copy_tokenizer.unwrap_or(default.copy_tokenizer),
+            model_card: model_card.unwrap_or(default.model_card),
+            threads,
+            force: default.force,
+            keep_intermediates: default.keep_intermediates,
+            hash: default.hash,
+        }
+    }
+}
+
+/// Why a lock can't be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum LockError {
@@ -103,12 +177,12 @@ impl Diagnose for LockError {
 impl Lock {
     /// A lock of this version.
     #[must_use]
-    pub fn new(seed: u64, options: LockOptions, recipe: &str) -> Self {
+    pub fn new(options: &MergeOptions, recipe: &str) -> Self {
         Self {
             lock_version: FORMAT,
             billon_version: env!("CARGO_PKG_VERSION").to_owned(),
-            seed,
-            options,
+            seed: options.seed,
+            options: LockOptions::of(options),
             recipe: recipe.to_owned(),
             stages: Vec::new(),
             inputs: BTreeMap::new(),

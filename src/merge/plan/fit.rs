@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::PlanOptions;
+use super::options::MergeOptions;
 use super::slices::PlannedSlice;
 use crate::checkpoint::ModelConfig;
 use crate::checkpoint::config::LAYER_COUNT_KEYS;
@@ -175,7 +175,7 @@ pub(super) fn check(
     recipe: &Recipe,
     models: &[Model],
     donor: usize,
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) {
     let Some(written) = models[donor].config.as_ref() else { return };
@@ -209,7 +209,7 @@ pub(super) fn check(
 pub(super) fn check_layer_types(
     models: &[Model],
     slices: &[PlannedSlice<'_>],
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) {
     let kind = |model: usize, layer: u64| -> Option<&Value> {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::PlanOptions;
+use super::options::MergeOptions;
 use crate::arch;
 use crate::checkpoint::config::ModelConfig;
 use crate::error::ErrorKind;
@@ -55,7 +55,7 @@ pub(super) fn open(
     ((complete && !models.is_empty()).then_some(models), index)
 }
 
-pub(super) fn check(recipe: &Recipe, models: &[Model], options: &PlanOptions, diagnostics: &mut Diagnostics) {
+pub(super) fn check(recipe: &Recipe, models: &[Model], options: &MergeOptions, diagnostics: &mut Diagnostics) {
     let mut known = models.iter().filter_map(|m| m.architecture().map(|a| (m, a)));
     if let Some((first, architecture)) = known.next() {
         for (model, other) in known.filter(|(_, a)| *a != architecture) {

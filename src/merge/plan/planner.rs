@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::models::ModelIndex;
+use super::options::MergeOptions;
 use super::slices::PlannedSlice;
-use super::{JobInput, PlanOptions, TensorJob};
+use super::{JobInput, TensorJob};
 use crate::arch::{self, Place};
 use crate::checkpoint::layout::OutputTensor;
 use crate::compute::merge::Precision;
@@ -32,7 +33,7 @@ pub(super) struct Planner<'a, 'r> {
     pub(super) method: &'static dyn MergeMethod,
     pub(super) models: &'a [Model],
     pub(super) index: &'a ModelIndex,
-    pub(super) options: &'a PlanOptions,
+    pub(super) options: &'a MergeOptions,
     pub(super) parameters: &'a mut ParameterResolver<'r>,
     pub(super) diagnostics: &'a mut Diagnostics,
     pub(super) outputs: Vec<(OutputTensor, TensorJob)>,

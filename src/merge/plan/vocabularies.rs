@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::PlanOptions;
+use super::options::MergeOptions;
 use crate::error::ErrorKind;
 use crate::merge::plan::sources::Model;
 use crate::recipe::{Diagnostics, Recipe};
@@ -28,7 +28,7 @@ pub(super) fn check(
     recipe: &Recipe,
     models: &[Model],
     donor: usize,
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) {
     let Some(ours) = models[donor].tokenizer_dir.as_deref() else { return };

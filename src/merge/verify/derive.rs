@@ -10,12 +10,13 @@ use crate::error::Result;
 use crate::event::Progress;
 use crate::merge::execute::executor::compute_tensors;
 use crate::merge::methods::{Reduction, Sparsify};
-use crate::merge::output::files::{CompanionOptions, companions, copied_files};
+use crate::merge::output::files::{companions, copied_files};
 use crate::merge::output::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
+use crate::merge::plan::MergePlan;
+use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::merge::plan::{MergePlan, PlanOptions};
 use crate::merge::stages::{PlannedRecipe, plan_recipe};
-use crate::recipe::ModelReference;
+use crate::recipe::{ModelReference, RecipeFile};
 use crate::rng::stream_key;
 
 /// The card says which version wrote it, and a stage what that version knew.
@@ -33,29 +34,21 @@ pub(super) fn derive(
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<()> {
-    let plan_options = PlanOptions {
-        seed: lock.seed,
-        max_shard_bytes: lock.options.max_shard_bytes,
-        trim_scope: match lock.options.trim_scope.as_deref() {
-            Some("model") => Some("model"),
-            Some("tensor") => Some("tensor"),
-            _ => None,
-        },
-        lenient: lock.options.lenient,
-        allow_crimes: lock.options.allow_crimes,
+    let recorded = MergeOptions {
         // What was refused would not have been written; the plan is only compared here.
         allow_mismatch: true,
         allow_non_finite: true,
-        truncate_embeddings: lock.options.truncate_embeddings,
+        ..lock.options.merge_options(lock.seed, options.threads)
     };
-    let planned = plan_recipe(Path::new(LOCK_FILE), &lock.recipe, &Resolver::from_environment(), &plan_options)?;
+    let file = RecipeFile::parse(Path::new(LOCK_FILE), &lock.recipe, recorded.lenient);
+    let planned = plan_recipe(&file, &Resolver::from_environment(), &recorded)?;
     let plan = planned.plans.last().expect("a recipe without documents is refused");
-    let companion_options = companion_options(lock, plan)?;
-    if !check_inputs(&planned, companion_options, lock, pool, report, progress)? {
+    let recorded = with_companions(recorded, lock, plan)?;
+    if !check_inputs(&planned, &recorded, lock, pool, report, progress)? {
         return Ok(());
     }
     check_stages(&planned, lock, report);
-    check_companions(output, plan, lock, companion_options, report)?;
+    check_companions(output, plan, lock, &recorded, report)?;
     if planned.plans.len() > 1 {
         report.not_derived = Some("the recipe has several stages; merge it again to compare".to_owned());
         return Ok(());
@@ -89,14 +82,15 @@ pub(super) fn derive(
     Ok(())
 }
 
-/// Files that were written besides the weights. A lock of before does not state them: then its list of files does.
-fn companion_options(lock: &Lock, plan: &MergePlan) -> Result<CompanionOptions> {
-    let copied = copied_files(plan, CompanionOptions { copy_tokenizer: true, model_card: true })?;
+/// The options with what was written besides the weights. A lock of before does not say: then what it lists tells.
+fn with_companions(options: MergeOptions, lock: &Lock, plan: &MergePlan) -> Result<MergeOptions> {
+    let copied = copied_files(plan, &MergeOptions { copy_tokenizer: true, ..options.clone() })?;
     let mut names = copied.iter().filter_map(|path| path.file_name());
     let listed = names.any(|name| lock.outputs.contains_key(&*name.to_string_lossy()));
-    Ok(CompanionOptions {
+    Ok(MergeOptions {
         copy_tokenizer: lock.options.copy_tokenizer.unwrap_or(listed),
         model_card: lock.options.model_card.unwrap_or_else(|| lock.outputs.contains_key("README.md")),
+        ..options
     })
 }
 
@@ -106,7 +100,7 @@ fn draws_masks(job: &crate::merge::plan::TensorJob) -> bool {
 }
 
 /// Whether the resolved stages are those of the recipe.
-fn check_stages(planned: &PlannedRecipe, lock: &Lock, report: &mut VerifyReport) {
+fn check_stages(planned: &PlannedRecipe<'_>, lock: &Lock, report: &mut VerifyReport) {
     if lock.stages.len() != planned.plans.len() {
         let (found, expected) = (lock.stages.len(), planned.plans.len());
         report.problems.push(format!("the lock has {found} resolved stages, and its recipe gives {expected}"));
@@ -116,7 +110,7 @@ fn check_stages(planned: &PlannedRecipe, lock: &Lock, report: &mut VerifyReport)
         return;
     }
     for (number, (&document, plan)) in planned.order.iter().zip(&planned.plans).enumerate() {
-        let name = planned.file.recipes[document].name.as_ref().map(|n| n.value.as_str());
+        let name = planned.file.recipes()[document].name.as_ref().map(|n| n.value.as_str());
         // Through text, as the lock's own went: numbers then compare as they were written.
         let text = locked_stage(plan, name).to_string();
         let derived: serde_json::Value = serde_json::from_str(&text).expect("JSON of a moment ago");
@@ -131,11 +125,11 @@ fn check_companions(
     output: &Path,
     plan: &MergePlan,
     lock: &Lock,
-    options: CompanionOptions,
+    options: &MergeOptions,
     report: &mut VerifyReport,
 ) -> Result<()> {
     let model_card = options.model_card && is_of_this_version(lock);
-    for (name, expected) in companions(plan, &lock.recipe, CompanionOptions { model_card, ..options })? {
+    for (name, expected) in companions(plan, &lock.recipe, &MergeOptions { model_card, ..options.clone() })? {
         match crate::storage::input::read(&output.join(&name), u64::MAX) {
             Ok(found) if found == expected => report.files_derived.push(name),
             Ok(_) => report.problems.push(format!("`{name}` is not what its inputs give")),
@@ -148,8 +142,8 @@ fn check_companions(
 
 /// Whether the inputs are those of the lock. Inputs that are here but different are no problems of the output.
 fn check_inputs(
-    planned: &PlannedRecipe,
-    options: CompanionOptions,
+    planned: &PlannedRecipe<'_>,
+    options: &MergeOptions,
     lock: &Lock,
     pool: &rayon::ThreadPool,
     report: &mut VerifyReport,

@@ -29,8 +29,12 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn new(name: &str, text: &str) -> Self {
-        let source = SourceText { name: name.to_owned(), text: text.to_owned() };
-        Self { diagnostics: Diagnostics::new(Arc::new(source), false), overrides: Vec::new() }
+        Self::within(Arc::new(SourceText { name: name.to_owned(), text: text.to_owned() }))
+    }
+
+    /// No faults yet, of a recipe that stands in this text.
+    pub(super) fn within(source: Arc<SourceText>) -> Self {
+        Self { diagnostics: Diagnostics::new(source, false), overrides: Vec::new() }
     }
 
     fn push(&mut self, severity: Severity, span: Span, message: String, help: Option<String>) {

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::fields::{self, Field, Fields, Notes, Range};
 use super::schema::{AdapterRecipe, ExcessLength, Scheduler, TrainRecipe, UnsupportedSystem, Warmup};
 use super::{adapter, datasets};
 use crate::error::{Diagnose, ErrorKind};
 use crate::train::recipe::intervals;
+use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Kind, Node, RecipeError};
 
 /// A recipe and the rendered warnings about it.
@@ -80,7 +82,22 @@ impl TrainRecipe {
         for (key, value) in overrides {
             fields.set(key, value, &mut notes);
         }
-        let recipe = resolve(&fields, &mut notes);
+        Self::resolved(&fields, notes)
+    }
+
+    /// Reads the tree of a recipe that stands in another file, whose text messages quote.
+    ///
+    /// # Errors
+    /// As [`TrainRecipe::parse`].
+    pub(crate) fn read(root: &Node, source: &Arc<SourceText>) -> Result<Parsed, RecipeError> {
+        let mut notes = Notes::within(Arc::clone(source));
+        let mut fields = Fields::default();
+        fields.take(root, &mut notes);
+        Self::resolved(&fields, notes)
+    }
+
+    fn resolved(fields: &Fields, mut notes: Notes) -> Result<Parsed, RecipeError> {
+        let recipe = resolve(fields, &mut notes);
         fields.report_passed_over(&mut notes);
         notes.diagnostics.check()?;
         let warnings = notes.diagnostics.warnings();
