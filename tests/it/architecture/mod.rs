@@ -2,7 +2,6 @@
 //!
 //! It parses with `syn`; [`source`] resolves what files name, [`rules`] says what they may.
 
-mod documents;
 mod plants;
 mod rules;
 mod source;
