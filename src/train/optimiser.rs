@@ -46,7 +46,7 @@ impl AdamW {
     /// Moves the parameters. One without a gradient stays where it is, as PyTorch leaves it.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn step(
         &mut self,
         parameters: &[Parameter],

@@ -1,6 +1,6 @@
 //! Trainable parameters: named variables, and the gradients of a step.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Storage, Tensor, Var};
 
 use super::error::TrainError;
 
@@ -45,9 +45,21 @@ impl Parameter {
     /// The values.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn values(&self) -> Result<Vec<f32>, TrainError> {
         Ok(self.variable.flatten_all()?.to_vec1()?)
+    }
+
+    /// Reads the values where they are, without a copy.
+    ///
+    /// # Errors
+    /// Errors of the tensor library.
+    pub(crate) fn with_values<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T, TrainError> {
+        let (storage, layout) = self.variable.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(values), Some((start, end))) => Ok(read(&values.as_slice::<f32>()?[start..end])),
+            _ => Ok(read(&self.values()?)),
+        }
     }
 
     /// Replaces the values.

@@ -63,7 +63,7 @@ pub(crate) fn find(found: &[(u64, PathBuf)], wanted: &Wanted<'_>, progress: Prog
     }
 }
 
-/// The state of a checkpoint that can be gone on from; `None` when cancelled.
+/// The state of a checkpoint that can be resumed; `None` when cancelled.
 fn usable(
     step: u64,
     folder: &Path,

@@ -68,7 +68,7 @@ pub(super) fn counts(datasets: &[DatasetRecipe], sizes: &[usize], temperature: f
 
 impl TrainingData {
     /// The rows of an epoch (from 0) in the order they are seen: places of [`examples`](Self::examples)
-    /// that share a row. The same for the same data, seed and epoch, however often and wherever asked.
+    /// that share a row. The same for the same data, seed and epoch, however often it is computed.
     #[must_use]
     pub fn rows(&self, recipe: &TrainRecipe, epoch: u64) -> Vec<Row> {
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); self.sets.len()];

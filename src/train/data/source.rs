@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_hub_are_told_from_paths() {
+    fn names_of_the_hub_are_distinguished_from_paths() {
         for (path, hub) in [
             ("tatsu-lab/alpaca", true),
             ("HuggingFaceH4/no_robots", true),

@@ -22,7 +22,7 @@ use crate::train::recipe::{AdapterRecipe, TrainRecipe};
 use crate::yaml::diagnostic::nearest;
 
 /// A decoder whose parameters are trained.
-pub(crate) struct Attached {
+pub(crate) struct TrainableModel {
     /// The decoder that uses them.
     pub decoder: Arc<Decoder>,
     /// The parameters, in the model's order.
@@ -42,7 +42,7 @@ pub(crate) struct Attached {
 ///
 /// # Errors
 /// Modules that no layer has, a start that does not fit, settings that are not supported.
-pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter>) -> Result<Attached> {
+pub(crate) fn inject(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter>) -> Result<TrainableModel> {
     let mut modules: Vec<Module> = Vec::new();
     decoder.map_projections(|name, projection| {
         if let Some(linear) = projection.frozen() {
@@ -99,9 +99,9 @@ pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&
     };
     let Build { parameters, refresh, mut replaced, warnings } = build;
     decoder.map_projections(|name, old| replaced.remove(&(name.module.clone(), name.first_row)).unwrap_or(old));
-    let attached = Attached { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
-    attached.refresh()?;
-    Ok(attached)
+    let trainable = TrainableModel { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
+    trainable.refresh()?;
+    Ok(trainable)
 }
 
 /// One linear layer of the checkpoint, with the parts that the decoder cuts it into.
@@ -324,11 +324,11 @@ fn uniform(seed: u64, name: &str, count: usize, bound: f32) -> Vec<f32> {
     (0..count.div_ceil(4)).flat_map(draw).take(count).map(place).collect()
 }
 
-impl Attached {
+impl TrainableModel {
     /// Derives what projections keep of their parameters again; after each optimiser step.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn refresh(&self) -> Result<(), TrainError> {
         self.refresh.par_iter().try_for_each(|projection| projection.refresh())
     }
@@ -372,7 +372,7 @@ impl Attached {
     /// The parameters as a PEFT adapter; none where the model itself is trained.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn adapter(&self) -> Result<Option<Adapter>> {
         let Some(config) = &self.lora else { return Ok(None) };
         let empty = || Factors { inputs: 0, outputs: 0, a: Vec::new(), b: Vec::new(), magnitude: None };

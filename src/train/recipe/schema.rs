@@ -1,4 +1,4 @@
-//! The settings of a training run, resolved: defaults filled in, aliases gone.
+//! The settings of a training run, resolved: defaults filled in, aliases resolved.
 //!
 //! `TrainRecipe::default` has everything but a model and data.
 
@@ -23,7 +23,7 @@ pub struct TrainRecipe {
     pub sample_packing: bool,
     /// Name of a chat template of the tokenizer, for models with several.
     pub chat_template: Option<String>,
-    /// Whether task files are asked as chats: `None` follows the tokenizer having a template.
+    /// Whether prompts of tasks go through the chat template: `None` follows the tokenizer having a template.
     pub apply_chat_template: Option<bool>,
     /// Treatment of conversations with a system message that the chat template has no place for.
     pub unsupported_system: UnsupportedSystem,
@@ -198,7 +198,7 @@ pub enum UnsupportedSystem {
     Drop,
 }
 
-/// Course of the learning rate after the warm-up.
+/// Learning rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheduler {
     /// Half a cosine, to zero.
@@ -230,7 +230,7 @@ pub struct EvaluationRecipe {
     pub eval_share: Option<f64>,
     /// Evaluations of an epoch, evenly apart.
     pub evals_per_epoch: Option<u64>,
-    /// Tasks asked through the evaluation engine, seen and unseen.
+    /// Tasks scored by the evaluation engine, seen and unseen.
     pub tasks: Vec<String>,
     /// Most documents of a task, drawn with the recipe's seed.
     pub limit: Option<usize>,

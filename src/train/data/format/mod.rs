@@ -1,4 +1,4 @@
-//! The formats of data files: what a row says is to be learnt.
+//! The formats of data files: the content of a row that is to be learnt.
 
 mod alpaca;
 mod conversation;
@@ -21,7 +21,7 @@ const LABELS: &[&str] = &["label", "labels", "answer", "target", "gold"];
 /// Keys of no known format, and labelled texts, which are a task's data.
 pub(super) fn detect(first: Record<'_>) -> Result<DataFormat, DataError> {
     let has = |keys: &[&str]| keys.iter().all(|key| first.optional(key).is_some());
-    // A value that is null is a fault of its own, told when the row is read.
+    // A value that is null is a fault of its own, reported when the row is read.
     let names = |keys: &[&str]| keys.iter().all(|key| first.fields.contains_key(*key));
     let origin = || first.origin.to_owned();
     let formats = [
@@ -88,7 +88,7 @@ pub(super) fn read(reading: Reading, record: Record<'_>) -> Result<Content, Data
         DataFormat::PromptCompletion => prompt_completion::read(record),
         DataFormat::Alpaca => alpaca::read(record, reading.chat),
         DataFormat::Tokenised => tokenised::read(record),
-        // Tasks and unknown formats were told apart before.
+        // Tasks and unknown formats were recognised before.
         DataFormat::Text | DataFormat::Auto | DataFormat::Task => Ok(Content::Text(record.text("text")?.to_owned())),
     }
 }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_what_is_learnt() {
+    fn rows_are_read_as_the_content_to_learn() {
         let content = |format, row: Value, chat| with(&row, |record| read(named(format, chat), record)).unwrap();
         let turns = vec![Turn::new("system", "S"), Turn::new("user", "U"), Turn::new("assistant", "A")];
         let row = json!({"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "U"},
