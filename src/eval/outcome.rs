@@ -28,9 +28,7 @@ pub(crate) enum Outcome {
         doc: serde_json::Value,
     },
     /// `loglikelihood`: one continuation was scored.
-    Continuation {
-        score: Score,
-    },
+    Continuation { score: Score },
     /// `loglikelihood_rolling`: a whole text was scored.
     Rolling {
         /// Sum of the natural-log probabilities.
