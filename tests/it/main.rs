@@ -58,3 +58,4 @@ mod training_runs;
 mod training_state;
 mod trim_scope;
 mod verify;
+mod words;
