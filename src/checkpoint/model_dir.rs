@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn index_defects_are_told_apart() {
+    fn index_defects_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         shard(root, "a.safetensors", &["x", "y"]);

@@ -1,4 +1,4 @@
-//! The steps of an experiment and what each rests on.
+//! The steps of an experiment and their dependencies.
 //!
 //! Steps stand in an order in which they can run; the order is that of the file, so it is the same
 //! every time.
@@ -91,6 +91,7 @@ pub struct Step {
 /// All steps, each after those that it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
+    /// Steps in an order that honours `needs`.
     pub steps: Vec<Step>,
     /// The rows of the table with their names, in order.
     pub rows: Vec<(String, Row)>,

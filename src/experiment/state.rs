@@ -25,7 +25,7 @@ pub struct Record {
     #[serde(default = "first_format")]
     pub format: u64,
     pub step: String,
-    /// Hash of what it rests on.
+    /// Hash of its dependencies.
     pub fingerprint: String,
     /// Parts of the fingerprint.
     pub parts: BTreeMap<String, String>,

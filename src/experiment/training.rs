@@ -12,7 +12,7 @@ use crate::train::recipe::{Parsed, TrainRecipe};
 /// The training recipe of a specialist: its own settings, and the experiment's base model and seed.
 ///
 /// # Errors
-/// What is wrong with the settings.
+/// Faults of the settings.
 pub(crate) fn recipe(
     name: &str,
     datasets: &[Map<String, Value>],

@@ -1,7 +1,7 @@
 //! Task-vector statistics of fine-tuned models, in one streaming pass.
 //!
 //! Tensors are read in the order of the base's files, in fixed chunks, by any number of threads;
-//! pages are given back behind every chunk. Parts are added in chunk order and groups in listing
+//! pages are given back after every chunk. Parts are added in chunk order and groups in listing
 //! order, so the result depends neither on the number of threads nor on the sharding.
 
 use std::collections::{BTreeMap, BTreeSet};

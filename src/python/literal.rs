@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 /// string keys.
 ///
 /// # Errors
-/// What was not understood, with the character position.
+/// Text that is not a literal, with the character position.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let mut reader = Reader { chars: text.chars().collect(), at: 0, depth: 0 };
     reader.blanks();

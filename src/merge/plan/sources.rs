@@ -60,7 +60,7 @@ impl Model {
     /// The model with the adapter in a folder added to its tensors.
     ///
     /// # Errors
-    /// What is wrong with the adapter, or that it does not fit.
+    /// Faults of the adapter, or that it does not fit.
     pub(crate) fn with_adapter(mut self, folder: &Path) -> Result<Self, Error> {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             self.stamps.take(&entry.path());

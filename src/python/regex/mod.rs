@@ -112,7 +112,7 @@ impl PythonRegex {
     /// A pattern that may match anywhere, as for `re.search`, `re.findall` and `re.sub`.
     ///
     /// # Errors
-    /// What Python's `re` or the engine has against it.
+    /// Patterns that Python's `re` or the engine refuses.
     pub(crate) fn new(pattern: &str) -> Result<Self, PatternError> {
         Self::compile(pattern, Anchoring::Anywhere)
     }
