@@ -115,7 +115,7 @@ impl Graph {
         self.steps.iter().find(|step| step.name == name)
     }
 
-    /// The name of a row.
+    /// Name in tables and files.
     #[must_use]
     pub fn row_name(&self, row: &Row) -> &str {
         self.rows.iter().find(|(_, known)| known == row).map_or("", |(name, _)| name)

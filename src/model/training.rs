@@ -110,7 +110,7 @@ pub struct LayerwiseForward<'a> {
 }
 
 impl LayerwiseForward<'_> {
-    /// Layers.
+    /// Number of layers.
     #[must_use]
     pub fn layers(&self) -> usize {
         self.decoder.blocks.len()

@@ -89,7 +89,7 @@ pub enum Assembly {
     Slices(Vec<OutputSlice>),
 }
 
-/// A slice of the output.
+/// Consecutive layers of the output, and their sources.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutputSlice {
     pub span: Span,

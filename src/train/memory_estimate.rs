@@ -7,7 +7,7 @@ use crate::compute::nn::{PackedMatrix, Precision};
 use crate::model::DecoderConfig;
 use crate::train::inject::TrainableModel;
 
-/// An estimate.
+/// Predicted memory and time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Estimate {
     /// Bytes of weights, parameters, moments, gradients and activations, activations kept.

@@ -15,7 +15,7 @@ pub(crate) const FILE: &str = "billon_prompts.json";
 
 const VERSION: u32 = 1;
 
-/// The record.
+/// Contents of `billon_prompts.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PromptRecord {
     version: u32,

@@ -8,7 +8,7 @@ use super::{Coefficients, Map, Measured, TensorParameters};
 use crate::compute::merge::Selection;
 use crate::error::{Diagnose, ErrorKind};
 
-/// Fault of a method.
+/// Defect in the code of a method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum MethodFault {

@@ -315,7 +315,7 @@ pub(crate) enum Map {
     },
 }
 
-/// A merge method.
+/// Rule by which tensors of several models become one.
 pub(crate) trait MergeMethod: Sync {
     /// mergekit's name.
     fn name(&self) -> &'static str;

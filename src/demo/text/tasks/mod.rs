@@ -16,7 +16,7 @@ use super::draw::Draw;
 use super::split::Split;
 use crate::task::Role;
 
-/// A task of the demo.
+/// Generator of a task: its labels, its sentences and its descriptions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DemoTask {
     /// Name of the task and of its files.
@@ -42,7 +42,7 @@ pub(super) struct Content {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// A document.
+/// Generated text with its label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Document {
     pub core: String,
