@@ -1,6 +1,6 @@
 //! Batch sampler: the rows of each step.
 
-use super::data::{Row, TrainingData};
+use super::data::{PackedRow, TrainingData};
 use super::recipe::TrainRecipe;
 
 /// Steps of a run, epoch by epoch.
@@ -14,7 +14,7 @@ pub(crate) struct BatchSampler<'a> {
     /// Optimiser steps of the run.
     pub total: u64,
     /// Epoch that was sampled last, and its rows.
-    sampled: Option<(usize, Vec<Row>)>,
+    sampled: Option<(usize, Vec<PackedRow>)>,
 }
 
 impl<'a> BatchSampler<'a> {

@@ -108,7 +108,7 @@ pub(crate) fn run(
     let surroundings = Surroundings { model, data_dir: options.data_dir.as_deref(), total_steps: sampler.total };
     let fingerprint =
         Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress.cancel)?;
-    let wanted = resume::Wanted {
+    let wanted = resume::ResumeConditions {
         fingerprint: &fingerprint,
         force: options.force,
         ends_with_best: recipe.evaluation.best.as_ref().is_some_and(|best| best.load_at_end),

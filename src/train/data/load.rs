@@ -132,9 +132,9 @@ struct Firsts {
 enum Made {
     /// Examples, and whether the prompt was shortened.
     Examples(Vec<Encoded>, bool),
-    /// Too long.
+    /// Row that is too long.
     Dropped,
-    /// Without loss.
+    /// Row without a trained token.
     Masked,
     /// With a system message that the chat template has no place for.
     Refused,

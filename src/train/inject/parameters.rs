@@ -17,7 +17,7 @@ use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, Projection};
 use crate::rng::{Philox, stream_key};
 use crate::train::error::TrainError;
-use crate::train::parameter::{Group, Parameter};
+use crate::train::parameter::{LearningRateGroup, Parameter};
 use crate::train::recipe::{AdapterRecipe, TrainRecipe};
 use crate::yaml::diagnostic::nearest;
 
@@ -129,7 +129,13 @@ struct Build {
 }
 
 impl Build {
-    fn parameter(&mut self, name: String, shape: &[usize], values: Vec<f32>, group: Group) -> Result<Tensor> {
+    fn parameter(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        values: Vec<f32>,
+        group: LearningRateGroup,
+    ) -> Result<Tensor> {
         let parameter = Parameter::new(name, shape, values, group)?;
         let tensor = parameter.variable.as_tensor().clone();
         self.parameters.push(parameter);
@@ -147,8 +153,8 @@ impl Build {
         }
         let a = factors.map_or_else(|| uniform(seed, name, r * k, 1.0 / (k as f32).sqrt()), |f| f.a().to_vec());
         let b = factors.map_or_else(|| vec![0.0; n * r], |f| f.b().to_vec());
-        let a = self.parameter(format!("{name}.lora_A.weight"), &[r, k], a, Group::Plain)?;
-        let b = self.parameter(format!("{name}.lora_B.weight"), &[n, r], b, Group::LoraB)?;
+        let a = self.parameter(format!("{name}.lora_A.weight"), &[r, k], a, LearningRateGroup::Plain)?;
+        let b = self.parameter(format!("{name}.lora_B.weight"), &[n, r], b, LearningRateGroup::LoraB)?;
         let projection = |first_row: usize, base: &PackedLinear, dora: Option<Dora>| LoraProjection {
             base: base.clone(),
             a: a.clone(),
@@ -170,7 +176,7 @@ impl Build {
                     norms
                 }
             };
-            Some(self.parameter(format!("{name}.lora_magnitude_vector"), &[n], values, Group::LoraB)?)
+            Some(self.parameter(format!("{name}.lora_magnitude_vector"), &[n], values, LearningRateGroup::LoraB)?)
         } else {
             None
         };
@@ -192,11 +198,11 @@ impl Build {
             values.extend(rows(&part.weight));
             biases.extend(part.bias.iter().flat_map(|bias| bias.iter().copied()));
         }
-        let weight = self.parameter(format!("{}.weight", module.name), &[n, k], values, Group::Plain)?;
+        let weight = self.parameter(format!("{}.weight", module.name), &[n, k], values, LearningRateGroup::Plain)?;
         let bias = if biases.is_empty() {
             None
         } else {
-            Some(self.parameter(format!("{}.bias", module.name), &[n], biases, Group::Plain)?)
+            Some(self.parameter(format!("{}.bias", module.name), &[n], biases, LearningRateGroup::Plain)?)
         };
         for (first_row, part) in &module.parts {
             let packed = Arc::clone(&part.weight);
@@ -218,7 +224,7 @@ impl Build {
             if !whole(module) {
                 return None;
             }
-            self.parameter(name.to_owned(), &[weight.len()], weight.to_vec(), Group::Plain)
+            self.parameter(name.to_owned(), &[weight.len()], weight.to_vec(), LearningRateGroup::Plain)
                 .map_err(|error| failure = Some(error))
                 .ok()
         });
@@ -245,7 +251,7 @@ impl Build {
         if trains_embedding {
             let values = decoder.frozen_embedding().map(rows).unwrap_or_default();
             let variable =
-                self.parameter(format!("{embedding}.weight"), &[vocabulary, hidden], values, Group::Plain)?;
+                self.parameter(format!("{embedding}.weight"), &[vocabulary, hidden], values, LearningRateGroup::Plain)?;
             table = Some(variable.clone());
             decoder.train_embedding(variable);
         }
@@ -254,7 +260,12 @@ impl Build {
                 Some(table) => table,
                 None => {
                     let values = rows(&linear.weight);
-                    self.parameter(format!("{head_name}.weight"), &[vocabulary, hidden], values, Group::Plain)?
+                    self.parameter(
+                        format!("{head_name}.weight"),
+                        &[vocabulary, hidden],
+                        values,
+                        LearningRateGroup::Plain,
+                    )?
                 }
             };
             let head = Arc::new(FullProjection::new(weight, None, 0, linear.weight));

@@ -8,8 +8,8 @@ mod refused;
 mod tokenised;
 
 use super::content::Content;
+use super::data_row::DataRow;
 use super::error::DataError;
-use super::record::Record;
 use crate::train::recipe::DataFormat;
 
 /// Columns that mark a text as something to be classified or asked about.
@@ -19,7 +19,7 @@ const LABELS: &[&str] = &["label", "labels", "answer", "target", "gold"];
 ///
 /// # Errors
 /// Keys of no known format, and labelled texts, which are a task's data.
-pub(super) fn detect(first: Record<'_>) -> Result<DataFormat, DataError> {
+pub(super) fn detect(first: DataRow<'_>) -> Result<DataFormat, DataError> {
     let has = |keys: &[&str]| keys.iter().all(|key| first.optional(key).is_some());
     // A value that is null is a fault of its own, reported when the row is read.
     let names = |keys: &[&str]| keys.iter().all(|key| first.fields.contains_key(*key));
@@ -73,7 +73,7 @@ pub(super) struct Reading {
 }
 
 /// Reads the content of a row of a known format.
-pub(super) fn read(reading: Reading, record: Record<'_>) -> Result<Content, DataError> {
+pub(super) fn read(reading: Reading, record: DataRow<'_>) -> Result<Content, DataError> {
     refused::check(reading.format, record, reading.detected)?;
     match reading.format {
         // Some sets call theirs by the other name.
@@ -99,8 +99,8 @@ mod tests {
     use crate::train::data::content::{Conversation, Turn};
     use serde_json::{Value, json};
 
-    fn with<T>(row: &Value, use_it: impl Fn(Record<'_>) -> T) -> T {
-        use_it(Record { origin: "x.jsonl", row: 3, fields: row.as_object().unwrap() })
+    fn with<T>(row: &Value, use_it: impl Fn(DataRow<'_>) -> T) -> T {
+        use_it(DataRow { origin: "x.jsonl", row: 3, fields: row.as_object().unwrap() })
     }
 
     fn named(format: DataFormat, chat: bool) -> Reading {

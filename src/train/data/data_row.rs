@@ -6,7 +6,7 @@ use super::error::DataError;
 
 /// A row and where it is from.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(super) struct DataRow<'a> {
     /// The file.
     pub origin: &'a str,
     /// Row number, from 1.
@@ -14,7 +14,7 @@ pub(super) struct Record<'a> {
     pub fields: &'a Map<String, Value>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> DataRow<'a> {
     /// Value of a key; null counts as absent.
     pub(crate) fn optional(self, key: &str) -> Option<&'a Value> {
         self.fields.get(key).filter(|value| !value.is_null())
