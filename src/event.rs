@@ -77,7 +77,7 @@ pub enum Event {
     TrainingStarted {
         /// Optimiser steps in all.
         steps: u64,
-        /// Those of earlier processes.
+        /// Steps of earlier processes.
         done: u64,
     },
     /// An optimiser step has been taken.

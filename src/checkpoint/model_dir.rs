@@ -55,7 +55,7 @@ pub struct ModelDir {
     shards: Vec<MappedFile>,
     tensors: BTreeMap<String, Tensor>,
     warnings: Vec<String>,
-    /// Of config and index, taken before they were read.
+    /// Stamps of config and index, taken before they were read.
     stamps: FileStamps,
 }
 

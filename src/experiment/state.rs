@@ -189,9 +189,9 @@ impl State {
 
 /// Reasons why a record can't be used.
 enum Unread {
-    /// It has the layout of a later version.
+    /// Layout of a later version.
     Later(u64),
-    /// It is not what was written.
+    /// Contents that differ from what was written.
     Damaged(String),
 }
 

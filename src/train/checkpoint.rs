@@ -66,14 +66,14 @@ pub(crate) struct RunState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Window {
-    /// Of the steps' mean losses.
+    /// Sum of the steps' mean losses.
     pub loss: f64,
     pub steps: u64,
     /// Trained tokens.
     pub targets: u64,
-    /// Right ones.
+    /// Targets that were predicted right.
     pub correct: u64,
-    /// Of entropies.
+    /// Sum of entropies.
     pub entropy: f64,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Model {
     pub adapter: Option<ModelAdapter>,
     /// The directory of its tokenizer; for the result of an earlier stage that of the model it takes it from.
     pub tokenizer_dir: Option<PathBuf>,
-    /// Of the adapter's files, taken before they were read.
+    /// Stamps of the adapter's files, taken before they were read.
     stamps: FileStamps,
 }
 

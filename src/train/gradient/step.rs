@@ -14,7 +14,7 @@ use crate::train::parameter::{Gradients, Parameter};
 /// Sums over the trained tokens of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct StepLoss {
-    /// Of the token losses, in nats.
+    /// Sum of the token losses, in nats.
     pub sum: f64,
     /// Trained tokens.
     pub targets: u64,
@@ -22,7 +22,7 @@ pub(crate) struct StepLoss {
     pub tokens: u64,
     /// Trained tokens that are the most probable ones.
     pub correct: u64,
-    /// Of the distributions' entropies, in nats.
+    /// Sum of the distributions' entropies, in nats.
     pub entropy: f64,
 }
 

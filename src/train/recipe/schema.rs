@@ -130,9 +130,9 @@ pub struct StartAdapter {
 pub enum TargetModules {
     /// Every linear layer but the output head.
     AllLinear,
-    /// Those whose path is or ends in one of these names.
+    /// Layers whose path is or ends in one of these names.
     Names(Vec<String>),
-    /// Those whose whole path matches.
+    /// Layers whose whole path matches.
     Pattern(String),
 }
 
@@ -181,16 +181,16 @@ pub enum DataFormat {
 pub enum ExcessLength {
     /// The beginning of a prompt is cut off, a conversation loses early rounds, the answer is kept.
     Shorten,
-    /// They are left out.
+    /// Leaves them out.
     Drop,
-    /// They are an error.
+    /// Fails with an error.
     Raise,
 }
 
 /// Treatment of a conversation whose system message the chat template refuses or does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnsupportedSystem {
-    /// It is an error.
+    /// Fails with an error.
     Raise,
     /// The text is put before the first message of the user.
     Prepend,
