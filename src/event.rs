@@ -46,7 +46,7 @@ pub enum Event {
     BytesWritten(u64),
     /// An output tensor is complete.
     TensorDone {
-        /// Its name.
+        /// Name of the tensor.
         name: String,
     },
     /// All bytes are computed; files are being synced and hashed.
@@ -77,7 +77,7 @@ pub enum Event {
     TrainingStarted {
         /// Optimiser steps in all.
         steps: u64,
-        /// Those of earlier processes.
+        /// Steps of earlier processes.
         done: u64,
     },
     /// An optimiser step has been taken.
@@ -88,7 +88,7 @@ pub enum Event {
         loss: f64,
         /// Tokens it saw.
         tokens: u64,
-        /// Its learning rate.
+        /// Learning rate of the step.
         learning_rate: f64,
     },
     /// A step of an experiment begins (`index` counts from 0, among the steps that run).
@@ -97,7 +97,7 @@ pub enum Event {
         index: usize,
         /// Number of steps that run.
         count: usize,
-        /// Its name.
+        /// Name of the step.
         name: String,
     },
     /// Something the user should know; the run goes on.

@@ -61,7 +61,7 @@ pub mod task {
     pub use crate::task::{Ask, Documents, PromptSettings, Rendered, Task, load, load_from};
 }
 
-/// Experiments.
+/// Files, graphs and plans of experiments.
 pub mod experiment {
     pub use crate::experiment::Graph;
     pub use crate::experiment::plan::plan;

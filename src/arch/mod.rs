@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_told_from_weights() {
+    fn buffers_are_distinguished_from_weights() {
         assert!(is_buffer("embeddings.position_ids", DType::I64, &[1, 16]));
         assert!(is_buffer("model.layers.0.self_attn.rotary_emb.inv_freq", DType::F32, &[2]));
         assert!(is_buffer("h.0.attn.bias", DType::F32, &[1, 1, 16, 16]));

@@ -43,7 +43,7 @@ impl Prefixes {
         if let Some((renamed, _)) = self.names.get(name) {
             return renamed.clone();
         }
-        // A tensor that only this checkpoint has goes with its neighbours in the sorted list.
+        // A tensor that only this checkpoint has keeps its place between those next to it in the sorted list.
         let before = self.names.range::<str, _>((Bound::Unbounded, Bound::Excluded(name))).next_back();
         let after = self.names.range::<str, _>((Bound::Excluded(name), Bound::Unbounded)).next();
         let shared = |other: &str| parts(other).zip(parts(name)).take_while(|(a, b)| a == b).count();

@@ -154,7 +154,7 @@ impl ModelConfig {
     }
 }
 
-/// Values to change; `None` leaves what the donor has.
+/// Values to change; `None` keeps the value of the config source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigEdit {
     /// Number of decoder layers.

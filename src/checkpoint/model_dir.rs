@@ -55,7 +55,7 @@ pub struct ModelDir {
     shards: Vec<MappedFile>,
     tensors: BTreeMap<String, Tensor>,
     warnings: Vec<String>,
-    /// Of config and index, taken before they were read.
+    /// Stamps of config and index, taken before they were read.
     stamps: FileStamps,
 }
 
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn index_defects_are_told_apart() {
+    fn index_defects_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         shard(root, "a.safetensors", &["x", "y"]);

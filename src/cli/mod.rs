@@ -111,7 +111,7 @@ fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
 
 /// Keeps the tensor library to the thread that calls it. It would otherwise hand pieces of every
 /// larger sum to a pool of its own, which our threads, each with work of its own, would wait for in turn.
-fn work_is_split_here() {
+fn disable_candle_threads() {
     if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
         // SAFETY: this is the first thing that the process does; no other thread reads the environment.
         unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
@@ -121,7 +121,7 @@ fn work_is_split_here() {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    work_is_split_here();
+    disable_candle_threads();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -132,7 +132,7 @@ pub fn main() -> ExitCode {
     crate::panics::print_only_uncaught();
     let cancel = Arc::new(CancelFlag::new());
     signals::watch(&cancel);
-    catch_file_size_signal();
+    signals::catch_file_size_signal();
     let json = cli.command.json();
     runaway::watch(json);
     let result = cli.command.run(&cancel).and_then(|code| match shortened::first() {
@@ -192,13 +192,6 @@ impl Command {
             Self::Methods(args) => args.json,
         }
     }
-}
-
-/// Lets a write beyond `ulimit -f` fail as any other does, with an error and a clean-up: the signal would end the process.
-fn catch_file_size_signal() {
-    let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    // Without it, such a write ends the process as a kill does, and the next run sweeps.
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
 
 /// An error and its hints. What comes from files is escaped; only the excerpts of a recipe's problems have lines.

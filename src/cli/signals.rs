@@ -1,10 +1,11 @@
 //! Signals: the first asks the work to stop, the second ends the process, and work that does not stop is ended.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, exit};
 
@@ -46,6 +47,13 @@ pub(super) fn watch(cancel: &Arc<CancelFlag>) {
     if std::thread::Builder::new().name("signals".to_owned()).spawn(watch).is_ok() {
         let _ = wait.recv();
     }
+}
+
+/// Lets a write beyond `ulimit -f` fail as any other does, with an error and a clean-up: the signal would end the process.
+pub(super) fn catch_file_size_signal() {
+    let seen = Arc::new(AtomicBool::new(false));
+    // Without it, such a write ends the process as a kill does, and the next run sweeps.
+    let _ = signal_hook::flag::register(SIGXFSZ, seen);
 }
 
 /// Ends the process when the work goes on although it was asked to stop.

@@ -24,7 +24,7 @@ pub(crate) struct VerifyArgs {
     /// Derive every tensor again.
     #[arg(long, conflicts_with = "sample")]
     all: bool,
-    /// Fail when no tensor could be derived again: inputs that are missing or have changed, or a recipe of several
+    /// Fail when no tensor could be recomputed: inputs that are missing or have changed, or a recipe of several
     /// documents.
     #[arg(long)]
     require_derived: bool,
@@ -72,13 +72,13 @@ fn summary(report: &VerifyReport) -> String {
     match &report.not_derived {
         Some(reason) => {
             if !report.files_derived.is_empty() {
-                let _ = writeln!(text, "{} files derived again, byte for byte equal", report.files_derived.len());
+                let _ = writeln!(text, "{} files recomputed, byte for byte equal", report.files_derived.len());
             }
-            let _ = writeln!(text, "no tensor was derived again: {}", shown(reason));
+            let _ = writeln!(text, "no tensor was recomputed: {}", shown(reason));
         }
         None => {
             let tensors = report.tensors_derived.len();
-            let _ = writeln!(text, "{tensors} tensors{files} derived again, byte for byte equal");
+            let _ = writeln!(text, "{tensors} tensors{files} recomputed, byte for byte equal");
         }
     }
     for problem in &report.problems {

@@ -53,9 +53,9 @@ pub struct ConvertReport {
     pub architecture: &'static str,
     /// Tensors written.
     pub tensors: usize,
-    /// Their elements.
+    /// Elements of all tensors.
     pub parameters: u64,
-    /// Their dtype.
+    /// Element type of the written tensors.
     pub dtype: &'static str,
     /// Shards written.
     pub shards: usize,

@@ -28,7 +28,7 @@ const SEED: u64 = 0;
 /// again, with the same bytes.
 ///
 /// # Errors
-/// What the operating system says; a folder in which these names are someone else's.
+/// I/O errors; a folder in which these names are someone else's.
 pub(crate) fn prepare(folder: &Path) -> Result<Experiment> {
     // A demo of version 0.1 is known by its experiment file.
     if crate::storage::input::read(&folder.join(NAMES[0]), crate::storage::input::TEXT_BYTES).ok().as_deref()

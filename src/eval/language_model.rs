@@ -64,12 +64,12 @@ pub trait LanguageModel: Sync {
     /// Scores continuations.
     ///
     /// # Errors
-    /// What stopped the run; requests already passed to `done` keep their results.
+    /// The failure that stopped the run; requests already passed to `done` keep their results.
     fn score(&self, requests: &[ScoreRequest], done: Done<'_, Score>, progress: Progress<'_>) -> Result<()>;
 
     /// Continues prompts.
     ///
     /// # Errors
-    /// What stopped the run; requests already passed to `done` keep their results.
+    /// The failure that stopped the run; requests already passed to `done` keep their results.
     fn generate(&self, requests: &[GenerateRequest], done: Done<'_, Generation>, progress: Progress<'_>) -> Result<()>;
 }

@@ -42,7 +42,7 @@ impl LocalModel {
         Self { decoder: decoder.into(), detokenize, options }
     }
 
-    /// The decoder.
+    /// Decoder that scores and generates.
     #[must_use]
     pub fn decoder(&self) -> &Decoder {
         &self.decoder

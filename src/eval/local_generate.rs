@@ -59,7 +59,7 @@ pub(super) fn generate(
                 let Some(&(factors, context, request)) = order.get(prompt) else { break };
                 let (Some(asked), Some(key)) = (requests.get(request), keys.get(request)) else { break };
                 let sampling = Sampling { temperature: asked.temperature, key: *key };
-                let past = cache.chain(prompt, progress)?;
+                let past = cache.key_values(prompt, progress)?;
                 let sequence = Sequence::behind(past, factors, context, sampling);
                 running.push(Running { request, asked, prompt, sequence });
             }
@@ -112,7 +112,7 @@ fn end(model: &LocalModel, request: &GenerateRequest, sequence: &Sequence) -> Re
 }
 
 /// Keys of the draws: by the prompt, and for equal prompts by their count, so that repeats differ and
-/// neither order nor company of the requests matters.
+/// neither order nor neighbours of a request matter.
 fn sampling_keys(seed: u64, requests: &[GenerateRequest]) -> Vec<u64> {
     let mut seen: BTreeMap<&[u32], usize> = BTreeMap::new();
     let key = |request: &GenerateRequest, repeat: usize| {

@@ -38,7 +38,7 @@ pub struct OpenedModel {
 /// Opens a Hugging Face model directory with adapters added to its weights; what they leave alone is shared by `pool`.
 ///
 /// # Errors
-/// What the checkpoint, the config, the tokenizer or an adapter has wrong; `Cancelled`.
+/// Faults of the checkpoint, the config, the tokenizer or an adapter; `Cancelled`.
 pub fn open_model(
     directory: &Path,
     adapters: &[AdapterChoice],
@@ -71,11 +71,11 @@ pub fn open_model(
     Ok(assemble(decoder, &files, tokenizer, identity, options, progress))
 }
 
-/// Opens what a merge left in memory, with the tokenizer of the recipe's donor. The merged tensors are
+/// Opens what a merge left in memory, with the tokenizer of the recipe's config source. The merged tensors are
 /// not needed any more afterwards.
 ///
 /// # Errors
-/// What the merged config or the donor's tokenizer has wrong.
+/// Faults of the merged config or the config source's tokenizer.
 pub fn open_merged(
     merged: &MergedModel,
     precision: Precision,

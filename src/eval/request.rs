@@ -64,7 +64,7 @@ impl Requests {
     /// Adds a document's requests.
     ///
     /// # Errors
-    /// What the tokenizer says, and choices with prompts of their own under a generation protocol.
+    /// Errors of the tokenizer, and choices with prompts of their own under a generation protocol.
     pub(crate) fn add(&mut self, rendered: &Rendered, asking: &Asking<'_>) -> Result<Place> {
         let before = self.truncated;
         let place = self.place(rendered, asking)?;

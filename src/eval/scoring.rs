@@ -34,7 +34,7 @@ pub(crate) struct Scorer {
     skipped: Vec<String>,
 }
 
-/// The scores of a task.
+/// Metrics of a task, by filter pipeline.
 #[derive(Debug, Clone)]
 pub(crate) struct TaskScores {
     /// Scores in the order of pipelines, then metrics.

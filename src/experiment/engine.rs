@@ -61,7 +61,7 @@ impl Local {
     }
 
     /// Lets go of the base model where another one beside it would not fit into memory.
-    fn make_room(&self) {
+    fn evict_base(&self) {
         if crate::machine::available_bytes().is_some_and(|free| free < 2 * self.base.bytes()) {
             self.base.clear();
         }
@@ -89,7 +89,7 @@ impl Local {
         let progress = context.progress;
         let pool = Some(Arc::clone(&self.base));
         if !matches!(subject, Subject::Base) {
-            self.make_room();
+            self.evict_base();
         }
         match subject {
             Subject::Base => open_model(&base, &[], precision, pool, options, progress),

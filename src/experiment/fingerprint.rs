@@ -40,7 +40,7 @@ impl Fingerprint {
             ("setting", "settings changed"),
             ("input", "input changed"),
             ("version", "billon changed"),
-            ("step", "rests on changed"),
+            ("step", "dependency changed"),
         ];
         words
             .iter()

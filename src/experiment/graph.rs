@@ -1,4 +1,4 @@
-//! The steps of an experiment and what each rests on.
+//! The steps of an experiment and their dependencies.
 //!
 //! Steps stand in an order in which they can run; the order is that of the file, so it is the same
 //! every time.
@@ -116,7 +116,7 @@ impl Graph {
         self.steps.iter().find(|step| step.name == name)
     }
 
-    /// The name of a row.
+    /// Name in tables and files.
     #[must_use]
     pub fn row_name(&self, row: &Row) -> &str {
         self.rows.iter().find(|(_, known)| known == row).map_or("", |(name, _)| name)

@@ -46,7 +46,7 @@ pub struct PlannedStep {
 }
 
 /// Compares a graph with the records of an output folder. A step runs when it never ran, when
-/// anything that it rests on changed, when its record or its outputs are damaged or gone, when it is forced, or when a step
+/// any of its dependencies changed, when its record or its outputs are damaged or gone, when it is forced, or when a step
 /// that it needs runs.
 ///
 /// # Errors
@@ -109,7 +109,7 @@ fn reason(
     if record.fingerprint != fingerprint.digest {
         let mut changes = fingerprint.changes(&record.parts);
         if !before.is_empty() {
-            changes.retain(|change| !change.starts_with("rests on changed"));
+            changes.retain(|change| !change.starts_with("dependency changed"));
             changes.push(runs_again(&before));
         }
         return Some(changes.join("; "));
@@ -148,7 +148,7 @@ fn estimate(step: &Step, state: &State, typical: &BTreeMap<&'static str, f64>) -
     } else if let Some(seconds) = typical.get(kind) {
         (Some(*seconds), "steps like it")
     } else if ["select", "gate", "report", "task-vectors"].contains(&kind) {
-        (Some(1.0), "a moment")
+        (Some(1.0), "estimate")
     } else {
         (None, "unknown")
     }

@@ -27,7 +27,7 @@ const REPORTS: [&str; 3] = ["report.html", "report.json", "report.md"];
 const NAMES: [&str; 9] =
     ["report.html", "report.json", "report.md", "gates", "merges", "results", "specialists", "steps", "validation"];
 
-/// Options of a run.
+/// Choices of the user for a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RunOptions {
     /// Steps that run whatever is remembered of them.

@@ -54,7 +54,7 @@ pub struct Specialist {
 pub enum Origin {
     /// A PEFT adapter that exists.
     Adapter(PathBuf),
-    /// It is trained.
+    /// Specialist that the experiment trains.
     Trained {
         /// The mix, in the words of a training recipe's `datasets`.
         datasets: Vec<Map<String, Value>>,

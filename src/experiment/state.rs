@@ -25,7 +25,7 @@ pub struct Record {
     #[serde(default = "first_format")]
     pub format: u64,
     pub step: String,
-    /// Hash of what it rests on.
+    /// Hash of its dependencies.
     pub fingerprint: String,
     /// Parts of the fingerprint.
     pub parts: BTreeMap<String, String>,
@@ -189,9 +189,9 @@ impl State {
 
 /// Reasons why a record can't be used.
 enum Unread {
-    /// It has the layout of a later version.
+    /// Layout of a later version.
     Later(u64),
-    /// It is not what was written.
+    /// Contents that differ from what was written.
     Damaged(String),
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Context<'a> {
     pub graph: &'a Graph,
     /// The output folder.
     pub out: &'a Path,
-    /// The finished steps that this run rests on, by name.
+    /// The finished steps that this run depends on, by name.
     pub finished: &'a BTreeMap<String, Record>,
     /// Whether the user asked for this step to be done anew, whatever is left of an earlier time.
     pub forced: bool,
@@ -56,25 +56,25 @@ pub(crate) trait Work {
     /// Checks what the experiment's own reader cannot, before anything runs: training settings.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// Faults of them.
     fn check(&self, context: Context<'_>) -> Result<()>;
 
     /// Trains a specialist into `context.specialist_folder(name)`.
     ///
     /// # Errors
-    /// What training says.
+    /// Errors of training.
     fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done>;
 
     /// Writes a merged model into `folder`.
     ///
     /// # Errors
-    /// What merging says.
+    /// Errors of merging.
     fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done>;
 
     /// Scores a model on all tasks, or on the validation splits of the seen ones.
     ///
     /// # Errors
-    /// What opening, merging or evaluating says.
+    /// Errors of opening, merging or evaluating.
     fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done>;
 
     /// Decides whether a row lost anything against the base.

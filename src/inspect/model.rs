@@ -83,9 +83,9 @@ pub(crate) struct ModelSummary {
 pub(crate) struct DtypeSummary {
     /// Number of tensors.
     pub tensors: usize,
-    /// Their elements.
+    /// Elements of all tensors.
     pub parameters: u64,
-    /// Their bytes.
+    /// Bytes of all tensors.
     pub bytes: u64,
 }
 

@@ -8,7 +8,7 @@ use crate::compute::merge::DeltaStatistics;
 
 /// Statistics of a tensor, or of a group of tensors taken as one vector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Group {
+pub(crate) struct GroupSummary {
     /// Tensor or module name, `layer N`, `outside layers` or `total`.
     pub name: String,
     /// The decoder layer, for layers and for tensors inside one.
@@ -85,7 +85,7 @@ impl Sums {
 
     /// The statistics of `models` task vectors.
     #[must_use]
-    pub(crate) fn finish(&self, name: String, layer: Option<u64>, models: usize) -> Group {
+    pub(crate) fn finish(&self, name: String, layer: Option<u64>, models: usize) -> GroupSummary {
         let sums = &self.sums;
         let product = |i: usize, j: usize| sums.products.get(pair_index(i, j, models)).copied().unwrap_or_default();
         let norm = |i: usize| product(i, i).sqrt();
@@ -113,7 +113,7 @@ impl Sums {
         let rate = ratio(sums.conflicts as f64, sums.contested as f64);
         let sign_conflicts =
             (models > 1).then_some(SignConflicts { conflicts: sums.conflicts, contested: sums.contested, rate });
-        Group {
+        GroupSummary {
             name,
             layer,
             tensors: self.tensors,
@@ -145,7 +145,7 @@ impl<K: Ord> Groups<K> {
 
     /// The statistics of all groups.
     #[must_use]
-    pub(crate) fn finish(self, models: usize) -> Vec<Group> {
+    pub(crate) fn finish(self, models: usize) -> Vec<GroupSummary> {
         self.0.into_values().map(|(name, layer, sums)| sums.finish(name, layer, models)).collect()
     }
 }

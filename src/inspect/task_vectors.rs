@@ -1,7 +1,7 @@
 //! Task-vector statistics of fine-tuned models, in one streaming pass.
 //!
 //! Tensors are read in the order of the base's files, in fixed chunks, by any number of threads;
-//! pages are given back behind every chunk. Parts are added in chunk order and groups in listing
+//! pages are given back after every chunk. Parts are added in chunk order and groups in listing
 //! order, so the result depends neither on the number of threads nor on the sharding.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use super::names;
-use super::statistics::{Group, Groups, Sums, pair_index};
+use super::statistics::{GroupSummary, Groups, Sums, pair_index};
 use crate::checkpoint::{ModelDir, Tensor};
 use crate::compute::merge::{Backend, DeltaStatistics, Operand};
 use crate::error::{Diagnose, ErrorKind, Result};
@@ -32,16 +32,16 @@ pub(crate) struct TaskVectorReport {
     /// Bytes of all compared tensors in all models.
     pub bytes_read: u64,
     /// All compared tensors as one vector.
-    pub total: Group,
+    pub total: GroupSummary,
     /// Tensors of the same name but for the layer number, as one vector each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub modules: Vec<Group>,
+    pub modules: Vec<GroupSummary>,
     /// Decoder layers by number, then everything outside them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub layers: Vec<Group>,
+    pub layers: Vec<GroupSummary>,
     /// Every compared tensor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tensors: Vec<Group>,
+    pub tensors: Vec<GroupSummary>,
     /// Tensors that could not be compared and are in no statistic.
     pub skipped: Vec<Skipped>,
     /// Compared tensors that hold NaN or infinities; their statistics and those of their groups are

@@ -59,7 +59,7 @@ fn compare_with(base: &Model, tuned: &[Model], threads: usize) -> Result<TaskVec
 }
 
 /// Straight from the definitions, all in f64.
-fn check(group: &Group, base: &[f64], tuned: &[Vec<f64>]) {
+fn check(group: &GroupSummary, base: &[f64], tuned: &[Vec<f64>]) {
     let close = |found: Option<f64>, wanted: f64, what: &str| {
         let found = found.unwrap_or_else(|| panic!("{}: {what} is absent", group.name));
         assert!((found - wanted).abs() <= 1e-6 * wanted.abs().max(1e-3), "{}: {what} {found} {wanted}", group.name);
@@ -122,7 +122,7 @@ fn statistics_match_their_definitions_whatever_the_threads() {
     let report = compare_with(&base, &tuned, 1).unwrap();
     assert_eq!(report, compare_with(&base, &tuned, 3).unwrap());
 
-    let check_names = |group: &Group, wanted: &[&str]| {
+    let check_names = |group: &GroupSummary, wanted: &[&str]| {
         let join = |values: &BTreeMap<String, Vec<f64>>| -> Vec<f64> {
             wanted.iter().flat_map(|n| values[*n].clone()).collect()
         };

@@ -131,7 +131,7 @@ impl Adapter {
         for (name, tensor) in saved.iter().chain(&base_copies) {
             let elements: u64 = tensor.shape.iter().product();
             if !tensor.dtype.is_float() {
-                return Err(fault(name, format!("is {}, which is no float", tensor.dtype)));
+                return Err(fault(name, format!("is {}, which is not a floating-point dtype", tensor.dtype)));
             }
             if elements * tensor.dtype.bytes() as u64 != tensor.bytes.len() as u64 {
                 return Err(fault(name, format!("has not the elements of shape {:?}", tensor.shape)));

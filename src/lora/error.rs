@@ -37,7 +37,7 @@ pub enum AdapterError {
     NoFactors { file: PathBuf, name: String, module: String },
     #[error("{} holds several adapters: {}", file.display(), quoted(names))]
     SeveralAdapters { file: PathBuf, names: Vec<String> },
-    #[error("target module `{name}` names no linear layer of the model")]
+    #[error("target module `{name}` matches no linear layer of the model")]
     UnknownTarget { name: String, nearest: Option<String> },
     #[error("`target_modules` picks no linear layer of the model")]
     NoTarget,

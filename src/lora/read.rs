@@ -73,7 +73,7 @@ impl Parts<'_> {
             return Ok(());
         }
         if !info.dtype.is_float() {
-            return Err(self.fault(&info.name, format!("is {}, which is no float", info.dtype)));
+            return Err(self.fault(&info.name, format!("is {}, which is not a floating-point dtype", info.dtype)));
         }
         match kind {
             Kind::BaseLayer => {

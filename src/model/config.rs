@@ -257,7 +257,7 @@ fn sliding_layers(keys: &Keys<'_>, family: Family, count: usize) -> Result<Vec<b
             _ => Err(keys.unsupported("layer_types", "known are full_attention and sliding_attention")),
         });
         let sliding: Vec<bool> = sliding.collect::<Result<_, _>>()?;
-        // The Qwen families look at a window only where they are told to.
+        // The Qwen families look at a window only where the config says so.
         let used =
             !matches!(family, Family::Qwen2 | Family::Qwen3) || keys.flag("use_sliding_window")?.unwrap_or(false);
         return Ok(if used && (keys.get("sliding_window").is_some() || !keys.has("sliding_window")) {

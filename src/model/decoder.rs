@@ -34,7 +34,7 @@ pub enum DecoderError {
     UnknownToken { token: u32, vocabulary: usize },
     #[error("a batch has no tokens, or asks for rows that it does not have")]
     Rows,
-    #[error("keys and values of one rotary setting are used under another")]
+    #[error("KV cache was computed with different RoPE factors")]
     MixedFactors,
     #[error("the logits are not finite: the first layer with such output is {place}")]
     NotFinite { place: String },

@@ -30,7 +30,7 @@ pub trait Projection: Debug + Send + Sync {
     /// Applies the map.
     ///
     /// # Errors
-    /// What the tensor library says of inputs of another shape.
+    /// Inputs of another shape.
     fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor>;
 
     /// The frozen weight, if it is one: what a trainer wraps.

@@ -16,7 +16,7 @@ pub enum RopeFactors {
     /// The sequence fits the context of the pre-training.
     #[default]
     Short,
-    /// It does not.
+    /// The sequence is longer than that context.
     Long,
 }
 

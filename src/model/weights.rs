@@ -22,7 +22,7 @@ pub(crate) enum WeightsError {
     Missing { path: PathBuf, tensor: String },
     #[error("{}: tensor `{tensor}` has shape {found:?}, the config makes it {expected:?}", path.display())]
     Shape { path: PathBuf, tensor: String, expected: Vec<u64>, found: Vec<u64> },
-    #[error("{}: tensor `{tensor}` is {dtype}, which is no float", path.display())]
+    #[error("{}: tensor `{tensor}` is {dtype}, which is not a floating-point dtype", path.display())]
     Dtype { path: PathBuf, tensor: String, dtype: DType },
     #[error("{}: no tensor is named `...embed_tokens.weight`", path.display())]
     NoEmbedding { path: PathBuf },

@@ -20,7 +20,7 @@ impl ModelReference {
     /// Parses the text form.
     ///
     /// # Errors
-    /// What is wrong with it, as a message.
+    /// A message about the fault.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let split = |part: &str| -> Result<(String, Option<String>), String> {
             let mut pieces = part.split('@');

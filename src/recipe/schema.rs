@@ -83,7 +83,7 @@ pub(crate) enum Assembly {
     Slices(Vec<OutputSlice>),
 }
 
-/// A slice of the output.
+/// Consecutive layers of the output, and their sources.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OutputSlice {
     /// Where it is written.

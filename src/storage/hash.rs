@@ -82,7 +82,7 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
 }
 
 /// Checksum of a record of a cache: 16 hexadecimal digits. A record whose checksum differs was changed on
-/// disk, and what it says is asked again.
+/// disk, and is computed again.
 #[must_use]
 pub(crate) fn checksum(record: &str) -> String {
     hex(Sha256::digest(record.as_bytes()).get(..8).unwrap_or_default())
@@ -91,7 +91,7 @@ pub(crate) fn checksum(record: &str) -> String {
 /// SHA-256 of a file; `Ok(None)` when cancelled.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 pub(crate) fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option<String>> {
     let mut file = crate::storage::input::open(path)?;
     let mut hasher = Sha256::new();
@@ -162,7 +162,7 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
 /// SHA-256 of an input file: remembered, or computed and remembered. `Ok(None)` when cancelled.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 pub(crate) fn sha256_input(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> io::Result<Option<String>> {
     if let Some(known) = cache.get(path, HashAlgorithm::Sha256) {
         return Ok(Some(known.to_owned()));

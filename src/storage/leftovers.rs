@@ -118,7 +118,7 @@ pub(super) fn sweep(folder: &Path, is_ours: impl Fn(&str) -> bool) {
     sweep_with(folder, is_ours, |_| ());
 }
 
-/// The lock of a path whose owner is gone.
+/// The lock of a path whose owner has ended.
 fn locked(path: &Path, kind: OFlags) -> Option<File> {
     let file = open(path, kind).ok()?;
     (lock_now(&file) == Lock::Ours && is_at(&file, path)).then_some(file)

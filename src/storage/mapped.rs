@@ -36,7 +36,7 @@ impl MappedFile {
     /// Maps `path` with sequential read-ahead.
     ///
     /// # Errors
-    /// What the operating system says when the file can't be opened or mapped.
+    /// I/O errors when the file can't be opened or mapped.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = crate::storage::input::open(path)?;
         let stamp = FileStamp::of_file(&file)?;
@@ -151,7 +151,7 @@ mod tests {
 
     /// Reaches the handler of bus errors: without it the process would end here.
     #[test]
-    fn a_file_that_is_shortened_reads_as_zeros_and_is_told() {
+    fn a_file_that_is_shortened_reads_as_zeros_and_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         std::fs::write(&path, vec![7_u8; 1 << 20]).unwrap();

@@ -70,7 +70,7 @@ impl OutputFile {
     /// Writes `bytes` at `offset`.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         self.file.write_all_at(bytes, offset).map_err(failed(&self.path))?;
         self.written.add(offset, offset + bytes.len() as u64);
@@ -96,7 +96,7 @@ impl OutputFile {
     /// Reads back bytes that were written.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), WriteError> {
         self.file.read_exact_at(buffer, offset).map_err(failed(&self.path))
     }
@@ -106,7 +106,7 @@ impl OutputFile {
     /// complete or abandoned.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn sync_while_written(&self) -> Result<(), WriteError> {
         /// Bytes between two syncs.
         const STEP: u64 = 64 << 20;
@@ -145,7 +145,7 @@ impl OutputFile {
     /// Puts everything written so far on stable storage.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn sync(&self) -> Result<(), WriteError> {
         self.file.sync_data().map_err(failed(&self.path))
     }

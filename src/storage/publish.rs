@@ -83,7 +83,7 @@ pub(crate) fn refuse_taken(folder: &Path, names: &[&str]) -> Result<(), WriteErr
 /// Marks a folder that grows step by step as billon's, with the files that it will hold; the list of an earlier run grows.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 pub(crate) fn mark_folder(folder: &Path, names: &[&str]) -> Result<(), WriteError> {
     fs::create_dir_all(folder).map_err(failed(folder))?;
     let survey = Survey::of(folder).map_err(failed(folder))?;
@@ -108,10 +108,10 @@ pub(crate) fn sweep_leftovers(folder: &Path) {
 }
 
 /// Removes an earlier output, in one step for those who look: its name goes first. A directory with files of others stays
-/// as it is. Returns whether it is gone.
+/// as it is. Returns whether it was removed.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 #[expect(clippy::disallowed_methods, reason = "the name goes before the files do")]
 pub(crate) fn remove_output(directory: &Path) -> Result<bool, WriteError> {
     let place = Place::find(directory)?;
@@ -130,7 +130,7 @@ pub(crate) fn remove_output(directory: &Path) -> Result<bool, WriteError> {
 /// that a reader sees the old file or the whole new one. Directories are created.
 ///
 /// # Errors
-/// What the operating system says; the target is then as it was.
+/// I/O errors; the target is then as it was.
 #[expect(clippy::disallowed_methods, reason = "publishing is this module's business")]
 pub(crate) fn publish_file(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let absolute = std::path::absolute(target).map_err(failed(target))?;

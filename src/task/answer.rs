@@ -70,7 +70,7 @@ impl<'a> Document<'a> {
         let key = "doc_to_text";
         match field.unwrap_or(&self.config().doc_to_text) {
             Field::Integer(number) => Ok(Value::from(*number)),
-            Field::List(_) => Err(self.fault(key, "a list is no question".to_owned(), None)),
+            Field::List(_) => Err(self.fault(key, "must be a string, not a list".to_owned(), None)),
             Field::Template(text) => match self.column(text) {
                 Some(value) => Ok(value),
                 None => self.render(key, text).map(|text| self.digits(text)),

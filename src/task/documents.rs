@@ -14,7 +14,7 @@ pub enum Documents {
     Drawn {
         /// Greatest number of documents.
         count: usize,
-        /// Of the draw, together with the task's name.
+        /// Seed of the draw, which also depends on the task's name.
         seed: u64,
     },
 }

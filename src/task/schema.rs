@@ -10,7 +10,7 @@ use crate::python::yaml_scalars::json;
 use crate::storage::file_name;
 use crate::yaml::{Kind, Node, Span};
 
-/// Keys of a task.
+/// Keys that a task file may have.
 pub(super) const TASK_KEYS: &[&str] = &[
     "task",
     "task_alias",

@@ -29,7 +29,7 @@ fn environment() -> Result<Environment<'static>, Error> {
 /// Whether a text is a template.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Faults of it.
 pub(super) fn check(text: &str) -> Result<(), String> {
     let mut environment = environment().map_err(|e| e.to_string())?;
     let subject = Subject::new("a template");

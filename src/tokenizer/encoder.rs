@@ -186,7 +186,7 @@ impl Tokenizer {
         &self.directory
     }
 
-    /// Names of the chat templates.
+    /// Names of the templates in the tokenizer's files.
     pub fn chat_template_names(&self) -> impl Iterator<Item = &str> {
         self.templates.keys().map(String::as_str)
     }

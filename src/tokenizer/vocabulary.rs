@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_other_tokens_are_told_from_ids_that_one_side_lacks() {
+    fn ids_of_other_tokens_are_distinguished_from_missing_ids() {
         let a = vocabulary(&[("vocab.txt", b"x\ny\nz\n")]);
         let b = vocabulary(&[("vocab.txt", b"x\nz\n")]);
         let found = a.compare(&b);

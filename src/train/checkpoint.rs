@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 use super::divergence::DivergenceWatch;
 use super::error::TrainError;
 use super::fingerprint::Fingerprint;
+use super::gradient::StepLoss;
+use super::inject::TrainableModel;
 use super::log::TrainerState;
 use super::optimiser::{AdamW, Moments};
 use super::parameter::Parameter;
@@ -64,15 +66,28 @@ pub(crate) struct RunState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Window {
-    /// Of the steps' mean losses.
+    /// Sum of the steps' mean losses.
     pub loss: f64,
     pub steps: u64,
     /// Trained tokens.
     pub targets: u64,
-    /// Right ones.
+    /// Targets that were predicted right.
     pub correct: u64,
-    /// Of entropies.
+    /// Sum of entropies.
     pub entropy: f64,
+}
+
+impl Window {
+    /// Adds the loss of a step.
+    pub(super) fn add(&mut self, loss: &StepLoss) {
+        if loss.targets > 0 {
+            self.loss += loss.mean();
+            self.steps += 1;
+        }
+        self.targets += loss.targets;
+        self.correct += loss.correct;
+        self.entropy += loss.entropy;
+    }
 }
 
 /// Moments as a safetensors file.
@@ -119,6 +134,19 @@ pub(crate) fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Ve
     }
     mapped.unchanged()?;
     Ok(tensors)
+}
+
+/// Restores the weights of a checkpoint of a whole model.
+///
+/// # Errors
+/// A file that can't be read or does not fit the parameters.
+pub(super) fn restore_model(folder: &Path, trainable: &TrainableModel) -> Result<()> {
+    let wanted: Vec<(String, usize)> = trainable.parameters.iter().map(|p| (p.name.clone(), p.elements())).collect();
+    let tensors = read_tensors(&folder.join("model.safetensors"), &wanted)?;
+    for (parameter, values) in trainable.parameters.iter().zip(tensors) {
+        parameter.set(values)?;
+    }
+    Ok(trainable.refresh()?)
 }
 
 /// The state file of a checkpoint whose other files have these SHA-256.

@@ -31,7 +31,7 @@ impl<'a> Evaluation<'a> {
     /// Opens the recipe's tasks. The decoder is the one that is trained.
     ///
     /// # Errors
-    /// What the task files or their data have wrong.
+    /// Faults of the task files or their data.
     pub(crate) fn open(
         recipe: &'a TrainRecipe,
         data_dir: Option<&Path>,
@@ -84,7 +84,7 @@ impl<'a> Evaluation<'a> {
     /// `<task>/<metric>`.
     ///
     /// # Errors
-    /// What the model says; `Cancelled`.
+    /// Errors of the model; `Cancelled`.
     pub(crate) fn run(&self, progress: Progress<'_>) -> Result<BTreeMap<String, f64>> {
         for warning in std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner)) {
             progress.warn(warning);

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn how_often_a_checkpoint_is_written_is_no_part_of_the_result() {
+    fn the_checkpoint_interval_is_no_part_of_the_result() {
         let plain = settings(|_| {});
         let neutral: [fn(&mut TrainRecipe); 9] = [
             |r| r.saves_per_epoch = Some(4),

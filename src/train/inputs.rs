@@ -128,7 +128,7 @@ pub(crate) fn split_files(config: &TaskConfig, split: Option<&str>, data_dir: Op
     }
 }
 
-/// Two files of one name, as two tasks may have them, are told apart by a number.
+/// Two files of one name, as two tasks may have them, are distinguished by a number.
 fn add(files: &mut Vec<Input>, mut input: Input) {
     if files.contains(&input) {
         return;

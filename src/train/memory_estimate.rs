@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::gradient::{LOGIT_ROWS, UNIT_TOKENS};
+use super::gradient::{LOGIT_ROWS, MICRO_BATCH_TOKENS};
 use crate::compute::nn::{PackedMatrix, Precision};
 use crate::model::DecoderConfig;
-use crate::train::inject::Attached;
+use crate::train::inject::TrainableModel;
 
-/// An estimate.
+/// Predicted memory and time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Estimate {
     /// Bytes of weights, parameters, moments, gradients and activations, activations kept.
     pub bytes: u64,
-    /// The same with activations computed again.
+    /// The same with recomputed activations.
     pub recomputed_bytes: u64,
     /// Seconds of one step of so many tokens, activations kept.
     pub seconds_per_token: f64,
@@ -20,22 +20,22 @@ pub(crate) struct Estimate {
 
 /// Estimates the needs of training these parameters on so many threads.
 #[must_use]
-pub(crate) fn estimate(attached: &Attached, threads: usize, longest: u64) -> Estimate {
-    let config = attached.decoder.config();
-    let parameters = attached.elements();
-    let unit = (UNIT_TOKENS as u64).max(longest);
+pub(crate) fn estimate(trainable: &TrainableModel, threads: usize, longest: u64) -> Estimate {
+    let config = trainable.decoder.config();
+    let parameters = trainable.elements();
+    let micro_batch = (MICRO_BATCH_TOKENS as u64).max(longest);
     let row = 4 * floats_per_row(config);
     let layers = config.layers.len() as u64;
     let threads = threads as u64;
     // Variables, both moments, their sum of gradients, and one more on each thread.
     let state = 4 * parameters * (4 + threads);
-    let copies = if attached.decoder.head().frozen().is_some() { 1 } else { 3 };
+    let copies = if trainable.decoder.head().frozen().is_some() { 1 } else { 3 };
     let logits = threads * copies * 4 * LOGIT_ROWS as u64 * config.vocab_size as u64;
-    let fixed = attached.decoder.weight_bytes() as u64 + state + logits;
-    let kept = threads * unit * row * layers;
-    let inputs = threads * unit * (row + 4 * config.hidden_size as u64 * layers);
+    let fixed = trainable.decoder.weight_bytes() as u64 + state + logits;
+    let kept = threads * micro_batch * row * layers;
+    let inputs = threads * micro_batch * (row + 4 * config.hidden_size as u64 * layers);
     // Forward and backward are two products with each weight, and one more with each parameter.
-    let weights = attached.decoder.weight_bytes() as f64 / 4.0;
+    let weights = trainable.decoder.weight_bytes() as f64 / 4.0;
     let operations = 4.0 * weights + 2.0 * parameters as f64;
     Estimate {
         bytes: fixed + kept,
@@ -44,7 +44,7 @@ pub(crate) fn estimate(attached: &Attached, threads: usize, longest: u64) -> Est
     }
 }
 
-/// Values that the backward pass of one layer wants of a row.
+/// Values that the backward pass of one layer needs of a row.
 fn floats_per_row(config: &DecoderConfig) -> u64 {
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, InplaceOp1, Layout, bail};
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use super::error::TrainError;
-use super::parameter::{Gradients, Group, Parameter};
+use super::parameter::{Gradients, LearningRateGroup, Parameter};
 
 /// The two moments of one parameter.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,7 +32,7 @@ pub(crate) struct AdamW {
     pub lora_b_ratio: f64,
     /// Steps taken.
     pub steps: u64,
-    /// One a parameter.
+    /// Moments of each parameter, in order.
     pub moments: Vec<Moments>,
 }
 
@@ -46,7 +46,7 @@ impl AdamW {
     /// Moves the parameters. One without a gradient stays where it is, as PyTorch leaves it.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn step(
         &mut self,
         parameters: &[Parameter],
@@ -66,7 +66,7 @@ impl AdamW {
             if gradient.is_empty() {
                 return Ok(());
             }
-            let rate = if parameter.group == Group::LoraB { learning_rate * ratio } else { learning_rate };
+            let rate = if parameter.group == LearningRateGroup::LoraB { learning_rate * ratio } else { learning_rate };
             let update = Update {
                 gradient,
                 moments: RefCell::new(moments),

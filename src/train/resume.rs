@@ -21,8 +21,8 @@ pub(crate) struct Resumed {
 }
 
 /// Conditions under which a checkpoint is used.
-pub(crate) struct Wanted<'a> {
-    /// Of the run as it is now.
+pub(crate) struct ResumeConditions<'a> {
+    /// Fingerprint of the run as it is now.
     pub fingerprint: &'a Fingerprint,
     /// Whether checkpoints of other runs and damaged ones are passed over instead of refused.
     pub force: bool,
@@ -36,7 +36,11 @@ pub(crate) struct Wanted<'a> {
 ///
 /// # Errors
 /// Unless forced, checkpoints of another run or version, and damage where no checkpoint before it is whole; `Cancelled`.
-pub(crate) fn find(found: &[(u64, PathBuf)], wanted: &Wanted<'_>, progress: Progress<'_>) -> Result<Option<Resumed>> {
+pub(crate) fn find(
+    found: &[(u64, PathBuf)],
+    wanted: &ResumeConditions<'_>,
+    progress: Progress<'_>,
+) -> Result<Option<Resumed>> {
     let mut damage = None;
     for (step, folder) in found.iter().rev() {
         match usable(*step, folder, wanted, progress) {
@@ -63,11 +67,11 @@ pub(crate) fn find(found: &[(u64, PathBuf)], wanted: &Wanted<'_>, progress: Prog
     }
 }
 
-/// The state of a checkpoint that can be gone on from; `None` when cancelled.
+/// The state of a checkpoint that can be resumed; `None` when cancelled.
 fn usable(
     step: u64,
     folder: &Path,
-    wanted: &Wanted<'_>,
+    wanted: &ResumeConditions<'_>,
     progress: Progress<'_>,
 ) -> Result<Option<RunState>, TrainError> {
     let Some(state) = checkpoint::read(folder, progress.cancel)? else { return Ok(None) };

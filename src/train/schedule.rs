@@ -6,7 +6,7 @@
 
 use super::recipe::{Scheduler, TrainRecipe, Warmup};
 
-/// The course of the learning rate over a run.
+/// The learning rate schedule of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Schedule {
     /// Peak learning rate.

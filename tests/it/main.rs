@@ -62,6 +62,7 @@ mod training_runs;
 mod training_state;
 mod trim_scope;
 mod verify;
+mod words;
 
 /// Gives a fuzz target's body a name.
 #[macro_export]

@@ -307,7 +307,7 @@ fn the_first_token_of_the_next_speaker_carries_no_loss() {
 }
 
 #[test]
-fn a_system_message_that_the_template_loses_is_told_moved_or_dropped() {
+fn a_system_message_that_the_template_loses_is_reported_moved_or_dropped() {
     let context = Context::new();
     let tokenizer = tokenizer(&context, LOSING);
     let lost = json!({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Rate?"},
@@ -344,7 +344,7 @@ fn contents_in_parts_are_joined_and_pictures_refused() {
 
 /// Messages of the command, for files and values that are not what they seem.
 #[test]
-fn data_that_are_not_read_are_called_what_they_are() {
+fn unsupported_data_formats_are_named() {
     let context = Context::new();
     let base = model(&context, PLAIN);
     std::fs::write(context.path("x.jsonl.gz"), b"\x1f\x8b\x08\x00rest").unwrap();

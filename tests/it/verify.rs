@@ -210,7 +210,7 @@ fn what_could_not_be_derived_fails_when_that_is_required() {
     std::fs::write(context.path("one/config.json"), "{}").unwrap();
     let run = verify(&context, &out, &[]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert!(run.stdout.contains("no tensor was derived again"), "{}", run.stdout);
+    assert!(run.stdout.contains("no tensor was recomputed"), "{}", run.stdout);
     let run = verify(&context, &out, &["--require-derived"]);
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("--require-derived") && run.stderr.contains("config.json"), "{}", run.stderr);
@@ -238,7 +238,7 @@ fn recipes_of_several_documents_have_their_stages_and_config_checked() {
     let out = context.merge("out", recipe, &[]);
     let run = verify(&context, &out, &[]);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("files derived again"), "{}", run.stdout);
+    assert!(run.stdout.contains("files recomputed"), "{}", run.stdout);
     edit_lock(&out, |lock| drop(lock["stages"].as_array_mut().unwrap().remove(0)));
     red(&context, &out, "1 resolved stages, and its recipe gives 2");
 }

@@ -1,6 +1,6 @@
 //! Training corpus of the base model.
 //!
-//! It learns the language from plain statements, to do as it is told from general instructions,
+//! It learns the language from plain statements, to follow instructions from general ones,
 //! and a little of every task: less of those that specialists will be trained on than of the
 //! others, whose skill is what a specialist can forget.
 

@@ -1,4 +1,4 @@
-//! General instructions: what a small model can be taught about doing as it is told.
+//! General instructions: the part of instruction following that a small model can learn.
 
 use super::draw::Draw;
 use super::sentence::sentence;

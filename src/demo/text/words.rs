@@ -90,7 +90,7 @@ pub(super) const BAD_MEASURES: &[&str] = &[
 pub(super) const UP: &[&str] = &["climbed", "grew", "increased", "rose", "went up"];
 pub(super) const DOWN: &[&str] = &["decreased", "dropped", "fell", "shrank", "went down"];
 
-/// A company.
+/// Draws a company's name.
 pub(super) fn company(draw: &mut Draw) -> String {
     format!("{} {}", draw.pick(STEMS), draw.pick(TRADES))
 }

@@ -104,7 +104,7 @@ pub struct GroupRules {
     pub span: Option<Span>,
 }
 
-/// A gate.
+/// Contents of a gate file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GateConfig {
     /// The baseline's results, where the command line names none.

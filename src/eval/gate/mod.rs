@@ -4,7 +4,7 @@
 //! the results, [`decision`] holds the statistics behind the three verdicts, [`run`] and `checks`
 //! apply one to the other, [`junit`] and [`markdown`] are files for CI.
 //!
-//! What the verdicts mean, for one check with tolerance `t` and level `alpha`:
+//! The verdicts, for one check with tolerance `t` and level `alpha`:
 //!
 //! - **fail**: the drop is shown to be greater than `t`. If it is not, this happens with probability
 //!   at most `alpha`, over all checks of a gate together (Holm's correction).

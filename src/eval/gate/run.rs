@@ -12,7 +12,7 @@ use crate::eval::compare::CompareError;
 use crate::eval::compare::pairing::{Flip, pair};
 use crate::eval::results::RunResults;
 
-/// Report of a gate.
+/// Verdicts of a gate, with the evidence.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct GateReport {
     /// The baseline's results file.

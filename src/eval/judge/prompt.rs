@@ -19,7 +19,7 @@ pub struct Question {
 pub enum Verdict {
     /// The answer says what the reference says.
     Correct,
-    /// It says something else, or nothing.
+    /// The answer says something else, or nothing.
     Incorrect,
     /// The judge can't tell.
     Unclear,

@@ -42,7 +42,7 @@ impl Destination {
     /// `.json`. What killed runs left there goes.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn prepare(out: &Path, model_name: &str) -> Result<Self, WriteError> {
         let (folder, stem) = if out.extension().is_some_and(|extension| extension == "json") {
             let stem = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -59,7 +59,7 @@ impl Destination {
     /// Publishes results and samples, together or not at all: a results file never lacks its samples.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn write(self, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
         let mut names = Vec::new();
         for task in &record.tasks {
@@ -84,7 +84,7 @@ impl Destination {
 /// Publishes a run below `out` (see [`Destination::prepare`]).
 ///
 /// # Errors
-/// What the operating system says; nothing is published then.
+/// I/O errors; nothing is published then.
 pub(crate) fn write(out: &Path, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
     Destination::prepare(out, &record.model_name)?.write(record, stamp)
 }

@@ -159,7 +159,7 @@ pub(crate) struct Curve {
 pub(crate) struct TaskVectors {
     /// The specialists.
     pub names: Vec<String>,
-    /// Their task vectors' Euclidean norms.
+    /// Euclidean norms of the task vectors.
     pub norms: Vec<f64>,
     /// Layers with the norm of every specialist's part in them.
     pub layers: Vec<(String, Vec<f64>)>,

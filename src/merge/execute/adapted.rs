@@ -67,7 +67,7 @@ impl ModelAdapter {
     /// Opens a PEFT folder for a model.
     ///
     /// # Errors
-    /// What is wrong with the folder, or an [`AdaptedError`].
+    /// Faults of the folder, or an [`AdaptedError`].
     pub(crate) fn open(path: &Path, model: &Model) -> Result<Self, Error> {
         let (name, tensors) = (&model.reference.path, &model.tensors);
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()));

@@ -14,7 +14,7 @@ use crate::merge::plan::{MergePlan, TensorJob};
 /// The program itself with its heap, before any tensor is looked at: 33 MB measured without optimisation, less with.
 const PROGRAM: u64 = 40 << 20;
 
-/// Of a thread: its stack and the allocator's pages for it.
+/// Stack of a thread, and the allocator's pages for it.
 const THREAD: u64 = 2 << 20;
 
 /// Bytes that the page cache may map around a chunk of an input beyond the chunk.
@@ -43,7 +43,7 @@ struct Held {
     residue: u64,
     /// Allocated for statistics.
     heap: u64,
-    /// Of each thread.
+    /// Bytes of each thread.
     thread: u64,
 }
 

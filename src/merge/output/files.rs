@@ -98,10 +98,10 @@ fn companion_paths(root: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
     COMPANION_FILES.iter().filter_map(file).collect()
 }
 
-/// The files that [`write_companions`] copies from the donor, and from its adapter.
+/// The files that [`write_companions`] copies from the config source, and from its adapter.
 ///
 /// # Errors
-/// When the donor's directory cannot be listed.
+/// When the config source's directory cannot be listed.
 pub(crate) fn copied_files(plan: &MergePlan, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
     let donor = &plan.models[plan.donor];
     let Some(root) = donor.tokenizer_dir.as_deref() else { return Ok(Vec::new()) };

@@ -170,7 +170,7 @@ const ABSENCE_MEANS: &[&str] = &[
 /// Keys whose value follows from the shapes of the weights and the number of heads, where a config leaves them out.
 const IMPLIED_BY_SHAPES: &[&str] = &["num_key_value_heads", "head_dim"];
 
-/// Compares every model's config with that of the donor, which is written.
+/// Compares every model's config with that of the config source, which is written.
 pub(super) fn check(
     recipe: &Recipe,
     models: &[Model],

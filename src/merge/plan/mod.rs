@@ -78,7 +78,7 @@ pub(crate) struct MergePlan {
     /// Jobs in file order.
     pub jobs: Vec<TensorJob>,
     pub layout: Layout,
-    /// The donor's config with the changes made.
+    /// The config source's config with the changes made.
     pub config: Option<String>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Model {
     pub adapter: Option<ModelAdapter>,
     /// The directory of its tokenizer; for the result of an earlier stage that of the model it takes it from.
     pub tokenizer_dir: Option<PathBuf>,
-    /// Of the adapter's files, taken before they were read.
+    /// Stamps of the adapter's files, taken before they were read.
     stamps: FileStamps,
 }
 
@@ -60,7 +60,7 @@ impl Model {
     /// The model with the adapter in a folder added to its tensors.
     ///
     /// # Errors
-    /// What is wrong with the adapter, or that it does not fit.
+    /// Faults of the adapter, or that it does not fit.
     pub(crate) fn with_adapter(mut self, folder: &Path) -> Result<Self, Error> {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             self.stamps.take(&entry.path());

@@ -1,6 +1,6 @@
 //! Whether the tokenizers of the models give the same ids to the same tokens.
 //!
-//! The donor's tokenizer is the one that is written. Rows of embedding and head are merged by id, so an id that stands
+//! The config source's tokenizer is the one that is written. Rows of embedding and head are merged by id, so an id that stands
 //! for another token in another model makes a row of two tokens.
 
 use std::path::Path;
@@ -23,7 +23,7 @@ const SETTINGS: &[&str] = &["bos_token", "eos_token", "add_bos_token", "add_eos_
 /// Parts of tokenizer.json that are not compared: its vocabulary is by itself, the rest are states of the last call.
 const UNCOMPARED: &[&str] = &["version", "truncation", "padding", "vocab"];
 
-/// Compares every model's tokenizer with the donor's.
+/// Compares every model's tokenizer with that of the config source.
 pub(super) fn check(
     recipe: &Recipe,
     models: &[Model],

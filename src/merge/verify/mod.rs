@@ -20,7 +20,7 @@ pub struct VerifyOptions {
     pub sample: usize,
     /// Worker threads.
     pub threads: usize,
-    /// An output of which no tensor could be derived again is a problem.
+    /// An output of which no tensor could be recomputed is a problem.
     pub require_derived: bool,
 }
 
@@ -39,9 +39,9 @@ pub struct VerifyReport {
     pub inputs_verified: usize,
     /// Reason why tensors were not recomputed, if they were not.
     pub not_derived: Option<String>,
-    /// Config, index and copied files derived again and found equal.
+    /// Config, index and copied files recomputed and found equal.
     pub files_derived: Vec<String>,
-    /// Tensors derived again and found equal.
+    /// Tensors recomputed and found equal.
     pub tensors_derived: Vec<String>,
     /// Everything that is wrong.
     pub problems: Vec<String>,
@@ -88,7 +88,7 @@ pub fn verify(
     }
     if options.require_derived && (report.not_derived.is_some() || report.tensors_derived.is_empty()) {
         let reason = report.not_derived.as_deref().unwrap_or("no tensor was chosen");
-        report.problems.push(format!("no tensor was derived again, as --require-derived wants: {reason}"));
+        report.problems.push(format!("no tensor was recomputed, as --require-derived wants: {reason}"));
     }
     Ok(report)
 }

@@ -1,4 +1,4 @@
-//! Causal attention of a batch of spans, each behind its own chain of keys and values.
+//! Causal attention of a batch of spans, each after its own past blocks of keys and values.
 
 use std::ops::Range;
 use std::sync::Arc;

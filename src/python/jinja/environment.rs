@@ -103,7 +103,7 @@ static PATTERNS: Mutex<BTreeMap<String, PythonRegex>> = Mutex::new(BTreeMap::new
 /// The harness's `regex_replace` filter: `re.sub(pattern, repl, value, count)`.
 ///
 /// # Errors
-/// What Python's `re` refuses, and a search that takes too many steps.
+/// Patterns that Python's `re` refuses, and a search that takes too many steps.
 pub(crate) fn regex_replace(
     value: String,
     pattern: String,

@@ -78,7 +78,7 @@ pub(crate) fn last_words() -> Option<(*const u8, usize)> {
 /// Runs `work`, which parses or renders a template, under watch.
 ///
 /// # Errors
-/// What `work` panicked with.
+/// The payload with which `work` panicked.
 pub(crate) fn watched<T>(subject: &Subject, work: impl FnOnce() -> T) -> Result<T, String> {
     struct Leave((*const u8, usize));
     impl Drop for Leave {

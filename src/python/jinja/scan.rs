@@ -28,13 +28,13 @@ impl Scanner<'_> {
         self.bytes.get(self.at..).unwrap_or_default()
     }
 
-    /// Goes behind the next occurrence of `end`, or to the end of the text.
+    /// Skips the next occurrence of `end`, or to the end of the text.
     fn skip_past(&mut self, end: &[u8]) {
         let found = self.rest().windows(end.len()).position(|window| window == end);
         self.at = found.map_or(self.bytes.len(), |place| self.at + place + end.len());
     }
 
-    /// Goes behind the opening of the next `{{` or `{%`; where that begins.
+    /// Skips the opening of the next `{{` or `{%`; where that begins.
     fn next_tag(&mut self) -> Option<usize> {
         while self.at < self.bytes.len() {
             match self.rest() {
@@ -66,7 +66,7 @@ impl Scanner<'_> {
         rest.get(..length).unwrap_or_default()
     }
 
-    /// Goes behind the `endraw` that ends a raw block; its closing is harmless text.
+    /// Skips the `endraw` that ends a raw block; its closing is harmless text.
     fn skip_raw(&mut self) {
         while self.at < self.bytes.len() {
             self.skip_past(b"{%");
@@ -76,7 +76,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Goes behind the tag; how deep its expression nests, at most.
+    /// Skips the tag; returns the greatest depth of its expression.
     fn tag(&mut self) -> usize {
         // Operators since the last comma, for every open bracket: what stands between commas is one operand.
         let mut levels: Vec<usize> = vec![0];
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chains_are_counted_and_lists_are_not() {
+    fn chained_operators_count_as_nesting_and_lists_do_not() {
         for link in ["+1", "|string", ".a", "[0]", "()", " and 1", " if 1 else 2", " is odd", "~''", "**2"] {
             let chain = format!("\n\n{{{{ 1{} }}}}", link.repeat(2000));
             assert_eq!(too_deep(&chain), Some(3), "{link}");

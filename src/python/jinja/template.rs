@@ -32,7 +32,7 @@ const SMALL: usize = 512;
 /// Compiles a template under a name.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Faults of it.
 pub(crate) fn add(
     environment: &mut Environment<'static>,
     name: String,
@@ -53,7 +53,7 @@ pub(crate) fn add(
 /// The text that a template makes of `context`.
 ///
 /// # Errors
-/// What the template raises, or which limit it reached.
+/// An exception that the template raises, or the limit it reached.
 pub(crate) fn render(
     environment: &Environment<'_>,
     name: &str,

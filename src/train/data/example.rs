@@ -14,7 +14,7 @@ pub struct Example {
 }
 
 /// Examples that share a row of a batch; each attends to itself only.
-pub(crate) type Row = Vec<usize>;
+pub(crate) type PackedRow = Vec<usize>;
 
 /// Counts of a data set's rows.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -15,7 +15,7 @@ use super::encode::Encoded;
 /// Result of shortening an example.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shortened {
-    /// It fits, possibly without untrained tokens at its end.
+    /// Example that fits, possibly without untrained tokens at its end.
     Fits(Encoded),
     /// Example with a shortened prompt.
     Cut(Encoded),

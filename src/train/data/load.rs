@@ -23,7 +23,7 @@ impl TrainingData {
     /// Reads and tokenises the recipe's data sets; tasks' data files and relative paths are looked up
     /// in `data_dir` first. The result does not depend on the number of threads.
     ///
-    /// What is shortened, left out or asked in the evaluation too is told as warnings. No example is longer
+    /// Warnings report what is shortened, left out or evaluated on too. No example is longer
     /// than what the model whose folder the tokenizer is in reads, whatever `sequence_len` says, and none has
     /// a token beyond its vocabulary.
     ///
@@ -68,7 +68,7 @@ impl TrainingData {
         }
         let mut summary = SetSummary { name: dataset.name.clone(), rows: read, ..SetSummary::default() };
         summary.unanswered = rows.unanswered;
-        // The first fault in the order of the rows is the one that is told.
+        // The first fault in the order of the rows is the one that is reported.
         let made: Vec<Result<Made>> = items.par_iter().map(|item| maker.make(item, dataset, progress)).collect();
         let mut kept: Vec<Vec<Encoded>> = Vec::new();
         let mut firsts = Firsts::default();
@@ -132,9 +132,9 @@ struct Firsts {
 enum Made {
     /// Examples, and whether the prompt was shortened.
     Examples(Vec<Encoded>, bool),
-    /// Too long.
+    /// Row that is too long.
     Dropped,
-    /// Without loss.
+    /// Row without a trained token.
     Masked,
     /// With a system message that the chat template has no place for.
     Refused,

@@ -10,7 +10,7 @@ const MARKS: (&str, &str) = ("⟦", "⟧");
 /// piece of the vocabulary, and whether it carries loss.
 ///
 /// # Errors
-/// What [`Tokenizer::decode`] says.
+/// As [`Tokenizer::decode`].
 pub fn show(example: &Example, tokenizer: &Tokenizer) -> Result<String, TokenizerError> {
     let trained = example.trained.iter().filter(|trained| **trained).count();
     let mut text = format!(

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::Content;
+use super::data_row::DataRow;
 use super::encode::Encoder;
 use super::error::DataError;
 use super::format;
-use super::record::Record;
 use super::task_rows;
 use crate::error::Result;
 use crate::event::Progress;
@@ -123,7 +123,7 @@ fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<R
     }
     let records = task::read_records(path)?;
     let origin: Arc<str> = path.display().to_string().into();
-    let record = |row, fields| Record { origin: &origin, row, fields };
+    let record = |row, fields| DataRow { origin: &origin, row, fields };
     let detected = dataset.format == DataFormat::Auto;
     let format = match (dataset.format, records.first()) {
         (DataFormat::Auto, Some(first)) => format::detect(record(1, first))?,
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_hub_are_told_from_paths() {
+    fn names_of_the_hub_are_distinguished_from_paths() {
         for (path, hub) in [
             ("tatsu-lab/alpaca", true),
             ("HuggingFaceH4/no_robots", true),

@@ -1,4 +1,4 @@
-//! All units of a step on all threads, their gradients added in order.
+//! All micro-batches of a step on all threads, their gradients added in order.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,13 +8,13 @@ use crate::error::{Cancelled, Error, Result};
 use crate::event::CancelFlag;
 use crate::model::Decoder;
 use crate::train::data::Example;
-use crate::train::gradient::micro_batch::{ParameterIndex, Setting, Unit, units};
+use crate::train::gradient::micro_batch::{MicroBatch, MicroBatchSettings, ParameterIndex, split_micro_batches};
 use crate::train::parameter::{Gradients, Parameter};
 
 /// Sums over the trained tokens of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct StepLoss {
-    /// Of the token losses, in nats.
+    /// Sum of the token losses, in nats.
     pub sum: f64,
     /// Trained tokens.
     pub targets: u64,
@@ -22,7 +22,7 @@ pub(crate) struct StepLoss {
     pub tokens: u64,
     /// Trained tokens that are the most probable ones.
     pub correct: u64,
-    /// Of the distributions' entropies, in nats.
+    /// Sum of the distributions' entropies, in nats.
     pub entropy: f64,
 }
 
@@ -44,39 +44,42 @@ impl StepLoss {
 
 /// Settings of computing a step's gradient.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StepSetting {
+pub(crate) struct StepSettings {
     /// Whether layers are computed again in the backward pass instead of kept.
     pub recompute: bool,
     /// Seed of dropout.
     pub seed: u64,
-    /// Number of the step's first unit.
-    pub first_unit: u64,
+    /// Number of the step's first micro-batch.
+    pub first_micro_batch: u64,
 }
 
 /// Mean loss over all trained tokens of the examples, and its gradients.
 ///
 /// # Errors
-/// What the decoder says; `Cancelled`.
+/// Errors of the decoder; `Cancelled`.
 pub(crate) fn step_gradient(
     decoder: &Decoder,
     parameters: &[Parameter],
     examples: &[&Example],
-    setting: StepSetting,
+    settings: StepSettings,
     cancel: &CancelFlag,
 ) -> Result<(StepLoss, Gradients)> {
-    let units = units(examples.iter().copied(), setting.first_unit);
-    let targets: usize = units.iter().map(Unit::targets).sum();
-    let index = ParameterIndex::new(parameters);
-    let setting =
-        Setting { scale: (1.0 / targets.max(1) as f64) as f32, recompute: setting.recompute, seed: setting.seed };
+    let micro_batches = split_micro_batches(examples.iter().copied(), settings.first_micro_batch);
+    let targets: usize = micro_batches.iter().map(MicroBatch::targets).sum();
+    let parameter_index = ParameterIndex::new(parameters);
+    let settings = MicroBatchSettings {
+        scale: (1.0 / targets.max(1) as f64) as f32,
+        recompute: settings.recompute,
+        seed: settings.seed,
+    };
     let bytes: usize = parameters.iter().map(|parameter| 4 * parameter.elements()).sum();
     let mut gradients = Gradients::new(parameters.len());
-    let loss = in_order(
-        units.len(),
+    let loss = accumulate_in_order(
+        micro_batches.len(),
         if bytes <= SMALL { rayon::current_num_threads() } else { 0 },
         cancel,
         || Gradients::new(parameters.len()),
-        |unit, own, logits| Ok(units[unit].gradient(decoder, &index, setting, own, logits)?),
+        |index, own, logits| Ok(micro_batches[index].gradient(decoder, &parameter_index, settings, own, logits)?),
         |own| gradients.take_from(own),
     )?;
     Ok((loss, gradients))
@@ -88,14 +91,21 @@ const SMALL: usize = 256 << 20;
 /// Mean loss over all trained tokens of the examples.
 ///
 /// # Errors
-/// What the decoder says; `Cancelled`.
+/// Errors of the decoder; `Cancelled`.
 pub(crate) fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &CancelFlag) -> Result<StepLoss> {
-    let units = units(examples, 0);
-    in_order(units.len(), 0, cancel, || (), |unit, (), logits| Ok(units[unit].loss(decoder, logits)?), |()| ())
+    let micro_batches = split_micro_batches(examples, 0);
+    accumulate_in_order(
+        micro_batches.len(),
+        0,
+        cancel,
+        || (),
+        |index, (), logits| Ok(micro_batches[index].loss(decoder, logits)?),
+        |()| (),
+    )
 }
 
 /// Adds results in the order of their numbers: the next number, the sum so far, and results that arrived early.
-struct Turn<T, F> {
+struct OrderedAccumulator<T, F> {
     next: usize,
     loss: StepLoss,
     failure: Option<Error>,
@@ -104,8 +114,8 @@ struct Turn<T, F> {
     spare: Vec<T>,
 }
 
-impl<T, F: FnMut(&mut T)> Turn<T, F> {
-    /// Takes a result, and adds all whose turn it is.
+impl<T, F: FnMut(&mut T)> OrderedAccumulator<T, F> {
+    /// Takes a result, and adds all that are next in order.
     fn take(&mut self, index: usize, loss: StepLoss, own: T) {
         self.early.insert(index, (loss, own));
         while let Some((loss, mut own)) = self.early.remove(&self.next) {
@@ -118,8 +128,8 @@ impl<T, F: FnMut(&mut T)> Turn<T, F> {
 }
 
 /// Runs jobs on every thread of the pool and adds up their results in the order of their numbers, of which `ahead`
-/// may wait for their turn while their threads go on. A job is given an empty result and room for logits.
-fn in_order<T: Send>(
+/// may wait while their threads go on. A job is given an empty result and a buffer for logits.
+fn accumulate_in_order<T: Send>(
     count: usize,
     ahead: usize,
     cancel: &CancelFlag,
@@ -128,29 +138,37 @@ fn in_order<T: Send>(
     add: impl FnMut(&mut T) + Send,
 ) -> Result<StepLoss> {
     let next = AtomicUsize::new(0);
-    let turn = Turn { next: 0, loss: StepLoss::default(), failure: None, add, early: BTreeMap::new(), spare: vec![] };
-    let turn = Mutex::new(turn);
+    let accumulator = OrderedAccumulator {
+        next: 0,
+        loss: StepLoss::default(),
+        failure: None,
+        add,
+        early: BTreeMap::new(),
+        spare: vec![],
+    };
+    let accumulator = Mutex::new(accumulator);
     let changed = Condvar::new();
-    let lock = || -> MutexGuard<'_, Turn<_, _>> { turn.lock().unwrap_or_else(PoisonError::into_inner) };
+    let lock =
+        || -> MutexGuard<'_, OrderedAccumulator<_, _>> { accumulator.lock().unwrap_or_else(PoisonError::into_inner) };
     let work = || {
         let mut logits = Vec::new();
-        let mut turn = lock();
+        let mut accumulator = lock();
         loop {
             // Whatever is early waits for a job that is under way, so that this ends.
-            while turn.early.len() > ahead && turn.failure.is_none() {
-                turn = changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+            while accumulator.early.len() > ahead && accumulator.failure.is_none() {
+                accumulator = changed.wait(accumulator).unwrap_or_else(PoisonError::into_inner);
             }
             let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count || turn.failure.is_some() {
+            if index >= count || accumulator.failure.is_some() {
                 return;
             }
-            let mut own = turn.spare.pop().unwrap_or_else(&empty);
-            drop(turn);
+            let mut own = accumulator.spare.pop().unwrap_or_else(&empty);
+            drop(accumulator);
             let result = if cancel.is_cancelled() { Err(Cancelled.into()) } else { job(index, &mut own, &mut logits) };
-            turn = lock();
+            accumulator = lock();
             match result {
-                Ok(loss) => turn.take(index, loss, own),
-                Err(error) => turn.failure = turn.failure.take().or(Some(error)),
+                Ok(loss) => accumulator.take(index, loss, own),
+                Err(error) => accumulator.failure = accumulator.failure.take().or(Some(error)),
             }
             changed.notify_all();
         }
@@ -163,6 +181,6 @@ fn in_order<T: Send>(
         }
         work();
     });
-    let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
-    turn.failure.map_or(Ok(turn.loss), Err)
+    let accumulator = accumulator.into_inner().unwrap_or_else(PoisonError::into_inner);
+    accumulator.failure.map_or(Ok(accumulator.loss), Err)
 }

@@ -18,12 +18,12 @@ use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, Projection};
 use crate::rng::{Philox, stream_key};
 use crate::train::error::TrainError;
-use crate::train::parameter::{Group, Parameter};
+use crate::train::parameter::{LearningRateGroup, Parameter};
 use crate::train::recipe::{AdapterRecipe, TrainRecipe};
 use crate::yaml::diagnostic::nearest;
 
 /// A decoder whose parameters are trained.
-pub(crate) struct Attached {
+pub(crate) struct TrainableModel {
     /// The decoder that uses them.
     pub decoder: Arc<Decoder>,
     /// The parameters, in the model's order.
@@ -43,7 +43,7 @@ pub(crate) struct Attached {
 ///
 /// # Errors
 /// Modules that no layer has, a start that does not fit, settings that are not supported.
-pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter>) -> Result<Attached> {
+pub(crate) fn inject(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter>) -> Result<TrainableModel> {
     let mut modules: Vec<Module> = Vec::new();
     decoder.map_projections(|name, projection| {
         if let Some(linear) = projection.frozen() {
@@ -100,9 +100,9 @@ pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&
     };
     let Build { parameters, refresh, mut replaced, warnings } = build;
     decoder.map_projections(|name, old| replaced.remove(&(name.module.clone(), name.first_row)).unwrap_or(old));
-    let attached = Attached { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
-    attached.refresh()?;
-    Ok(attached)
+    let trainable = TrainableModel { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
+    trainable.refresh()?;
+    Ok(trainable)
 }
 
 /// One linear layer of the checkpoint, with the parts that the decoder cuts it into.
@@ -130,7 +130,13 @@ struct Build {
 }
 
 impl Build {
-    fn parameter(&mut self, name: String, shape: &[usize], values: Vec<f32>, group: Group) -> Result<Tensor> {
+    fn parameter(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        values: Vec<f32>,
+        group: LearningRateGroup,
+    ) -> Result<Tensor> {
         let parameter = Parameter::new(name, shape, values, group)?;
         let tensor = parameter.variable.as_tensor().clone();
         self.parameters.push(parameter);
@@ -149,8 +155,8 @@ impl Build {
         let a = factors
             .map_or_else(|| uniform(seed, name, r * k, 1.0 / (k as f32).sqrt()), |f| f.a().iter().copied().collect());
         let b = factors.map_or_else(|| vec![0.0; n * r], |f| f.b().iter().copied().collect());
-        let a = self.parameter(format!("{name}.lora_A.weight"), &[r, k], a, Group::Plain)?;
-        let b = self.parameter(format!("{name}.lora_B.weight"), &[n, r], b, Group::LoraB)?;
+        let a = self.parameter(format!("{name}.lora_A.weight"), &[r, k], a, LearningRateGroup::Plain)?;
+        let b = self.parameter(format!("{name}.lora_B.weight"), &[n, r], b, LearningRateGroup::LoraB)?;
         let projection = |first_row: usize, base: &PackedLinear, dora: Option<Dora>| LoraProjection {
             base: base.clone(),
             a: a.clone(),
@@ -172,7 +178,7 @@ impl Build {
                     norms
                 }
             };
-            Some(self.parameter(format!("{name}.lora_magnitude_vector"), &[n], values, Group::LoraB)?)
+            Some(self.parameter(format!("{name}.lora_magnitude_vector"), &[n], values, LearningRateGroup::LoraB)?)
         } else {
             None
         };
@@ -194,11 +200,11 @@ impl Build {
             values.extend(rows(&part.weight));
             biases.extend(part.bias.iter().flat_map(|bias| bias.iter().copied()));
         }
-        let weight = self.parameter(format!("{}.weight", module.name), &[n, k], values, Group::Plain)?;
+        let weight = self.parameter(format!("{}.weight", module.name), &[n, k], values, LearningRateGroup::Plain)?;
         let bias = if biases.is_empty() {
             None
         } else {
-            Some(self.parameter(format!("{}.bias", module.name), &[n], biases, Group::Plain)?)
+            Some(self.parameter(format!("{}.bias", module.name), &[n], biases, LearningRateGroup::Plain)?)
         };
         for (first_row, part) in &module.parts {
             let packed = Arc::clone(&part.weight);
@@ -220,7 +226,7 @@ impl Build {
             if !whole(module) {
                 return None;
             }
-            self.parameter(name.to_owned(), &[weight.len()], weight.to_vec(), Group::Plain)
+            self.parameter(name.to_owned(), &[weight.len()], weight.to_vec(), LearningRateGroup::Plain)
                 .map_err(|error| failure = Some(error))
                 .ok()
         });
@@ -247,7 +253,7 @@ impl Build {
         if trains_embedding {
             let values = decoder.frozen_embedding().map(rows).unwrap_or_default();
             let variable =
-                self.parameter(format!("{embedding}.weight"), &[vocabulary, hidden], values, Group::Plain)?;
+                self.parameter(format!("{embedding}.weight"), &[vocabulary, hidden], values, LearningRateGroup::Plain)?;
             table = Some(variable.clone());
             decoder.train_embedding(variable);
         }
@@ -256,7 +262,12 @@ impl Build {
                 Some(table) => table,
                 None => {
                     let values = rows(&linear.weight);
-                    self.parameter(format!("{head_name}.weight"), &[vocabulary, hidden], values, Group::Plain)?
+                    self.parameter(
+                        format!("{head_name}.weight"),
+                        &[vocabulary, hidden],
+                        values,
+                        LearningRateGroup::Plain,
+                    )?
                 }
             };
             let head = Arc::new(FullProjection::new(weight, None, 0, linear.weight));
@@ -326,11 +337,11 @@ fn uniform(seed: u64, name: &str, count: usize, bound: f32) -> Vec<f32> {
     (0..count.div_ceil(4)).flat_map(draw).take(count).map(place).collect()
 }
 
-impl Attached {
+impl TrainableModel {
     /// Derives what projections keep of their parameters again; after each optimiser step.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn refresh(&self) -> Result<(), TrainError> {
         self.refresh.par_iter().try_for_each(|projection| projection.refresh())
     }
@@ -374,7 +385,7 @@ impl Attached {
     /// The parameters as a PEFT adapter; none where the model itself is trained.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn adapter(&self) -> Result<Option<Adapter>> {
         let Some(config) = &self.lora else { return Ok(None) };
         let empty = || Factors { a: Array2::default((0, 0)), b: Array2::default((0, 0)), magnitude: None };

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_what_transformers_writes() {
+    fn log_lines_equal_those_of_transformers() {
         let mut line = LogLine {
             loss: Some(1.25),
             learning_rate: Some(2e-4),

@@ -134,7 +134,7 @@ fn trains_everything(fields: &Fields, notes: &mut Notes) -> bool {
     }
 }
 
-/// The trainer that a recipe was written for, told by keys that only it has.
+/// The trainer that a recipe was written for, recognised by keys that only it has.
 #[derive(Clone, Copy)]
 enum Trainer {
     Own,

@@ -359,7 +359,7 @@ const POSITIONS: &str = "the model's own configuration holds";
 const NOT_LORA: &str = "the adapters here are LoRA, rsLoRA and DoRA";
 const STREAMED: &str = "data sets are read whole; cut them with `max_rows`";
 
-/// Those keys.
+/// Keys of other trainers that are refused, with reasons.
 pub(super) const REFUSED: &[Refused] = &[
     refused("gptq", &[], QUANTISED),
     refused("qat", &[], QUANTISED),

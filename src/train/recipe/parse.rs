@@ -18,14 +18,14 @@ pub(crate) type Parsed = (TrainRecipe, Vec<String>);
 /// A recipe file that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("cannot read the training recipe {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         source: io::Error,
     },
-    /// It has faults.
+    /// The recipe has faults.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
 }

@@ -1,4 +1,4 @@
-//! The settings of a training run, resolved: defaults filled in, aliases gone.
+//! The settings of a training run, resolved: defaults filled in, aliases resolved.
 //!
 //! `TrainRecipe::default` has everything but a model and data.
 
@@ -23,7 +23,7 @@ pub struct TrainRecipe {
     pub sample_packing: bool,
     /// Name of a chat template of the tokenizer, for models with several.
     pub chat_template: Option<String>,
-    /// Whether task files are asked as chats: `None` follows the tokenizer having a template.
+    /// Whether prompts of tasks go through the chat template: `None` follows the tokenizer having a template.
     pub apply_chat_template: Option<bool>,
     /// Treatment of conversations with a system message that the chat template has no place for.
     pub unsupported_system: UnsupportedSystem,
@@ -130,9 +130,9 @@ pub struct StartAdapter {
 pub enum TargetModules {
     /// Every linear layer but the output head.
     AllLinear,
-    /// Those whose path is or ends in one of these names.
+    /// Layers whose path is or ends in one of these names.
     Names(Vec<String>),
-    /// Those whose whole path matches.
+    /// Layers whose whole path matches.
     Pattern(String),
 }
 
@@ -181,16 +181,16 @@ pub enum DataFormat {
 pub enum ExcessLength {
     /// The beginning of a prompt is cut off, a conversation loses early rounds, the answer is kept.
     Shorten,
-    /// They are left out.
+    /// Leaves them out.
     Drop,
-    /// They are an error.
+    /// Fails with an error.
     Raise,
 }
 
 /// Treatment of a conversation whose system message the chat template refuses or does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnsupportedSystem {
-    /// It is an error.
+    /// Fails with an error.
     Raise,
     /// The text is put before the first message of the user.
     Prepend,
@@ -198,7 +198,7 @@ pub enum UnsupportedSystem {
     Drop,
 }
 
-/// Course of the learning rate after the warm-up.
+/// Learning rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheduler {
     /// Half a cosine, to zero.
@@ -230,7 +230,7 @@ pub struct EvaluationRecipe {
     pub eval_share: Option<f64>,
     /// Evaluations of an epoch, evenly apart.
     pub evals_per_epoch: Option<u64>,
-    /// Tasks asked through the evaluation engine, seen and unseen.
+    /// Tasks scored by the evaluation engine, seen and unseen.
     pub tasks: Vec<String>,
     /// Most documents of a task, drawn with the recipe's seed.
     pub limit: Option<usize>,

@@ -6,7 +6,7 @@ use crate::demo::text::draw::Draw;
 use crate::demo::text::split::Split;
 use crate::task::Role;
 
-/// A task of the demo.
+/// Generator of a task: its labels, its sentences and its descriptions.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::demo::text) struct DemoTask {
     /// Name of the task and of its files.
@@ -32,7 +32,7 @@ pub(in crate::demo::text) struct Content {
     pub fields: Vec<(&'static str, String)>,
 }
 
-/// A document.
+/// Generated text with its label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::demo::text) struct Document {
     pub core: String,

@@ -6,7 +6,7 @@ use super::error::DataError;
 
 /// A row and where it is from.
 #[derive(Clone, Copy)]
-pub(super) struct Record<'a> {
+pub(super) struct DataRow<'a> {
     /// The file.
     pub origin: &'a str,
     /// Row number, from 1.
@@ -14,7 +14,7 @@ pub(super) struct Record<'a> {
     pub fields: &'a Map<String, Value>,
 }
 
-impl<'a> Record<'a> {
+impl<'a> DataRow<'a> {
     /// Value of a key; null counts as absent.
     pub(crate) fn optional(self, key: &str) -> Option<&'a Value> {
         self.fields.get(key).filter(|value| !value.is_null())
@@ -43,7 +43,7 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// A text.
+    /// Value of a key that must be a text.
     pub(crate) fn text(self, key: &str) -> Result<&'a str, DataError> {
         let value = self.required(key)?;
         value.as_str().ok_or_else(|| self.wrong(key, value, "a text"))
@@ -54,7 +54,7 @@ impl<'a> Record<'a> {
         if self.optional(key).is_some() { self.text(key) } else { Ok("") }
     }
 
-    /// A list.
+    /// Value of a key that must be a list.
     pub(crate) fn list(self, key: &str) -> Result<&'a [Value], DataError> {
         let value = self.required(key)?;
         value.as_array().map(Vec::as_slice).ok_or_else(|| self.wrong(key, value, "a list"))
