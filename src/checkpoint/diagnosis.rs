@@ -5,19 +5,80 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
 
-use super::header::{Header, HeaderError, TensorInfo};
+use super::tensor_info::TensorInfo;
 use crate::dtype::DType;
+use crate::error::{Diagnose, ErrorKind};
+
+/// Largest header accepted, the limit of the safetensors library.
+pub(crate) const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// A defect of a safetensors file; one variant each.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum HeaderError {
+    #[error("{}: {length} bytes are too few for a safetensors file", file.display())]
+    TooShort { file: PathBuf, length: u64 },
+    #[error("{}: header length {header} is over the limit of {MAX_HEADER_BYTES} bytes", file.display())]
+    HeaderTooLarge { file: PathBuf, header: u64 },
+    #[error("{}: header length {header} reaches beyond the end of the file ({length} bytes)", file.display())]
+    HeaderBeyondFile { file: PathBuf, header: u64, length: u64 },
+    #[error("{}: header is not valid JSON of the safetensors form", file.display())]
+    Json { file: PathBuf, source: serde_json::Error },
+    #[error("{}: tensor `{tensor}` is listed twice", file.display())]
+    DuplicateTensor { file: PathBuf, tensor: String },
+    #[error("{}: tensor `{tensor}` has unknown dtype `{dtype}`", file.display())]
+    UnknownDtype { file: PathBuf, tensor: String, dtype: String },
+    #[error("{}: tensor `{tensor}` has shape {shape:?}, whose size overflows", file.display())]
+    ShapeOverflow { file: PathBuf, tensor: String, shape: Vec<u64> },
+    #[error("{}: tensor `{tensor}` has offsets [{begin}, {end}] in the wrong order", file.display())]
+    OffsetsReversed { file: PathBuf, tensor: String, begin: u64, end: u64 },
+    #[error(
+        "{}: tensor `{tensor}` ({dtype}, shape {shape:?}) needs {expected} bytes but its offsets span {found}",
+        file.display()
+    )]
+    WrongByteCount { file: PathBuf, tensor: String, dtype: DType, shape: Vec<u64>, expected: u64, found: u64 },
+    #[error("{}: tensor `{tensor}` starts at byte {begin}, inside tensor `{previous}` (ends at {previous_end})", file.display())]
+    Overlap { file: PathBuf, tensor: String, begin: u64, previous: String, previous_end: u64 },
+    #[error("{}: {} unused bytes before tensor `{tensor}`", file.display(), begin - previous_end)]
+    Gap { file: PathBuf, tensor: String, begin: u64, previous_end: u64 },
+    #[error("{}: truncated: tensor `{tensor}` ends at byte {end} of the data but only {available} are there", file.display())]
+    TensorBeyondFile { file: PathBuf, tensor: String, end: u64, available: u64 },
+    #[error("{}: {surplus} bytes after the last tensor belong to none", file.display())]
+    TrailingBytes { file: PathBuf, surplus: u64 },
+    #[error("{}: the safetensors library refuses the header", file.display())]
+    Refused { file: PathBuf, source: serde_json::Error },
+}
+
+impl Diagnose for HeaderError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Input
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::TooShort { .. } | Self::HeaderBeyondFile { .. } | Self::TensorBeyondFile { .. } => {
+                "the file looks cut off or is not safetensors (a Git LFS pointer?): fetch it again"
+            }
+            Self::UnknownDtype { .. } => "this version of billon reads F64, F32, F16, BF16 and integers",
+            _ => "the file is damaged or was written by a faulty tool: write it again with safetensors",
+        };
+        vec![hint.to_owned()]
+    }
+}
+
+/// The `__metadata__` map, and the tensors in file order.
+type Contents = (BTreeMap<String, String>, Vec<TensorInfo>);
 
 /// Reads the JSON of a header by the rules of the format, with a name for every defect. `data_start` and `length` are
 /// where the data begin and end in the file.
 ///
 /// # Errors
 /// A [`HeaderError`] for the first defect found.
-pub(super) fn diagnose(file: &Path, json: &[u8], data_start: u64, length: u64) -> Result<Header, HeaderError> {
+pub(super) fn diagnose(file: &Path, json: &[u8], data_start: u64, length: u64) -> Result<Contents, HeaderError> {
     let raw = RawHeader::parse(json).map_err(|source| HeaderError::Json { file: file.into(), source })?;
     raw.validate(file, data_start, length)
 }
@@ -43,7 +104,7 @@ impl RawHeader {
         Ok(raw)
     }
 
-    fn validate(self, file: &Path, data_start: u64, length: u64) -> Result<Header, HeaderError> {
+    fn validate(self, file: &Path, data_start: u64, length: u64) -> Result<Contents, HeaderError> {
         let available = length - data_start;
         let mut names = BTreeSet::new();
         for (name, _) in &self.tensors {
@@ -116,7 +177,7 @@ impl RawHeader {
             tensor.start += data_start;
             tensor.end += data_start;
         }
-        Ok(Header { metadata: self.metadata, tensors })
+        Ok((self.metadata, tensors))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A file is an 8-byte little-endian header length, a JSON header, and tensor data. The header is
 //! input from strangers: the `safetensors` crate parses it and checks the layout, and what it refuses
-//! our own [`diagnose`] explains, with a [`HeaderError`] for every defect naming file and tensor.
+//! our own `diagnose` explains, with a [`HeaderError`] for every defect naming file and tensor.
 //! Nothing past the end of the file is ever addressed by a [`Header`] that validated.
 //!
 //! ```
@@ -19,46 +19,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use safetensors::tensor::Metadata;
 use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 
-use super::diagnosis::diagnose;
+pub use super::diagnosis::HeaderError;
+use super::diagnosis::{MAX_HEADER_BYTES, diagnose};
+pub(crate) use super::tensor_info::TensorInfo;
 use crate::dtype::DType;
-use crate::error::{Diagnose, ErrorKind};
-
-/// Largest header accepted, the limit of the safetensors library.
-pub(crate) const MAX_HEADER_BYTES: u64 = 100_000_000;
-
-/// One tensor of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Name, unique in its file.
-    pub name: String,
-    /// Element type.
-    pub dtype: DType,
-    /// Dimensions, outermost first; empty for a scalar.
-    pub shape: Vec<u64>,
-    /// First byte, counted from the start of the file.
-    pub start: u64,
-    /// One past the last byte, counted from the start of the file.
-    pub end: u64,
-}
-
-impl TensorInfo {
-    /// Number of elements (validated not to overflow).
-    #[must_use]
-    pub fn elements(&self) -> u64 {
-        self.shape.iter().product()
-    }
-
-    /// Size in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.end - self.start
-    }
-}
 
 /// A validated header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,60 +36,6 @@ pub struct Header {
     pub metadata: BTreeMap<String, String>,
     /// Tensors in file order.
     pub tensors: Vec<TensorInfo>,
-}
-
-/// A defect of a safetensors file; one variant each.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum HeaderError {
-    #[error("{}: {length} bytes are too few for a safetensors file", file.display())]
-    TooShort { file: PathBuf, length: u64 },
-    #[error("{}: header length {header} is over the limit of {MAX_HEADER_BYTES} bytes", file.display())]
-    HeaderTooLarge { file: PathBuf, header: u64 },
-    #[error("{}: header length {header} reaches beyond the end of the file ({length} bytes)", file.display())]
-    HeaderBeyondFile { file: PathBuf, header: u64, length: u64 },
-    #[error("{}: header is not valid JSON of the safetensors form", file.display())]
-    Json { file: PathBuf, source: serde_json::Error },
-    #[error("{}: tensor `{tensor}` is listed twice", file.display())]
-    DuplicateTensor { file: PathBuf, tensor: String },
-    #[error("{}: tensor `{tensor}` has unknown dtype `{dtype}`", file.display())]
-    UnknownDtype { file: PathBuf, tensor: String, dtype: String },
-    #[error("{}: tensor `{tensor}` has shape {shape:?}, whose size overflows", file.display())]
-    ShapeOverflow { file: PathBuf, tensor: String, shape: Vec<u64> },
-    #[error("{}: tensor `{tensor}` has offsets [{begin}, {end}] in the wrong order", file.display())]
-    OffsetsReversed { file: PathBuf, tensor: String, begin: u64, end: u64 },
-    #[error(
-        "{}: tensor `{tensor}` ({dtype}, shape {shape:?}) needs {expected} bytes but its offsets span {found}",
-        file.display()
-    )]
-    WrongByteCount { file: PathBuf, tensor: String, dtype: DType, shape: Vec<u64>, expected: u64, found: u64 },
-    #[error("{}: tensor `{tensor}` starts at byte {begin}, inside tensor `{previous}` (ends at {previous_end})", file.display())]
-    Overlap { file: PathBuf, tensor: String, begin: u64, previous: String, previous_end: u64 },
-    #[error("{}: {} unused bytes before tensor `{tensor}`", file.display(), begin - previous_end)]
-    Gap { file: PathBuf, tensor: String, begin: u64, previous_end: u64 },
-    #[error("{}: truncated: tensor `{tensor}` ends at byte {end} of the data but only {available} are there", file.display())]
-    TensorBeyondFile { file: PathBuf, tensor: String, end: u64, available: u64 },
-    #[error("{}: {surplus} bytes after the last tensor belong to none", file.display())]
-    TrailingBytes { file: PathBuf, surplus: u64 },
-    #[error("{}: the safetensors library refuses the header", file.display())]
-    Refused { file: PathBuf, source: serde_json::Error },
-}
-
-impl Diagnose for HeaderError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Input
-    }
-
-    fn hints(&self) -> Vec<String> {
-        let hint = match self {
-            Self::TooShort { .. } | Self::HeaderBeyondFile { .. } | Self::TensorBeyondFile { .. } => {
-                "the file looks cut off or is not safetensors (a Git LFS pointer?): fetch it again"
-            }
-            Self::UnknownDtype { .. } => "this version of billon reads F64, F32, F16, BF16 and integers",
-            _ => "the file is damaged or was written by a faulty tool: write it again with safetensors",
-        };
-        vec![hint.to_owned()]
-    }
 }
 
 impl Header {
@@ -147,9 +62,9 @@ impl Header {
         {
             return Ok(header);
         }
-        let header = diagnose(file, json, data_start, length)?;
+        let (own_metadata, tensors) = diagnose(file, json, data_start, length)?;
         match metadata {
-            Ok(_) => Ok(header),
+            Ok(_) => Ok(Self { metadata: own_metadata, tensors }),
             Err(source) => Err(HeaderError::Refused { file: file.into(), source }),
         }
     }
@@ -446,6 +361,7 @@ mod tests {
             let start = 8 + json.len() as u64;
             let read = Header::parse("x".as_ref(), &bytes, bytes.len() as u64);
             let own = diagnose("x".as_ref(), json.as_bytes(), start, bytes.len() as u64);
+            let own = own.map(|(metadata, tensors)| Header { metadata, tensors });
             let theirs = safetensors::SafeTensors::read_metadata(&bytes);
             prop_assert_eq!(read.is_ok(), own.is_ok() && theirs.is_ok(), "{}", json);
             match (read, own) {

@@ -11,6 +11,7 @@ pub(crate) mod layout;
 pub(crate) mod model_dir;
 pub(crate) mod quantised;
 pub(crate) mod source;
+mod tensor_info;
 
 pub(crate) use config::ModelConfig;
 pub(crate) use model_dir::CheckpointError;
