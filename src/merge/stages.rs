@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::plan::{MergePlan, PlanOptions, plan, plan_with};
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::{ExecuteOptions, execute};
@@ -195,7 +195,7 @@ pub(crate) fn merge(
     text: &str,
     target: &Path,
     options: &MergeOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<MergeReport> {
     let started = Instant::now();
@@ -292,7 +292,7 @@ fn lock_options(options: &PlanOptions, companions: CompanionOptions) -> LockOpti
 
 struct StageRun<'a> {
     options: &'a MergeOptions,
-    backend: &'a dyn Backend,
+    backend: &'a dyn MergeKernels,
     progress: Progress<'a>,
     resolver: Resolver,
     staging: &'a StagingDir,

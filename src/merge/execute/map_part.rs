@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::chunk::rows;
-use crate::compute::merge::{Backend, Coefficient, DRAW_GROUP, Operand, Output, TaskVectors, WeightedSum};
+use crate::compute::merge::{Coefficient, DRAW_GROUP, MergeKernels, Operand, Output, TaskVectors, WeightedSum};
 use crate::merge::execute::reduction::ChunkInputs;
 use crate::merge::methods::{Coefficients, Map, Measured, MethodFault};
 
@@ -12,7 +12,7 @@ use crate::merge::methods::{Coefficients, Map, Measured, MethodFault};
 /// # Errors
 /// A [`MethodFault`] when the map does not fit the inputs; nothing is written then.
 pub(crate) fn map_part(
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     shape: &[u64],
     map: &Map,
     measured: &Measured,
@@ -68,7 +68,7 @@ pub(crate) fn map_part(
 }
 
 fn apply(
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     map: &Map,
     part: &ChunkInputs<'_>,
     coefficients: &[Coefficient<'_>],

@@ -12,7 +12,7 @@ use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use super::chunk::{parts, rows};
 use super::trim::{Trim, WholeModelThresholds};
-use crate::compute::merge::{Backend, Delta, Operand, Precision, Selection};
+use crate::compute::merge::{ComputeType, Delta, MergeKernels, Operand, Selection};
 use crate::merge::methods::MethodFault;
 use crate::rng::Philox;
 
@@ -176,7 +176,7 @@ pub(crate) struct ChunkInputs<'a> {
     /// Position of the base.
     pub base: Option<usize>,
     /// Working type.
-    pub precision: Precision,
+    pub precision: ComputeType,
 }
 
 impl<'a> ChunkInputs<'a> {
@@ -203,7 +203,7 @@ impl<'a> ChunkInputs<'a> {
 /// Passes over a tensor's chunks.
 pub(crate) trait Measurement: Send + Sync {
     /// Looks at one chunk; called once per chunk and round.
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>);
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>);
 
     /// Ends a round; `true` asks for another one.
     fn next_round(&mut self) -> bool;
@@ -223,7 +223,7 @@ pub(crate) fn begin(
     statistics: &Statistics,
     shape: &[u64],
     tuned: &[usize],
-    precision: Precision,
+    precision: ComputeType,
     whole_model: &WholeModelThresholds,
     models: &[usize],
 ) -> Result<Begun, MethodFault> {
@@ -354,7 +354,7 @@ impl ProductSums {
 }
 
 impl Measurement for ProductSums {
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>) {
         let mut parts = Vec::new();
         if self.spec.axis == Axis::Columns {
             let mut columns = vec![0.0; self.pairs * self.row as usize];
@@ -410,7 +410,7 @@ struct RescaleSums {
 const SMALL_SUM: f64 = 1e-7;
 
 impl Measurement for Selecting {
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>) {
         let Some(sums) = &self.sums else {
             for trim in &self.trims {
                 trim.visit(backend, chunk);

@@ -131,7 +131,7 @@ impl Coefficients {
 mod tests {
     use super::super::{ParameterScope, ParameterSpec};
     use super::*;
-    use crate::compute::merge::Precision;
+    use crate::compute::merge::ComputeType;
     use crate::recipe::setting::Value;
 
     const SPECS: &[ParameterSpec] = &[ParameterSpec::number("lambda", ParameterScope::Shared, 1.0)];
@@ -144,7 +144,7 @@ mod tests {
             inputs: vec![Vec::new(); 3],
             base,
             stream_keys: vec![0; 3],
-            precision: Precision::F32,
+            precision: ComputeType::F32,
         }
     }
 

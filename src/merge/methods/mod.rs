@@ -5,7 +5,7 @@
 //! The executor and the backends do the rest. Adding one is a file here and a line in
 //! [`REGISTRY`].
 
-use crate::compute::merge::Precision;
+use crate::compute::merge::ComputeType;
 use crate::recipe::setting::{ParameterKind, Value};
 
 use self::elementwise::{dare, linear, nuslerp, passthrough, slerp, task_arithmetic, ties};
@@ -176,7 +176,7 @@ pub(crate) struct TensorParameters {
     /// Key of each input's random stream.
     pub stream_keys: Vec<u64>,
     /// Working type.
-    pub precision: Precision,
+    pub precision: ComputeType,
 }
 
 impl TensorParameters {

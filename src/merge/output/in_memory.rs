@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::checkpoint::{MemoryModel, Tensor};
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::execute_in_memory;
@@ -68,7 +68,7 @@ pub fn in_memory(
     file: &Path,
     text: &str,
     options: &InMemoryOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<MergedModel> {
     let resolver = Resolver::from_environment();
@@ -109,7 +109,7 @@ pub fn in_memory(
 fn run(
     plan: &MergePlan,
     options: &InMemoryOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
 ) -> Result<MemoryModel> {
