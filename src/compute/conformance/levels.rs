@@ -14,7 +14,6 @@ pub(crate) fn name(level: Level) -> &'static str {
 }
 
 /// Returns a level by name, and says that the test is skipped where this CPU lacks it.
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 pub(crate) fn level(wanted: &str) -> Option<Level> {
     let found = Level::available().into_iter().find(|level| name(*level) == wanted);
     if found.is_none() {

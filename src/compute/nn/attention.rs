@@ -204,11 +204,10 @@ impl Attention<'_> {
             for (queries, keys) in scratch.queries.chunks_exact(S::MR * LEFT_STRIDE).zip(keys.chunks(KC)) {
                 let (left, right, depth) = (queries.as_ptr(), keys.as_ptr().cast::<f32>(), keys.len());
                 let result = result.as_mut_ptr();
+                let operands = Operands { left, right, depth, start, result, result_stride: LEFT_STRIDE };
                 // SAFETY: the chunks hold `MR >= height` rows of `LEFT_STRIDE >= depth` and `depth` lines; the
                 // result was sliced to what the rows cover.
-                unsafe {
-                    simd.tile(height, Operands { left, right, depth, start, result, result_stride: LEFT_STRIDE })
-                };
+                unsafe { simd.tile(height, operands) };
                 start = Start::Result;
             }
         }

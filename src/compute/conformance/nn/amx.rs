@@ -5,7 +5,6 @@ use super::inputs::{bits, pack, random, stored};
 use crate::compute::nn::WeightDtype;
 use crate::compute::nn::amx::Amx;
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn available() -> bool {
     let available = Amx::detect().is_some();
     if !available {
