@@ -44,14 +44,15 @@ pub use crate::train::recipe::{DataFormat, DatasetRecipe, ExcessLength, TrainRec
 pub mod merge_kernels {
     pub use crate::compute::merge::cpu::Cpu;
     pub use crate::compute::merge::{
-        Backend, Bracket, Coefficient, Delta, Digit, Operand, Output, Precision, Selection, TaskVectors, WeightedSum,
+        Bracket, Coefficient, ComputeType, Delta, Digit, MergeKernels, Operand, Output, Selection, TaskVectors,
+        WeightedSum,
     };
 }
 
 /// The decoder's kernels.
 pub mod nn {
     pub use crate::compute::nn::{
-        Activation, AttentionShape, KeyValues, PackedMatrix, Precision, attention, gated, log_softmax_at, rms_norm,
+        Activation, AttentionShape, KeyValues, PackedMatrix, WeightDtype, attention, gated, log_softmax_at, rms_norm,
         rotate,
     };
 }

@@ -12,7 +12,7 @@ use super::prompts::PromptArgs;
 use super::server::{BackendName, JudgeArgs, ServerArgs};
 use super::size::at_least_one;
 use super::{OutputArgs, print, print_json, report};
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::error::Result;
 use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::identity::ModelIdentity;
@@ -112,7 +112,7 @@ fn adapter(text: &str) -> Result<AdapterChoice, String> {
     Ok(AdapterChoice { path: path.into(), weight })
 }
 
-impl From<Weights> for Precision {
+impl From<Weights> for WeightDtype {
     fn from(weights: Weights) -> Self {
         match weights {
             Weights::F32 => Self::F32,

@@ -10,7 +10,7 @@ use crate::eval::judge::{Judge, JudgeOptions, Prices};
 use crate::eval::server::{ClientOptions, Decode, RetryPolicy, ServerOptions};
 use crate::storage::hash::cache_dir;
 
-/// Backend of the model under test.
+/// MergeKernels of the model under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendName {
     /// On this machine.

@@ -7,7 +7,7 @@ use super::adapter_companions::warn_of_differences;
 use super::identity::{ModelIdentity, file_hashes, is_model_file};
 use super::local::{LocalModel, LocalOptions};
 use crate::checkpoint::{ModelDir, Tensor, TensorSource};
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::lora::Adapter;
@@ -42,7 +42,7 @@ pub struct OpenedModel {
 pub fn open_model(
     directory: &Path,
     adapters: &[AdapterChoice],
-    precision: Precision,
+    precision: WeightDtype,
     pool: Option<Arc<WeightPool>>,
     options: LocalOptions,
     progress: Progress<'_>,
@@ -78,7 +78,7 @@ pub fn open_model(
 /// Faults of the merged config or the config source's tokenizer.
 pub fn open_merged(
     merged: &MergedModel,
-    precision: Precision,
+    precision: WeightDtype,
     options: LocalOptions,
     progress: Progress<'_>,
 ) -> Result<OpenedModel> {
@@ -114,7 +114,7 @@ fn assemble(
 fn identity(
     directory: &Path,
     adapters: &[AdapterChoice],
-    precision: Precision,
+    precision: WeightDtype,
     tokenizer: &Tokenizer,
     progress: Progress<'_>,
 ) -> Result<ModelIdentity> {

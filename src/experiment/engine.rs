@@ -16,7 +16,7 @@ use super::tasks;
 use super::training;
 use super::work::{Context, Done, Subject, Work};
 use crate::compute::merge::cpu::Cpu;
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::error::Result;
 use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::gate::decide;
@@ -82,9 +82,9 @@ impl Local {
         let base = Self::base(context)?;
         let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
         let precision = match context.experiment.evaluation.weights.as_str() {
-            "bf16" => Precision::Bf16,
-            "f16" => Precision::F16,
-            _ => Precision::F32,
+            "bf16" => WeightDtype::Bf16,
+            "f16" => WeightDtype::F16,
+            _ => WeightDtype::F32,
         };
         let progress = context.progress;
         let pool = Some(Arc::clone(&self.base));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::compute::merge::DeltaStatistics;
+use crate::compute::merge::DeltaSummary;
 
 /// Statistics of a tensor, or of a group of tensors taken as one vector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -72,12 +72,12 @@ pub(crate) struct SignConflicts {
 pub(crate) struct Sums {
     tensors: usize,
     elements: u64,
-    sums: DeltaStatistics,
+    sums: DeltaSummary,
 }
 
 impl Sums {
     /// Adds a tensor. Floating-point sums depend on the order of these calls.
-    pub(crate) fn add(&mut self, elements: u64, tensor: &DeltaStatistics) {
+    pub(crate) fn add(&mut self, elements: u64, tensor: &DeltaSummary) {
         self.tensors += 1;
         self.elements += elements;
         self.sums.add(tensor);
@@ -138,7 +138,7 @@ impl<K: Ord> Default for Groups<K> {
 
 impl<K: Ord> Groups<K> {
     /// Adds a tensor to the group of `key`, which has this name and layer.
-    pub(crate) fn add(&mut self, key: K, name: impl Into<String>, layer: Option<u64>, part: (u64, &DeltaStatistics)) {
+    pub(crate) fn add(&mut self, key: K, name: impl Into<String>, layer: Option<u64>, part: (u64, &DeltaSummary)) {
         let group = self.0.entry(key).or_insert_with(|| (name.into(), layer, Sums::default()));
         group.2.add(part.0, part.1);
     }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_absent() {
-        let zero = DeltaStatistics { products: vec![0.0, 0.0, 4.0], zeros: vec![3, 0], ..Default::default() };
+        let zero = DeltaSummary { products: vec![0.0, 0.0, 4.0], zeros: vec![3, 0], ..Default::default() };
         let mut sums = Sums::default();
         sums.add(3, &zero);
         let group = sums.finish("x".into(), None, 2);
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(group.task_vectors[0].zero_share, Some(1.0));
         assert_eq!((group.task_vectors[1].norm, group.task_vectors[1].relative_norm), (Some(2.0), None));
         assert_eq!(group.sign_conflicts.unwrap().rate, None);
-        sums.add(1, &DeltaStatistics { products: vec![f64::NAN; 3], base_square: f64::INFINITY, ..zero });
+        sums.add(1, &DeltaSummary { products: vec![f64::NAN; 3], base_square: f64::INFINITY, ..zero });
         let group = sums.finish("x".into(), None, 2);
         assert_eq!((group.base_norm, group.task_vectors[1].norm, group.task_vectors[1].largest), (None, None, None));
         let json = serde_json::to_string(&Sums::default().finish("e".into(), None, 1)).unwrap();

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::names;
 use super::statistics::{GroupSummary, Groups, Sums, pair_index};
 use crate::checkpoint::{ModelDir, Tensor};
-use crate::compute::merge::{Backend, DeltaStatistics, Operand};
+use crate::compute::merge::{DeltaSummary, MergeKernels, Operand};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::chunk::chunks;
@@ -154,7 +154,7 @@ impl Compared<'_> {
 pub(crate) fn compare(
     base: &Model,
     tuned: &[Model],
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<TaskVectorReport> {
@@ -245,7 +245,7 @@ fn fault(tensor: Option<&Tensor>, base: Option<&Tensor>) -> Option<SkipReason> {
 }
 
 /// The models (0 is the base) that make a tensor's sums infinite or NaN.
-fn broken(statistics: &DeltaStatistics, models: usize) -> Vec<usize> {
+fn broken(statistics: &DeltaSummary, models: usize) -> Vec<usize> {
     if !statistics.base_square.is_finite() {
         return vec![0];
     }
@@ -263,18 +263,18 @@ struct Piece {
 fn measure(
     models: &[&Model],
     compared: &[Compared<'_>],
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     threads: usize,
     progress: Progress<'_>,
-) -> Result<Vec<DeltaStatistics>> {
+) -> Result<Vec<DeltaSummary>> {
     let pool = crate::parallel::pool(threads, "diff")?;
     let pieces: Vec<Piece> = compared
         .iter()
         .enumerate()
         .flat_map(|(tensor, c)| chunks(c.elements()).map(move |range| Piece { tensor, range }))
         .collect();
-    let results = Mutex::new(vec![DeltaStatistics::default(); compared.len()]);
-    let parts: InOrder<(usize, DeltaStatistics)> = InOrder::default();
+    let results = Mutex::new(vec![DeltaSummary::default(); compared.len()]);
+    let parts: InOrder<(usize, DeltaSummary)> = InOrder::default();
     let next = AtomicUsize::new(0);
     pool.broadcast(|_| {
         while let Some((index, piece)) = take(&pieces, &next) {
@@ -291,7 +291,7 @@ fn measure(
                     Operand { bytes: shard.map_or(&[], |s| s.slice(range.clone())), dtype: tensor.dtype }
                 })
                 .collect();
-            let part = backend.delta_statistics(operands[0], &operands[1..]);
+            let part = backend.delta_summary(operands[0], &operands[1..]);
             for ((tensor, model), range) in places {
                 if let Some(shard) = model.dir.as_ref().and_then(|dir| dir.shards().get(tensor.shard)) {
                     shard.release(range.clone());

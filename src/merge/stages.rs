@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::plan::options::MergeOptions;
 use super::plan::{MergePlan, plan, plan_with};
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::{ExecuteOptions, execute};
@@ -183,7 +183,7 @@ pub(crate) fn merge(
     file: &RecipeFile,
     target: &Path,
     options: &MergeOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<MergeReport> {
     let started = Instant::now();
@@ -265,7 +265,7 @@ pub(crate) fn merge(
 
 struct StageRun<'a> {
     options: &'a MergeOptions,
-    backend: &'a dyn Backend,
+    backend: &'a dyn MergeKernels,
     progress: Progress<'a>,
     resolver: Resolver,
     staging: &'a StagingDir,

@@ -16,7 +16,7 @@ use super::pool::WeightPool;
 use super::projection::{Pass, Projection, ProjectionName};
 use super::rope::{Rope, RopeFactors};
 use crate::compute::nn;
-use crate::compute::nn::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::error::{Diagnose, ErrorKind};
 
 /// Logits are computed for so many rows at a time that they stay below this, or for one row.
@@ -67,7 +67,7 @@ impl Diagnose for DecoderError {
 #[derive(Debug)]
 pub struct DecoderOptions {
     /// Storage of the weights; arithmetic is f32.
-    pub precision: Precision,
+    pub precision: WeightDtype,
     /// Adapters to add, each times its weight.
     pub adapters: Vec<WeightedAdapter>,
     /// Pool through which unchanged weights of the checkpoint are shared with other decoders.
@@ -76,7 +76,7 @@ pub struct DecoderOptions {
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self { precision: Precision::F32, adapters: Vec::new(), pool: None }
+        Self { precision: WeightDtype::F32, adapters: Vec::new(), pool: None }
     }
 }
 

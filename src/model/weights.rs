@@ -9,7 +9,7 @@ use super::adapter::{Change, WeightedAdapter, change_row};
 use super::decoder::DecoderOptions;
 use super::pool::WeightPool;
 use crate::checkpoint::{Tensor, TensorSource};
-use crate::compute::nn::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
 use crate::lora::SavedTensor;
@@ -58,7 +58,7 @@ impl Diagnose for WeightsError {
 pub(super) struct WeightSource<'a> {
     model: &'a dyn TensorSource,
     adapters: &'a [WeightedAdapter],
-    precision: Precision,
+    precision: WeightDtype,
     pool: Option<&'a WeightPool>,
     /// Prefix of `layers.N` and `embed_tokens`.
     pub(super) prefix: String,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::gradient::{LOGIT_ROWS, MICRO_BATCH_TOKENS};
-use crate::compute::nn::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::model::DecoderConfig;
 use crate::train::inject::TrainableModel;
 
@@ -55,7 +55,7 @@ fn floats_per_row(config: &DecoderConfig) -> u64 {
 /// Multiply-adds counted as two, of one thread, in a tenth of a second's trial.
 fn operations_per_second() -> f64 {
     let (m, n, k) = (256, 512, 512);
-    let weight = PackedMatrix::pack(n, k, Precision::F32, &mut |_, row| row.fill(0.5));
+    let weight = PackedMatrix::pack(n, k, WeightDtype::F32, &mut |_, row| row.fill(0.5));
     let (x, mut out) = (vec![0.25; m * k], vec![0.0; m * n]);
     weight.matmul(&x, None, &mut out);
     let (start, mut runs) = (Instant::now(), 0);

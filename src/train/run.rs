@@ -20,7 +20,7 @@ use super::resume::{self, Resumed};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
@@ -149,7 +149,7 @@ pub(crate) fn run(
         moments: Vec::new(),
     };
     optimiser.start(&trainable.parameters);
-    let tile_registers = dtype == Some(DType::BF16) && Precision::F32.for_bf16_values() == Precision::Bf16;
+    let tile_registers = dtype == Some(DType::BF16) && WeightDtype::F32.for_bf16_values() == WeightDtype::Bf16;
     let (state, history) = match resumed {
         Some(resumed) => {
             let (state, history) = restored(resumed, &trainable, &mut optimiser, tile_registers, progress)?;

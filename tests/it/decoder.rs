@@ -7,7 +7,7 @@ use std::sync::Arc;
 use billon::internal::Adapter;
 use billon::internal::ModelDir;
 use billon::internal::{
-    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, nn::Precision, step,
+    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, nn::WeightDtype, step,
 };
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ fn open(path: &Path) -> Decoder {
 
 fn open_with(path: &Path, adapters: Vec<WeightedAdapter>) -> Decoder {
     let model = ModelDir::open(path).unwrap();
-    Decoder::open(&model, &DecoderOptions { precision: Precision::F32, adapters, pool: None }).unwrap()
+    Decoder::open(&model, &DecoderOptions { precision: WeightDtype::F32, adapters, pool: None }).unwrap()
 }
 
 fn json(path: &Path) -> Value {

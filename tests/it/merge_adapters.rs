@@ -6,7 +6,7 @@ use std::path::Path;
 
 use billon::internal::LocalOptions;
 use billon::internal::merge_kernels::Cpu;
-use billon::internal::nn::Precision;
+use billon::internal::nn::WeightDtype;
 use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 use billon::internal::{CancelFlag, Progress, Silent};
 use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
@@ -309,10 +309,10 @@ fn a_merge_in_memory_opens_for_evaluation() {
             "merge_method: passthrough\nmodels: [{{model: {:?}, parameters: {{scale: {scale}}}}}]\n",
             base.display().to_string()
         );
-        open_merged(&merged(&recipe), Precision::F32, options, progress).unwrap()
+        open_merged(&merged(&recipe), WeightDtype::F32, options, progress).unwrap()
     };
     let (same, scaled) = (open("1.0"), open("1.01"));
-    let directory = open_model(&base, &[], Precision::F32, None, options, progress).unwrap();
+    let directory = open_model(&base, &[], WeightDtype::F32, None, options, progress).unwrap();
     assert_eq!(same.parameters, directory.parameters);
     assert_eq!(same.tokenizer.sha256(), directory.tokenizer.sha256());
     let digests = [&same, &scaled, &directory].map(|opened| opened.identity.digest());

@@ -18,7 +18,7 @@ use super::map_part::map_part;
 use super::non_finite::{NonFinite, count_made};
 use super::sink::{Buffers, Shards, Sink};
 use super::trim::WholeModelThresholds;
-use crate::compute::merge::{Backend, DRAW_GROUP, Operand, Output};
+use crate::compute::merge::{DRAW_GROUP, MergeKernels, Operand, Output};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
@@ -58,7 +58,7 @@ pub(crate) struct ExecuteOptions {
 /// Write errors, or [`crate::error::Cancelled`].
 pub(crate) fn execute(
     plan: &MergePlan,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     staging: &StagingDir,
     options: ExecuteOptions,
     progress: Progress<'_>,
@@ -135,7 +135,7 @@ impl Drop for WakeFollowers<'_> {
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn compute_tensors(
     plan: &MergePlan,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     outputs: &[usize],
     threads: usize,
     progress: Progress<'_>,
@@ -171,7 +171,7 @@ pub(crate) fn compute_tensors(
 
 pub(super) struct Executor<'a> {
     pub(super) plan: &'a MergePlan,
-    pub(super) backend: &'a dyn Backend,
+    pub(super) backend: &'a dyn MergeKernels,
     pool: &'a rayon::ThreadPool,
     sink: &'a dyn Sink,
     progress: Progress<'a>,
@@ -186,7 +186,7 @@ pub(super) struct Executor<'a> {
 /// [`crate::error::Cancelled`].
 pub(crate) fn execute_in_memory(
     plan: &MergePlan,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<(Vec<Vec<u8>>, Execution)> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::chunk::rows;
-use crate::compute::merge::{Backend, Coefficient, DRAW_GROUP, Operand, Output, TaskVectors, WeightedSum};
+use crate::compute::merge::{Coefficient, DRAW_GROUP, MergeKernels, Operand, Output, TaskVectors, WeightedSum};
 use crate::merge::execute::reduction::ChunkInputs;
 use crate::merge::methods::{Coefficients, Map, MethodFault, ReductionResult};
 
@@ -13,7 +13,7 @@ use crate::merge::methods::{Coefficients, Map, MethodFault, ReductionResult};
 /// A [`MethodFault`] when the map does not fit the inputs, or leaves an element of `output` unwritten: what lies there
 /// belongs to another tensor.
 pub(crate) fn map_part(
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     shape: &[u64],
     map: &Map,
     reduced: &ReductionResult,
@@ -80,7 +80,7 @@ pub(crate) fn map_part(
 }
 
 fn apply(
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     map: &Map,
     part: &ChunkInputs<'_>,
     coefficients: &[Coefficient<'_>],
@@ -119,7 +119,7 @@ fn apply(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::merge::Precision;
+    use crate::compute::merge::ComputeType;
     use crate::compute::merge::cpu::Cpu;
     use crate::dtype::DType;
 
@@ -132,7 +132,7 @@ mod tests {
             range: 0..count,
             operands: vec![operand(count as usize)],
             base: None,
-            precision: Precision::F32,
+            precision: ComputeType::F32,
         };
         let run = |shape: &[u64], chunk: &ChunkInputs<'_>, coefficients, room: usize| {
             let map = Map::WeightedSum { coefficients, divisor: None };

@@ -12,7 +12,7 @@ use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use super::chunk::{parts, rows};
 use super::trim::{Trim, WholeModelThresholds};
-use crate::compute::merge::{Backend, Delta, Operand, Precision, Selection};
+use crate::compute::merge::{ComputeType, Delta, MergeKernels, Operand, Selection};
 use crate::merge::methods::{Axis, DotProducts, Masks, MethodFault, Reduction, ReductionResult, Sparsify};
 use crate::rng::Philox;
 
@@ -31,7 +31,7 @@ pub(crate) struct ChunkInputs<'a> {
     /// Position of the base.
     pub base: Option<usize>,
     /// Working type.
-    pub precision: Precision,
+    pub precision: ComputeType,
 }
 
 impl<'a> ChunkInputs<'a> {
@@ -58,7 +58,7 @@ impl<'a> ChunkInputs<'a> {
 /// Passes over a tensor's chunks.
 pub(crate) trait ReductionPass: Send + Sync {
     /// Looks at one chunk; called once per chunk and round.
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>);
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>);
 
     /// Ends a round; `true` asks for another one.
     fn next_round(&mut self) -> bool;
@@ -78,7 +78,7 @@ pub(crate) fn begin(
     reduction: &Reduction,
     shape: &[u64],
     tuned: &[usize],
-    precision: Precision,
+    precision: ComputeType,
     whole_model: &WholeModelThresholds,
     models: &[usize],
 ) -> Result<Begun, MethodFault> {
@@ -207,7 +207,7 @@ impl ProductSums {
 }
 
 impl ReductionPass for ProductSums {
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>) {
         let mut parts = Vec::new();
         if self.spec.axis == Axis::Columns {
             let mut columns = vec![0.0; self.pairs * self.row as usize];
@@ -263,7 +263,7 @@ struct RescaleSums {
 const SMALL_SUM: f64 = 1e-7;
 
 impl ReductionPass for Selecting {
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>) {
         let Some(sums) = &self.sums else {
             for trim in &self.trims {
                 trim.visit(backend, chunk);

@@ -120,12 +120,12 @@ impl Coefficients {
 mod tests {
     use super::super::{MethodInput, Role};
     use super::*;
-    use crate::compute::merge::Precision;
+    use crate::compute::merge::ComputeType;
 
     fn tensor(base: Option<usize>) -> TensorParameters {
         let role = |i| if base == Some(i) { Role::Base } else { Role::Tuned };
         let inputs = (0..3).map(|i| MethodInput { role: role(i), values: Vec::new(), stream_key: 0 }).collect();
-        TensorParameters { shape: vec![4, 2], shared: Vec::new(), inputs, precision: Precision::F32 }
+        TensorParameters { shape: vec![4, 2], shared: Vec::new(), inputs, precision: ComputeType::F32 }
     }
 
     fn task_vectors(base: BaseInput, coefficients: usize, selections: usize) -> Map {

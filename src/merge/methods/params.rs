@@ -335,7 +335,7 @@ pub(crate) use params;
 mod tests {
     use super::super::{REGISTRY, Role};
     use super::*;
-    use crate::compute::merge::Precision;
+    use crate::compute::merge::ComputeType;
 
     params! {
         /// Words.
@@ -378,7 +378,7 @@ mod tests {
                 ("mode", Value::Word("slow")),
             ],
             inputs: vec![input(Role::Base, number("scale", 2.0)), input(Role::Tuned, number("weight", 3.0))],
-            precision: Precision::F32,
+            precision: ComputeType::F32,
         }
     }
 

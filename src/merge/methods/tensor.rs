@@ -1,6 +1,6 @@
 //! One tensor as a method sees it before any data are read: shape, working type, inputs and parameter values.
 
-use crate::compute::merge::Precision;
+use crate::compute::merge::ComputeType;
 use crate::recipe::setting::Value;
 
 use super::MethodFault;
@@ -51,7 +51,7 @@ pub(crate) struct TensorParameters {
     /// The inputs in recipe order.
     pub inputs: Vec<MethodInput>,
     /// Working type.
-    pub precision: Precision,
+    pub precision: ComputeType,
 }
 
 impl TensorParameters {

@@ -1,7 +1,7 @@
 //! Sums of weights that methods divide by.
 
 use super::TensorParameters;
-use crate::compute::merge::Precision;
+use crate::compute::merge::ComputeType;
 
 /// Smallest sum of weights that may be divided by, relative to the sum of their magnitudes. Below it the differences
 /// between the models come out a thousandfold, and what 16-bit weights lost in rounding is larger than the result.
@@ -53,8 +53,8 @@ pub(super) fn refuse_cancelling_combinations(weights: &[f64]) -> Option<String> 
 /// below 1e-8 count as 1.
 pub(super) fn guarded_sum(tensor: &TensorParameters, weights: &[f64]) -> f64 {
     let sum = match tensor.precision {
-        Precision::F32 => f64::from(weights.iter().fold(0.0, |sum: f32, w| sum + *w as f32)),
-        Precision::F64 => weights.iter().sum(),
+        ComputeType::F32 => f64::from(weights.iter().fold(0.0, |sum: f32, w| sum + *w as f32)),
+        ComputeType::F64 => weights.iter().sum(),
     };
     if sum.abs() < 1e-8 { 1.0 } else { sum }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::checkpoint::{MemoryModel, Tensor};
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::execute_in_memory;
@@ -59,7 +59,7 @@ impl MergedModel {
 pub fn in_memory(
     file: &RecipeFile,
     options: &MergeOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<MergedModel> {
     // The tokenizer is an input, and no file is written.
@@ -101,7 +101,7 @@ pub fn in_memory(
 fn run(
     plan: &MergePlan,
     options: &MergeOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
 ) -> Result<MemoryModel> {

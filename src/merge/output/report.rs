@@ -29,7 +29,7 @@ pub(crate) struct MergeReport {
     pub seconds: f64,
     /// Worker threads.
     pub threads: usize,
-    /// Backend that computed.
+    /// MergeKernels that computed.
     pub backend: String,
     /// Warnings for the user.
     pub warnings: Vec<String>,

@@ -8,7 +8,7 @@ use super::slices::PlannedSlice;
 use super::{JobInput, TensorJob};
 use crate::arch::{self, Place};
 use crate::checkpoint::layout::OutputTensor;
-use crate::compute::merge::Precision;
+use crate::compute::merge::ComputeType;
 use crate::dtype::DType;
 use crate::error::ErrorKind;
 use crate::merge::methods::{
@@ -160,7 +160,7 @@ impl Planner<'_, '_> {
         let dtype =
             if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
         let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
-        let precision = if wide { Precision::F64 } else { Precision::F32 };
+        let precision = if wide { ComputeType::F64 } else { ComputeType::F32 };
         let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision, kept);
         let base_alone = parameters.base().is_some() && found.len() == 1;
         let verbatim = kept || lone || base_alone || !floating;
@@ -203,7 +203,7 @@ impl Planner<'_, '_> {
                 self.copied_buffers.entry((why, models, model)).or_default().push(output.to_owned());
             }
         }
-        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, Precision::F32, true);
+        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, ComputeType::F32, true);
         let inputs = vec![found.swap_remove(chosen).2];
         let output = OutputTensor { name: output.to_owned(), dtype: tensor.dtype, shape: tensor.shape };
         self.outputs
@@ -264,7 +264,7 @@ impl Planner<'_, '_> {
         t: f64,
         found: &[(usize, Option<&Source>, JobInput)],
         shape: &[u64],
-        precision: Precision,
+        precision: ComputeType,
         kept: bool,
     ) -> TensorParameters {
         let shape = shape.to_vec();
@@ -418,9 +418,9 @@ pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob]) {
         matches!(&job.reduction, Reduction::Sparsify { rules, .. }
             if rules.iter().any(|r| matches!(r, Sparsify::LargestOfModel { .. })))
     };
-    if jobs.iter().any(|j| j.parameters.precision == Precision::F64) && jobs.iter().any(whole) {
+    if jobs.iter().any(|j| j.parameters.precision == ComputeType::F64) && jobs.iter().any(whole) {
         for job in jobs {
-            job.parameters.precision = Precision::F64;
+            job.parameters.precision = ComputeType::F64;
         }
     }
 }

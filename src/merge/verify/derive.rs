@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::{Check, check_file, is_hashed};
 use super::{VerifyOptions, VerifyReport};
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::merge::execute::executor::compute_tensors;
@@ -29,7 +29,7 @@ pub(super) fn derive(
     output: &Path,
     lock: &Lock,
     options: VerifyOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     pool: &rayon::ThreadPool,
     report: &mut VerifyReport,
     progress: Progress<'_>,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::Progress;
 use crate::merge::output::lock::Lock;
@@ -70,7 +70,7 @@ impl Diagnose for VerifyError {
 pub fn verify(
     output: &Path,
     options: VerifyOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<VerifyReport> {
     let lock = Lock::read(output)?;

@@ -2,10 +2,10 @@
 
 use crate::compute::nn::activation::capped;
 use crate::compute::nn::attention::AttentionShape;
-use crate::compute::nn::dense::{View, multiply};
-use crate::compute::nn::exp::exp;
+use crate::compute::nn::elementary::exp;
+use crate::compute::nn::gemm::{View, multiply};
 use crate::compute::nn::norm::dot;
-use crate::compute::nn::simd::{LANES, Level, Simd, Task};
+use crate::compute::simd::{LANES, Level, Simd, Task};
 
 /// Queries of a block: the share of hidden keys that are multiplied all the same stays small.
 const BLOCK: usize = 64;

@@ -1,8 +1,8 @@
 //! Cross-entropy of one position, and its gradient.
 
-use crate::compute::nn::exp::exp;
-use crate::compute::nn::simd::{LANES, Level, Simd, Task};
+use crate::compute::nn::elementary::exp;
 use crate::compute::nn::softmax::{greatest, ln};
+use crate::compute::simd::{LANES, Level, Simd, Task};
 
 /// What a position's logits say of its target.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,33 +1,35 @@
-//! Every kernel once more, one element at a time, straight from the definitions in
-//! [`crate::compute::merge`]: the oracle that the SIMD kernels, and any device, must match bit for bit.
+//! Oracle of the merge kernels: every operation one element at a time, straight from the definitions in
+//! [`crate::compute::merge`]. The SIMD kernels, and any device, must match it bit for bit.
 
-use super::float::Float;
+use crate::compute::merge::cpu::Float;
+use crate::compute::merge::selection::draw_position;
+use crate::compute::merge::sum::{SUM_LANES, SUM_RUN, fold_lanes};
 use crate::compute::merge::{
-    Backend, Bracket, Coefficient, Delta, DeltaStatistics, Digit, LANES, Operand, Output, Precision, SUM_RUN,
-    Selection, TaskVectors, WeightedSum, draw_position, fold_lanes,
+    Bracket, Coefficient, ComputeType, Delta, DeltaSummary, Digit, MergeKernels, Operand, Output, Selection,
+    TaskVectors, WeightedSum,
 };
 use crate::dtype::{DType, bf16_to_f32, canonical_f64, f16_to_f32};
 use crate::rng::Philox;
 
-/// The plain backend.
+/// Merge kernels by definition.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Scalar;
+pub(crate) struct Reference;
 
-fn element<W: Float>(operand: &Operand<'_>, index: usize) -> W {
+fn element<F: Float>(operand: &Operand<'_>, index: usize) -> F {
     let width = operand.dtype.bytes();
     let bytes = &operand.bytes[index * width..(index + 1) * width];
     let mut wide = [0; 8];
     wide[..width].copy_from_slice(bytes);
     let bits = u64::from_le_bytes(wide);
     match operand.dtype {
-        DType::BF16 => W::from_f32(bf16_to_f32(bits as u16)),
-        DType::F16 => W::from_f32(f16_to_f32(bits as u16)),
-        DType::F32 => W::from_f32(f32::from_bits(bits as u32)),
-        _ => W::from_f64(f64::from_bits(bits)),
+        DType::BF16 => F::from_f32(bf16_to_f32(bits as u16)),
+        DType::F16 => F::from_f32(f16_to_f32(bits as u16)),
+        DType::F32 => F::from_f32(f32::from_bits(bits as u32)),
+        _ => F::from_f64(f64::from_bits(bits)),
     }
 }
 
-fn put<W: Float>(value: W, index: usize, output: &mut Output<'_>) {
+fn put<F: Float>(value: F, index: usize, output: &mut Output<'_>) {
     let width = output.dtype.bytes();
     let bytes = match output.dtype {
         DType::BF16 => u64::from(value.to_bf16()),
@@ -39,20 +41,20 @@ fn put<W: Float>(value: W, index: usize, output: &mut Output<'_>) {
     output.bytes[index * width..(index + 1) * width].copy_from_slice(&bytes[..width]);
 }
 
-fn coefficient<W: Float>(coefficient: &Coefficient<'_>, index: usize) -> W {
+fn coefficient<F: Float>(coefficient: &Coefficient<'_>, index: usize) -> F {
     match coefficient {
-        Coefficient::Uniform(c) => W::from_f64(*c),
-        Coefficient::PerElement(cs) => W::from_f64(cs[index]),
+        Coefficient::Uniform(c) => F::from_f64(*c),
+        Coefficient::PerElement(cs) => F::from_f64(cs[index]),
     }
 }
 
-fn delta<W: Float>(delta: &Delta<'_>, index: usize) -> W {
-    let tuned: W = element(&delta.tuned, index);
+fn delta<F: Float>(delta: &Delta<'_>, index: usize) -> F {
+    let tuned: F = element(&delta.tuned, index);
     delta.base.as_ref().map_or(tuned, |base| tuned.minus(element(base, index)))
 }
 
-fn keys<W: Float>(vector: &Delta<'_>) -> Vec<u64> {
-    (0..vector.tuned.len()).map(|i| delta::<W>(vector, i).key().into()).collect()
+fn keys<F: Float>(vector: &Delta<'_>) -> Vec<u64> {
+    (0..vector.tuned.len()).map(|i| delta::<F>(vector, i).key().into()).collect()
 }
 
 /// An element's 32-bit draw.
@@ -63,7 +65,7 @@ fn draw(stream: Philox, element: u64) -> u64 {
     })
 }
 
-fn selected<W: Float>(selection: Selection, value: W, index: u64) -> W {
+fn selected<F: Float>(selection: Selection, value: F, index: u64) -> F {
     let key: u64 = value.key().into();
     let (keep, factor) = match selection {
         Selection::All => return value,
@@ -74,32 +76,32 @@ fn selected<W: Float>(selection: Selection, value: W, index: u64) -> W {
         Selection::Random { stream, keep_below, rescale } => (draw(stream, index) < keep_below, rescale),
     };
     if selection == Selection::Nothing || !(keep || value.is_nan()) {
-        W::default()
+        F::default()
     } else {
-        value.times(W::from_f64(factor))
+        value.times(F::from_f64(factor))
     }
 }
 
-fn weighted_sum<W: Float>(job: &WeightedSum<'_>, output: &mut Output<'_>) {
+fn weighted_sum<F: Float>(job: &WeightedSum<'_>, output: &mut Output<'_>) {
     for e in 0..job.inputs.first().map_or(0, Operand::len) {
-        let mut sum = W::default();
+        let mut sum = F::default();
         for (input, c) in job.inputs.iter().zip(job.coefficients) {
-            sum = element::<W>(input, e).fused(coefficient(c, e), sum);
+            sum = element::<F>(input, e).fused(coefficient(c, e), sum);
         }
-        put(job.divisor.map_or(sum, |d| sum.over(W::from_f64(d))), e, output);
+        put(job.divisor.map_or(sum, |d| sum.over(F::from_f64(d))), e, output);
     }
 }
 
-fn task_vectors<W: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
-    let zero = W::default();
+fn task_vectors<F: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
+    let zero = F::default();
     for e in 0..job.base.len() {
-        let base: W = element(&job.base, e);
-        let weighted: Vec<W> = (0..job.inputs.len())
+        let base: F = element(&job.base, e);
+        let weighted: Vec<F> = (0..job.inputs.len())
             .map(|i| {
                 if job.selections[i] == Selection::Nothing {
                     return zero;
                 }
-                let value = element::<W>(&job.inputs[i], e).minus(base);
+                let value = element::<F>(&job.inputs[i], e).minus(base);
                 let value = selected(job.selections[i], value, job.first_element + e as u64);
                 value.times(coefficient(&job.coefficients[i], e))
             })
@@ -107,124 +109,124 @@ fn task_vectors<W: Float>(job: &TaskVectors<'_>, output: &mut Output<'_>) {
         let sum = weighted.iter().fold(zero, |sum, u| sum.plus(*u));
         let mut mix = sum;
         if job.consensus {
-            let agrees = |u: W| if sum >= zero { u > zero } else { u < zero };
+            let agrees = |u: F| if sum >= zero { u > zero } else { u < zero };
             mix = weighted.iter().fold(zero, |mix, u| mix.plus(if agrees(*u) || u.is_nan() { *u } else { zero }));
             if job.normalize {
                 let weights = weighted
                     .iter()
                     .enumerate()
                     .map(|(i, u)| if agrees(*u) { coefficient(&job.coefficients[i], e) } else { zero });
-                let total = weights.fold(zero, W::plus);
-                mix = mix.over(if total == zero { W::from_f64(1.0) } else { total });
+                let total = weights.fold(zero, F::plus);
+                mix = mix.over(if total == zero { F::from_f64(1.0) } else { total });
             }
         } else if let Some(divisor) = job.divisor {
-            mix = mix.over(W::from_f64(divisor));
+            mix = mix.over(F::from_f64(divisor));
         }
-        put(base.plus(mix.times(W::from_f64(job.scale))), e, output);
+        put(base.plus(mix.times(F::from_f64(job.scale))), e, output);
     }
 }
 
 /// Adds terms by lanes in f64.
 fn lane_sum(terms: impl Iterator<Item = f64>) -> f64 {
-    let mut lanes = [0.0; LANES];
+    let mut lanes = [0.0; SUM_LANES];
     for (i, term) in terms.enumerate() {
-        lanes[i % LANES] += term;
+        lanes[i % SUM_LANES] += term;
     }
     fold_lanes(lanes)
 }
 
-fn products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
+fn products<F: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
     let mut pair = 0;
     for i in 0..vectors.len() {
         for j in i..vectors.len() {
-            let term = |e| delta::<W>(&vectors[i], e).to_f64() * delta::<W>(&vectors[j], e).to_f64();
+            let term = |e| delta::<F>(&vectors[i], e).to_f64() * delta::<F>(&vectors[j], e).to_f64();
             sums[pair] += lane_sum((0..vectors[i].tuned.len()).map(term));
             pair += 1;
         }
     }
 }
 
-/// Sums of magnitudes: runs by lanes in the working type.
-fn magnitude_sum<W: Float>(values: &[W]) -> f64 {
+/// Sums of magnitudes: runs by lanes in the compute type.
+fn magnitude_sum<F: Float>(values: &[F]) -> f64 {
     values
         .chunks(SUM_RUN)
         .map(|run| {
-            let mut lanes = [W::default(); LANES];
+            let mut lanes = [F::default(); SUM_LANES];
             for (i, value) in run.iter().enumerate() {
-                lanes[i % LANES] = lanes[i % LANES].plus(value.magnitude());
+                lanes[i % SUM_LANES] = lanes[i % SUM_LANES].plus(value.magnitude());
             }
-            fold_lanes(lanes.map(W::to_f64))
+            fold_lanes(lanes.map(F::to_f64))
         })
         // From plus zero: an empty `sum()` of floats is minus zero.
         .fold(0.0, |total, run| total + run)
 }
 
-fn magnitude_sums<W: Float>(vector: &Delta<'_>, selection: Selection, first: u64) -> (f64, f64) {
-    let all: Vec<W> = (0..vector.tuned.len()).map(|e| delta(vector, e)).collect();
+fn magnitude_sums<F: Float>(vector: &Delta<'_>, selection: Selection, first: u64) -> (f64, f64) {
+    let all: Vec<F> = (0..vector.tuned.len()).map(|e| delta(vector, e)).collect();
     let plain = selection.rescaled(1.0);
-    let kept: Vec<W> = all.iter().enumerate().map(|(e, v)| selected(plain, *v, first + e as u64)).collect();
+    let kept: Vec<F> = all.iter().enumerate().map(|(e, v)| selected(plain, *v, first + e as u64)).collect();
     (magnitude_sum(&all), magnitude_sum(&kept))
 }
 
 fn keys_of(vector: &Delta<'_>) -> Vec<u64> {
     match vector.precision {
-        Precision::F32 => keys::<f32>(vector),
-        Precision::F64 => keys::<f64>(vector),
+        ComputeType::F32 => keys::<f32>(vector),
+        ComputeType::F64 => keys::<f64>(vector),
     }
 }
 
-fn delta_statistics<W: Float>(base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics {
-    let precision = Precision::F32;
+fn delta_summary<F: Float>(base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaSummary {
+    let precision = ComputeType::F32;
     let vectors: Vec<Delta<'_>> = tuned.iter().map(|t| Delta { base: Some(base), tuned: *t, precision }).collect();
-    let mut result = DeltaStatistics { products: vec![0.0; tuned.len() * (tuned.len() + 1) / 2], ..Default::default() };
-    products::<W>(&vectors, &mut result.products);
-    result.base_square = lane_sum((0..base.len()).map(|e| element::<W>(&base, e).to_f64().powi(2)));
+    let mut result = DeltaSummary { products: vec![0.0; tuned.len() * (tuned.len() + 1) / 2], ..Default::default() };
+    products::<F>(&vectors, &mut result.products);
+    result.base_square = lane_sum((0..base.len()).map(|e| element::<F>(&base, e).to_f64().powi(2)));
     for vector in &vectors {
-        let values: Vec<W> = (0..base.len()).map(|e| delta(vector, e)).collect();
-        result.zeros.push(values.iter().filter(|v| **v == W::default()).count() as u64);
+        let values: Vec<F> = (0..base.len()).map(|e| delta(vector, e)).collect();
+        result.zeros.push(values.iter().filter(|v| **v == F::default()).count() as u64);
         result.largest.push(values.iter().map(|v| v.magnitude().to_f64()).fold(0.0, f64::max));
     }
     for e in 0..base.len() {
-        let values: Vec<W> = vectors.iter().map(|v| delta(v, e)).collect();
-        let count = |wanted: fn(&W) -> bool| values.iter().filter(|v| wanted(v)).count();
-        let (positive, negative) = (count(|v| *v > W::default()), count(|v| *v < W::default()));
+        let values: Vec<F> = vectors.iter().map(|v| delta(v, e)).collect();
+        let count = |wanted: fn(&F) -> bool| values.iter().filter(|v| wanted(v)).count();
+        let (positive, negative) = (count(|v| *v > F::default()), count(|v| *v < F::default()));
         result.conflicts += u64::from(positive > 0 && negative > 0);
         result.contested += u64::from(positive + negative > 1);
     }
     result
 }
 
-impl Backend for Scalar {
+impl MergeKernels for Reference {
     fn name(&self) -> &'static str {
-        "scalar"
+        "reference"
     }
 
-    fn scale(&self, input: Operand<'_>, factor: f64, precision: Precision, mut output: Output<'_>) {
+    fn scale(&self, input: Operand<'_>, factor: f64, precision: ComputeType, mut output: Output<'_>) {
         for e in 0..input.len() {
             match precision {
-                Precision::F32 => put(element::<f32>(&input, e) * factor as f32, e, &mut output),
-                Precision::F64 => put(element::<f64>(&input, e) * factor, e, &mut output),
+                ComputeType::F32 => put(element::<f32>(&input, e) * factor as f32, e, &mut output),
+                ComputeType::F64 => put(element::<f64>(&input, e) * factor, e, &mut output),
             }
         }
     }
 
     fn weighted_sum(&self, job: &WeightedSum<'_>, mut output: Output<'_>) {
         match job.precision {
-            Precision::F32 => weighted_sum::<f32>(job, &mut output),
-            Precision::F64 => weighted_sum::<f64>(job, &mut output),
+            ComputeType::F32 => weighted_sum::<f32>(job, &mut output),
+            ComputeType::F64 => weighted_sum::<f64>(job, &mut output),
         }
     }
 
     fn task_vectors(&self, job: &TaskVectors<'_>, mut output: Output<'_>) {
         match job.precision {
-            Precision::F32 => task_vectors::<f32>(job, &mut output),
-            Precision::F64 => task_vectors::<f64>(job, &mut output),
+            ComputeType::F32 => task_vectors::<f32>(job, &mut output),
+            ComputeType::F64 => task_vectors::<f64>(job, &mut output),
         }
     }
 
     fn products(&self, vectors: &[Delta<'_>], sums: &mut [f64]) {
         match vectors.first().map(|v| v.precision) {
-            Some(Precision::F64) => products::<f64>(vectors, sums),
+            Some(ComputeType::F64) => products::<f64>(vectors, sums),
             _ => products::<f32>(vectors, sums),
         }
     }
@@ -285,8 +287,8 @@ impl Backend for Scalar {
             }
         }
         match delta.precision {
-            Precision::F32 => magnitude_sums::<f32>(&delta, selection, first_element),
-            Precision::F64 => magnitude_sums::<f64>(&delta, selection, first_element),
+            ComputeType::F32 => magnitude_sums::<f32>(&delta, selection, first_element),
+            ComputeType::F64 => magnitude_sums::<f64>(&delta, selection, first_element),
         }
     }
 
@@ -294,11 +296,11 @@ impl Backend for Scalar {
         (0..values.len()).filter(|&e| !element::<f64>(&values, e).is_finite()).count() as u64
     }
 
-    fn delta_statistics(&self, base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics {
+    fn delta_summary(&self, base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaSummary {
         if base.dtype == DType::F64 || tuned.iter().any(|t| t.dtype == DType::F64) {
-            delta_statistics::<f64>(base, tuned)
+            delta_summary::<f64>(base, tuned)
         } else {
-            delta_statistics::<f32>(base, tuned)
+            delta_summary::<f32>(base, tuned)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The exponential and its kin, the same bits on every CPU.
 
-use super::simd::Simd;
+use crate::compute::simd::Simd;
 
 /// e^x: within 2 units in the last place, infinity above the range, NaN for NaN; 0 where e^x is below the least
 /// normal number, since CPUs take a hundred times as long over subnormal results.

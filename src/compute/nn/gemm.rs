@@ -1,61 +1,59 @@
 //! GEMM of plain row-major matrices, one thread: `out = scale * lhs rhs`, which only the trainer needs.
 //!
-//! Each element of the result is one chain of fused multiply-adds over the inner extent, ascending, from zero or from what
-//! stands there, whatever the blocking and the instruction set. Both operands are packed for the register tile of the
-//! weight products (`tile`), as in Goto and van de Geijn (2008): a block of `lhs` rows, and panels of 32 `rhs` columns.
+//! Each element of the result is one FMA loop over the inner extent, ascending, from zero or from the value of `out`,
+//! whatever the blocking and the instruction set. Both operands are packed for the register tile of [`crate::compute::simd`],
+//! as in Goto and van de Geijn (2008): a block of `lhs` rows, and panels of 32 `rhs` columns.
 
 use std::cell::Cell;
 
-use super::fresh::again;
-use super::matmul::Edge;
-use super::packed::Line;
-use super::simd::{LANES, Level, Simd, Task};
-use super::tile::{DEPTH, Operands, PANEL, STRIDE, Start};
+use super::gemm_kernel::Edge;
+use super::uninit::as_uninit;
+use crate::compute::simd::{KC, LANES, LEFT_STRIDE, Level, Line, Operands, PANEL, Simd, Start, Task};
 
-/// Rows of a block of the left operand: its packed form stays in the second-level cache.
-const ROWS: usize = 128;
-/// Columns of the right operand that are packed at a time.
-const COLUMNS: usize = 16 * PANEL;
+/// Rows of a block of the left operand, whose packed form stays in the second-level cache (BLIS's `MC`).
+const MC: usize = 128;
+/// Columns of the right operand that are packed at a time (BLIS's `NC`).
+const NC: usize = 16 * PANEL;
 
-/// A matrix somewhere in a slice.
+/// A strided, possibly transposed matrix in a slice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
     data: &'a [f32],
-    /// As it lies in memory: rows of `columns` values, `stride` apart.
+    /// Extents in memory: rows of `columns` values, `stride` apart.
     rows: usize,
     columns: usize,
     stride: usize,
-    /// Whether it stands for the transposed matrix.
+    /// Whether the view is of the transposed matrix.
     transposed: bool,
 }
 
 impl<'a> View<'a> {
-    /// Rows of `columns` values, `stride` apart.
+    /// Views rows of `columns` values, `stride` apart.
     #[must_use]
     pub(crate) fn rows(data: &'a [f32], columns: usize, stride: usize) -> Self {
         let rows = if columns == 0 || data.len() < columns { 0 } else { (data.len() - columns) / stride.max(1) + 1 };
         Self { data, rows, columns, stride, transposed: false }
     }
 
-    /// The transposed matrix.
+    /// Transposes the view.
     #[must_use]
     pub(crate) fn t(self) -> Self {
         Self { transposed: !self.transposed, ..self }
     }
 
-    /// Rows and columns.
+    /// Returns rows and columns.
     fn shape(&self) -> (usize, usize) {
         if self.transposed { (self.columns, self.rows) } else { (self.rows, self.columns) }
     }
 
-    /// `length` values of a row in memory, from column `first` on.
+    /// Returns `length` values of a row in memory, from column `first` on.
     #[inline(always)]
     fn line(&self, row: usize, first: usize, length: usize) -> &'a [f32] {
         &self.data[row * self.stride + first..][..length]
     }
 }
 
-/// `out = scale * lhs rhs`, added to what is there if `accumulate`; rows of `out` are `stride` apart. The scale is
+/// `out = scale * lhs rhs`, or `out += scale * lhs rhs` if `accumulate`; rows of `out` are `stride` apart. The scale is
 /// multiplied into `lhs` first.
 ///
 /// # Panics
@@ -86,26 +84,26 @@ pub(crate) fn multiply_at(
         return;
     }
     // A tall result of few columns leaves most of a panel idle: its transpose is wide, and two to three times as fast with
-    // 8 or 16 columns. The chains are the same.
+    // 8 or 16 columns. The FMA loops are the same.
     if n < PANEL && m > n {
-        let mut turned = vec![0.0; n * m];
+        let mut transposed = vec![0.0; n * m];
         if accumulate {
-            for (column, row) in turned.chunks_exact_mut(m).enumerate() {
+            for (column, row) in transposed.chunks_exact_mut(m).enumerate() {
                 row.iter_mut().enumerate().for_each(|(r, value)| *value = out[r * stride + column]);
             }
         }
         let (lhs, rhs) = (Scaled { view: rhs.t(), scale: 1.0 }, Scaled { view: lhs.t(), scale });
-        level.run(Product { lhs, rhs, accumulate, out: &mut turned, stride: m });
-        for (column, row) in turned.chunks_exact(m).enumerate() {
+        level.run(Gemm { lhs, rhs, accumulate, out: &mut transposed, stride: m });
+        for (column, row) in transposed.chunks_exact(m).enumerate() {
             row.iter().enumerate().for_each(|(r, value)| out[r * stride + column] = *value);
         }
         return;
     }
     let (lhs, rhs) = (Scaled { view: lhs, scale }, Scaled { view: rhs, scale: 1.0 });
-    level.run(Product { lhs, rhs, accumulate, out, stride });
+    level.run(Gemm { lhs, rhs, accumulate, out, stride });
 }
 
-/// A matrix times a factor.
+/// A matrix with a factor that packing multiplies in.
 #[derive(Clone, Copy)]
 struct Scaled<'a> {
     view: View<'a>,
@@ -113,7 +111,7 @@ struct Scaled<'a> {
 }
 
 /// One product with an inner extent above 0.
-struct Product<'a> {
+struct Gemm<'a> {
     lhs: Scaled<'a>,
     rhs: Scaled<'a>,
     accumulate: bool,
@@ -124,9 +122,9 @@ struct Product<'a> {
 /// Packed operands; kept from product to product.
 #[derive(Default)]
 struct Packed {
-    /// Rows of the left one, [`STRIDE`] apart.
+    /// Rows of the left operand, [`LEFT_STRIDE`] apart.
     rows: Vec<f32>,
-    /// Panels of the right one, each over the whole stretch of depth.
+    /// Panels of the right operand, each over the whole block of k.
     panels: Vec<Line<f32>>,
 }
 
@@ -134,21 +132,21 @@ thread_local! {
     static PACKED: Cell<Packed> = Cell::default();
 }
 
-/// A stretch of the inner extent.
+/// A block of the inner extent.
 #[derive(Clone, Copy)]
-struct Stretch {
+struct KBlock {
     first: usize,
     length: usize,
 }
 
-impl Stretch {
-    /// Lines of a packed panel: whole transposed blocks.
+impl KBlock {
+    /// Lines of a packed panel, in whole transposed blocks.
     fn lines(self) -> usize {
         self.length.next_multiple_of(PANEL)
     }
 }
 
-impl Task for Product<'_> {
+impl Task for Gemm<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -156,15 +154,15 @@ impl Task for Product<'_> {
         let Self { lhs, rhs, accumulate, out, stride } = self;
         let ((m, k), (_, n)) = (lhs.view.shape(), rhs.view.shape());
         let mut packed = PACKED.take();
-        let longest = k.div_ceil(k.div_ceil(DEPTH));
+        let longest = k.div_ceil(k.div_ceil(KC));
         for first in (0..k).step_by(longest) {
-            let depth = Stretch { first, length: longest.min(k - first) };
+            let depth = KBlock { first, length: longest.min(k - first) };
             let start = if first == 0 && !accumulate { Start::Zero } else { Start::Result };
-            for column in (0..n).step_by(COLUMNS) {
-                let width = COLUMNS.min(n - column);
+            for column in (0..n).step_by(NC) {
+                let width = NC.min(n - column);
                 pack_panels(simd, rhs, depth, column, width, &mut packed.panels);
-                for row in (0..m).step_by(ROWS) {
-                    let height = ROWS.min(m - row);
+                for row in (0..m).step_by(MC) {
+                    let height = MC.min(m - row);
                     pack_rows(simd, lhs, depth, row, height, &mut packed.rows);
                     for (index, lines) in packed.panels.chunks_exact(depth.lines()).enumerate() {
                         let column = column + index * PANEL;
@@ -182,12 +180,12 @@ impl Task for Product<'_> {
     }
 }
 
-/// Packed rows that meet a panel.
+/// Packed rows, and the place of their results.
 #[derive(Clone, Copy)]
 struct Block<'a> {
     rows: &'a [f32],
     height: usize,
-    /// Columns of the panel that are there.
+    /// Columns of the panel that are not padding.
     width: usize,
     start: Start,
     /// Distance of the result's rows.
@@ -195,28 +193,28 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Writes the block's results; `out` begins with the first one.
+    /// Multiplies the block by a panel; `out` begins with the first result.
     #[inline(always)]
     fn multiply<S: Simd>(self, simd: S, lines: &[Line<f32>], out: &mut [f32]) {
         let Self { rows, height, width, start, stride } = self;
         let (right, depth) = (lines.as_ptr().cast::<f32>(), lines.len());
-        assert!(depth <= DEPTH && height * STRIDE <= rows.len() && (height - 1) * stride + width <= out.len());
-        let tiles = height.div_ceil(S::ROWS);
+        assert!(depth <= KC && height * LEFT_STRIDE <= rows.len() && (height - 1) * stride + width <= out.len());
+        let tiles = height.div_ceil(S::MR);
         let mut first = 0;
         for tile in 0..tiles {
-            // Heights as even as they come.
+            // Tiles about equally tall: a last tile of one row would leave most FMA units idle.
             let end = height * (tile + 1) / tiles;
-            let (left, height) = (rows[first * STRIDE..].as_ptr(), end - first);
-            let out = again(&mut out[first * stride..]);
+            let (left, height) = (rows[first * LEFT_STRIDE..].as_ptr(), end - first);
+            let out = as_uninit(&mut out[first * stride..]);
             if width == PANEL {
                 let result = out.as_mut_ptr().cast();
-                // SAFETY: by the assertion above, rows and lines are there for the whole depth, and so are the panel's
-                // columns in each row of the result, which is borrowed for us alone.
+                // SAFETY: the assertion above covers `depth` elements of the rows and the lines, and the panel's columns in
+                // each row of the result, which is borrowed mutably.
                 unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: stride }) };
             } else {
                 let mut edge = Edge::<16>::load(out, stride, height, width);
                 let result = edge.as_mut_ptr();
-                // SAFETY: as above; the result is our own, and of as many rows as any level's tile.
+                // SAFETY: as above; the copy has whole lines, and at least `MR` rows at every level.
                 unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: PANEL }) };
                 edge.store(out, stride, height, width);
             }
@@ -225,7 +223,7 @@ impl Block<'_> {
     }
 }
 
-/// Up to 32 values, the rest zero.
+/// Copies up to 32 values, the rest zero.
 #[inline(always)]
 fn padded(from: &[f32]) -> Line<f32> {
     // Of a length known to the compiler, this is two loads and two stores instead of a call.
@@ -237,7 +235,7 @@ fn padded(from: &[f32]) -> Line<f32> {
     line
 }
 
-/// Sixteen lines of up to 32 values each, those beyond `lines` zero.
+/// Copies sixteen lines of up to 32 values each, those beyond `lines` zero.
 #[inline(always)]
 fn gather<'a>(mut lines: impl Iterator<Item = &'a [f32]>) -> [Line<f32>; LANES] {
     std::array::from_fn(|_| padded(lines.next().unwrap_or(&[])))
@@ -248,7 +246,7 @@ fn gather<'a>(mut lines: impl Iterator<Item = &'a [f32]>) -> [Line<f32>; LANES] 
 fn pack_panels<S: Simd>(
     simd: S,
     rhs: Scaled<'_>,
-    depth: Stretch,
+    depth: KBlock,
     column: usize,
     width: usize,
     panels: &mut Vec<Line<f32>>,
@@ -285,13 +283,13 @@ fn pack_panels<S: Simd>(
     }
 }
 
-/// Packs `height` rows of the left operand from `row` on, [`STRIDE`] apart.
+/// Packs `height` rows of the left operand from `row` on, [`LEFT_STRIDE`] apart.
 #[inline(always)]
-fn pack_rows<S: Simd>(simd: S, lhs: Scaled<'_>, depth: Stretch, row: usize, height: usize, rows: &mut Vec<f32>) {
+fn pack_rows<S: Simd>(simd: S, lhs: Scaled<'_>, depth: KBlock, row: usize, height: usize, rows: &mut Vec<f32>) {
     let Scaled { view, scale } = lhs;
-    rows.resize(rows.len().max(height.next_multiple_of(PANEL) * STRIDE), 0.0);
+    rows.resize(rows.len().max(height.next_multiple_of(PANEL) * LEFT_STRIDE), 0.0);
     if !view.transposed {
-        for (r, to) in rows.chunks_exact_mut(STRIDE).take(height).enumerate() {
+        for (r, to) in rows.chunks_exact_mut(LEFT_STRIDE).take(height).enumerate() {
             let to = &mut to[..depth.length];
             to.copy_from_slice(view.line(row + r, depth.first, depth.length));
             if scale != 1.0 {
@@ -302,15 +300,15 @@ fn pack_rows<S: Simd>(simd: S, lhs: Scaled<'_>, depth: Stretch, row: usize, heig
         }
         return;
     }
-    // Rows lie as columns: blocks of 32 rows at sixteen depths are transposed. What is written beyond the depth is not read.
+    // Rows lie as columns: blocks of 32 rows at sixteen depths are transposed. Values beyond the depth are never read.
     let factor = simd.splat(scale);
-    for (at, rows) in rows.chunks_exact_mut(PANEL * STRIDE).take(height.div_ceil(PANEL)).enumerate() {
+    for (at, rows) in rows.chunks_exact_mut(PANEL * LEFT_STRIDE).take(height.div_ceil(PANEL)).enumerate() {
         let (first, count) = (row + at * PANEL, PANEL.min(height - at * PANEL));
         for start in (0..depth.length).step_by(LANES) {
             let depths = depth.first + start..depth.first + depth.length.min(start + LANES);
             let lines = gather(depths.map(|depth| view.line(depth, first, count)));
-            for (half, rows) in rows.chunks_exact_mut(LANES * STRIDE).enumerate() {
-                for (vector, to) in simd.transpose(&lines, half).into_iter().zip(rows.chunks_exact_mut(STRIDE)) {
+            for (half, rows) in rows.chunks_exact_mut(LANES * LEFT_STRIDE).enumerate() {
+                for (vector, to) in simd.transpose(&lines, half).into_iter().zip(rows.chunks_exact_mut(LEFT_STRIDE)) {
                     if let Some(to) = to[start..].first_chunk_mut() {
                         simd.store(simd.mul(vector, factor), to);
                     }

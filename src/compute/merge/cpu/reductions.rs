@@ -1,22 +1,23 @@
-//! The statistics passes, as loop bodies generic over the working type.
+//! Loop bodies of the reductions, generic over the compute type.
 
 use super::float::{Aligned, BLOCK, Float, load, sift};
-use super::kernels::{Drawn, keep_only, select};
+use super::maps::{KeepRandom, keep_only, select};
 use super::random;
-use crate::compute::merge::{Bracket, Delta, DeltaStatistics, Digit, LANES, Operand, Selection, fold_lanes};
+use crate::compute::merge::sum::{SUM_LANES, fold_lanes};
+use crate::compute::merge::{Bracket, Delta, DeltaSummary, Digit, Operand, Selection};
 use crate::dtype::DType;
 
 /// Reads a task vector block by block. A struct and not a function taking a closure: a closure is
 /// a function of its own, which the compiler would build once, for the plainest instruction set.
-struct Blocks<'a, W> {
+struct Blocks<'a, F> {
     delta: &'a Delta<'a>,
-    base: Aligned<W>,
-    tuned: Aligned<W>,
+    base: Aligned<F>,
+    tuned: Aligned<F>,
     start: usize,
     next: usize,
 }
 
-impl<'a, W: Float> Blocks<'a, W> {
+impl<'a, F: Float> Blocks<'a, F> {
     #[inline(always)]
     fn new(delta: &'a Delta<'a>) -> Self {
         Self { delta, base: Aligned::new(), tuned: Aligned::new(), start: 0, next: 0 }
@@ -24,7 +25,7 @@ impl<'a, W: Float> Blocks<'a, W> {
 
     /// The next block; `self.start` is then the index of its first element.
     #[inline(always)]
-    fn next(&mut self) -> Option<&mut [W]> {
+    fn next(&mut self) -> Option<&mut [F]> {
         self.start = self.next;
         let n = BLOCK.min(self.delta.tuned.len() - self.start);
         if n == 0 {
@@ -36,9 +37,9 @@ impl<'a, W: Float> Blocks<'a, W> {
     }
 }
 
-/// Reads elements of a task vector; `base` is room for the base's.
+/// Reads elements of a task vector; `base` is scratch for the base's.
 #[inline(always)]
-fn load_delta<W: Float>(delta: &Delta<'_>, start: usize, base: &mut [W], out: &mut [W]) {
+fn load_delta<F: Float>(delta: &Delta<'_>, start: usize, base: &mut [F], out: &mut [F]) {
     load(&delta.tuned, start, out);
     if let Some(operand) = &delta.base {
         load(operand, start, base);
@@ -48,13 +49,13 @@ fn load_delta<W: Float>(delta: &Delta<'_>, start: usize, base: &mut [W], out: &m
     }
 }
 
-/// Adds `a * b` to lanes; a block starts at a multiple of [`LANES`], so lane and index agree.
+/// Adds `a * b` to lanes; a block starts at a multiple of [`SUM_LANES`], so lane and index agree.
 #[inline(always)]
-fn accumulate<W: Float>(lanes: &mut [f64; LANES], a: &[W], b: &[W]) {
-    let (a16, a_rest) = a.as_chunks::<LANES>();
-    let (b16, b_rest) = b.as_chunks::<LANES>();
+fn accumulate<F: Float>(lanes: &mut [f64; SUM_LANES], a: &[F], b: &[F]) {
+    let (a16, a_rest) = a.as_chunks::<SUM_LANES>();
+    let (b16, b_rest) = b.as_chunks::<SUM_LANES>();
     for (a, b) in a16.iter().zip(b16) {
-        for lane in 0..LANES {
+        for lane in 0..SUM_LANES {
             lanes[lane] += a[lane].to_f64() * b[lane].to_f64();
         }
     }
@@ -63,21 +64,21 @@ fn accumulate<W: Float>(lanes: &mut [f64; LANES], a: &[W], b: &[W]) {
     }
 }
 
-/// Sum of the magnitudes of at most [`crate::compute::merge::SUM_RUN`] values, by lanes in the working
+/// Sum of the magnitudes of at most [`crate::compute::merge::sum::SUM_RUN`] values, by lanes in the compute
 /// type.
 #[inline(always)]
-fn sum_of_magnitudes<W: Float>(values: &[W]) -> f64 {
-    let mut lanes = [W::default(); LANES];
-    let (full, rest) = values.as_chunks::<LANES>();
+fn sum_of_magnitudes<F: Float>(values: &[F]) -> f64 {
+    let mut lanes = [F::default(); SUM_LANES];
+    let (full, rest) = values.as_chunks::<SUM_LANES>();
     for values in full {
-        for lane in 0..LANES {
+        for lane in 0..SUM_LANES {
             lanes[lane] = lanes[lane].plus(values[lane].magnitude());
         }
     }
     for (lane, value) in lanes.iter_mut().zip(rest) {
         *lane = lane.plus(value.magnitude());
     }
-    let mut wide = [0.0; LANES];
+    let mut wide = [0.0; SUM_LANES];
     for (wide, lane) in wide.iter_mut().zip(lanes) {
         *wide = lane.to_f64();
     }
@@ -86,18 +87,18 @@ fn sum_of_magnitudes<W: Float>(values: &[W]) -> f64 {
 
 /// Reads the same block of several task vectors.
 #[inline(always)]
-fn load_all<W: Float>(vectors: &[Delta<'_>], start: usize, n: usize, base: &mut Aligned<W>, all: &mut [Aligned<W>]) {
+fn load_all<F: Float>(vectors: &[Delta<'_>], start: usize, n: usize, base: &mut Aligned<F>, all: &mut [Aligned<F>]) {
     for (vector, out) in vectors.iter().zip(all) {
         load_delta(vector, start, &mut base.0[..n], &mut out.0[..n]);
     }
 }
 
 #[inline(always)]
-pub(crate) fn products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
+pub(crate) fn products<F: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
     let pairs = vectors.len() * (vectors.len() + 1) / 2;
-    let mut lanes = vec![[0.0; LANES]; pairs];
-    let mut all = vec![Aligned::<W>::new(); vectors.len()];
-    let mut base = Aligned::<W>::new();
+    let mut lanes = vec![[0.0; SUM_LANES]; pairs];
+    let mut all = vec![Aligned::<F>::new(); vectors.len()];
+    let mut base = Aligned::<F>::new();
     let length = vectors.first().map_or(0, |v| v.tuned.len());
     let mut start = 0;
     while start < length {
@@ -118,10 +119,10 @@ pub(crate) fn products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
 }
 
 #[inline(always)]
-pub(crate) fn column_products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
+pub(crate) fn column_products<F: Float>(vectors: &[Delta<'_>], sums: &mut [f64]) {
     let pairs = vectors.len() * (vectors.len() + 1) / 2;
-    let mut all = vec![Aligned::<W>::new(); vectors.len()];
-    let mut base = Aligned::<W>::new();
+    let mut all = vec![Aligned::<F>::new(); vectors.len()];
+    let mut base = Aligned::<F>::new();
     let length = vectors.first().map_or(0, |v| v.tuned.len());
     let mut start = 0;
     while start < length {
@@ -142,11 +143,11 @@ pub(crate) fn column_products<W: Float>(vectors: &[Delta<'_>], sums: &mut [f64])
 }
 
 #[inline(always)]
-pub(crate) fn magnitude_bracket<W: Float>(delta: &Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> u64 {
-    let (low, high) = (W::key_from(bracket.low), W::key_from(bracket.high));
+pub(crate) fn magnitude_bracket<F: Float>(delta: Delta<'_>, bracket: Bracket, inside: &mut Vec<u32>) -> u64 {
+    let (low, high) = (F::key_from(bracket.low), F::key_from(bracket.high));
     let mut above = 0_u64;
-    let mut blocks = Blocks::<W>::new(delta);
-    let mut keys = Aligned::<W::Key>::new();
+    let mut blocks = Blocks::<F>::new(&delta);
+    let mut keys = Aligned::<F::Key>::new();
     let mut found = Aligned::<u32>::new();
     while let Some(values) = blocks.next() {
         for (key, value) in keys.0.iter_mut().zip(&*values) {
@@ -160,10 +161,10 @@ pub(crate) fn magnitude_bracket<W: Float>(delta: &Delta<'_>, bracket: Bracket, i
 }
 
 #[inline(always)]
-pub(crate) fn magnitude_histogram<W: Float>(delta: &Delta<'_>, digit: Digit, counts: &mut [u64]) {
+pub(crate) fn magnitude_histogram<F: Float>(delta: Delta<'_>, digit: Digit, counts: &mut [u64]) {
     let mask = (1_u64 << digit.bits) - 1;
     let above = digit.shift + digit.bits;
-    let mut blocks = Blocks::<W>::new(delta);
+    let mut blocks = Blocks::<F>::new(&delta);
     while let Some(values) = blocks.next() {
         for value in values {
             let key: u64 = value.key().into();
@@ -175,10 +176,10 @@ pub(crate) fn magnitude_histogram<W: Float>(delta: &Delta<'_>, digit: Digit, cou
 }
 
 #[inline(always)]
-pub(crate) fn magnitude_positions<W: Float>(delta: &Delta<'_>, key: u64, limit: usize) -> Vec<usize> {
-    let key = W::key_from(key);
+pub(crate) fn magnitude_positions<F: Float>(delta: Delta<'_>, key: u64, limit: usize) -> Vec<usize> {
+    let key = F::key_from(key);
     let mut positions = Vec::new();
-    let mut blocks = Blocks::<W>::new(delta);
+    let mut blocks = Blocks::<F>::new(&delta);
     while let Some(values) = blocks.next() {
         let here: Vec<usize> = (0..values.len()).filter(|&i| values[i].key() == key).collect();
         positions.extend(here.into_iter().map(|i| blocks.start + i));
@@ -191,10 +192,10 @@ pub(crate) fn magnitude_positions<W: Float>(delta: &Delta<'_>, key: u64, limit: 
 }
 
 #[inline(always)]
-pub(crate) fn magnitude_counts<W: Float>(delta: &Delta<'_>, key: u64) -> (u64, u64) {
-    let key = W::key_from(key);
+pub(crate) fn magnitude_counts<F: Float>(delta: Delta<'_>, key: u64) -> (u64, u64) {
+    let key = F::key_from(key);
     let (mut above, mut equal) = (0, 0);
-    let mut blocks = Blocks::<W>::new(delta);
+    let mut blocks = Blocks::<F>::new(&delta);
     while let Some(values) = blocks.next() {
         let (mut over, mut same) = (0_u32, 0_u32);
         for value in values {
@@ -208,13 +209,13 @@ pub(crate) fn magnitude_counts<W: Float>(delta: &Delta<'_>, key: u64) -> (u64, u
 }
 
 #[inline(always)]
-pub(crate) fn magnitude_sample<W: Float>(delta: &Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>) {
-    let mut base = Aligned::<W>::new();
-    let mut tuned = Aligned::<W>::new();
+pub(crate) fn magnitude_sample<F: Float>(delta: Delta<'_>, run: usize, stride: usize, keys: &mut Vec<u32>) {
+    let mut base = Aligned::<F>::new();
+    let mut tuned = Aligned::<F>::new();
     let mut start = 0;
     while start < delta.tuned.len() {
         let n = run.min(BLOCK).min(delta.tuned.len() - start);
-        load_delta(delta, start, &mut base.0[..n], &mut tuned.0[..n]);
+        load_delta(&delta, start, &mut base.0[..n], &mut tuned.0[..n]);
         let first = keys.len();
         keys.resize(first + n, 0);
         for (key, value) in keys[first..].iter_mut().zip(&tuned.0[..n]) {
@@ -226,16 +227,16 @@ pub(crate) fn magnitude_sample<W: Float>(delta: &Delta<'_>, run: usize, stride: 
 }
 
 #[inline(always)]
-pub(crate) fn magnitude_sums<W: Float>(
-    delta: &Delta<'_>,
+pub(crate) fn magnitude_sums<F: Float>(
+    delta: Delta<'_>,
     selection: Selection,
     first_element: u64,
     mut mask: Option<&mut [u64]>,
 ) -> (f64, f64) {
     let mut words = Aligned::<u32>::new();
     let (mut all, mut kept) = (0.0, 0.0);
-    let mut blocks = Blocks::<W>::new(delta);
-    let one = W::from_f64(1.0);
+    let mut blocks = Blocks::<F>::new(&delta);
+    let one = F::from_f64(1.0);
     while let Some(values) = blocks.next() {
         all += sum_of_magnitudes(values);
         let first = first_element + blocks.start as u64;
@@ -246,7 +247,7 @@ pub(crate) fn magnitude_sums<W: Float>(
                 let bits = random::draw(stream, keep_below, first, values.len());
                 mask[start / 64..end.div_ceil(64)].copy_from_slice(&bits[..values.len().div_ceil(64)]);
                 random::spread(&bits, &mut words.0);
-                keep_only(Drawn(&words.0), one, values);
+                keep_only(KeepRandom(&words.0), one, values);
             }
             _ => select(selection.rescaled(1.0), first, values, &mut words.0),
         }
@@ -282,20 +283,20 @@ pub(crate) fn non_finite(values: Operand<'_>) -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn delta_statistics<W: Float>(base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaStatistics {
-    let precision = crate::compute::merge::Precision::F32;
+pub(crate) fn delta_summary<F: Float>(base: Operand<'_>, tuned: &[Operand<'_>]) -> DeltaSummary {
+    let precision = crate::compute::merge::ComputeType::F32;
     let vectors: Vec<Delta<'_>> = tuned.iter().map(|t| Delta { base: Some(base), tuned: *t, precision }).collect();
     let models = tuned.len();
-    let mut result = DeltaStatistics {
+    let mut result = DeltaSummary {
         products: vec![0.0; models * (models + 1) / 2],
         zeros: vec![0; models],
         largest: vec![0.0; models],
-        ..DeltaStatistics::default()
+        ..DeltaSummary::default()
     };
-    let mut base_lanes = [0.0; LANES];
-    let mut lanes = vec![[0.0; LANES]; result.products.len()];
-    let mut all = vec![Aligned::<W>::new(); models];
-    let mut block = Aligned::<W>::new();
+    let mut base_lanes = [0.0; SUM_LANES];
+    let mut lanes = vec![[0.0; SUM_LANES]; result.products.len()];
+    let mut all = vec![Aligned::<F>::new(); models];
+    let mut block = Aligned::<F>::new();
     let mut start = 0;
     while start < base.len() {
         let n = BLOCK.min(base.len() - start);
@@ -325,19 +326,19 @@ pub(crate) fn delta_statistics<W: Float>(base: Operand<'_>, tuned: &[Operand<'_>
 }
 
 #[inline(always)]
-fn zeros<W: Float>(values: &[W]) -> u64 {
+fn zeros<F: Float>(values: &[F]) -> u64 {
     let mut count = 0_u32;
     for value in values {
-        count += u32::from(*value == W::default());
+        count += u32::from(*value == F::default());
     }
     u64::from(count)
 }
 
 /// Largest magnitude that is not NaN.
 #[inline(always)]
-fn largest<W: Float>(values: &[W]) -> f64 {
-    let mut lanes = [W::default(); LANES];
-    for group in values.chunks(LANES) {
+fn largest<F: Float>(values: &[F]) -> f64 {
+    let mut lanes = [F::default(); SUM_LANES];
+    for group in values.chunks(SUM_LANES) {
         for (lane, value) in lanes.iter_mut().zip(group) {
             let magnitude = value.magnitude();
             *lane = if magnitude > *lane { magnitude } else { *lane };
@@ -348,8 +349,8 @@ fn largest<W: Float>(values: &[W]) -> f64 {
 
 /// Elements with both signs among the task vectors, and elements that at least two of them change.
 #[inline(always)]
-fn conflicts<W: Float>(all: &[Aligned<W>], n: usize) -> (u64, u64) {
-    let zero = W::default();
+fn conflicts<F: Float>(all: &[Aligned<F>], n: usize) -> (u64, u64) {
+    let zero = F::default();
     let (mut positive, mut negative) = ([0_u16; BLOCK], [0_u16; BLOCK]);
     for mine in all {
         for ((value, p), m) in mine.0[..n].iter().zip(&mut positive).zip(&mut negative) {

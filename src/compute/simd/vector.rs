@@ -1,37 +1,27 @@
-//! Sixteen lanes of f32 on every CPU, and the choice of the instruction set.
+//! The operations that kernels are written in, on vectors of sixteen lanes.
 //!
-//! Kernels are written once against [`Simd`]. A vector is sixteen lanes whatever the registers are
-//! (one with AVX-512, two with AVX2, an array in plain Rust), and every operation is one IEEE
-//! operation per lane, so that all levels compute the same bits.
-//!
-//! A value of an instruction set's type is the proof that the CPU has it: only detection makes one.
+//! Sixteen lanes whatever the registers are: one register with AVX-512, two with AVX2, an array in plain Rust. A sum
+//! over lanes therefore has one order at every level.
 
 use std::mem::MaybeUninit;
-use std::sync::OnceLock;
 
-#[cfg(target_arch = "x86_64")]
-use super::avx2::Avx2;
-#[cfg(target_arch = "x86_64")]
-use super::avx512::Avx512;
-use super::packed::Line;
-use super::scalar::Scalar;
-use super::tile::{Element, Operands};
+use super::tile::{Element, Line, Operands};
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
-/// The memory of one vector.
+/// One vector in memory.
 pub(crate) type Group = [f32; LANES];
 
-/// The operations of kernels on sixteen lanes.
+/// An instruction set; a value is the proof that the CPU has it.
 pub(crate) trait Simd: Copy {
-    /// Sixteen lanes.
+    /// Sixteen lanes in registers.
     type V: Copy;
-    /// Most rows of a tile.
-    const ROWS: usize;
+    /// Most rows of the register tile (BLIS's `MR`): with the panel's vectors, as many sums as there are registers.
+    const MR: usize;
 
-    /// Runs a task compiled for this instruction set.
+    /// Runs a task in a function compiled for this instruction set.
     fn vectorize<T: Task>(self, task: T) -> T::Output;
-    /// Multiplies one tile of `rows <= ROWS` rows by 32 columns.
+    /// GEMM micro-kernel: a tile of `rows <= MR` rows by 32 columns.
     ///
     /// # Safety
     /// As [`Operands`] says.
@@ -48,18 +38,18 @@ pub(crate) trait Simd: Copy {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c` with one rounding.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The greater; `b` when they are equal or either is NaN.
+    /// Maximum; `b` when they are equal or either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The smaller; `b` when they are equal or either is NaN.
+    /// Minimum; `b` when they are equal or either is NaN.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
     /// `x` where `a < b`, else `y` (also where either is NaN).
     fn select_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// `v * 2^power` with one rounding, for |v| in [0.5, 2] and whole powers in [-160, 160].
     fn scale_by_power(self, v: Self::V, power: Self::V) -> Self::V;
-    /// Asks for a line of memory soon to be read; any address will do.
+    /// Prefetches a cache line into the first level; any address is allowed.
     fn prefetch<T>(self, address: *const T);
 
-    /// The columns of a half of sixteen lines: lane `j` of vector `i` is `lines[j].0[16 * half + i]`.
+    /// Transposes a 16 x 16 block, half of sixteen lines: lane `j` of vector `i` is `lines[j].0[16 * half + i]`.
     #[inline(always)]
     fn transpose(self, lines: &[Line<f32>; LANES], half: usize) -> [Self::V; LANES] {
         let mut columns = [self.splat(0.0); LANES];
@@ -73,7 +63,7 @@ pub(crate) trait Simd: Copy {
         columns
     }
 
-    /// Up to sixteen values, the other lanes `fill`.
+    /// Loads up to sixteen values; the other lanes are `fill`.
     #[inline(always)]
     fn load_partial(self, from: &[f32], fill: f32) -> Self::V {
         let mut group = [fill; LANES];
@@ -81,16 +71,16 @@ pub(crate) trait Simd: Copy {
         self.load(&group)
     }
 
-    /// [`Self::store`] to memory that may never have been written.
+    /// [`Self::store`] to uninitialised memory.
     #[inline(always)]
     fn write(self, v: Self::V, to: &mut [MaybeUninit<f32>; LANES]) {
         let mut group = [0.0; LANES];
         self.store(v, &mut group);
-        // SAFETY: the same sixteen elements, of which nothing is read.
+        // SAFETY: `Group` and the sixteen elements have one layout; a write reads nothing.
         unsafe { std::ptr::from_mut(to).cast::<Group>().write(group) }
     }
 
-    /// The sum of all lanes, by halves.
+    /// Sums all lanes by halves: 16 to 8 to 4 to 2 to 1.
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         let mut group = [0.0; LANES];
@@ -103,7 +93,7 @@ pub(crate) trait Simd: Copy {
         group[0]
     }
 
-    /// The greatest lane.
+    /// Returns the greatest lane.
     #[inline(always)]
     fn greatest(self, v: Self::V) -> f32 {
         let mut group = [0.0; LANES];
@@ -118,22 +108,23 @@ pub(crate) trait Simd: Copy {
     }
 }
 
-/// Work to be compiled for each instruction set. `run` and all it calls must be `inline(always)`.
+/// A loop compiled once for each level. `run` and all that it calls must be `inline(always)`: a function of its own
+/// would be compiled for the baseline instruction set.
 pub(crate) trait Task {
-    /// What it returns.
+    /// Result of the task.
     type Output;
-    /// Does the work with the operations of one instruction set.
+    /// Runs the task with the operations of one instruction set.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Methods that are one expression of intrinsics.
+/// Defines methods that are one expression of intrinsics each.
 #[cfg(target_arch = "x86_64")]
 macro_rules! intrinsics {
     ($(fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)? { $body:expr })*) => {
         $(
             #[inline(always)]
             fn $name(self, $($arg: $type),*) $(-> $result)? {
-                // SAFETY: a value of `Self` proves the features; references cover what is read or written.
+                // SAFETY: a token is only constructed after the CPU feature check; references cover what is read or written.
                 unsafe { $body }
             }
         )*
@@ -142,44 +133,3 @@ macro_rules! intrinsics {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use intrinsics;
-
-/// An instruction set that this CPU has.
-#[derive(Clone, Copy)]
-pub(crate) enum Level {
-    #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
-    #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
-    Scalar(Scalar),
-}
-
-impl Level {
-    /// All that this CPU has, fastest first.
-    pub(crate) fn available() -> Vec<Self> {
-        let mut levels = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            levels.extend(Avx512::detect().map(Self::Avx512));
-            levels.extend(Avx2::detect().map(Self::Avx2));
-        }
-        levels.push(Self::Scalar(Scalar));
-        levels
-    }
-
-    /// The fastest.
-    pub(crate) fn detected() -> Self {
-        static DETECTED: OnceLock<Level> = OnceLock::new();
-        *DETECTED.get_or_init(|| Self::available().first().copied().unwrap_or(Self::Scalar(Scalar)))
-    }
-
-    /// Runs a task at this level.
-    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(simd) => simd.vectorize(task),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(simd) => simd.vectorize(task),
-            Self::Scalar(simd) => simd.vectorize(task),
-        }
-    }
-}

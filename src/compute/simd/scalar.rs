@@ -1,11 +1,11 @@
-//! The sixteen lanes in plain Rust: every platform has them, and they are the oracle.
+//! Sixteen lanes in plain Rust, for every platform: the definition that the other levels are tested against.
 
-use super::simd::{Group, LANES, Simd, Task};
 use super::tile::{Element, Operands, Tile};
+use super::vector::{Group, LANES, Simd, Task};
 use crate::dtype::{bf16_to_f32, f16_to_f32};
 
-/// Plain Rust; `mul_add` is exact everywhere, in hardware or not.
-#[derive(Clone, Copy)]
+/// Token of plain Rust; `f32::mul_add` rounds once everywhere, in hardware or in software.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Scalar;
 
 #[inline(always)]
@@ -19,7 +19,7 @@ fn lanes(f: impl Fn(usize) -> f32) -> Group {
 
 impl Simd for Scalar {
     type V = Group;
-    const ROWS: usize = 4;
+    const MR: usize = 4;
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
@@ -27,7 +27,7 @@ impl Simd for Scalar {
     }
 
     unsafe fn tile<E: Element>(self, rows: usize, operands: Operands<E>) {
-        // SAFETY: the caller keeps what `Operands` asks for.
+        // SAFETY: the caller upholds the contract of `Operands`.
         unsafe {
             match rows {
                 1 => Tile::<E, 1, 1>::new(operands).run(self),
@@ -95,9 +95,9 @@ impl Simd for Scalar {
         // Two factors, since 2^power itself may be outside the range; the first product is exact.
         let factor = |power: i32| f32::from_bits(((power + 127) as u32) << 23);
         lanes(|i| {
-            let whole = power[i] as i32;
-            let first = whole >> 1;
-            v[i] * factor(first) * factor(whole - first)
+            let power = power[i] as i32;
+            let first = power >> 1;
+            v[i] * factor(first) * factor(power - first)
         })
     }
     #[inline(always)]

@@ -1,11 +1,10 @@
-//! What tile registers make of bf16 weights: accurate, of each row alone, and what the instruction is documented to do.
-//! On a CPU without them these tests say so and pass.
+//! bf16 weights in tile registers: accurate, each row on its own, and the sums that the instruction is documented to make.
+//! On a CPU without tile registers these tests say so and pass.
 
-use super::amx::Amx;
-use super::*;
-use crate::compute::conformance::nn::{bits, pack, random, stored};
+use super::inputs::{bits, pack, random, stored};
+use crate::compute::nn::WeightDtype;
+use crate::compute::nn::amx::Amx;
 
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn available() -> bool {
     let available = Amx::detect().is_some();
     if !available {
@@ -14,8 +13,8 @@ fn available() -> bool {
     available
 }
 
-/// Three parts of a value: the upper half of its bits, that of the rest, and the rest of that.
-fn cut(value: f32) -> [f32; 3] {
+/// bf16x3 parts of a value: the upper half of its bits, that of the rest, and the rest of that.
+fn split(value: f32) -> [f32; 3] {
     let upper = |value: f32| f32::from_bits(value.to_bits() & 0xffff_0000);
     let first = upper(value);
     let second = upper(value - first);
@@ -30,7 +29,7 @@ fn sum_of_parts(x: &[f32], w: &[f32]) -> f32 {
         for part in [2, 1, 0] {
             let mut chains = [0.0_f32; 2];
             for (at, (x, w)) in x.iter().zip(w).enumerate() {
-                chains[at % 2] = cut(*x)[part].mul_add(*w, chains[at % 2]);
+                chains[at % 2] = split(*x)[part].mul_add(*w, chains[at % 2]);
             }
             sum += chains[0] + chains[1];
         }
@@ -39,7 +38,7 @@ fn sum_of_parts(x: &[f32], w: &[f32]) -> f32 {
 }
 
 fn bf16(w: &[f32]) -> Vec<f32> {
-    w.iter().map(|v| stored(*v, Precision::Bf16)).collect()
+    w.iter().map(|v| stored(*v, WeightDtype::Bf16)).collect()
 }
 
 /// Every number of rows in a pair of tiles, steps that are not full, several stretches and blocks, narrow panels.
@@ -53,7 +52,7 @@ fn products_in_tiles_are_sums_of_parts_of_each_row_alone() {
     }
     for (m, n, k) in SHAPES {
         let (x, w, bias) = (random(m * k, 31), bf16(&random(n * k, 32)), random(n, 33));
-        let packed = pack(&w, n, k, Precision::Bf16);
+        let packed = pack(&w, n, k, WeightDtype::Bf16);
         let mut out = vec![f32::NAN; m * n];
         packed.matmul(&x, Some(&bias), &mut out);
         for row in [0, m / 2, m - 1] {
@@ -78,13 +77,13 @@ fn products_in_tiles_are_sums_of_parts_of_each_row_alone() {
 }
 
 #[test]
-fn the_way_back_in_tiles_is_the_same_sum_over_the_outputs() {
+fn input_gradients_in_tiles_are_the_same_sum_over_the_outputs() {
     if !available() {
         return;
     }
     for (m, k, n) in SHAPES {
         let (y, w) = (random(m * n, 34), bf16(&random(n * k, 35)));
-        let packed = pack(&w, n, k, Precision::Bf16);
+        let packed = pack(&w, n, k, WeightDtype::Bf16);
         let mut out = vec![f32::NAN; m * k];
         packed.matmul_transposed(&y, &mut out);
         for row in [0, m / 2, m - 1] {
@@ -101,7 +100,7 @@ fn the_way_back_in_tiles_is_the_same_sum_over_the_outputs() {
 }
 
 #[test]
-fn bad_numbers_stay_in_their_row_and_column_in_tiles_too() {
+fn non_finite_values_stay_in_their_row_and_column_in_tiles() {
     if !available() {
         return;
     }
@@ -111,14 +110,14 @@ fn bad_numbers_stay_in_their_row_and_column_in_tiles_too() {
     x[9 * k + 3] = f32::INFINITY;
     x[9 * k + 690] = f32::INFINITY;
     let mut out = vec![0.0; m * n];
-    pack(&w, n, k, Precision::Bf16).matmul(&x, None, &mut out);
+    pack(&w, n, k, WeightDtype::Bf16).matmul(&x, None, &mut out);
     let expected = |row: usize| [700.0, f32::NAN, f32::INFINITY][usize::from(row == 7) + 2 * usize::from(row == 9)];
     for (i, value) in out.iter().enumerate() {
         assert!(value.to_bits() == expected(i / n).to_bits() || (i / n == 7 && value.is_nan()), "{i}: {value}");
     }
     x.fill(1.0);
     w[33 * k + 29] = f32::INFINITY;
-    pack(&w, n, k, Precision::Bf16).matmul(&x, None, &mut out);
+    pack(&w, n, k, WeightDtype::Bf16).matmul(&x, None, &mut out);
     for (i, value) in out.iter().enumerate() {
         assert_eq!(*value, if i % n == 33 { f32::INFINITY } else { 700.0 });
     }

@@ -1,4 +1,4 @@
-//! The sixteen lanes in one AVX-512 register.
+//! Sixteen lanes in one AVX-512 register.
 
 use std::arch::x86_64::{
     __m512, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_castpd_ps,
@@ -9,46 +9,50 @@ use std::arch::x86_64::{
     _mm512_unpacklo_ps,
 };
 
-use super::packed::Line;
-use super::simd::{Group, LANES, Simd, Task, intrinsics};
-use super::tile::{Element, Operands, Tile};
+use super::avx2::Avx2;
+use super::tile::{Element, Line, Operands, Tile};
+use super::vector::{Group, LANES, Simd, Task, intrinsics};
 
-/// AVX-512 with its companions; a value proves that the CPU has them.
-#[derive(Clone, Copy)]
+/// Token of x86-64-v4: AVX-512 F, BW, CD, DQ and VL, and all of x86-64-v3.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx512(());
 
 impl Avx512 {
-    /// The proof, where the CPU (and the operating system) can.
+    /// Returns the token where the CPU and the operating system support the level.
     pub(crate) fn detect() -> Option<Self> {
         let has = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512cd")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
+            && Avx2::detect().is_some();
         has.then_some(Self(()))
+    }
+
+    /// The token of the level below.
+    pub(crate) fn avx2(self) -> Avx2 {
+        Avx2::of_avx512(self)
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi1,bmi2,f16c,fma,lzcnt,popcnt")]
 fn enabled<T: Task>(simd: Avx512, task: T) -> T::Output {
     task.run(simd)
 }
 
-/// A row count's tile as a function of its own, so that registers are assigned for it alone.
+/// Micro-kernel of `R` rows, a function of its own so that registers are allocated for it alone.
 ///
 /// # Safety
 /// As [`Operands`] says.
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+#[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx2,bmi1,bmi2,f16c,fma,lzcnt,popcnt")]
 #[inline(never)]
 unsafe fn tile<E: Element, const R: usize>(simd: Avx512, operands: Operands<E>) {
-    // SAFETY: the caller keeps what `Operands` asks for.
+    // SAFETY: the caller upholds the contract of `Operands`.
     unsafe { Tile::<E, R, 2>::new(operands).run(simd) }
 }
 
-/// Columns of a half of sixteen lines, four at a time: each quarter of a register gathers its four lines straight
-/// from memory and is turned over by itself.
+/// Transposes a 16 x 16 block in 4 x 4 blocks: each 128-bit quarter of a register gathers its four lines straight from
+/// memory, which leaves two rounds of unpacking and no permutation across quarters.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn transposed(lines: &[Line<f32>; LANES], half: usize) -> [__m512; LANES] {
@@ -56,7 +60,7 @@ fn transposed(lines: &[Line<f32>; LANES], half: usize) -> [__m512; LANES] {
     let mut columns = [_mm512_setzero_ps(); LANES];
     let (quads, _) = columns.as_chunks_mut::<4>();
     for (quad, columns) in quads.iter_mut().enumerate() {
-        // SAFETY: checked to be one of the halves, of which these are four elements.
+        // SAFETY: `half` is checked to be below 2, so that the four elements lie in the line.
         let part = |row: usize| unsafe { _mm_loadu_ps(lines[row].0.as_ptr().add(LANES * half + 4 * quad)) };
         let four = |first: usize| {
             let two = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(part(first)), part(first + 4));
@@ -79,17 +83,17 @@ fn transposed(lines: &[Line<f32>; LANES], half: usize) -> [__m512; LANES] {
 
 impl Simd for Avx512 {
     type V = __m512;
-    const ROWS: usize = 14;
+    const MR: usize = 14;
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
-        // SAFETY: `self` proves the features.
+        // SAFETY: the token is only constructed after the CPU feature check.
         unsafe { enabled(self, task) }
     }
 
     #[inline(always)]
     unsafe fn tile<E: Element>(self, rows: usize, operands: Operands<E>) {
-        // SAFETY: `self` proves the features; the caller keeps what `Operands` asks for.
+        // SAFETY: the token is only constructed after the CPU feature check; the caller upholds the contract of `Operands`.
         unsafe {
             match rows {
                 1 => tile::<E, 1>(self, operands),
@@ -134,7 +138,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
-        // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+        // SAFETY: a prefetch changes no memory and faults on no address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }

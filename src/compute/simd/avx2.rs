@@ -1,4 +1,4 @@
-//! The sixteen lanes in two AVX2 registers.
+//! Sixteen lanes in two AVX2 registers.
 
 use std::arch::x86_64::{
     __m128i, __m256, _CMP_LT_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi32,
@@ -9,43 +9,53 @@ use std::arch::x86_64::{
     _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
 
-use super::packed::Line;
-use super::simd::{Group, LANES, Simd, Task, intrinsics};
-use super::tile::{Element, Operands, Tile};
+use super::avx512::Avx512;
+use super::tile::{Element, Line, Operands, Tile};
+use super::vector::{Group, LANES, Simd, Task, intrinsics};
 
-/// AVX2 with FMA and F16C; a value proves that the CPU has them.
-#[derive(Clone, Copy)]
+/// Token of x86-64-v3: AVX2 with FMA, F16C, BMI and what else CPUs with AVX2 have.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2(());
 
 /// Lanes 0 to 7 and 8 to 15.
 type Pair = [__m256; 2];
 
 impl Avx2 {
-    /// The proof, where the CPU (and the operating system) can.
+    /// Returns the token where the CPU and the operating system support the level.
     pub(crate) fn detect() -> Option<Self> {
-        let has =
-            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let has = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("lzcnt")
+            && is_x86_feature_detected!("popcnt");
         has.then_some(Self(()))
+    }
+
+    /// The token of a CPU with AVX-512, whose check covers every feature of this level.
+    pub(super) fn of_avx512(_: Avx512) -> Self {
+        Self(())
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
+#[target_feature(enable = "avx2,bmi1,bmi2,f16c,fma,lzcnt,popcnt")]
 fn enabled<T: Task>(simd: Avx2, task: T) -> T::Output {
     task.run(simd)
 }
 
-/// A row count's tile as a function of its own, so that registers are assigned for it alone.
+/// Micro-kernel of `R` rows, a function of its own so that registers are allocated for it alone.
 ///
 /// # Safety
 /// As [`Operands`] says.
-#[target_feature(enable = "avx2,fma,f16c")]
+#[target_feature(enable = "avx2,bmi1,bmi2,f16c,fma,lzcnt,popcnt")]
 #[inline(never)]
 unsafe fn tile<E: Element, const R: usize>(simd: Avx2, operands: Operands<E>) {
-    // SAFETY: the caller keeps what `Operands` asks for.
+    // SAFETY: the caller upholds the contract of `Operands`.
     unsafe { Tile::<E, R, 1>::new(operands).run(simd) }
 }
 
-/// Eight bf16 as f32.
+/// Widens eight bf16.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn bf16(half: __m128i) -> __m256 {
@@ -57,23 +67,24 @@ fn bf16(half: __m128i) -> __m256 {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn scaled(v: __m256, power: __m256) -> __m256 {
-    let whole = _mm256_cvtps_epi32(power);
-    let first = _mm256_srai_epi32::<1>(whole);
+    let power = _mm256_cvtps_epi32(power);
+    let first = _mm256_srai_epi32::<1>(power);
     let bias = _mm256_set1_epi32(127);
     let factor = |p| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(p, bias)));
-    _mm256_mul_ps(_mm256_mul_ps(v, factor(first)), factor(_mm256_sub_epi32(whole, first)))
+    _mm256_mul_ps(_mm256_mul_ps(v, factor(first)), factor(_mm256_sub_epi32(power, first)))
 }
 
-/// Columns of a half of sixteen lines, four at a time: each half of a register gathers its four lines straight
-/// from memory and is turned over by itself.
+/// Transposes a 16 x 16 block in 4 x 4 blocks: each 128-bit half of a register gathers its four lines straight from
+/// memory, which leaves two rounds of unpacking and no permutation across halves.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn transposed(lines: &[Line<f32>; LANES], half: usize) -> [Pair; LANES] {
+    assert!(half < 2, "a line has two halves");
     let mut columns = [[_mm256_setzero_ps(); 2]; LANES];
     for end in 0..2 {
         for quad in (0..LANES).step_by(4) {
             let four = |first: usize| {
-                // SAFETY: checked to be one of the halves, of which these are four elements.
+                // SAFETY: `half` is checked to be below 2, so that the four elements lie in the line.
                 let part =
                     |row: usize| unsafe { _mm_loadu_ps(lines[8 * end + row].0.as_ptr().add(LANES * half + quad)) };
                 _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(part(first)), part(first + 4))
@@ -94,17 +105,17 @@ fn transposed(lines: &[Line<f32>; LANES], half: usize) -> [Pair; LANES] {
 
 impl Simd for Avx2 {
     type V = Pair;
-    const ROWS: usize = 6;
+    const MR: usize = 6;
 
     #[inline(always)]
     fn vectorize<T: Task>(self, task: T) -> T::Output {
-        // SAFETY: `self` proves the features.
+        // SAFETY: the token is only constructed after the CPU feature check.
         unsafe { enabled(self, task) }
     }
 
     #[inline(always)]
     unsafe fn tile<E: Element>(self, rows: usize, operands: Operands<E>) {
-        // SAFETY: `self` proves the features; the caller keeps what `Operands` asks for.
+        // SAFETY: the token is only constructed after the CPU feature check; the caller upholds the contract of `Operands`.
         unsafe {
             match rows {
                 1 => tile::<E, 1>(self, operands),
@@ -154,7 +165,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn prefetch<T>(self, address: *const T) {
-        // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+        // SAFETY: a prefetch changes no memory and faults on no address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 }

@@ -1,45 +1,52 @@
-//! The register tile that all products are made of.
+//! GEMM micro-kernel: C += A B on a register tile of up to [`Simd::MR`] rows by 32 columns (Goto and van de Geijn 2008;
+//! BLIS, Van Zee and van de Geijn 2015).
 //!
-//! A few rows times 32 columns, each element one chain of fused multiply-adds over `k` ascending:
-//! nothing about the tile's height, the blocking around it or the instruction set reaches the bits.
+//! A is f32 with rows [`LEFT_STRIDE`] apart, B a packed panel of f32, bf16 or f16 lines. Each element of C is one FMA loop
+//! over k ascending, one rounding a step: neither the height of the tile, nor the blocking around it, nor the
+//! instruction set changes its bits. It is part of the SIMD trait since the register blocking is what differs from
+//! one instruction set to the next.
 
-use super::packed::Line;
-use super::simd::{LANES, Simd};
+use super::vector::{LANES, Simd};
 
-/// Columns of a panel: what a tile is wide, and the distance of a panel's rows in elements.
+/// Columns of a panel (BLIS's `NR`), and the distance of a panel's lines in elements.
 pub(crate) const PANEL: usize = 32;
-/// Longest stretch of `k` that one call of a tile covers.
-pub(crate) const DEPTH: usize = 640;
+/// Longest block of `k` that one call covers (BLIS's `KC`).
+pub(crate) const KC: usize = 640;
 /// Distance of the left operand's rows. A constant, so that all rows are reached from one address
 /// register; an odd number of cache lines, so that they lie in different sets of the cache.
-pub(crate) const STRIDE: usize = DEPTH + 16;
+pub(crate) const LEFT_STRIDE: usize = KC + 16;
 
-/// What the right operand is stored as.
+/// One `k` of a panel: the elements of [`PANEL`] columns, aligned to a cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line<E>(pub [E; PANEL]);
+
+/// Storage type of the right operand.
 pub(crate) trait Element: Copy {
-    /// Sixteen of them as f32.
+    /// Loads sixteen elements as f32.
     fn widen<S: Simd>(simd: S, from: &[Self; LANES]) -> S::V;
-    /// Lines as f32 in memory: in `room`, unless they are f32 as they lie.
+    /// Widens to f32 into `scratch`; f32 input is returned unchanged.
     #[inline(always)]
     fn widened<'a, S: Simd>(
         simd: S,
         lines: &'a [Line<Self>; LANES],
-        room: &'a mut [Line<f32>; LANES],
+        scratch: &'a mut [Line<f32>; LANES],
     ) -> &'a [Line<f32>; LANES] {
-        for (line, wide) in lines.iter().zip(&mut *room) {
+        for (line, wide) in lines.iter().zip(&mut *scratch) {
             for (from, to) in line.0.as_chunks().0.iter().zip(wide.0.as_chunks_mut().0) {
                 simd.store(Self::widen(simd, from), to);
             }
         }
-        room
+        scratch
     }
 }
 
-/// The high half of an f32.
+/// bfloat16, the high half of an f32.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Bf16(pub u16);
 
-/// IEEE binary16.
+/// IEEE 754 binary16.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct F16(pub u16);
@@ -75,21 +82,20 @@ impl Element for F16 {
     }
 }
 
-/// Where a chain starts.
+/// Initial value of the sums (beta of BLAS, 0 or 1).
 #[derive(Clone, Copy)]
 pub(crate) enum Start {
-    /// At zero.
+    /// Zero.
     Zero,
-    /// At what the result holds: the chain of the depths before.
+    /// The result so far, of the blocks of `k` before.
     Result,
 }
 
 /// The operands of one tile of `rows` rows and [`PANEL`] columns.
 ///
-/// Whoever runs a tile vouches that `left` has `depth` elements readable in each of `rows` rows that
-/// are [`STRIDE`] apart, `right` has `depth` rows of [`PANEL`] elements, and `result` has [`PANEL`]
-/// elements, readable and writable and aliased by nothing, in each of `rows` rows that are
-/// `result_stride` apart.
+/// The caller of a tile guarantees that `left` has `depth` readable elements in each of `rows` rows that are
+/// [`LEFT_STRIDE`] apart, that `right` has `depth` lines of [`PANEL`] elements, and that `result` has [`PANEL`]
+/// elements, readable and writable and aliased by nothing, in each of `rows` rows that are `result_stride` apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<E> {
     pub left: *const f32,
@@ -111,7 +117,7 @@ impl<E: Element, const R: usize, const C: usize> Tile<E, R, C> {
         Self(operands)
     }
 
-    /// Computes it.
+    /// Computes the tile.
     #[inline(always)]
     pub(crate) fn run<S: Simd>(self, simd: S) {
         for first in (0..PANEL).step_by(C * LANES) {
@@ -143,7 +149,7 @@ impl<E: Element, const R: usize, const C: usize> Tile<E, R, C> {
             }
             for (r, row) in sums.iter_mut().enumerate() {
                 // SAFETY: `Operands` covers `depth` elements of each row.
-                let factor = simd.splat(unsafe { *left.add(r * STRIDE + k) });
+                let factor = simd.splat(unsafe { *left.add(r * LEFT_STRIDE + k) });
                 for (sum, vector) in row.iter_mut().zip(panel) {
                     *sum = simd.fma(factor, vector, *sum);
                 }
@@ -158,5 +164,5 @@ impl<E: Element, const R: usize, const C: usize> Tile<E, R, C> {
     }
 }
 
-/// Bytes of the panel that are asked for ahead of use.
+/// Prefetch distance in the panel, in bytes.
 const AHEAD: usize = 4096;
