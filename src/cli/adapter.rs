@@ -61,7 +61,7 @@ impl AdapterArgs {
         let AdapterCommand::Bake(args) = self.command;
         let options = MergeOptions {
             plan: PlanOptions { max_shard_bytes: args.max_shard_size, ..PlanOptions::default() },
-            threads: args.output.threads(),
+            workers: args.output.workers(),
             force: args.force,
             keep_intermediates: false,
             hash: true,

@@ -25,6 +25,7 @@ use crate::eval::run::{EvalOptions, evaluate};
 use crate::eval::server::{Decode, Needs, OpenAiServer};
 use crate::event::{CancelFlag, Progress};
 use crate::recipe::ModelReference;
+use crate::stats::resample::Resampling;
 use crate::storage::hash::cache_dir;
 use crate::task::{self, Documents, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
@@ -130,9 +131,8 @@ impl EvalArgs {
     pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
         self.split_adapter()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
-        let pool = super::thread_pool(self.output.threads())?;
         let progress = Progress { reporter: &*reporter, cancel };
-        let (record, destination) = pool.install(|| self.record(progress))?;
+        let (record, destination) = self.record(progress)?;
         drop(reporter);
         // Files first: a reader of stdout that has gone costs no results.
         let written = destination.map(|place| place.write(&record, &results::stamp())).transpose()?;
@@ -205,7 +205,7 @@ impl EvalArgs {
         let options = EvalOptions {
             prompts: self.prompts.settings(self.documents(), chat.as_ref()),
             protocols: self.protocol.clone(),
-            seed: self.seed,
+            resampling: Resampling { seed: self.seed, workers: self.output.workers() },
         };
         let records = evaluate(&tasks, &model, &tokenizer, judge.as_ref(), &options, progress)?;
         for notice in records.iter().flat_map(TaskRecord::notices) {
@@ -236,7 +236,8 @@ impl EvalArgs {
     /// The model under test, on this machine or behind a server.
     fn open(&self, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<Opened> {
         if self.server.backend == BackendName::Local {
-            let local = LocalOptions { batch_tokens: self.batch_tokens, seed: self.seed };
+            let local =
+                LocalOptions { batch_tokens: self.batch_tokens, seed: self.seed, workers: self.output.workers() };
             let opened = open_model(directory, &self.adapter, self.weights.into(), None, local, progress)?;
             let OpenedModel { model, tokenizer, identity, parameters } = opened;
             return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });

@@ -64,7 +64,7 @@ impl MergeArgs {
         };
         let options = MergeOptions {
             plan: self.recipe_args.plan_options(),
-            threads: self.output.threads(),
+            workers: self.output.workers(),
             force: self.force,
             keep_intermediates: self.keep_intermediates,
             hash: !self.no_hash,

@@ -97,7 +97,7 @@ impl PlanArgs {
         let resolver = Resolver::from_environment();
         let planned = plan_recipe(&self.recipe, &text, &resolver, &self.recipe_args.plan_options())?;
         let output = OutputArgs { json: self.json, quiet: self.quiet, threads: self.threads };
-        let plan = planned.report(output.threads());
+        let plan = planned.report(output.workers().threads());
         let reporter = report::reporter(self.json, self.quiet);
         let cancel = CancelFlag::new();
         planned.warn(Progress { reporter: &*reporter, cancel: &cancel });

@@ -78,12 +78,10 @@ pub(super) fn execute(
     cancel: &CancelFlag,
 ) -> Result<()> {
     let reporter = report::reporter(output.json, output.quiet);
-    let threads = output.threads();
-    let pool = super::thread_pool(threads)?;
     let progress = Progress { reporter: &*reporter, cancel };
-    let mut work = Local::new(threads, remember);
+    let mut work = Local::new(output.workers(), remember);
     let options = RunOptions { force: force.to_vec() };
-    pool.install(|| run(experiment, out, &options, &mut work, progress))?;
+    run(experiment, out, &options, &mut work, progress)?;
     drop(reporter);
     // What the report shows is what is printed, whether or not it was written by this run.
     let text = super::read_text(&out.join("report.json"))?;

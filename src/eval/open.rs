@@ -65,9 +65,9 @@ pub fn open_model(
         opened.push(WeightedAdapter { adapter, weight: *weight });
     }
     // Hashing and packing read the same pages; side by side they are read once.
-    let (identity, decoder) = rayon::join(
+    let (identity, decoder) = options.workers.join(
         || identity(directory, adapters, precision, &tokenizer, progress),
-        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened, pool }),
+        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened, pool, workers: options.workers }),
     );
     let (identity, decoder) = (identity?, decoder?);
     Ok(assemble(decoder, &files, tokenizer, identity, options, progress))
@@ -85,7 +85,8 @@ pub fn open_merged(
     progress: Progress<'_>,
 ) -> Result<OpenedModel> {
     let tokenizer = Arc::new(Tokenizer::open(merged.model.root())?);
-    let decoder = Decoder::open(merged.model.as_ref(), &DecoderOptions { precision, ..DecoderOptions::default() })?;
+    let opening = DecoderOptions { precision, workers: options.workers, ..DecoderOptions::default() };
+    let decoder = Decoder::open(merged.model.as_ref(), &opening)?;
     let identity = ModelIdentity {
         weights: merged.identity(),
         adapters: Vec::new(),

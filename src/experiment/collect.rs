@@ -18,6 +18,8 @@ use crate::eval::gate::GateReport;
 use crate::eval::interval::{Part, group};
 use crate::eval::results::{RunResults, TaskResults};
 use crate::hub;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 
 /// Where the results of a row are.
 #[must_use]
@@ -30,7 +32,7 @@ pub(crate) fn results_file(row: &str, context: Context<'_>) -> PathBuf {
 ///
 /// # Errors
 /// Results that can't be read or compared.
-pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
+pub(crate) fn report(context: Context<'_>, workers: Workers) -> Result<ReportData> {
     let experiment = context.experiment;
     let names: Vec<&String> = context.graph.rows.iter().map(|(name, _)| name).collect();
     let mut loaded = Vec::with_capacity(names.len());
@@ -56,9 +58,10 @@ pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData>
     let rows = rows.collect();
     let mut forgetting = Vec::new();
     let mut notes: Vec<String> = ["seen", "unseen"].iter().filter_map(|role| no_mean(&tasks, role)).collect();
+    let resampling = Resampling { seed: experiment.seed, workers };
     if let Some(((_, base), others)) = loaded.split_first() {
         for (name, results) in others {
-            forgetting.push(changes(name, base, results, &tasks, experiment.seed, &mut notes)?);
+            forgetting.push(changes(name, base, results, &tasks, resampling, &mut notes)?);
         }
     }
     Ok(ReportData {
@@ -74,7 +77,7 @@ pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData>
         curves: curves(context),
         task_vectors: context.outcome("task-vectors").and_then(task_vectors),
         published: published(experiment),
-        environment: environment(threads),
+        environment: environment(workers.threads()),
         hashes: hashes(context),
         durations: context
             .graph

@@ -31,6 +31,8 @@ use crate::lora::{Adapter, LoraFactors};
 use crate::merge::output::files::CompanionOptions;
 use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
 use crate::model::WeightPool;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 use crate::storage::hash::cache_dir;
 use crate::storage::publish::publish_file;
 use crate::task::{Documents, PromptSettings, Role, Task};
@@ -45,7 +47,7 @@ const STAMP: &str = "run";
 /// Does the work with the engines of this program.
 #[derive(Debug)]
 pub(crate) struct Local {
-    threads: usize,
+    workers: Workers,
     remember: bool,
     /// The base model's weights, packed once for all steps.
     base: Arc<WeightPool>,
@@ -54,10 +56,10 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// With so many threads for merges; `remember` keeps answers for other runs.
+    /// On these threads; `remember` keeps answers for other runs.
     #[must_use]
-    pub(crate) fn new(threads: usize, remember: bool) -> Self {
-        Self { threads, remember, base: Arc::default(), said: BTreeSet::new() }
+    pub(crate) fn new(workers: Workers, remember: bool) -> Self {
+        Self { workers, remember, base: Arc::default(), said: BTreeSet::new() }
     }
 
     /// Lets go of the base model where another one beside it would not fit into memory.
@@ -80,7 +82,7 @@ impl Local {
 
     fn open(&self, subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
         let base = Self::base(context)?;
-        let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
+        let options = LocalOptions { seed: context.experiment.seed, workers: self.workers, ..LocalOptions::default() };
         let precision = match context.experiment.evaluation.weights.as_str() {
             "bf16" => Precision::Bf16,
             "f16" => Precision::F16,
@@ -107,7 +109,7 @@ impl Local {
                 let text = yaml(&context.recipe(candidate, &base));
                 let name = format!("merge {}", candidate.name);
                 let plan = PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() };
-                let into_memory = InMemoryOptions { plan, threads: rayon::current_num_threads() };
+                let into_memory = InMemoryOptions { plan, workers: self.workers };
                 let model = in_memory(name.as_ref(), &text, &into_memory, &Cpu, progress)?;
                 open_merged(&model, precision, options, progress)
             }
@@ -148,6 +150,7 @@ impl Work for Local {
             force: true,
             inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
+            workers: self.workers,
         };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
         let log = out.join(LOG_FILE);
@@ -166,7 +169,7 @@ impl Work for Local {
         let text = yaml(&context.recipe(candidate, &Self::base(context)?));
         let options = MergeOptions {
             plan: PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() },
-            threads: self.threads,
+            workers: self.workers,
             force: true,
             keep_intermediates: false,
             hash: true,
@@ -226,7 +229,7 @@ impl Work for Local {
                 generation_kwargs: None,
             },
             protocols: evaluation.protocols.clone(),
-            seed: context.experiment.seed,
+            resampling: Resampling { seed: context.experiment.seed, workers: self.workers },
         };
         let asked = CachedModel { model: &model, cache: cache.as_ref(), seed: context.experiment.seed };
         let mut records = evaluate(&opened, &asked, &tokenizer, None, &options, context.progress)?;
@@ -274,7 +277,7 @@ impl Work for Local {
         let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
         let base = load("base")?;
         let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
-        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?)?;
+        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?, self.workers)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
         text.push('\n');
@@ -303,7 +306,7 @@ impl Work for Local {
     }
 
     fn report(&mut self, context: Context<'_>) -> Result<Done> {
-        let data = collect::report(context, self.threads)?;
+        let data = collect::report(context, self.workers)?;
         let mut json = serde_json::to_string_pretty(&data).unwrap_or_default();
         json.push('\n');
         let mut outputs = Vec::new();

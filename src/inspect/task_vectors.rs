@@ -21,6 +21,7 @@ use crate::event::{Event, Progress};
 use crate::merge::execute::chunk::chunks;
 use crate::merge::execute::reduction::InOrder;
 use crate::merge::plan::sources::Model;
+use crate::parallel::Workers;
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -156,7 +157,7 @@ pub(crate) fn compare(
     base: &Model,
     tuned: &[Model],
     backend: &dyn Backend,
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<TaskVectorReport> {
     let models: Vec<&Model> = std::iter::once(base).chain(tuned).collect();
@@ -176,7 +177,7 @@ pub(crate) fn compare(
     }
     let bytes_read = compared.iter().flat_map(|c| &c.places).map(|tensor| tensor.bytes()).sum();
     progress.event(Event::PlanReady { tensors: compared.len(), bytes_read, bytes_written: 0 });
-    let statistics = measure(&models, &compared, backend, threads, progress)?;
+    let statistics = measure(&models, &compared, backend, workers, progress)?;
     for model in &models {
         model.unchanged()?;
     }
@@ -265,10 +266,10 @@ fn measure(
     models: &[&Model],
     compared: &[Compared<'_>],
     backend: &dyn Backend,
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<Vec<DeltaStatistics>> {
-    let pool = crate::parallel::pool(threads, "diff")?;
+    let pool = workers.pool("diff")?;
     let pieces: Vec<Piece> = compared
         .iter()
         .enumerate()
@@ -277,7 +278,7 @@ fn measure(
     let results = Mutex::new(vec![DeltaStatistics::default(); compared.len()]);
     let parts: InOrder<(usize, DeltaStatistics)> = InOrder::default();
     let next = AtomicUsize::new(0);
-    pool.broadcast(|_| {
+    pool.broadcast(|| {
         while let Some((index, piece)) = take(&pieces, &next) {
             if progress.cancel.is_cancelled() {
                 return;

@@ -19,6 +19,7 @@ use crate::merge::output::files::{CompanionOptions, FileRecord, copied_files, wr
 use crate::merge::output::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
+use crate::parallel::Workers;
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
 use crate::storage::file_name;
@@ -31,8 +32,8 @@ use crate::storage::unchanged::FileStamps;
 pub(crate) struct MergeOptions {
     /// Choices that shape the plan.
     pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
+    /// Threads that compute and hash.
+    pub workers: Workers,
     /// Replace a non-empty output.
     pub force: bool,
     /// Publish intermediate results as `OUT.stages/NAME`.
@@ -217,7 +218,7 @@ pub(crate) fn merge(
     }
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
     if options.hash {
-        lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
+        lock.inputs = hash_inputs(&planned, options.workers, options.companions, progress)?;
     }
     let mut run = StageRun {
         options,
@@ -269,7 +270,7 @@ pub(crate) fn merge(
         bytes_read: bytes.0,
         bytes_written: bytes.1,
         seconds: started.elapsed().as_secs_f64(),
-        threads: options.threads,
+        threads: options.workers.threads(),
         backend: backend.name().to_owned(),
         warnings,
     })
@@ -351,7 +352,7 @@ impl StageRun<'_> {
             self.directories.insert(name.to_owned(), nested.path().to_owned());
             &nested
         };
-        let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
+        let execute_options = ExecuteOptions { workers: self.options.workers, hash: self.options.hash && output };
         let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
         plan.unchanged()?;
         report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
@@ -442,7 +443,7 @@ impl Diagnose for Unplanned {
 /// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
 pub(super) fn hash_inputs(
     planned: &PlannedRecipe,
-    threads: usize,
+    workers: Workers,
     companions: CompanionOptions,
     progress: Progress<'_>,
 ) -> Result<InputRecords> {
@@ -461,7 +462,7 @@ pub(super) fn hash_inputs(
         }
     }
     let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
+    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), workers, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
         let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
@@ -472,7 +473,7 @@ pub(super) fn hash_inputs(
     Ok(records)
 }
 
-fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Result<BTreeMap<PathBuf, String>> {
+fn hash_files(paths: &[PathBuf], workers: Workers, progress: Progress<'_>) -> Result<BTreeMap<PathBuf, String>> {
     let mut cache = HashCache::open_default();
     let mut hashes: BTreeMap<PathBuf, String> =
         paths.iter().filter_map(|p| Some((p.clone(), cache.get(p)?.to_owned()))).collect();
@@ -482,32 +483,18 @@ fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Resu
     }
     let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
     progress.event(Event::HashingInputs { bytes });
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            let before = FileState::of(path);
-            let hash = sha256_file(path, progress.cancel);
-            let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
-            done.push(((*path).clone(), same, hash));
-        }
-        done
-    };
-    let results = std::thread::scope(|scope| {
-        // This thread works too, so that the files are hashed where no other can be had.
-        let workers: Vec<_> =
-            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::parallel::spawn_scoped(scope, work)).collect();
-        let mut results = work();
-        for worker in workers {
-            results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        results
+    let results = workers.map(unknown.len(), |index| {
+        let path = unknown[index];
+        let before = FileState::of(path);
+        let hash = sha256_file(path, progress.cancel);
+        let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
+        (same, hash)
     });
     let mut fresh = Vec::new();
-    for (path, state, hash) in results {
+    for (path, (state, hash)) in unknown.into_iter().zip(results) {
         let hash = hash.map_err(|source| WriteError::Io { path: path.clone(), source })?.ok_or(Cancelled)?;
         fresh.extend(state.map(|state| (state, hash.clone())));
-        hashes.insert(path, hash);
+        hashes.insert(path.clone(), hash);
     }
     cache.remember(&fresh);
     Ok(hashes)

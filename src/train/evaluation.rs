@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::data::{Example, TrainingData, asking_template};
 use super::error::TrainError;
 use super::gradient::validation_loss;
+use super::inject::Attached;
 use super::recipe::TrainRecipe;
 use crate::error::Result;
 use crate::eval::local::{LocalModel, LocalOptions};
 use crate::eval::run::{EvalOptions, evaluate};
 use crate::event::Progress;
-use crate::model::Decoder;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 use crate::task::{self, Documents, PromptSettings, Task};
 use crate::tokenizer::Tokenizer;
 
@@ -25,10 +27,11 @@ pub(crate) struct Evaluation<'a> {
     tokenizer: Arc<Tokenizer>,
     data: &'a TrainingData,
     recipe: &'a TrainRecipe,
+    workers: Workers,
 }
 
 impl<'a> Evaluation<'a> {
-    /// Opens the recipe's tasks. The decoder is the one that is trained.
+    /// Opens the recipe's tasks. The decoder is the one that is trained, on its threads.
     ///
     /// # Errors
     /// What the task files or their data have wrong.
@@ -36,7 +39,7 @@ impl<'a> Evaluation<'a> {
         recipe: &'a TrainRecipe,
         data_dir: Option<&Path>,
         data: &'a TrainingData,
-        decoder: Arc<Decoder>,
+        trained: &Attached,
         tokenizer: Arc<Tokenizer>,
     ) -> Result<Self> {
         let mut tasks = Vec::new();
@@ -50,8 +53,10 @@ impl<'a> Evaluation<'a> {
         }
         let text = Arc::clone(&tokenizer);
         let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
-        let model = LocalModel::new(decoder, detokenize, LocalOptions::default());
-        Ok(Self { tasks, warnings: Mutex::new(warnings), model, tokenizer, data, recipe })
+        let local = LocalOptions { workers: trained.workers, ..LocalOptions::default() };
+        let model = LocalModel::new(Arc::clone(&trained.decoder), detokenize, local);
+        let workers = trained.workers;
+        Ok(Self { tasks, warnings: Mutex::new(warnings), model, tokenizer, data, recipe, workers })
     }
 
     /// Whether there is anything to evaluate.
@@ -101,7 +106,8 @@ impl<'a> Evaluation<'a> {
             chat: template.as_ref(),
             ..PromptSettings::default()
         };
-        let options = EvalOptions { prompts, protocols: Vec::new(), seed: self.recipe.seed };
+        let resampling = Resampling { seed: self.recipe.seed, workers: self.workers };
+        let options = EvalOptions { prompts, protocols: Vec::new(), resampling };
         let quiet = Progress { reporter: &crate::event::Silent, ..progress };
         for record in evaluate(&self.tasks, &self.model, &self.tokenizer, None, &options, quiet)? {
             for metric in record.metrics() {
@@ -127,7 +133,7 @@ impl<'a> Evaluation<'a> {
         let (mut sum, mut targets) = (0.0, 0);
         let several = by_set.len() > 1;
         for (set, examples) in by_set {
-            let loss = validation_loss(decoder, &examples, progress.cancel)?;
+            let loss = validation_loss(decoder, &examples, self.workers, progress.cancel)?;
             sum += loss.sum;
             targets += loss.targets;
             if several && let Some(summary) = self.data.sets.get(set) {

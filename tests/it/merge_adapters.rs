@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use billon::internal::LocalOptions;
 use billon::internal::merge_kernels::Cpu;
 use billon::internal::nn::Precision;
 use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 use billon::internal::{CancelFlag, Progress, Silent};
 use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
 use billon::internal::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
+use billon::internal::{LocalOptions, Workers};
 use billon::internal::{ModelDir, TensorSource};
 use billon::internal::{open_merged, open_model};
 use safetensors::Dtype;
@@ -224,7 +224,7 @@ fn adapters_that_do_not_fit_their_model_are_refused_where_they_are_named() {
 }
 
 fn merged(text: &str) -> MergedModel {
-    let options = InMemoryOptions { plan: PlanOptions::default(), threads: 2 };
+    let options = InMemoryOptions { plan: PlanOptions::default(), workers: Workers::new(2) };
     let cancel = CancelFlag::default();
     let progress = Progress { reporter: &Silent, cancel: &cancel };
     in_memory("recipe.yml".as_ref(), text, &options, &Cpu, progress).unwrap()
@@ -298,7 +298,7 @@ fn a_decoder_with_an_adapter_is_the_decoder_of_the_baked_model() {
 #[test]
 fn a_merge_in_memory_opens_for_evaluation() {
     let base = fixture("eval/model");
-    let options = LocalOptions { batch_tokens: 64, seed: 0 };
+    let options = LocalOptions { batch_tokens: 64, seed: 0, workers: Workers::new(2) };
     let cancel = CancelFlag::default();
     let progress = Progress { reporter: &Silent, cancel: &cancel };
     let open = |scale: &str| {

@@ -10,8 +10,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
-
 use super::adapted::ModelAdapter;
 use super::chunk::{CHUNK_ELEMENTS, chunks, parts};
 use super::map_part::map_part;
@@ -26,7 +24,7 @@ use crate::merge::execute::reduction;
 use crate::merge::execute::reduction::{Begun, ChunkInputs};
 use crate::merge::methods::{Map, Measured, MethodError, MethodFault};
 use crate::merge::plan::{JobInput, MergePlan, TensorJob};
-use crate::parallel::{pool, spawn_scoped};
+use crate::parallel::{Pool, ScopedJoinHandle, Workers, scope, spawn_scoped};
 use crate::storage::hash::sha256_while_written;
 use crate::storage::publish::{OutputFile, StagingDir, WriteError};
 use crate::storage::shortened;
@@ -46,8 +44,8 @@ pub(crate) struct Execution {
 /// How to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExecuteOptions {
-    /// Worker threads, at least 1.
-    pub threads: usize,
+    /// Threads that compute; hashing and syncing have their own.
+    pub workers: Workers,
     /// Hash the shards while they are written.
     pub hash: bool,
 }
@@ -63,7 +61,7 @@ pub(crate) fn execute(
     options: ExecuteOptions,
     progress: Progress<'_>,
 ) -> Result<Execution> {
-    let pool = pool(options.threads, "merge")?;
+    let pool = options.workers.pool("merge")?;
     let mut files = Vec::new();
     for shard in &plan.layout.shards {
         let file = staging.create_file(&shard.file_name, shard.bytes)?;
@@ -72,7 +70,7 @@ pub(crate) fn execute(
     }
     let sink = Shards { plan, files: &files };
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
-    std::thread::scope(|scope| {
+    scope(|scope| {
         let hasher = options.hash.then(|| {
             let hash = || -> Result<Vec<String>, WriteError> {
                 let mut hashes = Vec::new();
@@ -109,7 +107,7 @@ pub(crate) fn execute(
 
 /// Hashing of the output: on a thread that follows what is written, or when all is written.
 enum Hashing<'scope, F> {
-    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<String>, WriteError>>),
+    Beside(ScopedJoinHandle<'scope, Result<Vec<String>, WriteError>>),
     After(F),
 }
 
@@ -132,11 +130,11 @@ pub(crate) fn compute_tensors(
     plan: &MergePlan,
     backend: &dyn Backend,
     outputs: &[usize],
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
     mut take: impl FnMut(usize, Vec<u8>),
 ) -> Result<()> {
-    let pool = pool(threads, "merge")?;
+    let pool = workers.pool("merge")?;
     let sink = Shards { plan, files: &[] };
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     let mut adapted = Vec::new();
@@ -167,7 +165,7 @@ pub(crate) fn compute_tensors(
 pub(super) struct Executor<'a> {
     pub(super) plan: &'a MergePlan,
     pub(super) backend: &'a dyn Backend,
-    pool: &'a rayon::ThreadPool,
+    pool: &'a Pool,
     sink: &'a dyn Sink,
     progress: Progress<'a>,
     /// Whether the adapter of each model has infinities or NaN; looked at when an output has some.
@@ -182,10 +180,10 @@ pub(super) struct Executor<'a> {
 pub(crate) fn execute_in_memory(
     plan: &MergePlan,
     backend: &dyn Backend,
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<(Vec<Vec<u8>>, Execution)> {
-    let pool = pool(threads, "merge")?;
+    let pool = workers.pool("merge")?;
     let sink = Buffers::new(&plan.outputs);
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     let non_finite = executor.run()?;
@@ -263,7 +261,7 @@ impl Executor<'_> {
     ) -> Result<()> {
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
-        self.pool.broadcast(|_| {
+        self.pool.broadcast(|| {
             let mut scratch = Scratch::default();
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let result = self.may_go_on().and_then(|()| work(piece, &mut scratch));
@@ -314,12 +312,9 @@ impl Executor<'_> {
                 Ok(())
             })?;
             // Selecting a threshold among collected keys takes a while: all tensors at once.
-            let again: Vec<bool> = self.pool.install(|| {
-                let close = |(i, begun): (usize, &mut Begun)| match begun {
-                    Begun::Running(measurement) => active.contains(&i) && measurement.next_round(),
-                    Begun::Known(_) => false,
-                };
-                running.par_iter_mut().enumerate().map(close).collect()
+            let again = self.pool.map_mut(&mut running, |i, begun| match begun {
+                Begun::Running(measurement) => active.contains(&i) && measurement.next_round(self.pool),
+                Begun::Known(_) => false,
             });
             active.retain(|&i| again[i]);
         }

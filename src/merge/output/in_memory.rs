@@ -17,6 +17,7 @@ use crate::merge::output::files::CompanionOptions;
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::merge::plan::{MergePlan, PlanOptions};
 use crate::merge::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
+use crate::parallel::Workers;
 use crate::storage::hash::sha256_bytes;
 
 /// Everything about such a merge that is not in the recipe.
@@ -24,8 +25,8 @@ use crate::storage::hash::sha256_bytes;
 pub struct InMemoryOptions {
     /// Choices that shape the plan.
     pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
+    /// Threads that compute and hash.
+    pub workers: Workers,
 }
 
 /// The result of a merge, in memory.
@@ -76,7 +77,7 @@ pub fn in_memory(
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
     let companions = CompanionOptions { copy_tokenizer: true, model_card: false };
-    let inputs = hash_inputs(&planned, options.threads, companions, progress)?;
+    let inputs = hash_inputs(&planned, options.workers, companions, progress)?;
     let mut results: BTreeMap<String, Arc<MemoryModel>> = BTreeMap::new();
     let count = planned.order.len();
     let mut last = None;
@@ -115,7 +116,7 @@ fn run(
 ) -> Result<MemoryModel> {
     let (tensors, bytes_read) = (plan.jobs.len(), plan.bytes_read());
     progress.event(Event::PlanReady { tensors, bytes_read, bytes_written: plan.bytes_written() });
-    let (buffers, execution) = execute_in_memory(plan, backend, options.threads, progress)?;
+    let (buffers, execution) = execute_in_memory(plan, backend, options.workers, progress)?;
     plan.unchanged()?;
     report_non_finite(&execution.non_finite, "merge", &options.plan, warnings, progress)?;
     let tensors = plan.outputs.iter().enumerate().map(|(shard, output)| {

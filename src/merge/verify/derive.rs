@@ -67,7 +67,7 @@ pub(super) fn derive(
     let stored = Model::open(ModelReference::directory(&output.display().to_string()), output)?;
     let chosen = choose(plan, lock.seed, options.sample);
     let mut found = BTreeMap::new();
-    compute_tensors(plan, backend, &chosen, options.threads, progress, |tensor, bytes| {
+    compute_tensors(plan, backend, &chosen, options.workers, progress, |tensor, bytes| {
         let expected = &plan.outputs[tensor];
         let same = stored
             .tensors

@@ -11,14 +11,15 @@ use crate::compute::merge::Backend;
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::Progress;
 use crate::merge::output::lock::Lock;
+use crate::parallel::Workers;
 
 /// What to check.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
     /// Tensors to derive again; all when there are fewer.
     pub sample: usize,
-    /// Worker threads.
-    pub threads: usize,
+    /// Threads that derive tensors again.
+    pub workers: Workers,
     /// An output of which no tensor could be derived again is a problem.
     pub require_derived: bool,
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use candle_core::Tensor;
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::Refresh;
 use super::full::FullProjection;
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::lora::{self, Adapter, Factors, LoraConfig, SavedTensor};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, Projection};
+use crate::parallel::Workers;
 use crate::rng::{Philox, stream_key};
 use crate::train::error::TrainError;
 use crate::train::parameter::{Group, Parameter};
@@ -32,6 +32,8 @@ pub(crate) struct Attached {
     /// What a user may not expect of what is trained.
     pub warnings: Vec<String>,
     refresh: Vec<Arc<dyn Refresh>>,
+    /// Threads that train.
+    pub(crate) workers: Workers,
 }
 
 /// Makes a recipe's parameters and puts them into the decoder.
@@ -42,7 +44,12 @@ pub(crate) struct Attached {
 ///
 /// # Errors
 /// Modules that no layer has, a start that does not fit, settings that are not supported.
-pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter>) -> Result<Attached> {
+pub(crate) fn attach(
+    mut decoder: Decoder,
+    recipe: &TrainRecipe,
+    start: Option<&Adapter>,
+    workers: Workers,
+) -> Result<Attached> {
     let mut modules: Vec<Module> = Vec::new();
     decoder.map_projections(|name, projection| {
         if let Some(linear) = projection.frozen() {
@@ -99,7 +106,7 @@ pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&
     };
     let Build { parameters, refresh, mut replaced, warnings } = build;
     decoder.map_projections(|name, old| replaced.remove(&(name.module.clone(), name.first_row)).unwrap_or(old));
-    let attached = Attached { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
+    let attached = Attached { decoder: Arc::new(decoder), parameters, lora, warnings, refresh, workers };
     attached.refresh()?;
     Ok(attached)
 }
@@ -330,7 +337,7 @@ impl Attached {
     /// # Errors
     /// What the tensor library says.
     pub(crate) fn refresh(&self) -> Result<(), TrainError> {
-        self.refresh.par_iter().try_for_each(|projection| projection.refresh())
+        self.workers.for_each_index(self.refresh.len(), |index| self.refresh[index].refresh())
     }
 
     /// Trained elements.
