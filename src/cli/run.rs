@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::prompts::PromptArgs;
 use super::{OutputArgs, print, print_json, report};
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
@@ -37,6 +38,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     no_cache: bool,
     #[command(flatten)]
+    prompts: PromptArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -64,6 +67,7 @@ impl RunArgs {
         if let Some(model) = &self.base_model {
             experiment.base_model.clone_from(model);
         }
+        self.prompts.apply(&mut experiment.evaluation.prompts);
         Ok(experiment)
     }
 }

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::event::Progress;
 use crate::model::Decoder;
 use crate::parallel::Workers;
+use crate::tokenizer::Tokenizer;
 
 /// Turns produced tokens into text, special tokens left out.
 pub(crate) type Detokenize = Box<dyn Fn(&[u32]) -> Result<String> + Send + Sync>;
@@ -41,6 +42,17 @@ impl LocalModel {
     #[must_use]
     pub fn new(decoder: impl Into<Arc<Decoder>>, detokenize: Detokenize, options: LocalOptions) -> Self {
         Self { decoder: decoder.into(), detokenize, options }
+    }
+
+    /// A model whose tokens this tokenizer reads, special ones left out.
+    #[must_use]
+    pub(crate) fn with_tokenizer(
+        decoder: impl Into<Arc<Decoder>>,
+        tokenizer: &Arc<Tokenizer>,
+        options: LocalOptions,
+    ) -> Self {
+        let text = Arc::clone(tokenizer);
+        Self::new(decoder, Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?)), options)
     }
 
     /// The decoder.

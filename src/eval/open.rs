@@ -109,9 +109,8 @@ fn assemble(
         progress.warn(warning.clone());
     }
     let parameters = source.tensors().values().map(Tensor::elements).sum();
-    let text = Arc::clone(&tokenizer);
-    let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
-    OpenedModel { model: LocalModel::new(decoder, detokenize, options), tokenizer, identity, parameters }
+    let model = LocalModel::with_tokenizer(decoder, &tokenizer, options);
+    OpenedModel { model, tokenizer, identity, parameters }
 }
 
 fn identity(

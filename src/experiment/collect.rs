@@ -320,7 +320,7 @@ fn published(experiment: &Experiment) -> Option<PublishedTable> {
 fn settings(experiment: &Experiment) -> Vec<(String, String)> {
     let evaluation = &experiment.evaluation;
     let number = |value: Option<usize>, none: &str| value.map_or_else(|| none.to_owned(), |n| n.to_string());
-    let template = match evaluation.chat_template.as_deref() {
+    let template = match evaluation.prompts.chat_template.as_deref() {
         None => "none",
         Some("") => "the tokenizer's",
         Some(name) => name,
@@ -330,7 +330,7 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
         ("protocol", if protocols.is_empty() { "each task's first".to_owned() } else { protocols }),
         ("documents of a task", number(evaluation.limit, "all")),
         ("documents of a validation split", number(evaluation.validation_limit, "all")),
-        ("examples in each prompt", number(evaluation.num_fewshot, "each task's own number")),
+        ("examples in each prompt", number(evaluation.prompts.num_fewshot, "each task's own number")),
         ("chat template", template.to_owned()),
         ("storage of weights", evaluation.weights.clone()),
         ("seed", experiment.seed.to_string()),

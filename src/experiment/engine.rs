@@ -19,23 +19,19 @@ use super::work::{Context, Done, Subject, Work};
 use crate::compute::merge::cpu::Cpu;
 use crate::compute::nn::Precision;
 use crate::error::Result;
-use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::gate::decide;
-use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
-use crate::eval::open::{AdapterChoice, OpenedModel, open_merged, open_model};
-use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
-use crate::eval::run::{EvalOptions, evaluate};
+use crate::eval::open::{AdapterChoice, open_merged, open_model};
+use crate::eval::results::{self, RunResults, TaskRecord};
+use crate::eval::session::{Evaluated, ModelFacts, ModelUnderTest, Session, SessionOptions, response_folder};
 use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
 use crate::merge::output::files::CompanionOptions;
 use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
 use crate::model::WeightPool;
 use crate::parallel::Workers;
-use crate::stats::resample::Resampling;
-use crate::storage::hash::cache_dir;
 use crate::storage::publish::publish_file;
-use crate::task::{Documents, PromptSettings, Role, Task};
+use crate::task::{Documents, Role};
 use crate::tokenizer::Tokenizer;
 use crate::train::log::LOG_FILE;
 use crate::train::{self, PromptRecord, TrainOptions, asking_template};
@@ -80,10 +76,11 @@ impl Local {
         Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
     }
 
-    fn open(&self, subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
+    fn open(&self, row: &str, subject: &Subject<'_>, context: Context<'_>) -> Result<ModelUnderTest> {
         let base = Self::base(context)?;
         let options = LocalOptions { seed: context.experiment.seed, workers: self.workers, ..LocalOptions::default() };
-        let precision = match context.experiment.evaluation.weights.as_str() {
+        let dtype = context.experiment.evaluation.weights.as_str();
+        let precision = match dtype {
             "bf16" => Precision::Bf16,
             "f16" => Precision::F16,
             _ => Precision::F32,
@@ -93,16 +90,29 @@ impl Local {
         if !matches!(subject, Subject::Base) {
             self.make_room();
         }
-        match subject {
-            Subject::Base => open_model(&base, &[], precision, pool, options, progress),
-            Subject::Kept(folder) => open_model(folder, &[], precision, None, options, progress),
+        // Results say the same wherever the output folder is.
+        let below_out = |folder: &Path| folder.strip_prefix(context.out).unwrap_or(folder).to_path_buf();
+        let mut facts = ModelFacts {
+            name: row.to_owned(),
+            pretrained: context.experiment.base_model.clone(),
+            dtype: dtype.to_owned(),
+            ..ModelFacts::default()
+        };
+        let opened = match subject {
+            Subject::Base => open_model(&base, &[], precision, pool, options, progress)?,
+            Subject::Kept(folder) => {
+                facts.pretrained = below_out(folder).display().to_string();
+                open_model(folder, &[], precision, None, options, progress)?
+            }
             Subject::Specialist(name) => {
                 let folder = context.specialist_folder(name);
                 if folder.join("adapter_config.json").is_file() {
+                    facts.adapters = vec![AdapterChoice { path: below_out(&folder), weight: 1.0 }];
                     let adapter = AdapterChoice { path: folder, weight: 1.0 };
-                    open_model(&base, &[adapter], precision, pool, options, progress)
+                    open_model(&base, &[adapter], precision, pool, options, progress)?
                 } else {
-                    open_model(&folder, &[], precision, None, options, progress)
+                    facts.pretrained = below_out(&folder).display().to_string();
+                    open_model(&folder, &[], precision, None, options, progress)?
                 }
             }
             Subject::Merged(candidate) => {
@@ -111,9 +121,10 @@ impl Local {
                 let plan = PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() };
                 let into_memory = InMemoryOptions { plan, workers: self.workers };
                 let model = in_memory(name.as_ref(), &text, &into_memory, &Cpu, progress)?;
-                open_merged(&model, precision, options, progress)
+                open_merged(&model, precision, options, progress)?
             }
-        }
+        };
+        Ok(ModelUnderTest::local(opened, facts))
     }
 }
 
@@ -183,23 +194,28 @@ impl Work for Local {
 
     fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {
         let evaluation = &context.experiment.evaluation;
-        let (mut opened, mut roles) = (Vec::new(), Vec::new());
+        let (mut configs, mut roles) = (Vec::new(), Vec::new());
         for task in tasks::load(evaluation)?.into_iter().filter(|task| !validation || task.role == Role::Seen) {
             for warning in task.warnings {
                 self.warn(warning, context);
             }
             let config = if validation { tasks::validation(&task.config)? } else { task.config };
-            opened.push(Task::open(config, context.experiment.data.as_deref())?);
+            configs.push(config);
             roles.push(task.role);
         }
-        let clock = std::time::Instant::now();
-        let started = crate::clock::instant().as_millisecond() as f64 / 1e3;
-        let OpenedModel { model, tokenizer, mut identity, parameters } = self.open(subject, context)?;
-        let chat = evaluation
-            .chat_template
-            .as_ref()
-            .map(|name| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty())));
-        let chat = chat.transpose()?;
+        let (limit, seed) =
+            (if validation { evaluation.validation_limit } else { evaluation.limit }, context.experiment.seed);
+        let options = SessionOptions {
+            prompts: evaluation.prompts.clone(),
+            documents: Documents::drawn(limit, seed),
+            protocols: evaluation.protocols.clone(),
+            seed,
+            workers: self.workers,
+        };
+        // Rows are averaged by role; the groups of task files are no part of an experiment.
+        let session = Session::open(configs, Vec::new(), context.experiment.data.as_deref(), options)?;
+        let model = self.open(row, subject, context)?;
+        let chat = evaluation.prompts.template(&model.tokenizer)?;
         if let Subject::Specialist(name) = subject
             && !validation
             && !context.experiment.specialists.get(*name).is_some_and(learns_tasks)
@@ -209,62 +225,14 @@ impl Work for Local {
             let cure = "see `apply_chat_template` of `evaluation` and of `training`";
             context.progress.warn(format!("specialist `{name}` {difference}: {cure}"));
         }
-        identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         // A forced step asks anew.
-        let place = cache_dir().filter(|_| self.remember && !context.forced).map(|dir| dir.join("responses"));
-        let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
-        if let Some(warning) = cache.as_ref().and_then(ResponseCache::warning) {
-            context.progress.warn(warning);
-        }
-        let limit = if validation { evaluation.validation_limit } else { evaluation.limit };
-        let options = EvalOptions {
-            prompts: PromptSettings {
-                num_fewshot: evaluation.num_fewshot,
-                fewshot_seed: evaluation.fewshot_seed,
-                sampler: None,
-                documents: Documents::drawn(limit, context.experiment.seed),
-                chat: chat.as_ref(),
-                system_instruction: evaluation.system_instruction.as_deref(),
-                fewshot_as_multiturn: true,
-                generation_kwargs: None,
-            },
-            protocols: evaluation.protocols.clone(),
-            resampling: Resampling { seed: context.experiment.seed, workers: self.workers },
-        };
-        let asked = CachedModel { model: &model, cache: cache.as_ref(), seed: context.experiment.seed };
-        let mut records = evaluate(&opened, &asked, &tokenizer, None, &options, context.progress)?;
-        for notice in records.iter().flat_map(TaskRecord::notices) {
+        let cache = response_folder().filter(|_| self.remember && !context.forced);
+        let evaluated = session.evaluate(&model, chat.as_ref(), cache.as_deref(), None, context.progress)?;
+        let Evaluated { record, notices } = evaluated.with_roles(&roles);
+        for notice in notices {
             self.warn(notice, context);
         }
-        for (record, role) in records.iter_mut().zip(&roles) {
-            record.role = Some(role.name().to_owned());
-        }
-        let (score, by_task) = primary(&records, evaluation.metric.as_deref());
-        let mut config = Map::new();
-        config.insert("model_num_parameters".to_owned(), parameters.into());
-        config.insert("model_dtype".to_owned(), evaluation.weights.as_str().into());
-        config.insert("limit".to_owned(), Value::Null);
-        if let Some(count) = limit {
-            config.insert("sample".to_owned(), json!({"documents": count, "seed": context.experiment.seed}));
-        }
-        let record = RunRecord {
-            model_name: row.to_owned(),
-            model_source: "billon".to_owned(),
-            model_args: Map::from_iter([("pretrained".to_owned(), context.experiment.base_model.as_str().into())]),
-            config,
-            environment: Map::from_iter([("max_length".to_owned(), asked.max_length().into())]),
-            weights_hash: Some(identity.weights_digest()),
-            tokenizer_hash: identity.tokenizer.clone(),
-            chat_template: chat.as_ref().map(|template| template.source().to_owned()),
-            system_instruction: evaluation.system_instruction.clone(),
-            fewshot_as_multiturn: chat.as_ref().map(|_| true),
-            fewshot_seed: evaluation.fewshot_seed,
-            seed: context.experiment.seed,
-            started,
-            elapsed: clock.elapsed().as_secs_f64(),
-            tasks: records,
-            groups: Vec::new(),
-        };
+        let (score, by_task) = primary(&record.tasks, evaluation.metric.as_deref());
         let folder = if validation { "validation" } else { "results" };
         let written = results::write(&context.out.join(folder).join(row).join("results.json"), &record, STAMP)?;
         let file = written.results.strip_prefix(context.out).unwrap_or(&written.results).to_owned();
@@ -330,7 +298,7 @@ fn learns_tasks(specialist: &Specialist) -> bool {
 /// Says before anything runs that tasks are trained one way and evaluated another.
 fn warn_of_prompts(name: &str, trained_as_chat: bool, context: Context<'_>) {
     let evaluation = &context.experiment.evaluation;
-    let text = match (trained_as_chat, evaluation.chat_template.is_some()) {
+    let text = match (trained_as_chat, evaluation.prompts.chat_template.is_some()) {
         (true, false) => {
             "is trained through the chat template and evaluated without one; set `apply_chat_template: true` under \
              `evaluation`, or `apply_chat_template: false` under `training`"
