@@ -28,11 +28,12 @@ pub use crate::merge::{MergeOptions, MergedModel, in_memory};
 pub use crate::model::{
     Decoder, DecoderOptions, RopeFactors, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, step,
 };
+pub use crate::parallel::Workers;
 pub use crate::recipe::RecipeFile;
 pub use crate::recipe::setting::ParameterKind;
 pub use crate::rng::Philox;
 pub use crate::stats::discordant::Discordant;
-pub use crate::stats::resample::Draws;
+pub use crate::stats::resample::{Draws, Resampling};
 pub use crate::storage::hash::{HashCache, sha256_bytes};
 pub use crate::storage::mapped::MappedFile;
 pub use crate::storage::publish::StagingDir;

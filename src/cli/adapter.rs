@@ -63,7 +63,7 @@ impl AdapterArgs {
         let AdapterCommand::Bake(args) = self.command;
         let options = MergeOptions {
             max_shard_bytes: args.max_shard_size,
-            threads: args.output.threads(),
+            workers: args.output.workers(),
             force: args.force,
             hash: Some(lock_algorithm(args.sha256)),
             ..MergeOptions::default()

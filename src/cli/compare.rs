@@ -10,6 +10,8 @@ use super::{print, print_json};
 use crate::error::Result;
 use crate::eval::compare::{Comparison, compare};
 use crate::eval::results::RunResults;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 use crate::storage::publish::publish_file;
 use crate::visible::value as shown;
 
@@ -47,11 +49,12 @@ pub(crate) struct CompareArgs {
 impl CompareArgs {
     pub(super) fn run(self) -> Result<()> {
         let baseline = RunResults::load(&self.baseline)?;
+        let resampling = Resampling { seed: self.seed, workers: Workers::available() };
         let mut comparisons = Vec::new();
         for candidate in &self.candidates {
             let candidate = RunResults::load(candidate)?;
             let metric = self.metric.as_deref();
-            comparisons.push(compare(&baseline, &candidate, &self.tasks, metric, !self.allow_mismatch, self.seed)?);
+            comparisons.push(compare(&baseline, &candidate, &self.tasks, metric, !self.allow_mismatch, resampling)?);
         }
         if let Some(path) = &self.markdown {
             let text: Vec<String> = comparisons.iter().map(|c| markdown(c, self.flips)).collect();

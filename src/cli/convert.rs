@@ -63,7 +63,7 @@ impl ConvertArgs {
             }),
             max_shard_bytes: self.max_shard_size,
             force: self.force,
-            threads: self.output.threads(),
+            workers: self.output.workers(),
         };
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let result = convert(&self.paths, &out, &options, Progress { reporter: &*reporter, cancel })?;

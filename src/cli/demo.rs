@@ -26,8 +26,8 @@ impl DemoArgs {
     }
 
     pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
-        // A tokenizer is trained, on the threads of a pool that is there.
-        let experiment = super::thread_pool(self.output.threads())?.install(|| demo::prepare(&self.out))?;
+        // A tokenizer is trained, by a library that splits its work by rayon.
+        let experiment = self.output.workers().install(|| demo::prepare(&self.out))??;
         // Answers are not remembered: the demo leaves nothing outside its folder.
         super::run::execute(&experiment, &self.out, &[], false, HashAlgorithm::Blake3, &self.output, cancel)
     }

@@ -67,7 +67,7 @@ impl DiffArgs {
             under_base_names.push(model);
         }
         let tuned = under_base_names;
-        let mut result = compare(&base, &tuned, &Cpu, self.output.threads(), progress)?;
+        let mut result = compare(&base, &tuned, &Cpu, self.output.workers(), progress)?;
         drop(reporter);
         let by = if self.by.is_empty() { &[Grouping::Total, Grouping::Module][..] } else { &self.by };
         let parts = [

@@ -67,7 +67,7 @@ impl MergeArgs {
             return PlanArgs::new(self.recipe, self.recipe_args, self.output).run();
         };
         let options = self.recipe_args.merge_options(MergeOptions {
-            threads: self.output.threads(),
+            workers: self.output.workers(),
             force: self.force,
             keep_intermediates: self.keep_intermediates,
             hash: (!self.no_hash).then_some(lock_algorithm(self.sha256)),

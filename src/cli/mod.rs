@@ -37,6 +37,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::event::CancelFlag;
+use crate::parallel::{Workers, disable_candle_threads};
 use crate::storage::shortened;
 use crate::storage::unchanged::InputChanged;
 use crate::visible;
@@ -99,22 +100,8 @@ struct OutputArgs {
 }
 
 impl OutputArgs {
-    fn threads(&self) -> usize {
-        self.threads.map_or_else(crate::parallel::available, usize::from)
-    }
-}
-
-/// Worker threads of a command.
-fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
-    Ok(crate::parallel::pool(threads, "worker")?)
-}
-
-/// Keeps the tensor library to the thread that calls it. It would otherwise hand pieces of every
-/// larger sum to a pool of its own, which our threads, each with work of its own, would wait for in turn.
-fn disable_candle_threads() {
-    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
-        // SAFETY: this is the first thing that the process does; no other thread reads the environment.
-        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    fn workers(&self) -> Workers {
+        self.threads.map_or_else(Workers::available, |threads| Workers::new(usize::from(threads)))
     }
 }
 
@@ -154,7 +141,7 @@ impl Command {
     fn run(self, cancel: &CancelFlag) -> Result<ExitCode> {
         match self {
             // The one command whose result is a verdict.
-            Self::Gate(args) => return thread_pool(crate::parallel::available())?.install(|| args.run()),
+            Self::Gate(args) => return args.run(),
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
@@ -166,7 +153,7 @@ impl Command {
             Self::Adapter(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
-            Self::Compare(args) => thread_pool(crate::parallel::available())?.install(|| args.run()),
+            Self::Compare(args) => args.run(),
             Self::Run(args) => args.run(cancel),
             Self::Methods(args) => args.run(),
         }

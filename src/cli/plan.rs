@@ -100,7 +100,7 @@ impl PlanArgs {
         let recipe = RecipeFile::parse(&self.recipe, &read_text(&self.recipe)?, options.lenient);
         let planned = plan_recipe(&recipe, &resolver, &options)?;
         let output = OutputArgs { json: self.json, quiet: self.quiet, threads: self.threads };
-        let plan = planned.report(output.threads());
+        let plan = planned.report(output.workers().threads());
         let reporter = report::reporter(self.json, self.quiet);
         let cancel = CancelFlag::new();
         planned.warn(Progress { reporter: &*reporter, cancel: &cancel });

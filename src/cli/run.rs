@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::merge::lock_algorithm;
+use super::prompts::PromptArgs;
 use super::{OutputArgs, print, print_json, report};
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
@@ -41,6 +42,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     sha256: bool,
     #[command(flatten)]
+    prompts: PromptArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -69,6 +72,7 @@ impl RunArgs {
         if let Some(model) = &self.base_model {
             experiment.base_model.clone_from(model);
         }
+        self.prompts.apply(&mut experiment.evaluation.prompts);
         Ok(experiment)
     }
 }
@@ -84,12 +88,10 @@ pub(super) fn execute(
     cancel: &CancelFlag,
 ) -> Result<()> {
     let reporter = report::reporter(output.json, output.quiet);
-    let threads = output.threads();
-    let pool = super::thread_pool(threads)?;
     let progress = Progress { reporter: &*reporter, cancel };
-    let mut work = Local::new(threads, remember, algorithm);
+    let mut work = Local::new(output.workers(), remember, algorithm);
     let options = RunOptions { force: force.to_vec() };
-    pool.install(|| run(experiment, out, &options, &mut work, progress))?;
+    run(experiment, out, &options, &mut work, progress)?;
     drop(reporter);
     // What the report shows is what is printed, whether or not it was written by this run.
     let text = super::read_text(&out.join("report.json"))?;

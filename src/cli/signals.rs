@@ -12,6 +12,7 @@ use signal_hook::low_level::{emulate_default_handler, exit};
 use super::report::plain::write_line;
 use crate::error::ErrorKind;
 use crate::event::CancelFlag;
+use crate::parallel::{sleep, spawn_detached};
 
 /// Time for the work to notice that it shall stop: a chunk of a merge, a batch of an evaluation, a long `fsync`.
 const TO_NOTICE: Duration = Duration::from_secs(10);
@@ -41,10 +42,10 @@ pub(super) fn watch(cancel: &Arc<CancelFlag>) {
             cancel.cancel();
             let cancel = Arc::clone(&cancel);
             // Without this thread only a second signal ends work that does not stop.
-            let _ = std::thread::Builder::new().name("deadline".to_owned()).spawn(move || end_when_late(&cancel));
+            let _ = spawn_detached("deadline", move || end_when_late(&cancel));
         }
     };
-    if std::thread::Builder::new().name("signals".to_owned()).spawn(watch).is_ok() {
+    if spawn_detached("signals", watch).is_ok() {
         let _ = wait.recv();
     }
 }
@@ -64,12 +65,12 @@ fn end_when_late(cancel: &CancelFlag) {
         if start.elapsed() > limit {
             break;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(100));
     }
     let seconds = start.elapsed().as_secs();
     let message = format!("error: interrupted; the work did not stop within {seconds} s and was ended");
     // The work may be stuck in writing to a pipe that nobody reads, and hold the lock of stderr.
-    let _ = std::thread::Builder::new().spawn(move || write_line(&message)).map(|_| std::thread::sleep(TO_SAY));
+    let _ = spawn_detached("last words", move || write_line(&message)).map(|_| sleep(TO_SAY));
     exit(i32::from(ErrorKind::Cancelled.exit_code()));
 }
 

@@ -223,13 +223,14 @@ impl ShowArgs {
             }
             None => None,
         };
+        let options = self.prompts.options();
         let chat = match &tokenizer {
-            Some(tokenizer) => self.prompts.template(tokenizer)?,
-            None if self.prompts.wants_template() => return Err(ShowError::NoModel.into()),
+            Some(tokenizer) => options.template(tokenizer)?,
+            None if options.chat_template.is_some() => return Err(ShowError::NoModel.into()),
             None => None,
         };
         // Examples depend on how many documents came before, so all of those are rendered too.
-        let prompts = task.prompts(&self.prompts.settings(Documents::First(self.doc + 1), chat.as_ref()))?;
+        let prompts = task.prompts(&options.settings(Documents::First(self.doc + 1), chat.as_ref()))?;
         let Some(rendered) = prompts.rendered.last() else {
             return Err(ShowError::NoDocument { task: config.name.clone(), count, doc: self.doc }.into());
         };

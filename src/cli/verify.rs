@@ -41,7 +41,7 @@ impl VerifyArgs {
         let reporter = report::reporter(self.output.json, true);
         let options = VerifyOptions {
             sample: if self.all { usize::MAX } else { self.sample },
-            threads: self.output.threads(),
+            workers: self.output.workers(),
             require_derived: self.require_derived,
         };
         let result = verify(&self.out, options, &Cpu, Progress { reporter: &*reporter, cancel })?;

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::config::{Shapes, SpecialIds, config, generation_config};
@@ -20,6 +19,7 @@ use crate::checkpoint::model_dir::INDEX_FILE;
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::event::{Event, Progress};
+use crate::parallel::Workers;
 use crate::storage::publish::{OutputFile, StagingDir, check_target, refuse_inputs};
 
 /// Elements of a chunk, about; a chunk is at least one row. With its f32 and stored copies a chunk
@@ -38,8 +38,8 @@ pub struct ConvertOptions {
     pub max_shard_bytes: u64,
     /// Replace a non-empty output directory.
     pub force: bool,
-    /// Worker threads.
-    pub threads: usize,
+    /// Threads that dequantise.
+    pub workers: Workers,
 }
 
 /// Result of a conversion.
@@ -116,7 +116,7 @@ pub fn convert(
         shards.push(output);
     }
     let work = Work { file: &file, mapped: &mapped, layout: &layout, shards: &shards, shapes: &shapes, dtype };
-    work.run(options.threads, progress)?.into_iter().for_each(|warning| {
+    work.run(options.workers, progress)?.into_iter().for_each(|warning| {
         progress.warn(warning.clone());
         warnings.push(warning);
     });
@@ -239,7 +239,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Converts every chunk; returns warnings.
-    fn run(&self, threads: usize, progress: Progress<'_>) -> Result<Vec<String>> {
+    fn run(&self, workers: Workers, progress: Progress<'_>) -> Result<Vec<String>> {
         let mut chunks: Vec<(usize, Range<u64>)> = Vec::new();
         let mut left: Vec<AtomicU64> = Vec::new();
         for (index, tensor) in self.mapped.iter().enumerate() {
@@ -272,11 +272,7 @@ impl Work<'_> {
             }
             Ok(())
         };
-        match crate::parallel::pool(threads, "convert") {
-            Ok(pool) => pool.install(|| chunks.par_iter().try_for_each(convert))?,
-            // No threads to be had: the work is the same on this one.
-            Err(_) => chunks.iter().try_for_each(convert)?,
-        }
+        workers.for_each_index(chunks.len(), |chunk| convert(&chunks[chunk]))?;
         let overflowed = self.mapped.iter().zip(&overflowed).filter(|(_, flag)| flag.load(Ordering::Relaxed));
         Ok(overflowed
             .map(|(tensor, _)| {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::language_model::{Done, Score, ScoreRequest};
-use super::local::{LocalModel, in_threads};
+use super::local::LocalModel;
 use super::prefix_cache::{PrefixCache, prefill};
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
@@ -58,8 +58,9 @@ pub(super) fn score(
         scoring.run(0..0, pending).map(drop)
     };
     // After a failure nobody takes another batch.
-    let workers = rayon::current_num_threads().min(batches.len());
-    in_threads(workers, progress.cancel, |_| work().inspect_err(|_| next.store(batches.len(), Ordering::Relaxed)))
+    let until_failure = |_| work().inspect_err(|_| next.store(batches.len(), Ordering::Relaxed));
+    let workers = model.options.workers;
+    workers.for_each_index(workers.threads().min(batches.len()), until_failure)
 }
 
 impl LocalModel {
@@ -107,7 +108,7 @@ impl LocalModel {
             prompt.context.len() - cache.covered(index) + read.map(|r| r.continuation.len() - 1).sum::<usize>()
         };
         let sizes: Vec<usize> = prompts.iter().enumerate().map(|(index, prompt)| own(index, prompt)).collect();
-        let share = sizes.iter().sum::<usize>().div_ceil(rayon::current_num_threads().max(1));
+        let share = sizes.iter().sum::<usize>().div_ceil(self.options.workers.threads());
         let budget = self.options.batch_tokens.min(share).max(1);
         let mut batches = Vec::new();
         let (mut start, mut tokens) = (0, 0);

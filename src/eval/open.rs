@@ -63,9 +63,9 @@ pub fn open_model(
         opened.push(WeightedAdapter { adapter, weight: *weight });
     }
     // Hashing and packing read the same pages; side by side they are read once.
-    let (identity, decoder) = rayon::join(
+    let (identity, decoder) = options.workers.join(
         || identity(directory, adapters, precision, &tokenizer, progress),
-        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened, pool }),
+        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened, pool, workers: options.workers }),
     );
     let (identity, decoder) = (identity?, decoder?);
     Ok(assemble(decoder, &files, tokenizer, identity, options, progress))
@@ -83,7 +83,8 @@ pub fn open_merged(
     progress: Progress<'_>,
 ) -> Result<OpenedModel> {
     let tokenizer = Arc::new(Tokenizer::open(merged.model.root())?);
-    let decoder = Decoder::open(merged.model.as_ref(), &DecoderOptions { precision, ..DecoderOptions::default() })?;
+    let opening = DecoderOptions { precision, workers: options.workers, ..DecoderOptions::default() };
+    let decoder = Decoder::open(merged.model.as_ref(), &opening)?;
     let identity = ModelIdentity {
         weights: merged.identity(),
         adapters: Vec::new(),
@@ -106,9 +107,8 @@ fn assemble(
         progress.warn(warning.clone());
     }
     let parameters = source.tensors().values().map(Tensor::elements).sum();
-    let text = Arc::clone(&tokenizer);
-    let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
-    OpenedModel { model: LocalModel::new(decoder, detokenize, options), tokenizer, identity, parameters }
+    let model = LocalModel::with_tokenizer(decoder, &tokenizer, options);
+    OpenedModel { model, tokenizer, identity, parameters }
 }
 
 fn identity(

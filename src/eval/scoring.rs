@@ -22,6 +22,7 @@ use crate::eval::metrics::tally::{MISSING, NO_GOLD};
 use crate::eval::metrics::text::ExactMatch;
 use crate::eval::metrics::{DocumentValue, MetricError, Scored, Statistic, Tally};
 use crate::python::regex::SearchError;
+use crate::stats::resample::Resampling;
 use crate::task::spec::{FilterPipeline, MetricSpec};
 
 /// A task's metrics, checked.
@@ -48,14 +49,14 @@ pub(crate) struct TaskScores {
 impl TaskScores {
     /// Adds a mean that is not computed from outcomes (a judge's) to the first slot; one value a
     /// document, or none where the document is not scored.
-    pub(crate) fn add_mean(&mut self, metric: &str, values: &[Option<f64>], seed: u64) {
+    pub(crate) fn add_mean(&mut self, metric: &str, values: &[Option<f64>], resampling: Resampling) {
         let Some(slot) = self.slots.first_mut() else { return };
         let scored: Vec<DocumentValue> = values.iter().flatten().map(|value| DocumentValue::Number(*value)).collect();
         let tally = Tally::new(Statistic::Mean, &scored);
         self.metrics.push(MetricScore {
             metric: metric.to_owned(),
             slot: slot.slot.clone(),
-            estimate: estimate(&tally, seed, &[metric, &slot.slot]),
+            estimate: estimate(&tally, resampling, &[metric, &slot.slot]),
             higher_is_better: true,
         });
         for (document, value) in slot.documents.iter_mut().zip(values) {
@@ -170,7 +171,7 @@ impl Scorer {
     /// # Errors
     /// A metric that cannot be computed from such outcomes, log-probabilities that are no numbers, a
     /// binary F1 of more than two classes, too few responses for a filter.
-    pub(crate) fn score(&self, outcomes: &[Outcome], docs: &[Value], seed: u64) -> Result<TaskScores> {
+    pub(crate) fn score(&self, outcomes: &[Outcome], docs: &[Value], resampling: Resampling) -> Result<TaskScores> {
         if outcomes.is_empty() {
             return Err(MetricError::Empty.into());
         }
@@ -201,7 +202,7 @@ impl Scorer {
                 scores.metrics.push(MetricScore {
                     metric: metric.name.clone(),
                     slot: slot.clone(),
-                    estimate: estimate(&tally, seed, &[&metric.name, &slot]),
+                    estimate: estimate(&tally, resampling, &[&metric.name, &slot]),
                     higher_is_better: metric.higher_is_better,
                 });
             }

@@ -17,6 +17,8 @@ use crate::eval::gate::GateReport;
 use crate::eval::interval::{Part, group};
 use crate::eval::results::{RunResults, TaskResults};
 use crate::hub;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 use crate::yaml::write::block;
 
 /// Path of a row's results.
@@ -30,7 +32,7 @@ pub(crate) fn results_file(row: &str, context: Context<'_>) -> PathBuf {
 ///
 /// # Errors
 /// Results that can't be read or compared.
-pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
+pub(crate) fn report(context: Context<'_>, workers: Workers) -> Result<ReportData> {
     let experiment = context.experiment;
     let names: Vec<&String> = context.graph.rows.iter().map(|(name, _)| name).collect();
     let mut loaded = Vec::with_capacity(names.len());
@@ -56,9 +58,10 @@ pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData>
     let rows = rows.collect();
     let mut forgetting = Vec::new();
     let mut notes: Vec<String> = ["seen", "unseen"].iter().filter_map(|role| no_mean(&tasks, role)).collect();
+    let resampling = Resampling { seed: experiment.seed, workers };
     if let Some(((_, base), others)) = loaded.split_first() {
         for (name, results) in others {
-            forgetting.push(changes(name, base, results, &tasks, experiment.seed, &mut notes)?);
+            forgetting.push(changes(name, base, results, &tasks, resampling, &mut notes)?);
         }
     }
     Ok(ReportData {
@@ -74,7 +77,7 @@ pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData>
         curves: curves(context),
         task_vectors: context.outcome("task-vectors").and_then(task_vectors),
         published: published(experiment),
-        environment: environment(threads),
+        environment: environment(workers.threads()),
         hashes: hashes(context),
         durations: context
             .graph
@@ -317,7 +320,7 @@ fn published(experiment: &Experiment) -> Option<PublishedTable> {
 fn settings(experiment: &Experiment) -> Vec<(String, String)> {
     let evaluation = &experiment.evaluation;
     let number = |value: Option<usize>, none: &str| value.map_or_else(|| none.to_owned(), |n| n.to_string());
-    let template = match evaluation.chat_template.as_deref() {
+    let template = match evaluation.prompts.chat_template.as_deref() {
         None => "none",
         Some("") => "the tokenizer's",
         Some(name) => name,
@@ -327,7 +330,7 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
         ("protocol", if protocols.is_empty() { "each task's first".to_owned() } else { protocols }),
         ("documents of a task", number(evaluation.limit, "all")),
         ("documents of a validation split", number(evaluation.validation_limit, "all")),
-        ("examples in each prompt", number(evaluation.num_fewshot, "each task's own number")),
+        ("examples in each prompt", number(evaluation.prompts.num_fewshot, "each task's own number")),
         ("chat template", template.to_owned()),
         ("storage of weights", evaluation.weights.clone()),
         ("seed", experiment.seed.to_string()),

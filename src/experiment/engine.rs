@@ -18,20 +18,19 @@ use super::work::{Context, Done, Subject, Work};
 use crate::compute::merge::cpu::Cpu;
 use crate::compute::nn::WeightDtype;
 use crate::error::Result;
-use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::gate::decide;
-use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
-use crate::eval::open::{AdapterChoice, OpenedModel, open_merged, open_model};
-use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
-use crate::eval::run::{EvalOptions, evaluate};
+use crate::eval::open::{AdapterChoice, open_merged, open_model};
+use crate::eval::results::{self, RunResults, TaskRecord};
+use crate::eval::session::{Evaluated, ModelFacts, ModelUnderTest, Session, SessionOptions, response_folder};
 use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
 use crate::merge::{MergeOptions, in_memory, merge};
 use crate::model::WeightPool;
-use crate::storage::hash::{HashAlgorithm, cache_dir};
+use crate::parallel::Workers;
+use crate::storage::hash::HashAlgorithm;
 use crate::storage::publish::publish_file;
-use crate::task::{Documents, PromptSettings, Role, Task};
+use crate::task::{Documents, Role};
 use crate::tokenizer::Tokenizer;
 use crate::train::log::LOG_FILE;
 use crate::train::{self, PromptRecord, TrainOptions, asking_template};
@@ -43,7 +42,7 @@ const STAMP: &str = "run";
 /// Does the work with the engines of this program.
 #[derive(Debug)]
 pub(crate) struct Local {
-    threads: usize,
+    workers: Workers,
     remember: bool,
     /// Function of the digests in the locks of merges.
     algorithm: HashAlgorithm,
@@ -54,10 +53,10 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// With so many threads for merges, whose locks have digests of `algorithm`; `remember` keeps answers for other runs.
+    /// On these threads; the locks of merges have digests of `algorithm`; `remember` keeps answers for other runs.
     #[must_use]
-    pub(crate) fn new(threads: usize, remember: bool, algorithm: HashAlgorithm) -> Self {
-        Self { threads, remember, algorithm, base: Arc::default(), said: BTreeSet::new() }
+    pub(crate) fn new(workers: Workers, remember: bool, algorithm: HashAlgorithm) -> Self {
+        Self { workers, remember, algorithm, base: Arc::default(), said: BTreeSet::new() }
     }
 
     /// Lets go of the base model where another one beside it would not fit into memory.
@@ -78,10 +77,11 @@ impl Local {
         Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
     }
 
-    fn open(&self, subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
+    fn open(&self, row: &str, subject: &Subject<'_>, context: Context<'_>) -> Result<ModelUnderTest> {
         let base = Self::base(context)?;
-        let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
-        let precision = match context.experiment.evaluation.weights.as_str() {
+        let options = LocalOptions { seed: context.experiment.seed, workers: self.workers, ..LocalOptions::default() };
+        let dtype = context.experiment.evaluation.weights.as_str();
+        let precision = match dtype {
             "bf16" => WeightDtype::Bf16,
             "f16" => WeightDtype::F16,
             _ => WeightDtype::F32,
@@ -91,26 +91,40 @@ impl Local {
         if !matches!(subject, Subject::Base) {
             self.evict_base();
         }
-        match subject {
-            Subject::Base => open_model(&base, &[], precision, pool, options, progress),
-            Subject::Kept(folder) => open_model(folder, &[], precision, None, options, progress),
+        // Results say the same wherever the output folder is.
+        let below_out = |folder: &Path| folder.strip_prefix(context.out).unwrap_or(folder).to_path_buf();
+        let mut facts = ModelFacts {
+            name: row.to_owned(),
+            pretrained: context.experiment.base_model.clone(),
+            dtype: dtype.to_owned(),
+            ..ModelFacts::default()
+        };
+        let opened = match subject {
+            Subject::Base => open_model(&base, &[], precision, pool, options, progress)?,
+            Subject::Kept(folder) => {
+                facts.pretrained = below_out(folder).display().to_string();
+                open_model(folder, &[], precision, None, options, progress)?
+            }
             Subject::Specialist(name) => {
                 let folder = context.specialist_folder(name);
                 if folder.join("adapter_config.json").is_file() {
+                    facts.adapters = vec![AdapterChoice { path: below_out(&folder), weight: 1.0 }];
                     let adapter = AdapterChoice { path: folder, weight: 1.0 };
-                    open_model(&base, &[adapter], precision, pool, options, progress)
+                    open_model(&base, &[adapter], precision, pool, options, progress)?
                 } else {
-                    open_model(&folder, &[], precision, None, options, progress)
+                    facts.pretrained = below_out(&folder).display().to_string();
+                    open_model(&folder, &[], precision, None, options, progress)?
                 }
             }
             Subject::Merged(candidate) => {
                 let recipe = context.recipe(candidate, &base);
-                let threads = rayon::current_num_threads();
-                let merged = MergeOptions { seed: context.experiment.seed, threads, ..MergeOptions::default() };
+                let workers = self.workers;
+                let merged = MergeOptions { seed: context.experiment.seed, workers, ..MergeOptions::default() };
                 let model = in_memory(&recipe, &merged, &Cpu, progress)?;
-                open_merged(&model, precision, options, progress)
+                open_merged(&model, precision, options, progress)?
             }
-        }
+        };
+        Ok(ModelUnderTest::local(opened, facts))
     }
 }
 
@@ -147,6 +161,7 @@ impl Work for Local {
             force: true,
             inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
+            workers: self.workers,
         };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
         let log = out.join(LOG_FILE);
@@ -165,7 +180,7 @@ impl Work for Local {
         let recipe = context.recipe(candidate, &Self::base(context)?);
         let options = MergeOptions {
             seed: context.experiment.seed,
-            threads: self.threads,
+            workers: self.workers,
             force: true,
             hash: Some(self.algorithm),
             ..MergeOptions::default()
@@ -177,23 +192,28 @@ impl Work for Local {
 
     fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {
         let evaluation = &context.experiment.evaluation;
-        let (mut opened, mut roles) = (Vec::new(), Vec::new());
+        let (mut configs, mut roles) = (Vec::new(), Vec::new());
         for task in tasks::load(evaluation)?.into_iter().filter(|task| !validation || task.role == Role::Seen) {
             for warning in task.warnings {
                 self.warn(warning, context);
             }
             let config = if validation { tasks::validation(&task.config)? } else { task.config };
-            opened.push(Task::open(config, context.experiment.data.as_deref())?);
+            configs.push(config);
             roles.push(task.role);
         }
-        let clock = std::time::Instant::now();
-        let started = crate::clock::instant().as_millisecond() as f64 / 1e3;
-        let OpenedModel { model, tokenizer, mut identity, parameters } = self.open(subject, context)?;
-        let chat = evaluation
-            .chat_template
-            .as_ref()
-            .map(|name| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty())));
-        let chat = chat.transpose()?;
+        let (limit, seed) =
+            (if validation { evaluation.validation_limit } else { evaluation.limit }, context.experiment.seed);
+        let options = SessionOptions {
+            prompts: evaluation.prompts.clone(),
+            documents: Documents::drawn(limit, seed),
+            protocols: evaluation.protocols.clone(),
+            seed,
+            workers: self.workers,
+        };
+        // Rows are averaged by role; the groups of task files are no part of an experiment.
+        let session = Session::open(configs, Vec::new(), context.experiment.data.as_deref(), options)?;
+        let model = self.open(row, subject, context)?;
+        let chat = evaluation.prompts.template(&model.tokenizer)?;
         if let Subject::Specialist(name) = subject
             && !validation
             && !context.experiment.specialists.get(*name).is_some_and(learns_tasks)
@@ -203,62 +223,14 @@ impl Work for Local {
             let cure = "see `apply_chat_template` of `evaluation` and of `training`";
             context.progress.warn(format!("specialist `{name}` {difference}: {cure}"));
         }
-        identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         // A forced step asks anew.
-        let place = cache_dir().filter(|_| self.remember && !context.forced).map(|dir| dir.join("responses"));
-        let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
-        if let Some(warning) = cache.as_ref().and_then(ResponseCache::warning) {
-            context.progress.warn(warning);
-        }
-        let limit = if validation { evaluation.validation_limit } else { evaluation.limit };
-        let options = EvalOptions {
-            prompts: PromptSettings {
-                num_fewshot: evaluation.num_fewshot,
-                fewshot_seed: evaluation.fewshot_seed,
-                sampler: None,
-                documents: Documents::drawn(limit, context.experiment.seed),
-                chat: chat.as_ref(),
-                system_instruction: evaluation.system_instruction.as_deref(),
-                fewshot_as_multiturn: true,
-                generation_kwargs: None,
-            },
-            protocols: evaluation.protocols.clone(),
-            seed: context.experiment.seed,
-        };
-        let asked = CachedModel { model: &model, cache: cache.as_ref(), seed: context.experiment.seed };
-        let mut records = evaluate(&opened, &asked, &tokenizer, None, &options, context.progress)?;
-        for notice in records.iter().flat_map(TaskRecord::notices) {
+        let cache = response_folder().filter(|_| self.remember && !context.forced);
+        let evaluated = session.evaluate(&model, chat.as_ref(), cache.as_deref(), None, context.progress)?;
+        let Evaluated { record, notices } = evaluated.with_roles(&roles);
+        for notice in notices {
             self.warn(notice, context);
         }
-        for (record, role) in records.iter_mut().zip(&roles) {
-            record.role = Some(role.name().to_owned());
-        }
-        let (score, by_task) = primary(&records, evaluation.metric.as_deref());
-        let mut config = Map::new();
-        config.insert("model_num_parameters".to_owned(), parameters.into());
-        config.insert("model_dtype".to_owned(), evaluation.weights.as_str().into());
-        config.insert("limit".to_owned(), Value::Null);
-        if let Some(count) = limit {
-            config.insert("sample".to_owned(), json!({"documents": count, "seed": context.experiment.seed}));
-        }
-        let record = RunRecord {
-            model_name: row.to_owned(),
-            model_source: "billon".to_owned(),
-            model_args: Map::from_iter([("pretrained".to_owned(), context.experiment.base_model.as_str().into())]),
-            config,
-            environment: Map::from_iter([("max_length".to_owned(), asked.max_length().into())]),
-            weights_hash: Some(identity.weights_digest()),
-            tokenizer_hash: identity.tokenizer.clone(),
-            chat_template: chat.as_ref().map(|template| template.source().to_owned()),
-            system_instruction: evaluation.system_instruction.clone(),
-            fewshot_as_multiturn: chat.as_ref().map(|_| true),
-            fewshot_seed: evaluation.fewshot_seed,
-            seed: context.experiment.seed,
-            started,
-            elapsed: clock.elapsed().as_secs_f64(),
-            tasks: records,
-            groups: Vec::new(),
-        };
+        let (score, by_task) = primary(&record.tasks, evaluation.metric.as_deref());
         let folder = if validation { "validation" } else { "results" };
         let written = results::write(&context.out.join(folder).join(row).join("results.json"), &record, STAMP)?;
         let file = written.results.strip_prefix(context.out).unwrap_or(&written.results).to_owned();
@@ -271,7 +243,7 @@ impl Work for Local {
         let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
         let base = load("base")?;
         let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
-        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?)?;
+        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?, self.workers)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
         text.push('\n');
@@ -300,7 +272,7 @@ impl Work for Local {
     }
 
     fn report(&mut self, context: Context<'_>) -> Result<Done> {
-        let data = collect::report(context, self.threads)?;
+        let data = collect::report(context, self.workers)?;
         let mut json = serde_json::to_string_pretty(&data).unwrap_or_default();
         json.push('\n');
         let mut outputs = Vec::new();
@@ -324,7 +296,7 @@ fn learns_tasks(specialist: &Specialist) -> bool {
 /// Says before anything runs that tasks are trained one way and evaluated another.
 fn warn_of_prompts(name: &str, trained_as_chat: bool, context: Context<'_>) {
     let evaluation = &context.experiment.evaluation;
-    let text = match (trained_as_chat, evaluation.chat_template.is_some()) {
+    let text = match (trained_as_chat, evaluation.prompts.chat_template.is_some()) {
         (true, false) => {
             "is trained through the chat template and evaluated without one; set `apply_chat_template: true` under \
              `evaluation`, or `apply_chat_template: false` under `training`"

@@ -196,7 +196,12 @@ impl Maker<'_> {
             let config = if validation { tasks::validation(&task.config)? } else { task.config.clone() };
             let data = self.experiment.data.as_deref();
             inputs::split_files(&config, config.evaluation_split(), data, &mut inputs);
-            inputs::split_files(&config, inputs::shown_split(&config, evaluation.num_fewshot), data, &mut inputs);
+            inputs::split_files(
+                &config,
+                inputs::shown_split(&config, evaluation.prompts.num_fewshot),
+                data,
+                &mut inputs,
+            );
             asked.insert(config.name.clone(), tasks::settings(&config));
             roles.insert(config.name.clone(), task.role.name().into());
         }

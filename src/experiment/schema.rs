@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::eval::gate::GateConfig;
 use crate::recipe::RecipeFile;
-use crate::task::Role;
+use crate::task::{PromptOptions, Role};
 use crate::yaml::Node;
 use crate::yaml::diagnostic::SourceText;
 
@@ -128,14 +128,8 @@ pub struct Evaluation {
     pub limit: Option<usize>,
     /// Most documents of a task's validation split, drawn likewise.
     pub validation_limit: Option<usize>,
-    /// Examples in each prompt instead of the tasks' own number.
-    pub num_fewshot: Option<usize>,
-    /// Seed of the few-shot sampler.
-    pub fewshot_seed: u64,
-    /// Chat template: none, the tokenizer's (an empty name), or one of several.
-    pub chat_template: Option<String>,
-    /// Text before the tasks' descriptions.
-    pub system_instruction: Option<String>,
+    /// How prompts are written.
+    pub prompts: PromptOptions,
     /// Storage of the weights in memory: `f32`, `bf16` or `f16`.
     pub weights: String,
 }
@@ -152,16 +146,31 @@ impl Evaluation {
     pub fn settings(&self, validation: bool) -> Map<String, Value> {
         let mut map = Map::new();
         let limit = if validation { self.validation_limit } else { self.limit };
+        let PromptOptions {
+            num_fewshot,
+            fewshot_seed,
+            sampler,
+            chat_template,
+            system_instruction,
+            fewshot_as_multiturn,
+        } = self.prompts.clone();
         for (key, value) in [
             ("protocols", Value::from(self.protocols.clone())),
             ("limit", limit.into()),
-            ("num_fewshot", self.num_fewshot.into()),
-            ("fewshot_seed", self.fewshot_seed.into()),
-            ("apply_chat_template", self.chat_template.clone().into()),
-            ("system_instruction", self.system_instruction.clone().into()),
+            ("num_fewshot", num_fewshot.into()),
+            ("fewshot_seed", fewshot_seed.into()),
+            ("apply_chat_template", chat_template.into()),
+            ("system_instruction", system_instruction.into()),
             ("weights", self.weights.clone().into()),
         ] {
             map.insert(key.to_owned(), value);
+        }
+        // Left out where they are the defaults, as they were before there were keys for them.
+        if let Some(sampler) = sampler {
+            map.insert("fewshot_sampler".to_owned(), sampler.name().into());
+        }
+        if !fewshot_as_multiturn {
+            map.insert("fewshot_as_multiturn".to_owned(), false.into());
         }
         map
     }

@@ -21,6 +21,7 @@ use crate::event::{Event, Progress};
 use crate::merge::execute::chunk::chunks;
 use crate::merge::execute::reduction::InOrder;
 use crate::merge::plan::sources::Model;
+use crate::parallel::Workers;
 
 /// Result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -155,7 +156,7 @@ pub(crate) fn compare(
     base: &Model,
     tuned: &[Model],
     backend: &dyn MergeKernels,
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<TaskVectorReport> {
     let models: Vec<&Model> = std::iter::once(base).chain(tuned).collect();
@@ -175,7 +176,7 @@ pub(crate) fn compare(
     }
     let bytes_read = compared.iter().flat_map(|c| &c.places).map(|tensor| tensor.bytes()).sum();
     progress.event(Event::PlanReady { tensors: compared.len(), bytes_read, bytes_written: 0 });
-    let statistics = measure(&models, &compared, backend, threads, progress)?;
+    let statistics = measure(&models, &compared, backend, workers, progress)?;
     for model in &models {
         model.unchanged()?;
     }
@@ -264,10 +265,10 @@ fn measure(
     models: &[&Model],
     compared: &[Compared<'_>],
     backend: &dyn MergeKernels,
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<Vec<DeltaSummary>> {
-    let pool = crate::parallel::pool(threads, "diff")?;
+    let pool = workers.pool("diff")?;
     let pieces: Vec<Piece> = compared
         .iter()
         .enumerate()
@@ -276,7 +277,7 @@ fn measure(
     let results = Mutex::new(vec![DeltaSummary::default(); compared.len()]);
     let parts: InOrder<(usize, DeltaSummary)> = InOrder::default();
     let next = AtomicUsize::new(0);
-    pool.broadcast(|_| {
+    pool.broadcast(|| {
         while let Some((index, piece)) = take(&pieces, &next) {
             if progress.cancel.is_cancelled() {
                 return;

@@ -20,7 +20,7 @@ use crate::merge::output::files::{FileRecord, copied_files, write_companions};
 use crate::merge::output::lock::{LOCK_FILE, Lock, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::parallel::pool;
+use crate::parallel::Workers;
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
 use crate::storage::file_digests::digests;
@@ -257,7 +257,7 @@ pub(crate) fn merge(
         bytes_read: bytes.0,
         bytes_written: bytes.1,
         seconds: started.elapsed().as_secs_f64(),
-        threads: options.threads,
+        threads: options.workers.threads(),
         backend: backend.name().to_owned(),
         warnings,
     })
@@ -325,7 +325,7 @@ impl StageRun<'_> {
             &nested
         };
         let execute_options =
-            ExecuteOptions { threads: self.options.threads, hash: self.options.hash.filter(|_| output) };
+            ExecuteOptions { workers: self.options.workers, hash: self.options.hash.filter(|_| output) };
         let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
         plan.unchanged()?;
         report_non_finite(&execution.non_finite, "output", self.options, warnings, self.progress)?;
@@ -443,7 +443,7 @@ pub(super) fn hash_inputs(
         }
     }
     let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), algorithm, options.threads, progress)?;
+    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), algorithm, options.workers, progress)?;
     let mut records = InputRecords::new();
     for ((model, name), path) in files {
         let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
@@ -457,7 +457,7 @@ pub(super) fn hash_inputs(
 fn hash_files(
     paths: &[PathBuf],
     algorithm: HashAlgorithm,
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<BTreeMap<PathBuf, String>> {
     let mut cache = HashCache::open_default();
@@ -470,7 +470,7 @@ fn hash_files(
     let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
     progress.event(Event::HashingInputs { bytes });
     let before: Vec<Option<FileState>> = unknown.iter().map(|path| FileState::of(path)).collect();
-    let found = digests(&pool(threads, "hash")?, &unknown, algorithm, progress.cancel);
+    let found = digests(&workers.pool("hash")?, &unknown, algorithm, progress.cancel);
     let mut fresh = Vec::new();
     for ((path, state), digest) in unknown.into_iter().zip(before).zip(found) {
         let digest = digest.map_err(|source| WriteError::Io { path: path.into(), source })?.ok_or(Cancelled)?;

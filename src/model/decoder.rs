@@ -18,6 +18,7 @@ use super::rope::{Rope, RopeFactors};
 use crate::compute::nn;
 use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::error::{Diagnose, ErrorKind};
+use crate::parallel::Workers;
 
 /// Logits are computed for so many rows at a time that they stay below this, or for one row.
 const LOGIT_BYTES: usize = 16 << 20;
@@ -72,11 +73,13 @@ pub struct DecoderOptions {
     pub adapters: Vec<WeightedAdapter>,
     /// Pool through which unchanged weights of the checkpoint are shared with other decoders.
     pub pool: Option<Arc<WeightPool>>,
+    /// Threads that pack the weights.
+    pub workers: Workers,
 }
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self { precision: WeightDtype::F32, adapters: Vec::new(), pool: None }
+        Self { precision: WeightDtype::F32, adapters: Vec::new(), pool: None, workers: Workers::default() }
     }
 }
 

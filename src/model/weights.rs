@@ -68,7 +68,7 @@ pub(super) struct WeightSource<'a> {
 impl<'a> WeightSource<'a> {
     pub(super) fn new(
         model: &'a dyn TensorSource,
-        DecoderOptions { adapters, precision, pool }: &'a DecoderOptions,
+        DecoderOptions { adapters, precision, pool, workers: _ }: &'a DecoderOptions,
     ) -> Result<Self, WeightsError> {
         let leaf = "embed_tokens.weight";
         // Sorted order puts a multimodal model's other embeddings after these by rule, not luck.

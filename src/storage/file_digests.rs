@@ -13,6 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use super::hash::{Digest, HashAlgorithm, sha256_file};
 use super::hash_tree::HashTree;
 use crate::event::CancelFlag;
+use crate::parallel::Pool;
 
 /// Bytes of a file that a thread takes at a time.
 const PIECE: u64 = 4 << 20;
@@ -37,7 +38,7 @@ enum Kind {
 /// # Errors
 /// What the operating system says.
 pub(crate) fn digest(
-    pool: &rayon::ThreadPool,
+    pool: &Pool,
     path: &Path,
     algorithm: HashAlgorithm,
     cancel: &CancelFlag,
@@ -47,7 +48,7 @@ pub(crate) fn digest(
 
 /// The digest of each file, in order; `Ok(None)` of one that was not finished when the run was cancelled.
 pub(crate) fn digests(
-    pool: &rayon::ThreadPool,
+    pool: &Pool,
     files: &[&Path],
     algorithm: HashAlgorithm,
     cancel: &CancelFlag,
@@ -73,7 +74,7 @@ pub(crate) fn digests(
         hashing.push(Hashing { path, kind, failure: Mutex::new(failure) });
     }
     let next = AtomicUsize::new(0);
-    pool.broadcast(|_| {
+    pool.broadcast(|| {
         let mut buffer = Vec::new();
         while let Some((number, range)) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
             if cancel.is_cancelled() {
@@ -142,7 +143,7 @@ fn hash_range(file: &File, range: &Range<u64>, tree: &HashTree, buffer: &mut [u8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parallel::pool;
+    use crate::parallel::Workers;
 
     #[test]
     fn files_of_any_size_have_the_digests_of_their_bytes() {
@@ -156,7 +157,7 @@ mod tests {
         }
         let files: Vec<&Path> = paths.iter().map(std::path::PathBuf::as_path).collect();
         for threads in [1, 3] {
-            let pool = pool(threads, "hash").unwrap();
+            let pool = Workers::new(threads).pool("hash").unwrap();
             for algorithm in [HashAlgorithm::Blake3, HashAlgorithm::Sha256] {
                 let found = digests(&pool, &files, algorithm, &CancelFlag::new());
                 for (digest, size) in found.into_iter().zip(sizes) {
@@ -171,7 +172,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, b"abc").unwrap();
-        let pool = pool(2, "hash").unwrap();
+        let pool = Workers::new(2).pool("hash").unwrap();
         for algorithm in [HashAlgorithm::Blake3, HashAlgorithm::Sha256] {
             let missing = dir.path().join("missing");
             let found = digests(&pool, &[&missing, &path], algorithm, &CancelFlag::new());

@@ -126,6 +126,28 @@ pub enum Sampler {
     Balanced,
 }
 
+impl Sampler {
+    /// Names in files and on the command line.
+    pub const NAMES: [&'static str; 3] = ["default", "first_n", "balanced"];
+
+    /// The sampler of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Default, Self::FirstN, Self::Balanced].into_iter().find(|sampler| sampler.name() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let [default, first_n, balanced] = Self::NAMES;
+        match self {
+            Self::Default => default,
+            Self::FirstN => first_n,
+            Self::Balanced => balanced,
+        }
+    }
+}
+
 /// `fewshot_config`, with what it inherits from the task filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FewShotConfig {

@@ -54,6 +54,7 @@ pub(crate) use load::TaskSet;
 pub use load::load;
 pub use load::load_from;
 pub use prompt::Ask;
+pub(crate) use prompt::PromptOptions;
 pub use prompt::PromptSettings;
 pub(crate) use prompt::Prompts;
 pub use prompt::Rendered;

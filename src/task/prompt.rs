@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::config::Sampler;
 use super::documents::Documents;
 use super::generation::GenerationArguments;
-use crate::tokenizer::ChatTemplate;
+use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 use crate::yaml::diagnostic::nearest;
 
 /// Settings of writing prompts.
@@ -39,6 +39,63 @@ impl Default for PromptSettings<'_> {
             chat: None,
             system_instruction: None,
             fewshot_as_multiturn: true,
+            generation_kwargs: None,
+        }
+    }
+}
+
+/// How prompts are written, as a command line or a file says it: without the documents and before the chat template is
+/// read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptOptions {
+    /// Examples; `None` takes the task's own number.
+    pub num_fewshot: Option<usize>,
+    /// Seed of the few-shot generator.
+    pub fewshot_seed: u64,
+    /// Instead of the task's sampler.
+    pub sampler: Option<Sampler>,
+    /// Chat template: none, the tokenizer's (an empty name), or one of several.
+    pub chat_template: Option<String>,
+    /// Put before the task's description.
+    pub system_instruction: Option<String>,
+    /// Examples are turns of their own (only with a chat template).
+    pub fewshot_as_multiturn: bool,
+}
+
+impl Default for PromptOptions {
+    fn default() -> Self {
+        Self {
+            num_fewshot: None,
+            fewshot_seed: 1234,
+            sampler: None,
+            chat_template: None,
+            system_instruction: None,
+            fewshot_as_multiturn: true,
+        }
+    }
+}
+
+impl PromptOptions {
+    /// The chat template that is asked for.
+    ///
+    /// # Errors
+    /// The tokenizer has none, or none of the name.
+    pub fn template(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, TokenizerError> {
+        let named = |name: &String| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()));
+        self.chat_template.as_ref().map(named).transpose()
+    }
+
+    /// The settings for these documents, with the opened template.
+    #[must_use]
+    pub fn settings<'a>(&'a self, documents: Documents, chat: Option<&'a ChatTemplate>) -> PromptSettings<'a> {
+        PromptSettings {
+            num_fewshot: self.num_fewshot,
+            fewshot_seed: self.fewshot_seed,
+            sampler: self.sampler,
+            documents,
+            chat,
+            system_instruction: self.system_instruction.as_deref(),
+            fewshot_as_multiturn: self.fewshot_as_multiturn,
             generation_kwargs: None,
         }
     }

@@ -175,12 +175,16 @@ pub(crate) fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState
         .map_err(|error| damaged(&path, error.to_string()))?;
     let mut document = match unseal(&text) {
         Ok(document) => document,
-        Err(SealError::Unsealed) => return Err(TrainError::OldCheckpoint { path, format: 1, current: FORMAT }),
+        Err(SealError::Unsealed) => {
+            return Err(TrainError::OldCheckpoint { path, wrote: None, format: 1, current: FORMAT });
+        }
         Err(error) => return Err(damaged(&path, error.to_string())),
     };
     let format = document.get("format").and_then(Value::as_u64).unwrap_or(0);
+    let wrote = document.get("billon").and_then(Value::as_str).map(str::to_owned);
+    let other = |wrote| TrainError::OldCheckpoint { path: path.clone(), wrote, format, current: FORMAT };
     if format != FORMAT {
-        return Err(TrainError::OldCheckpoint { path, format, current: FORMAT });
+        return Err(other(wrote));
     }
     let malformed = || damaged(&path, "it is no state of a training run".to_owned());
     let Some(Value::Object(files)) = document.remove("files") else { return Err(malformed()) };
@@ -196,7 +200,9 @@ pub(crate) fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState
         }
     }
     let run = document.remove("run").unwrap_or(Value::Null);
-    serde_json::from_value(run).map(Some).map_err(|_| malformed())
+    // It is whole, so what is not understood was written by a version that knew other keys.
+    let is_own = wrote.as_deref() == Some(env!("CARGO_PKG_VERSION"));
+    serde_json::from_value(run).map(Some).map_err(|_| if is_own { malformed() } else { other(wrote) })
 }
 
 /// The lines that a checkpoint's run had logged.
@@ -259,5 +265,29 @@ pub(crate) fn prune(out: &Path, limit: usize, best: Option<u64>) {
     for (_, path) in all.into_iter().filter(|(step, _)| Some(*step) != best).take(excess) {
         // What can't be removed is left: a full disk says so at the next checkpoint.
         let _ = remove_output(&path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_state_of_another_version_says_which_one_wrote_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for (format, version) in [(FORMAT + 1, "9.9.9"), (FORMAT, "0.0.1")] {
+            let document = Map::from_iter([
+                ("format".to_owned(), json!(format)),
+                ("billon".to_owned(), json!(version)),
+                ("files".to_owned(), json!({})),
+                ("run".to_owned(), json!({"step": 1, "a key of that version": 2})),
+            ]);
+            std::fs::write(folder.path().join(STATE), seal(document)).unwrap();
+            let error = read(folder.path(), &CancelFlag::new()).unwrap_err().to_string();
+            let expected = format!("another version of billon ({version}, layout {format}, this one reads {FORMAT})");
+            assert!(error.ends_with(&expected), "{error}");
+        }
     }
 }

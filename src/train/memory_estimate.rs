@@ -18,15 +18,15 @@ pub(crate) struct Estimate {
     pub seconds_per_token: f64,
 }
 
-/// Estimates the needs of training these parameters on so many threads.
+/// What training these parameters needs on their threads.
 #[must_use]
-pub(crate) fn estimate(trainable: &TrainableModel, threads: usize, longest: u64) -> Estimate {
+pub(crate) fn estimate(trainable: &TrainableModel, longest: u64) -> Estimate {
     let config = trainable.decoder.config();
     let parameters = trainable.elements();
     let micro_batch = (MICRO_BATCH_TOKENS as u64).max(longest);
     let row = 4 * floats_per_row(config);
     let layers = config.layers.len() as u64;
-    let threads = threads as u64;
+    let threads = trainable.workers.threads() as u64;
     // Variables, both moments, their sum of gradients, and one more on each thread.
     let state = 4 * parameters * (4 + threads);
     let copies = if trainable.decoder.head().frozen().is_some() { 1 } else { 3 };

@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, bail};
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use super::error::TrainError;
 use super::parameter::{Gradients, LearningRateGroup, Parameter};
+use crate::parallel::Workers;
 
 /// The two moments of one parameter.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -52,6 +52,7 @@ impl AdamW {
         parameters: &[Parameter],
         gradients: &Gradients,
         learning_rate: f64,
+        workers: Workers,
     ) -> Result<(), TrainError> {
         self.steps += 1;
         let steps = self.steps as i32;
@@ -59,7 +60,7 @@ impl AdamW {
         let bias2 = 1.0 - self.beta2.powi(steps);
         let (beta1, beta2, epsilon) = (self.beta1, self.beta2, self.epsilon as f32);
         let (weight_decay, ratio) = (self.weight_decay, self.lora_b_ratio);
-        self.moments.par_iter_mut().enumerate().try_for_each(|(index, moments)| {
+        workers.for_each_mut(&mut self.moments, |index, moments| {
             let (Some(parameter), Some(gradient)) = (parameters.get(index), gradients.0.get(index)) else {
                 return Ok(());
             };

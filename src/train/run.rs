@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
 use crate::model::{Decoder, DecoderOptions, WeightPool};
+use crate::parallel::Workers;
 use crate::storage::publish::{publish_file, remove_output};
 use crate::tokenizer::Tokenizer;
 use crate::train::batch_sampler::BatchSampler;
@@ -47,6 +48,8 @@ pub(crate) struct TrainOptions {
     pub inputs: Vec<PathBuf>,
     /// Pool through which the base model's weights are shared with other decoders.
     pub pool: Option<Arc<WeightPool>>,
+    /// Threads that train and evaluate; no byte depends on them.
+    pub workers: Workers,
 }
 
 /// Result of a run.
@@ -100,7 +103,7 @@ pub(crate) fn run(
     let first = start.map(Adapter::open).transpose()?;
     let recipe = &settled(recipe, first.as_ref())?;
     let tokenizer = Arc::new(Tokenizer::open(model)?);
-    let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
+    let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, options.workers, progress)?;
     let sampler = BatchSampler::new(recipe, &data);
     if sampler.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
         return Err(TrainError::NothingTrained.into());
@@ -117,24 +120,19 @@ pub(crate) fn run(
     let files = ModelDir::open(model)?;
     let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
     let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(DType::F32) };
-    let decoder = Decoder::open(&files, &DecoderOptions { pool: options.pool.clone(), ..DecoderOptions::default() })?;
+    let opening = DecoderOptions { pool: options.pool.clone(), workers: options.workers, ..DecoderOptions::default() };
+    let decoder = Decoder::open(&files, &opening)?;
     for warning in files.warnings().iter().chain(decoder.warnings()) {
         progress.warn(warning.clone());
     }
     let latest = resumed.as_ref().filter(|_| recipe.adapter != AdapterRecipe::Full);
     let latest = latest.map(|resumed| Adapter::open(&resumed.folder)).transpose()?;
-    let trainable = inject(decoder, recipe, latest.as_ref().or(first.as_ref()))?;
+    let trainable = inject(decoder, recipe, latest.as_ref().or(first.as_ref()), options.workers)?;
     for warning in &trainable.warnings {
         progress.warn(warning.clone());
     }
     drop((first, latest, files));
-    let evaluation = Evaluation::open(
-        recipe,
-        options.data_dir.as_deref(),
-        &data,
-        Arc::clone(&trainable.decoder),
-        Arc::clone(&tokenizer),
-    )?;
+    let evaluation = Evaluation::open(recipe, options.data_dir.as_deref(), &data, &trainable, Arc::clone(&tokenizer))?;
     // What would fail at the end fails now.
     evaluation.check()?;
     trainable.adapter()?;
@@ -380,8 +378,9 @@ impl Run<'_> {
         let settings = StepSettings {
             recompute: self.recompute,
             seed: recipe.seed,
-            // Far more micro-batches than a step has.
+            // Far more micro_batches than a step has.
             first_micro_batch: state.step << 24,
+            workers: trainable.workers,
         };
         let (loss, mut gradients) =
             step_gradient(&trainable.decoder, &trainable.parameters, &examples, settings, self.progress.cancel)?;
@@ -392,7 +391,7 @@ impl Run<'_> {
                 // PyTorch's rule, its guard against division by zero included.
                 gradients.scale((recipe.max_grad_norm / (norm + 1e-6)).min(1.0) as f32);
             }
-            optimiser.step(&trainable.parameters, &gradients, rate)?;
+            optimiser.step(&trainable.parameters, &gradients, rate, trainable.workers)?;
             trainable.refresh()?;
         }
         state.step += 1;
@@ -476,8 +475,7 @@ fn recomputes(
     progress: Progress<'_>,
 ) -> bool {
     let longest = data.examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0) as u64;
-    let Estimate { bytes, recomputed_bytes, seconds_per_token } =
-        estimate(trainable, rayon::current_num_threads(), longest);
+    let Estimate { bytes, recomputed_bytes, seconds_per_token } = estimate(trainable, longest);
     let available = crate::machine::available_bytes();
     let recompute = recipe.gradient_checkpointing.unwrap_or(available.is_some_and(|most| bytes > most / 4 * 3));
     let tokens: u64 = data.sets.iter().map(|set| set.tokens as u64).sum();

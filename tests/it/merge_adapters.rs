@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use billon::internal::LocalOptions;
 use billon::internal::merge_kernels::Cpu;
 use billon::internal::nn::WeightDtype;
 use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 use billon::internal::{CancelFlag, Progress, Silent};
 use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
+use billon::internal::{LocalOptions, Workers};
 use billon::internal::{MergeOptions, MergedModel, RecipeFile, in_memory};
 use billon::internal::{ModelDir, TensorSource};
 use billon::internal::{open_merged, open_model};
@@ -226,7 +226,7 @@ fn adapters_that_do_not_fit_their_model_are_refused_where_they_are_named() {
 }
 
 fn merged(text: &str) -> MergedModel {
-    let options = MergeOptions { threads: 2, ..MergeOptions::default() };
+    let options = MergeOptions { workers: Workers::new(2), ..MergeOptions::default() };
     let cancel = CancelFlag::default();
     let progress = Progress { reporter: &Silent, cancel: &cancel };
     let recipe = RecipeFile::parse("recipe.yml".as_ref(), text, false);
@@ -301,7 +301,7 @@ fn a_decoder_with_an_adapter_is_the_decoder_of_the_baked_model() {
 #[test]
 fn a_merge_in_memory_opens_for_evaluation() {
     let base = fixture("eval/model");
-    let options = LocalOptions { batch_tokens: 64, seed: 0 };
+    let options = LocalOptions { batch_tokens: 64, seed: 0, workers: Workers::new(2) };
     let cancel = CancelFlag::default();
     let progress = Progress { reporter: &Silent, cancel: &cancel };
     let open = |scale: &str| {

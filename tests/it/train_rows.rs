@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use billon::internal::Tokenizer;
 use billon::internal::{CancelFlag, Progress, Silent};
 use billon::internal::{DataFormat, DatasetRecipe, TrainRecipe, UnsupportedSystem};
-use billon::internal::{Example, TrainingData};
+use billon::internal::{Example, TrainingData, Workers};
 use serde_json::{Value, json};
 
 use crate::context::{Context, fixture, shared};
@@ -54,7 +54,7 @@ fn recipe(path: &Path) -> TrainRecipe {
 
 fn load(recipe: &TrainRecipe, tokenizer: &Tokenizer) -> billon::Result<TrainingData> {
     let cancel = CancelFlag::new();
-    TrainingData::load(recipe, None, tokenizer, Progress { reporter: &Silent, cancel: &cancel })
+    TrainingData::load(recipe, None, tokenizer, Workers::new(2), Progress { reporter: &Silent, cancel: &cancel })
 }
 
 /// What a single row becomes.

@@ -358,7 +358,7 @@ mod tests {
     use super::*;
     use crate::eval::compare::paired::bootstrap;
     use crate::eval::metrics::DocumentValue;
-    use crate::stats::resample::Draws;
+    use crate::stats::resample::{Draws, Resampling};
 
     /// The shares at which binomial sums in whole-number arithmetic reach 5 %.
     #[test]
@@ -419,7 +419,8 @@ mod tests {
             let excess = |scores: &[(f64, f64)]| scores[0].0 - scores[0].1 - tolerance;
             passed += f64::from(u8::from(Mover::new(&tasks, Quantity::Drop, Side::Kept, &excess).bound(alpha) <= 0.0));
             if sample < 60 {
-                let resampled = bootstrap(&tasks, 400, sample, &["rare"], |c| tally.drop(&c[0]) - tolerance);
+                let resampled =
+                    bootstrap(&tasks, 400, Resampling::seeded(sample), &["rare"], |c| tally.drop(&c[0]) - tolerance);
                 by_bootstrap += f64::from(u8::from(1.0 - resampled.level_of(0.0) <= alpha));
             }
         }

@@ -10,6 +10,7 @@ use super::plain::compare_scores;
 use crate::error::Result;
 use crate::eval::interval::LEVEL;
 use crate::eval::results::RunResults;
+use crate::stats::resample::Resampling;
 
 /// A task to compare, and the metric where it is not the baseline's first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(crate) fn compare(
     only: &[String],
     metric: Option<&str>,
     strict: bool,
-    seed: u64,
+    resampling: Resampling,
 ) -> Result<Comparison> {
     let names: Vec<String> = if only.is_empty() {
         let shared = |name: &String| baseline.tasks.iter().any(|task| task.name == *name);
@@ -38,7 +39,7 @@ pub(crate) fn compare(
         only.to_vec()
     };
     let wanted = |task| Wanted { task, metric: metric.map(str::to_owned) };
-    compare_each(baseline, candidate, &names.into_iter().map(wanted).collect::<Vec<_>>(), strict, seed)
+    compare_each(baseline, candidate, &names.into_iter().map(wanted).collect::<Vec<_>>(), strict, resampling)
 }
 
 /// [`compare`] with a metric for each task.
@@ -50,7 +51,7 @@ pub(crate) fn compare_each(
     candidate: &RunResults,
     wanted: &[Wanted],
     strict: bool,
-    seed: u64,
+    resampling: Resampling,
 ) -> Result<Comparison> {
     if wanted.is_empty() {
         let (baseline, candidate) = (baseline.path.clone(), candidate.path.clone());
@@ -67,7 +68,7 @@ pub(crate) fn compare_each(
             tasks.push(compare_scores(baseline, candidate, name, metric, strict, &missing)?);
         } else {
             let pairing = pair(baseline, candidate, name, metric, strict)?;
-            tasks.push(task(&pairing, seed));
+            tasks.push(task(&pairing, resampling));
             pairings.push(pairing);
         }
     }
@@ -76,13 +77,13 @@ pub(crate) fn compare_each(
     for (name, members) in groups(candidate, &pairings) {
         match no_common_scale(&members) {
             Some(metrics) => notes.push(format!("{name}: no mean, as its tasks have no common scale ({metrics})")),
-            None => compared.push(group(name, &members, seed)),
+            None => compared.push(group(name, &members, resampling)),
         }
     }
     Ok(Comparison {
         baseline: baseline.path.display().to_string(),
         candidate: candidate.path.display().to_string(),
-        seed,
+        seed: resampling.seed,
         draws: DRAWS,
         level: LEVEL,
         tasks,
@@ -121,14 +122,14 @@ fn groups<'a>(candidate: &RunResults, pairings: &'a [Pairing]) -> Vec<(String, V
     found
 }
 
-fn task(pairing: &Pairing, seed: u64) -> TaskComparison {
+fn task(pairing: &Pairing, resampling: Resampling) -> TaskComparison {
     let tally = &pairing.tally;
     let (baseline, candidate) = tally.scores(tally.counts());
     let difference = |counts: &[Vec<u64>]| {
         let (baseline, candidate) = counts.first().map_or((0.0, 0.0), |counts| tally.scores(counts));
         candidate - baseline
     };
-    let resampled = bootstrap(&[tally], DRAWS, seed, &["compare", &pairing.task, &pairing.key], difference);
+    let resampled = bootstrap(&[tally], DRAWS, resampling, &["compare", &pairing.task, &pairing.key], difference);
     let tail = (1.0 - LEVEL) / 2.0;
     TaskComparison {
         task: pairing.task.clone(),
@@ -149,7 +150,7 @@ fn task(pairing: &Pairing, seed: u64) -> TaskComparison {
     }
 }
 
-fn group(name: String, members: &[&Pairing], seed: u64) -> GroupComparison {
+fn group(name: String, members: &[&Pairing], resampling: Resampling) -> GroupComparison {
     let tallies: Vec<_> = members.iter().map(|pairing| &pairing.tally).collect();
     let means = |counts: &[Vec<u64>]| {
         let sums = tallies.iter().zip(counts).fold((0.0, 0.0), |sums, (tally, counts)| {
@@ -160,7 +161,7 @@ fn group(name: String, members: &[&Pairing], seed: u64) -> GroupComparison {
     };
     let whole: Vec<Vec<u64>> = tallies.iter().map(|tally| tally.counts().to_vec()).collect();
     let (baseline, candidate) = means(&whole);
-    let resampled = bootstrap(&tallies, DRAWS, seed, &["compare", &name], |counts| {
+    let resampled = bootstrap(&tallies, DRAWS, resampling, &["compare", &name], |counts| {
         let (baseline, candidate) = means(counts);
         candidate - baseline
     });

@@ -213,7 +213,7 @@ mod tests {
     fn the_bootstrap_keeps_its_level_when_nothing_dropped() {
         use crate::eval::compare::{PairedTally, paired::bootstrap};
         use crate::eval::metrics::{DocumentValue, Statistic};
-        use crate::stats::resample::Draws;
+        use crate::stats::resample::{Draws, Resampling};
         let (samples, alpha) = (400_u64, 0.1);
         let (mut dropped, mut improved) = (0.0, 0.0);
         for sample in 0..samples {
@@ -228,7 +228,8 @@ mod tests {
                 .collect();
             let tally = PairedTally::new(Statistic::F1Weighted, true, &pairs);
             let drop = tally.drop(tally.counts());
-            let resampled = bootstrap(&[&tally], 500, sample, &["level"], |counts| tally.drop(&counts[0]));
+            let resampled =
+                bootstrap(&[&tally], 500, Resampling::seeded(sample), &["level"], |counts| tally.drop(&counts[0]));
             let evidence = Evidence::of_resamples((drop, drop), false, &resampled, 150, alpha);
             dropped += f64::from(u8::from(evidence.p_broken <= alpha));
             improved += f64::from(u8::from(evidence.p_kept <= alpha));

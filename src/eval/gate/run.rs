@@ -11,6 +11,8 @@ use crate::error::Result;
 use crate::eval::compare::CompareError;
 use crate::eval::compare::pairing::{Flip, pair};
 use crate::eval::results::RunResults;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 
 /// Verdicts of a gate, with the evidence.
 #[derive(Debug, Clone, Serialize)]
@@ -35,7 +37,12 @@ pub(crate) struct GateReport {
 ///
 /// # Errors
 /// Results that lack what is needed or were not asked the same way.
-pub(crate) fn decide(config: &GateConfig, baseline: &RunResults, candidate: &RunResults) -> Result<GateReport> {
+pub(crate) fn decide(
+    config: &GateConfig,
+    baseline: &RunResults,
+    candidate: &RunResults,
+    workers: Workers,
+) -> Result<GateReport> {
     check_roles(config, baseline, candidate)?;
     let names = task_names(config, baseline, candidate)?;
     let mut pairings = Vec::new();
@@ -48,11 +55,12 @@ pub(crate) fn decide(config: &GateConfig, baseline: &RunResults, candidate: &Run
         pairings.push((pairing, rules));
     }
     check_limits(config, &pairings)?;
+    let resampling = Resampling { seed: config.seed, workers };
     let mut checks = Vec::new();
     for (pairing, rules) in &pairings {
-        check_task(config, pairing, rules, &mut checks);
+        check_task(config, pairing, rules, resampling, &mut checks);
     }
-    check_groups(config, candidate, &pairings, &mut checks)?;
+    check_groups(config, candidate, &pairings, resampling, &mut checks)?;
     let adjusted = holm(&checks.iter().map(|check| check.evidence.p_broken).collect::<Vec<_>>());
     let family = checks.len() as f64;
     for (check, p_fail) in checks.iter_mut().zip(adjusted) {

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::cache::{VerdictCache, key};
 use super::prompt::{Question, Verdict, again, messages, parse};
 use crate::error::Result;
-use crate::eval::server::dispatch::for_each_index;
 use crate::eval::server::generate::{Reply, chat};
 use crate::eval::server::{Client, ClientOptions, ServerError};
 use crate::event::{Event, Progress};
+use crate::parallel::Workers;
 
 /// Price of a million tokens, in whatever currency the user means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -104,7 +104,7 @@ impl Judge {
         let cached = questions.iter().filter(|question| known(question)).count();
         progress.event(Event::ScoringStarted { requests: questions.len() - cached, cached });
         let found = Mutex::new((vec![None; questions.len()], Usage::default()));
-        for_each_index(questions.len(), self.options.concurrency, |index| {
+        Workers::new(self.options.concurrency).for_each_index(questions.len(), |index| -> Result<()> {
             progress.cancel.check()?;
             let Some(question) = questions.get(index) else { return Ok(()) };
             let (verdict, used) = self.one(question, &format!("judge question {index}"), progress)?;

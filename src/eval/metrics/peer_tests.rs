@@ -12,6 +12,7 @@ use crate::eval::language_model::Score;
 use crate::eval::outcome::Outcome;
 use crate::eval::protocol::Protocol;
 use crate::eval::scoring::{Scorer, TaskScores};
+use crate::stats::resample::Resampling;
 use crate::task::spec::{FilterPipeline, FilterStep, MetricSpec};
 
 fn score_task(
@@ -20,7 +21,7 @@ fn score_task(
     outcomes: &[Outcome],
     docs: &[Value],
 ) -> crate::Result<TaskScores> {
-    Scorer::new(metrics, &[], protocol)?.score(outcomes, docs, 0)
+    Scorer::new(metrics, &[], protocol)?.score(outcomes, docs, Resampling::seeded(0))
 }
 
 fn numbers(name: &str) -> Value {
@@ -108,7 +109,7 @@ fn choice_metrics_are_the_harnesss() {
         values.0.push(choices.acc());
         values.1.push(choices.brier_score());
     }
-    let acc = estimate(&Tally::new(Statistic::Mean, &values.0), 0, &[]);
+    let acc = estimate(&Tally::new(Statistic::Mean, &values.0), Resampling::seeded(0), &[]);
     near(acc.value, &case["acc"], "acc");
     near(acc.standard_error.unwrap(), &case["acc_stderr"], "acc_stderr");
     near(Tally::new(Statistic::Brier, &values.1).value(), &case["brier_score"], "brier_score");

@@ -257,6 +257,6 @@ fn sleep(duration: Duration, cancel: &CancelFlag) -> Result<(), ServerError> {
         if left.is_zero() {
             return Ok(());
         }
-        std::thread::sleep(left.min(Duration::from_millis(50)));
+        crate::parallel::sleep(left.min(Duration::from_millis(50)));
     }
 }

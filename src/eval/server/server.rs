@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::client::{Client, ClientOptions};
-use super::dispatch::for_each_index;
 use super::error::ServerError;
 use super::generate::{chat, chat_body, completion_body, cut, finished};
 use super::score::{self, Prompt};
 use crate::error::Result;
 use crate::eval::language_model::{Done, GenerateRequest, Generation, LanguageModel, Score, ScoreRequest};
 use crate::event::{CancelFlag, Event, Progress};
+use crate::parallel::Workers;
 
 /// From token ids to the text that they are, special tokens included; for servers that take only
 /// text.
@@ -241,7 +241,7 @@ impl LanguageModel for OpenAiServer {
     }
 
     fn score(&self, requests: &[ScoreRequest], done: Done<'_, Score>, progress: Progress<'_>) -> Result<()> {
-        for_each_index(requests.len(), self.options.concurrency, |index| {
+        Workers::new(self.options.concurrency).for_each_index(requests.len(), |index| {
             progress.cancel.check()?;
             let Some(request) = requests.get(index) else { return Ok(()) };
             done(index, self.score_one(request, &format!("scoring request {index}"), progress.cancel)?);
@@ -251,7 +251,7 @@ impl LanguageModel for OpenAiServer {
     }
 
     fn generate(&self, requests: &[GenerateRequest], done: Done<'_, Generation>, progress: Progress<'_>) -> Result<()> {
-        for_each_index(requests.len(), self.options.concurrency, |index| {
+        Workers::new(self.options.concurrency).for_each_index(requests.len(), |index| {
             progress.cancel.check()?;
             let Some(request) = requests.get(index) else { return Ok(()) };
             done(index, self.generate_one(request, &format!("generation request {index}"), progress.cancel)?);

@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use super::reader::Reader;
 use crate::eval::protocol::Protocol;
 use crate::experiment::schema::{Evaluation, Origin, Specialist};
+use crate::task::Sampler;
 use crate::yaml::{Node, boolean};
 
 const KEYS: &[&str] = &[
@@ -18,6 +19,8 @@ const KEYS: &[&str] = &[
     "validation_limit",
     "num_fewshot",
     "fewshot_seed",
+    "fewshot_sampler",
+    "fewshot_as_multiturn",
     "apply_chat_template",
     "system_instruction",
     "weights",
@@ -26,7 +29,7 @@ const WEIGHTS: [&str; 3] = ["f32", "bf16", "f16"];
 
 impl Reader {
     pub(super) fn evaluation(&mut self, node: &Node, specialists: &IndexMap<String, Specialist>) -> Evaluation {
-        let mut found = Evaluation { weights: "f32".to_owned(), fewshot_seed: 1234, ..Evaluation::default() };
+        let mut found = Evaluation { weights: "f32".to_owned(), ..Evaluation::default() };
         for (key, value) in self.entries(node, "`evaluation`", KEYS) {
             let key = key.value.as_str();
             match key {
@@ -42,11 +45,24 @@ impl Reader {
                 "metric" => found.metric = self.text(value, key),
                 "limit" => found.limit = self.whole(value, key),
                 "validation_limit" => found.validation_limit = self.whole(value, key),
-                "num_fewshot" => found.num_fewshot = self.whole(value, key),
-                "fewshot_seed" => found.fewshot_seed = self.whole(value, key).unwrap_or(found.fewshot_seed),
-                "system_instruction" => found.system_instruction = self.text(value, key),
+                "num_fewshot" => found.prompts.num_fewshot = self.whole(value, key),
+                "fewshot_seed" => {
+                    found.prompts.fewshot_seed = self.whole(value, key).unwrap_or(found.prompts.fewshot_seed);
+                }
+                "fewshot_sampler" => {
+                    let name = self.text(value, key).unwrap_or_default();
+                    found.prompts.sampler = Sampler::named(&name);
+                    if found.prompts.sampler.is_none() {
+                        self.diagnostics.unknown(value.span, "few-shot sampler", &name, &Sampler::NAMES);
+                    }
+                }
+                "fewshot_as_multiturn" => match value.text().and_then(boolean) {
+                    Some(multiturn) => found.prompts.fewshot_as_multiturn = multiturn,
+                    None => self.diagnostics.error(value.span, format!("`{key}` must be true or false")),
+                },
+                "system_instruction" => found.prompts.system_instruction = self.text(value, key),
                 "apply_chat_template" => {
-                    found.chat_template = match value.text().map(boolean) {
+                    found.prompts.chat_template = match value.text().map(boolean) {
                         Some(Some(true)) => Some(String::new()),
                         Some(Some(false)) => None,
                         _ => self.text(value, key),

@@ -89,7 +89,7 @@ impl Reader {
         self.distinct_rows(entries, &specialists, &merges);
         let evaluation = match find("evaluation") {
             Some(node) => self.evaluation(node, &specialists),
-            None => Evaluation { weights: "f32".to_owned(), fewshot_seed: 1234, ..Evaluation::default() },
+            None => Evaluation { weights: "f32".to_owned(), ..Evaluation::default() },
         };
         let evaluation = evaluation::with_seen_tasks(evaluation, &specialists);
         if evaluation.tasks().next().is_none() {

@@ -60,7 +60,7 @@ fn specialists_inherit_and_override_the_shared_settings() {
     assert!(debug.contains("\"a\": Number(1), \"b\": Number(3)"), "{debug}");
     assert_eq!(experiment.specialists["y"].learns, ["fomc", "g"]);
     assert_eq!(experiment.evaluation.seen, ["fpb", "fomc"]);
-    assert_eq!(experiment.evaluation.chat_template.as_deref(), Some(""));
+    assert_eq!(experiment.evaluation.prompts.chat_template.as_deref(), Some(""));
     // The default rule of `billon gate`, for every task.
     assert_eq!(experiment.gate.only, [""; 0]);
     let default = crate::eval::gate::GateConfig::default();

@@ -10,8 +10,6 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
-
 use super::adapted::ModelAdapter;
 use super::chunk::{CHUNK_ELEMENTS, chunks, parts};
 use super::map_part::map_part;
@@ -26,7 +24,7 @@ use crate::merge::execute::reduction;
 use crate::merge::execute::reduction::{Begun, ChunkInputs};
 use crate::merge::methods::{BaseInput, Map, MethodError, MethodFault, ReductionResult};
 use crate::merge::plan::{JobInput, MergePlan, TensorJob};
-use crate::parallel::{pool, spawn_scoped};
+use crate::parallel::{Pool, ScopedJoinHandle, Workers, scope, spawn_scoped};
 use crate::storage::hash::{Digest, HashAlgorithm};
 use crate::storage::publish::{OutputFile, StagingDir, WriteError};
 use crate::storage::shortened;
@@ -46,8 +44,8 @@ pub(crate) struct Execution {
 /// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExecuteOptions {
-    /// Worker threads, at least 1.
-    pub threads: usize,
+    /// Threads that compute; hashing and syncing have their own.
+    pub workers: Workers,
     /// Hash the shards while they are written: BLAKE3 by the workers, SHA-256 by a thread that follows them.
     pub hash: Option<HashAlgorithm>,
 }
@@ -63,7 +61,7 @@ pub(crate) fn execute(
     options: ExecuteOptions,
     progress: Progress<'_>,
 ) -> Result<Execution> {
-    let pool = pool(options.threads, "merge")?;
+    let pool = options.workers.pool("merge")?;
     let mut files = Vec::new();
     for shard in &plan.layout.shards {
         let file = staging.create_file(&shard.file_name, shard.bytes)?;
@@ -73,7 +71,7 @@ pub(crate) fn execute(
     }
     let sink = Shards { plan, files: &files };
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
-    std::thread::scope(|scope| {
+    scope(|scope| {
         let hasher = (options.hash == Some(HashAlgorithm::Sha256)).then(|| {
             let hash = || -> Result<Vec<Digest>, WriteError> {
                 let mut digests = Vec::new();
@@ -114,7 +112,7 @@ pub(crate) fn execute(
 
 /// SHA-256 of the output: on a thread that follows what is written, or when all is written.
 enum Hashing<'scope, F> {
-    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<Digest>, WriteError>>),
+    Beside(ScopedJoinHandle<'scope, Result<Vec<Digest>, WriteError>>),
     After(F),
 }
 
@@ -137,11 +135,11 @@ pub(crate) fn compute_tensors(
     plan: &MergePlan,
     backend: &dyn MergeKernels,
     outputs: &[usize],
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
     mut take: impl FnMut(usize, Vec<u8>),
 ) -> Result<()> {
-    let pool = pool(threads, "merge")?;
+    let pool = workers.pool("merge")?;
     let sink = Shards { plan, files: &[] };
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     let mut adapted = Vec::new();
@@ -172,7 +170,7 @@ pub(crate) fn compute_tensors(
 pub(super) struct Executor<'a> {
     pub(super) plan: &'a MergePlan,
     pub(super) backend: &'a dyn MergeKernels,
-    pool: &'a rayon::ThreadPool,
+    pool: &'a Pool,
     sink: &'a dyn Sink,
     progress: Progress<'a>,
     /// Whether the adapter of each model has infinities or NaN; looked at when an output has some.
@@ -187,10 +185,10 @@ pub(super) struct Executor<'a> {
 pub(crate) fn execute_in_memory(
     plan: &MergePlan,
     backend: &dyn MergeKernels,
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<(Vec<Vec<u8>>, Execution)> {
-    let pool = pool(threads, "merge")?;
+    let pool = workers.pool("merge")?;
     let sink = Buffers::new(&plan.outputs);
     let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
     let non_finite = executor.run()?;
@@ -268,7 +266,7 @@ impl Executor<'_> {
     ) -> Result<()> {
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
-        self.pool.broadcast(|_| {
+        self.pool.broadcast(|| {
             let mut scratch = Scratch::default();
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let result = self.may_go_on().and_then(|()| work(piece, &mut scratch));
@@ -319,12 +317,9 @@ impl Executor<'_> {
                 Ok(())
             })?;
             // Selecting a threshold among collected keys takes a while: all tensors at once.
-            let again: Vec<bool> = self.pool.install(|| {
-                let close = |(i, begun): (usize, &mut Begun)| match begun {
-                    Begun::Running(pass) => active.contains(&i) && pass.next_round(),
-                    Begun::Known(_) => false,
-                };
-                running.par_iter_mut().enumerate().map(close).collect()
+            let again = self.pool.map_mut(&mut running, |i, begun| match begun {
+                Begun::Running(pass) => active.contains(&i) && pass.next_round(self.pool),
+                Begun::Known(_) => false,
             });
             active.retain(|&i| again[i]);
         }

@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
-
 use super::chunk::{parts, rows};
 use super::trim::{Trim, WholeModelThresholds};
 use crate::compute::merge::{ComputeType, Delta, MergeKernels, Operand, Selection};
 use crate::merge::methods::{Axis, DotProducts, Masks, MethodFault, Reduction, ReductionResult, Sparsify};
+use crate::parallel::Pool;
 use crate::rng::Philox;
 
 /// Bytes of masks kept for one tensor.
@@ -60,8 +59,8 @@ pub(crate) trait ReductionPass: Send + Sync {
     /// Looks at one chunk; called once per chunk and round.
     fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>);
 
-    /// Ends a round; `true` asks for another one.
-    fn next_round(&mut self) -> bool;
+    /// Ends a round, on the threads of the pass; `true` asks for another one.
+    fn next_round(&mut self, pool: &Pool) -> bool;
 
     /// The result, after the last round.
     fn finish(&mut self) -> ReductionResult;
@@ -233,7 +232,7 @@ impl ReductionPass for ProductSums {
         });
     }
 
-    fn next_round(&mut self) -> bool {
+    fn next_round(&mut self, _pool: &Pool) -> bool {
         false
     }
 
@@ -305,7 +304,7 @@ impl ReductionPass for Selecting {
         });
     }
 
-    fn next_round(&mut self) -> bool {
+    fn next_round(&mut self, pool: &Pool) -> bool {
         if let Some(sums) = &mut self.sums {
             let masks = sums.masks.iter_mut();
             self.masks =
@@ -317,7 +316,7 @@ impl ReductionPass for Selecting {
             }
             return false;
         }
-        let again = self.trims.par_iter_mut().map(Trim::next_round).reduce(|| false, |a, b| a | b);
+        let again = pool.map_mut(&mut self.trims, |_, trim| trim.next_round()).contains(&true);
         if !again && self.rescale {
             let totals = Mutex::new(vec![(0.0, 0.0); self.trims.len()]);
             let masks = self.trims.iter().map(|_| Mutex::default()).collect();

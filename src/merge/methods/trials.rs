@@ -109,6 +109,7 @@ mod tests {
     use crate::merge::plan::options::MergeOptions;
     use crate::merge::plan::sources::Resolver;
     use crate::merge::stages::plan_recipe;
+    use crate::parallel::Workers;
     use crate::recipe::RecipeFile;
 
     /// A model whose float tensor comes after one of integers: a chunk of the former that is not written would hold
@@ -143,7 +144,7 @@ mod tests {
         let file = RecipeFile::parse(Path::new("r.yml"), &text, false);
         let planned = plan_recipe(&file, &Resolver::from_environment(), &options)?;
         let progress = Progress { reporter: &Silent, cancel: &CancelFlag::new() };
-        Ok(execute_in_memory(&planned.plans[0], &Cpu, 2, progress)?.0)
+        Ok(execute_in_memory(&planned.plans[0], &Cpu, Workers::new(2), progress)?.0)
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn run(
 ) -> Result<MemoryModel> {
     let (tensors, bytes_read) = (plan.jobs.len(), plan.bytes_read());
     progress.event(Event::PlanReady { tensors, bytes_read, bytes_written: plan.bytes_written() });
-    let (buffers, execution) = execute_in_memory(plan, backend, options.threads, progress)?;
+    let (buffers, execution) = execute_in_memory(plan, backend, options.workers, progress)?;
     plan.unchanged()?;
     report_non_finite(&execution.non_finite, "merge", options, warnings, progress)?;
     let tensors = plan.outputs.iter().enumerate().map(|(shard, output)| {

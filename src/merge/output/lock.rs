@@ -15,6 +15,7 @@ use crate::merge::methods::Values;
 use crate::merge::output::files::FileRecord;
 use crate::merge::plan::options::{MergeOptions, TrimScope};
 use crate::merge::plan::{MergePlan, TensorJob};
+use crate::parallel::Workers;
 use crate::recipe::setting::Value;
 use crate::storage::manifest::LOCK_VERSIONS;
 
@@ -93,7 +94,7 @@ impl LockOptions {
             copy_tokenizer,
             model_card,
             // How the output is computed and published, which leaves no trace in its bytes.
-            threads: _,
+            workers: _,
             force: _,
             keep_intermediates: _,
             // Seen in the lock by the hashes themselves.
@@ -115,7 +116,7 @@ impl LockOptions {
     /// The options to plan a locked recipe again. Whether tokenizer and card were written is the default's where a
     /// lock of before does not say.
     #[must_use]
-    pub fn merge_options(&self, seed: u64, threads: usize) -> MergeOptions {
+    pub fn merge_options(&self, seed: u64, workers: Workers) -> MergeOptions {
         let &Self {
             max_shard_bytes,
             trim_scope,
@@ -139,7 +140,7 @@ impl LockOptions {
             truncate_embeddings,
             copy_tokenizer: copy_tokenizer.unwrap_or(default.copy_tokenizer),
             model_card: model_card.unwrap_or(default.model_card),
-            threads,
+            workers,
             force: default.force,
             keep_intermediates: default.keep_intermediates,
             hash: default.hash,

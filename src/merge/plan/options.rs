@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::parallel::Workers;
 use crate::storage::hash::HashAlgorithm;
 
 /// Options of a merge, shared by `merge`, `plan`, `verify`, experiments and merges in memory.
@@ -30,8 +31,8 @@ pub struct MergeOptions {
     pub copy_tokenizer: bool,
     /// Write `README.md`.
     pub model_card: bool,
-    /// Worker threads. No byte of the output depends on their number.
-    pub threads: usize,
+    /// Threads that compute and hash. No byte of the output depends on their number.
+    pub workers: Workers,
     /// Replace a non-empty output.
     pub force: bool,
     /// Publish the results of earlier documents as `OUT.stages/NAME`.
@@ -54,7 +55,7 @@ impl Default for MergeOptions {
             truncate_embeddings: false,
             copy_tokenizer: true,
             model_card: true,
-            threads: crate::parallel::available(),
+            workers: Workers::available(),
             force: false,
             keep_intermediates: false,
             hash: Some(HashAlgorithm::Blake3),

@@ -16,6 +16,7 @@ use crate::merge::plan::MergePlan;
 use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::merge::stages::{PlannedRecipe, plan_recipe};
+use crate::parallel::Pool;
 use crate::recipe::{ModelReference, RecipeFile};
 use crate::rng::stream_key;
 
@@ -30,7 +31,7 @@ pub(super) fn derive(
     lock: &Lock,
     options: VerifyOptions,
     backend: &dyn MergeKernels,
-    pool: &rayon::ThreadPool,
+    pool: &Pool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<()> {
@@ -38,7 +39,7 @@ pub(super) fn derive(
         // What was refused would not have been written; the plan is only compared here.
         allow_mismatch: true,
         allow_non_finite: true,
-        ..lock.options.merge_options(lock.seed, options.threads)
+        ..lock.options.merge_options(lock.seed, options.workers)
     };
     let file = RecipeFile::parse(Path::new(LOCK_FILE), &lock.recipe, recorded.lenient);
     let planned = plan_recipe(&file, &Resolver::from_environment(), &recorded)?;
@@ -61,7 +62,7 @@ pub(super) fn derive(
     let stored = Model::open(ModelReference::directory(&output.display().to_string()), output)?;
     let chosen = choose(plan, lock.seed, options.sample);
     let mut found = BTreeMap::new();
-    compute_tensors(plan, backend, &chosen, options.threads, progress, |tensor, bytes| {
+    compute_tensors(plan, backend, &chosen, options.workers, progress, |tensor, bytes| {
         let expected = &plan.outputs[tensor];
         let same = stored
             .tensors
@@ -145,7 +146,7 @@ fn check_inputs(
     planned: &PlannedRecipe<'_>,
     options: &MergeOptions,
     lock: &Lock,
-    pool: &rayon::ThreadPool,
+    pool: &Pool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<bool> {

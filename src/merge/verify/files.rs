@@ -8,6 +8,7 @@ use crate::error::{Cancelled, Result};
 use crate::event::Progress;
 use crate::merge::output::files::FileRecord;
 use crate::merge::output::lock::{LOCK_FILE, Lock};
+use crate::parallel::Pool;
 use crate::storage::file_digests::digest;
 
 /// Extensions of files that loaders read: weights, code, templates, vocabularies.
@@ -59,7 +60,7 @@ const DEPTH: usize = 3;
 pub(super) fn check(
     output: &Path,
     lock: &Lock,
-    pool: &rayon::ThreadPool,
+    pool: &Pool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<()> {
@@ -139,12 +140,7 @@ pub(super) enum Check {
     Wrong(String),
 }
 
-pub(super) fn check_file(
-    path: &Path,
-    record: &FileRecord,
-    pool: &rayon::ThreadPool,
-    progress: Progress<'_>,
-) -> Result<Check> {
+pub(super) fn check_file(path: &Path, record: &FileRecord, pool: &Pool, progress: Progress<'_>) -> Result<Check> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(Check::Wrong("is missing".to_owned())) };
     if !metadata.is_file() {
         return Ok(Check::Wrong("is no regular file".to_owned()));

@@ -11,16 +11,16 @@ use crate::compute::merge::MergeKernels;
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::Progress;
 use crate::merge::output::lock::Lock;
-use crate::parallel::pool;
+use crate::parallel::Workers;
 
 /// Options of a verification.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
     /// Tensors to derive again; all when there are fewer.
     pub sample: usize,
-    /// Worker threads.
-    pub threads: usize,
-    /// An output of which no tensor could be recomputed is a problem.
+    /// Threads that derive tensors again.
+    pub workers: Workers,
+    /// An output of which no tensor could be derived again is a problem.
     pub require_derived: bool,
 }
 
@@ -75,7 +75,7 @@ pub fn verify(
 ) -> Result<VerifyReport> {
     let lock = Lock::read(output)?;
     let mut report = VerifyReport { output: output.to_owned(), ..VerifyReport::default() };
-    let pool = pool(options.threads, "verify")?;
+    let pool = options.workers.pool("verify")?;
     files::check(output, &lock, &pool, &mut report, progress)?;
     match derive::derive(output, &lock, options, backend, &pool, &mut report, progress) {
         Ok(()) => {}

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crate::machine;
 use crate::panics::caught;
+use crate::parallel::{Thread, park, sleep, spawn_detached};
 
 /// Longest time that one rendering may take. A long conversation takes milliseconds.
 const MOST_TIME: Duration = Duration::from_secs(60);
@@ -123,10 +123,7 @@ static ASLEEP: AtomicBool = AtomicBool::new(false);
 /// Starts the thread that looks on, or wakes it. Where there can be no such thread, nobody looks on.
 fn wake_watcher() {
     static WATCHER: OnceLock<Option<Thread>> = OnceLock::new();
-    let watcher = WATCHER.get_or_init(|| {
-        let builder = std::thread::Builder::new().name("templates".to_owned());
-        builder.spawn(look_on).ok().map(|handle| handle.thread().clone())
-    });
+    let watcher = WATCHER.get_or_init(|| spawn_detached("templates", look_on).ok());
     if let (true, Some(watcher)) = (ASLEEP.swap(false, Ordering::AcqRel), watcher) {
         watcher.unpark();
     }
@@ -144,7 +141,7 @@ fn look_on() {
     let mut seen: BTreeMap<usize, Seen> = BTreeMap::new();
     let mut idle = 0;
     loop {
-        std::thread::sleep(TICK);
+        sleep(TICK);
         let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut still = BTreeMap::new();
         for slot in &slots {
@@ -178,7 +175,7 @@ fn look_on() {
         idle = if seen.is_empty() { idle + 1 } else { 0 };
         if idle > 100 {
             ASLEEP.store(true, Ordering::Release);
-            std::thread::park();
+            park();
             idle = 0;
         }
     }

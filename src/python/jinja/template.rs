@@ -119,13 +119,8 @@ fn on_stack_for<T: Send>(bytes: usize, work: impl FnOnce() -> Result<T, String> 
     let done = if bytes <= SMALL {
         work()
     } else {
-        std::thread::scope(|scope| {
-            let builder = std::thread::Builder::new().stack_size((1 << 20) + bytes * STACK_FOR_BYTE);
-            match builder.spawn_scoped(scope, work) {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                Err(error) => Err(format!("there is no thread for it: {error}")),
-            }
-        })
+        crate::parallel::on_stack((1 << 20) + bytes * STACK_FOR_BYTE, work)
+            .unwrap_or_else(|error| Err(format!("there is no thread for it: {error}")))
     };
     done.map_err(|panic| panicked(&panic))
 }

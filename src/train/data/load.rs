@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::content::{Closing, Content, Conversation};
 use super::encode::{Encoded, Encoder, Place};
 use super::error::DataError;
@@ -14,6 +12,7 @@ use super::source::{self, Item};
 use super::{Example, SetSummary, TrainingData};
 use crate::error::{Cancelled, Error, Result};
 use crate::event::Progress;
+use crate::parallel::Workers;
 use crate::python::random::PythonRandom;
 use crate::rng::stream_key;
 use crate::tokenizer::Tokenizer;
@@ -33,13 +32,15 @@ impl TrainingData {
         recipe: &TrainRecipe,
         data_dir: Option<&Path>,
         tokenizer: &Tokenizer,
+        workers: Workers,
         progress: Progress<'_>,
     ) -> Result<Self> {
         mix::check(recipe)?;
         let encoder = Encoder::new(tokenizer, recipe)?;
         let limits = ModelLimits::read(tokenizer.directory());
         let most = limits.map_or(recipe.sequence_len, |limits| limits.positions.min(recipe.sequence_len));
-        let maker = Maker { recipe, encoder: &encoder, vocabulary: limits.map(|limits| limits.vocabulary), most };
+        let maker =
+            Maker { recipe, encoder: &encoder, vocabulary: limits.map(|limits| limits.vocabulary), most, workers };
         let mut data = Self { asked: encoder.asked(), ..Self::default() };
         for index in 0..recipe.datasets.len() {
             data.add(index, data_dir, &maker, progress)?;
@@ -69,7 +70,7 @@ impl TrainingData {
         let mut summary = SetSummary { name: dataset.name.clone(), rows: read, ..SetSummary::default() };
         summary.unanswered = rows.unanswered;
         // The first fault in the order of the rows is the one that is reported.
-        let made: Vec<Result<Made>> = items.par_iter().map(|item| maker.make(item, dataset, progress)).collect();
+        let made = maker.workers.map(items.len(), |index| maker.make(&items[index], dataset, progress));
         let mut kept: Vec<Vec<Encoded>> = Vec::new();
         let mut firsts = Firsts::default();
         for (item, made) in items.iter().zip(made) {
@@ -147,6 +148,8 @@ struct Maker<'a> {
     vocabulary: Option<usize>,
     /// Most tokens of an example.
     most: usize,
+    /// Threads that make examples.
+    workers: Workers,
 }
 
 impl Maker<'_> {

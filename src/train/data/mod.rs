@@ -35,7 +35,7 @@
 //! use billon::train::{data::{TrainingData, show}, recipe::TrainRecipe};
 //! # fn f(recipe: &TrainRecipe, tokenizer: &billon::internal::Tokenizer, progress: billon::internal::Progress<'_>)
 //! # -> billon::Result<()> {
-//! let data = TrainingData::load(recipe, Some("data".as_ref()), tokenizer, progress)?;
+//! let data = TrainingData::load(recipe, Some("data".as_ref()), tokenizer, workers, progress)?;
 //! for row in data.rows(recipe, 0) {
 //!     let text = show(&data.examples[row[0]], tokenizer)?;
 //! }

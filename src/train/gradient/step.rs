@@ -1,12 +1,9 @@
 //! All micro-batches of a step on all threads, their gradients added in order.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-use crate::error::{Cancelled, Error, Result};
+use crate::error::Result;
 use crate::event::CancelFlag;
 use crate::model::Decoder;
+use crate::parallel::Workers;
 use crate::train::data::Example;
 use crate::train::gradient::micro_batch::{MicroBatch, MicroBatchSettings, ParameterIndex, split_micro_batches};
 use crate::train::parameter::{Gradients, Parameter};
@@ -49,8 +46,10 @@ pub(crate) struct StepSettings {
     pub recompute: bool,
     /// Seed of dropout.
     pub seed: u64,
-    /// Number of the step's first micro-batch.
+    /// Number of the step's first micro_batch.
     pub first_micro_batch: u64,
+    /// Threads that the micro_batches run on.
+    pub workers: Workers,
 }
 
 /// Mean loss over all trained tokens of the examples, and its gradients.
@@ -66,7 +65,8 @@ pub(crate) fn step_gradient(
 ) -> Result<(StepLoss, Gradients)> {
     let micro_batches = split_micro_batches(examples.iter().copied(), settings.first_micro_batch);
     let targets: usize = micro_batches.iter().map(MicroBatch::targets).sum();
-    let parameter_index = ParameterIndex::new(parameters);
+    let index = ParameterIndex::new(parameters);
+    let workers = settings.workers;
     let settings = MicroBatchSettings {
         scale: (1.0 / targets.max(1) as f64) as f32,
         recompute: settings.recompute,
@@ -74,13 +74,20 @@ pub(crate) fn step_gradient(
     };
     let bytes: usize = parameters.iter().map(|parameter| 4 * parameter.elements()).sum();
     let mut gradients = Gradients::new(parameters.len());
-    let loss = accumulate_in_order(
+    let mut loss = StepLoss::default();
+    workers.ordered_reduce(
         micro_batches.len(),
-        if bytes <= SMALL { rayon::current_num_threads() } else { 0 },
-        cancel,
-        || Gradients::new(parameters.len()),
-        |index, own, logits| Ok(micro_batches[index].gradient(decoder, &parameter_index, settings, own, logits)?),
-        |own| gradients.take_from(own),
+        if bytes <= SMALL { workers.threads() } else { 0 },
+        || (StepLoss::default(), Gradients::new(parameters.len())),
+        |micro_batch, (loss, own), logits| -> Result<()> {
+            cancel.check()?;
+            *loss = micro_batches[micro_batch].gradient(decoder, &index, settings, own, logits)?;
+            Ok(())
+        },
+        |(part, own)| {
+            loss.add(part);
+            gradients.take_from(own);
+        },
     )?;
     Ok((loss, gradients))
 }
@@ -92,95 +99,19 @@ const SMALL: usize = 256 << 20;
 ///
 /// # Errors
 /// Errors of the decoder; `Cancelled`.
-pub(crate) fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &CancelFlag) -> Result<StepLoss> {
-    let micro_batches = split_micro_batches(examples, 0);
-    accumulate_in_order(
-        micro_batches.len(),
-        0,
-        cancel,
-        || (),
-        |index, (), logits| Ok(micro_batches[index].loss(decoder, logits)?),
-        |()| (),
-    )
-}
-
-/// Adds results in the order of their numbers: the next number, the sum so far, and results that arrived early.
-struct OrderedAccumulator<T, F> {
-    next: usize,
-    loss: StepLoss,
-    failure: Option<Error>,
-    add: F,
-    early: BTreeMap<usize, (StepLoss, T)>,
-    spare: Vec<T>,
-}
-
-impl<T, F: FnMut(&mut T)> OrderedAccumulator<T, F> {
-    /// Takes a result, and adds all that are next in order.
-    fn take(&mut self, index: usize, loss: StepLoss, own: T) {
-        self.early.insert(index, (loss, own));
-        while let Some((loss, mut own)) = self.early.remove(&self.next) {
-            self.loss.add(&loss);
-            (self.add)(&mut own);
-            self.spare.push(own);
-            self.next += 1;
-        }
-    }
-}
-
-/// Runs jobs on every thread of the pool and adds up their results in the order of their numbers, of which `ahead`
-/// may wait while their threads go on. A job is given an empty result and a buffer for logits.
-fn accumulate_in_order<T: Send>(
-    count: usize,
-    ahead: usize,
+pub(crate) fn validation_loss(
+    decoder: &Decoder,
+    examples: &[Example],
+    workers: Workers,
     cancel: &CancelFlag,
-    empty: impl Fn() -> T + Sync,
-    job: impl Fn(usize, &mut T, &mut Vec<f32>) -> Result<StepLoss> + Sync,
-    add: impl FnMut(&mut T) + Send,
 ) -> Result<StepLoss> {
-    let next = AtomicUsize::new(0);
-    let accumulator = OrderedAccumulator {
-        next: 0,
-        loss: StepLoss::default(),
-        failure: None,
-        add,
-        early: BTreeMap::new(),
-        spare: vec![],
+    let micro_batches = split_micro_batches(examples, 0);
+    let mut loss = StepLoss::default();
+    let job = |micro_batch: usize, own: &mut StepLoss, logits: &mut Vec<f32>| -> Result<()> {
+        cancel.check()?;
+        *own = micro_batches[micro_batch].loss(decoder, logits)?;
+        Ok(())
     };
-    let accumulator = Mutex::new(accumulator);
-    let changed = Condvar::new();
-    let lock =
-        || -> MutexGuard<'_, OrderedAccumulator<_, _>> { accumulator.lock().unwrap_or_else(PoisonError::into_inner) };
-    let work = || {
-        let mut logits = Vec::new();
-        let mut accumulator = lock();
-        loop {
-            // Whatever is early waits for a job that is under way, so that this ends.
-            while accumulator.early.len() > ahead && accumulator.failure.is_none() {
-                accumulator = changed.wait(accumulator).unwrap_or_else(PoisonError::into_inner);
-            }
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count || accumulator.failure.is_some() {
-                return;
-            }
-            let mut own = accumulator.spare.pop().unwrap_or_else(&empty);
-            drop(accumulator);
-            let result = if cancel.is_cancelled() { Err(Cancelled.into()) } else { job(index, &mut own, &mut logits) };
-            accumulator = lock();
-            match result {
-                Ok(loss) => accumulator.take(index, loss, own),
-                Err(error) => accumulator.failure = accumulator.failure.take().or(Some(error)),
-            }
-            changed.notify_all();
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..rayon::current_num_threads().min(count) {
-            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
-    let accumulator = accumulator.into_inner().unwrap_or_else(PoisonError::into_inner);
-    accumulator.failure.map_or(Ok(accumulator.loss), Err)
+    workers.ordered_reduce(micro_batches.len(), 0, StepLoss::default, job, |part| loss.add(part))?;
+    Ok(loss)
 }

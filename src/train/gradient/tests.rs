@@ -10,6 +10,7 @@ use crate::dtype::widen;
 use crate::event::CancelFlag;
 use crate::lora::Adapter;
 use crate::model::{Decoder, DecoderOptions};
+use crate::parallel::Workers;
 use crate::train::data::Example;
 use crate::train::gradient::micro_batch::split_micro_batches;
 use crate::train::inject::{TrainableModel, inject};
@@ -28,7 +29,8 @@ fn case(name: &str) -> (PathBuf, TrainableModel, Vec<Example>) {
     recipe.insert("datasets".into(), json!([{"path": "data.jsonl", "format": "tokenised"}]));
     let (recipe, _) = TrainRecipe::parse(name, &Value::Object(recipe).to_string()).unwrap();
     let decoder = Decoder::open(&ModelDir::open(&base).unwrap(), &DecoderOptions::default()).unwrap();
-    let trainable = inject(decoder, &recipe, Some(&Adapter::open(&folder.join("start")).unwrap())).unwrap();
+    let trainable =
+        inject(decoder, &recipe, Some(&Adapter::open(&folder.join("start")).unwrap()), Workers::default()).unwrap();
     let text = std::fs::read_to_string(fixtures.join("data.jsonl")).unwrap();
     let examples = text.lines().map(|line| {
         let row: Value = serde_json::from_str(line).unwrap();
@@ -41,7 +43,7 @@ fn case(name: &str) -> (PathBuf, TrainableModel, Vec<Example>) {
 }
 
 fn gradient(trainable: &TrainableModel, examples: &[&Example]) -> (StepLoss, Gradients) {
-    let settings = StepSettings { recompute: false, seed: 0, first_micro_batch: 0 };
+    let settings = StepSettings { recompute: false, seed: 0, first_micro_batch: 0, workers: Workers::new(2) };
     step_gradient(&trainable.decoder, &trainable.parameters, examples, settings, &CancelFlag::new()).unwrap()
 }
 

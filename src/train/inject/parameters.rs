@@ -5,7 +5,6 @@ use std::sync::{Arc, RwLock};
 
 use candle_core::Tensor;
 use ndarray::Array2;
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::Refresh;
 use super::full::FullProjection;
@@ -16,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::lora::{self, Adapter, Factors, LoraConfig, SavedTensor};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, Projection};
+use crate::parallel::Workers;
 use crate::rng::{Philox, stream_key};
 use crate::train::error::TrainError;
 use crate::train::parameter::{LearningRateGroup, Parameter};
@@ -33,6 +33,8 @@ pub(crate) struct TrainableModel {
     /// Warnings about the limits of the trained parameters.
     pub warnings: Vec<String>,
     refresh: Vec<Arc<dyn Refresh>>,
+    /// Threads that train.
+    pub(crate) workers: Workers,
 }
 
 /// Makes a recipe's parameters and puts them into the decoder.
@@ -43,7 +45,12 @@ pub(crate) struct TrainableModel {
 ///
 /// # Errors
 /// Modules that no layer has, a start that does not fit, settings that are not supported.
-pub(crate) fn inject(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter>) -> Result<TrainableModel> {
+pub(crate) fn inject(
+    mut decoder: Decoder,
+    recipe: &TrainRecipe,
+    start: Option<&Adapter>,
+    workers: Workers,
+) -> Result<TrainableModel> {
     let mut modules: Vec<Module> = Vec::new();
     decoder.map_projections(|name, projection| {
         if let Some(linear) = projection.frozen() {
@@ -100,7 +107,7 @@ pub(crate) fn inject(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&
     };
     let Build { parameters, refresh, mut replaced, warnings } = build;
     decoder.map_projections(|name, old| replaced.remove(&(name.module.clone(), name.first_row)).unwrap_or(old));
-    let trainable = TrainableModel { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
+    let trainable = TrainableModel { decoder: Arc::new(decoder), parameters, lora, warnings, refresh, workers };
     trainable.refresh()?;
     Ok(trainable)
 }
@@ -343,7 +350,7 @@ impl TrainableModel {
     /// # Errors
     /// Errors of the tensor library.
     pub(crate) fn refresh(&self) -> Result<(), TrainError> {
-        self.refresh.par_iter().try_for_each(|projection| projection.refresh())
+        self.workers.for_each_index(self.refresh.len(), |index| self.refresh[index].refresh())
     }
 
     /// Trained elements.
