@@ -12,20 +12,20 @@ use std::time::Instant;
 use super::plan::options::MergeOptions;
 use super::plan::{MergePlan, plan, plan_with};
 use crate::compute::merge::MergeKernels;
-use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
+use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::{ExecuteOptions, execute};
+use crate::merge::execute::input_digests::InputDigests;
 use crate::merge::execute::non_finite::{NonFinite, NonFiniteError};
 use crate::merge::output::files::{FileRecord, copied_files, write_companions};
+use crate::merge::output::input_records::{input_files, records};
 use crate::merge::output::lock::{LOCK_FILE, Lock, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::parallel::Workers;
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
-use crate::storage::file_digests::digests;
 use crate::storage::file_name;
-use crate::storage::hash::{Digest, FileState, HashAlgorithm, HashCache};
+use crate::storage::hash::HashAlgorithm;
 use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::storage::unchanged::FileStamps;
 
@@ -197,21 +197,27 @@ pub(crate) fn merge(
         refuse_inputs(target, &inputs)?;
         check_target(target, options.force)?;
     }
-    // Made before the inputs are hashed, which may take minutes: a place that can't be written is found out at once.
+    // Made before the inputs are read, which may take minutes: a place that can't be written is found out at once.
     let staging = StagingDir::create(target, options.force)?;
     let mut copied = FileStamps::default();
     for plan in &planned.plans {
         copied_files(plan, options)?.iter().for_each(|path| copied.take(path));
     }
     let mut lock = Lock::new(options, file.text());
-    if let Some(algorithm) = options.hash {
-        lock.inputs = hash_inputs(&planned, algorithm, options, progress)?;
-    }
+    let hashed = match options.hash {
+        Some(algorithm) => {
+            let files = input_files(&planned.plans, options)?;
+            let digests = InputDigests::begin(files.values().cloned(), algorithm, progress)?;
+            Some((files, digests))
+        }
+        None => None,
+    };
     let mut run = StageRun {
         options,
         backend,
         progress,
         resolver,
+        inputs: hashed.as_ref().map(|(_, digests)| digests),
         staging: &staging,
         intermediates: None,
         bytes: (0, 0),
@@ -238,9 +244,12 @@ pub(crate) fn merge(
     }
     let plan = last.expect("a recipe without documents is refused before");
     progress.cancel.check()?;
+    let (bytes, intermediates) = (run.bytes, run.intermediates.take());
+    if let Some((files, digests)) = hashed {
+        lock.inputs = records(files, &digests.finish(options.workers, progress)?);
+    }
     copied.check()?;
     staging.write(LOCK_FILE, lock.text().as_bytes())?;
-    let (bytes, intermediates) = (run.bytes, run.intermediates.take());
     staging.publish()?;
     if let Some(intermediates) = intermediates.filter(|_| options.keep_intermediates) {
         intermediates.publish()?;
@@ -268,6 +277,8 @@ struct StageRun<'a> {
     backend: &'a dyn MergeKernels,
     progress: Progress<'a>,
     resolver: Resolver,
+    /// Digests of the recipe's inputs, which the stages take while they read.
+    inputs: Option<&'a InputDigests>,
     staging: &'a StagingDir,
     /// Holds the results of earlier stages.
     intermediates: Option<StagingDir>,
@@ -326,7 +337,7 @@ impl StageRun<'_> {
         };
         let execute_options =
             ExecuteOptions { workers: self.options.workers, hash: self.options.hash.filter(|_| output) };
-        let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
+        let execution = execute(plan, self.backend, staging, execute_options, self.inputs, self.progress)?;
         plan.unchanged()?;
         report_non_finite(&execution.non_finite, "output", self.options, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
@@ -398,9 +409,6 @@ fn input_paths(planned: &PlannedRecipe<'_>, options: &MergeOptions) -> Result<Ve
     Ok(paths)
 }
 
-/// Records of input files, by model and file name.
-pub(crate) type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
-
 /// A document could not be planned, for no noted reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the recipe `{recipe}` cannot be planned")]
@@ -419,65 +427,4 @@ impl Diagnose for Unplanned {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Internal
     }
-}
-
-/// Digests of every file of every model; remembered ones of unchanged files are taken over.
-pub(super) fn hash_inputs(
-    planned: &PlannedRecipe<'_>,
-    algorithm: HashAlgorithm,
-    options: &MergeOptions,
-    progress: Progress<'_>,
-) -> Result<InputRecords> {
-    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
-    for plan in &planned.plans {
-        let copied = copied_files(plan, options)?;
-        for (i, model) in plan.models.iter().enumerate() {
-            if model.dir.is_none() {
-                continue;
-            }
-            let donated = copied.iter().filter(|_| i == plan.donor);
-            for path in model.input_files().iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                files.insert((model.reference.to_string(), name), path.clone());
-            }
-        }
-    }
-    let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), algorithm, options.workers, progress)?;
-    let mut records = InputRecords::new();
-    for ((model, name), path) in files {
-        let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
-        let hash = hashes.get(&path).expect("every file of the list was hashed");
-        let record = FileRecord { bytes, digest: Some(Digest { algorithm, hex: hash.clone() }) };
-        records.entry(model).or_default().insert(name, record);
-    }
-    Ok(records)
-}
-
-fn hash_files(
-    paths: &[PathBuf],
-    algorithm: HashAlgorithm,
-    workers: Workers,
-    progress: Progress<'_>,
-) -> Result<BTreeMap<PathBuf, String>> {
-    let mut cache = HashCache::open_default();
-    let mut hashes: BTreeMap<PathBuf, String> =
-        paths.iter().filter_map(|p| Some((p.clone(), cache.get(p, algorithm)?.to_owned()))).collect();
-    let unknown: Vec<&Path> = paths.iter().filter(|p| !hashes.contains_key(*p)).map(PathBuf::as_path).collect();
-    if unknown.is_empty() {
-        return Ok(hashes);
-    }
-    let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
-    progress.event(Event::HashingInputs { bytes });
-    let before: Vec<Option<FileState>> = unknown.iter().map(|path| FileState::of(path)).collect();
-    let found = digests(&workers.pool("hash")?, &unknown, algorithm, progress.cancel);
-    let mut fresh = Vec::new();
-    for ((path, state), digest) in unknown.into_iter().zip(before).zip(found) {
-        let digest = digest.map_err(|source| WriteError::Io { path: path.into(), source })?.ok_or(Cancelled)?;
-        let same = state.filter(|state| FileState::of(path).as_ref() == Some(state));
-        fresh.extend(same.map(|state| (state, digest.hex.clone())));
-        hashes.insert(path.into(), digest.hex);
-    }
-    cache.remember(algorithm, &fresh);
-    Ok(hashes)
 }

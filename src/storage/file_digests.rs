@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -21,16 +21,21 @@ const PIECE: u64 = 4 << 20;
 /// Bytes that are read at a time: they stay in the second-level cache until they are hashed.
 const STEP: usize = 256 << 10;
 
-/// A file that is being hashed.
-struct Hashing<'a> {
-    path: &'a Path,
-    kind: Kind,
-    failure: Mutex<Option<io::Error>>,
+/// What is known of a file's digest.
+#[derive(Debug)]
+pub(crate) enum Unfinished {
+    /// The tree of what was read so far.
+    Blake3(HashTree),
+    /// Nothing: it is one stream.
+    Sha256,
 }
 
-enum Kind {
-    Blake3(HashTree),
-    Sha256(OnceLock<String>),
+/// A file that is being hashed.
+struct Hashing {
+    path: PathBuf,
+    unfinished: Unfinished,
+    sha256: OnceLock<String>,
+    failure: Mutex<Option<io::Error>>,
 }
 
 /// The digest of a file; `Ok(None)` when the run was cancelled before it was finished.
@@ -43,36 +48,38 @@ pub(crate) fn digest(
     algorithm: HashAlgorithm,
     cancel: &CancelFlag,
 ) -> io::Result<Option<Digest>> {
-    digests(pool, &[path], algorithm, cancel).pop().expect("every file has a result")
+    let unfinished = match algorithm {
+        HashAlgorithm::Blake3 => Unfinished::Blake3(HashTree::new(std::fs::metadata(path)?.len())),
+        HashAlgorithm::Sha256 => Unfinished::Sha256,
+    };
+    finish_digests(pool, vec![(path.into(), unfinished)], cancel).pop().expect("every file has a result")
 }
 
-/// The digest of each file, in order; `Ok(None)` of one that was not finished when the run was cancelled.
-pub(crate) fn digests(
+/// Reads what is left of each file; its digest, in order, or `Ok(None)` when the run was cancelled before.
+pub(crate) fn finish_digests(
     pool: &Pool,
-    files: &[&Path],
-    algorithm: HashAlgorithm,
+    files: Vec<(PathBuf, Unfinished)>,
     cancel: &CancelFlag,
 ) -> Vec<io::Result<Option<Digest>>> {
-    let mut hashing = Vec::with_capacity(files.len());
     let mut pieces: Vec<(usize, Range<u64>)> = Vec::new();
-    for (number, path) in files.iter().copied().enumerate() {
-        let (length, failure) = match crate::storage::input::open(path).and_then(|file| file.metadata()) {
-            Ok(metadata) => (metadata.len(), None),
-            Err(error) => (0, Some(error)),
-        };
-        let kind = match algorithm {
-            HashAlgorithm::Blake3 => {
-                let starts = (0..length).step_by(PIECE as usize);
-                pieces.extend(starts.map(|start| (number, start..(start + PIECE).min(length))));
-                Kind::Blake3(HashTree::new(length))
+    for (number, (_, unfinished)) in files.iter().enumerate() {
+        match unfinished {
+            Unfinished::Blake3(tree) => {
+                for Range { start, end } in tree.rest() {
+                    let starts = (start..end).step_by(PIECE as usize);
+                    pieces.extend(starts.map(|start| (number, start..(start + PIECE).min(end))));
+                }
             }
-            HashAlgorithm::Sha256 => {
-                pieces.push((number, 0..length));
-                Kind::Sha256(OnceLock::new())
-            }
-        };
-        hashing.push(Hashing { path, kind, failure: Mutex::new(failure) });
+            Unfinished::Sha256 => pieces.push((number, 0..u64::MAX)),
+        }
     }
+    let hashing = files.into_iter().map(|(path, unfinished)| Hashing {
+        path,
+        unfinished,
+        sha256: OnceLock::new(),
+        failure: Mutex::default(),
+    });
+    let hashing: Vec<Hashing> = hashing.collect();
     let next = AtomicUsize::new(0);
     pool.broadcast(|| {
         let mut buffer = Vec::new();
@@ -86,20 +93,20 @@ pub(crate) fn digests(
     hashing.into_iter().map(|file| file.finish(cancel)).collect()
 }
 
-impl Hashing<'_> {
+impl Hashing {
     /// Hashes a piece; after a failure there is nothing left to do.
     fn take(&self, range: &Range<u64>, buffer: &mut Vec<u8>, cancel: &CancelFlag) {
         if self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             return;
         }
-        let result = match &self.kind {
-            Kind::Blake3(tree) => crate::storage::input::open(self.path).and_then(|file| {
+        let result = match &self.unfinished {
+            Unfinished::Blake3(tree) => crate::storage::input::open(&self.path).and_then(|file| {
                 buffer.resize(STEP, 0);
                 hash_range(&file, range, tree, buffer)
             }),
-            Kind::Sha256(hash) => sha256_file(self.path, cancel).map(|found| {
+            Unfinished::Sha256 => sha256_file(&self.path, cancel).map(|found| {
                 if let Some(found) = found {
-                    hash.get_or_init(|| found);
+                    self.sha256.get_or_init(|| found);
                 }
             }),
         };
@@ -112,13 +119,13 @@ impl Hashing<'_> {
         if let Some(error) = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
-        match self.kind {
-            Kind::Blake3(tree) => match tree.finish() {
+        match self.unfinished {
+            Unfinished::Blake3(tree) => match tree.finish() {
                 Ok(hash) => Ok(Some(Digest::blake3(hash))),
                 Err(_) if cancel.is_cancelled() => Ok(None),
                 Err(read) => Err(io::Error::other(format!("{read} of its bytes were hashed"))),
             },
-            Kind::Sha256(hash) => match hash.into_inner() {
+            Unfinished::Sha256 => match self.sha256.into_inner() {
                 Some(hex) => Ok(Some(Digest { algorithm: HashAlgorithm::Sha256, hex })),
                 None if cancel.is_cancelled() => Ok(None),
                 None => Err(io::Error::other("it was not hashed")),
@@ -155,13 +162,12 @@ mod tests {
         for (path, size) in paths.iter().zip(sizes) {
             std::fs::write(path, &bytes[..size]).unwrap();
         }
-        let files: Vec<&Path> = paths.iter().map(std::path::PathBuf::as_path).collect();
         for threads in [1, 3] {
             let pool = Workers::new(threads).pool("hash").unwrap();
             for algorithm in [HashAlgorithm::Blake3, HashAlgorithm::Sha256] {
-                let found = digests(&pool, &files, algorithm, &CancelFlag::new());
-                for (digest, size) in found.into_iter().zip(sizes) {
-                    assert_eq!(digest.unwrap(), Some(Digest::of(algorithm, &bytes[..size])), "{size} bytes");
+                for (path, size) in paths.iter().zip(sizes) {
+                    let found = digest(&pool, path, algorithm, &CancelFlag::new()).unwrap();
+                    assert_eq!(found, Some(Digest::of(algorithm, &bytes[..size])), "{size} bytes");
                 }
             }
         }
@@ -174,13 +180,17 @@ mod tests {
         std::fs::write(&path, b"abc").unwrap();
         let pool = Workers::new(2).pool("hash").unwrap();
         for algorithm in [HashAlgorithm::Blake3, HashAlgorithm::Sha256] {
-            let missing = dir.path().join("missing");
-            let found = digests(&pool, &[&missing, &path], algorithm, &CancelFlag::new());
-            assert_eq!(found[0].as_ref().unwrap_err().kind(), io::ErrorKind::NotFound);
-            assert_eq!(found[1].as_ref().unwrap(), &Some(Digest::of(algorithm, b"abc")));
+            let none = CancelFlag::new();
+            let missing = digest(&pool, &dir.path().join("missing"), algorithm, &none).unwrap_err();
+            assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+            assert_eq!(digest(&pool, &path, algorithm, &none).unwrap(), Some(Digest::of(algorithm, b"abc")));
+            // One that is shorter than it was.
+            let longer = Unfinished::Blake3(HashTree::new(5));
+            let found = finish_digests(&pool, vec![(path.clone(), longer)], &none).pop().unwrap();
+            assert_eq!(found.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
             let cancel = CancelFlag::new();
             cancel.cancel();
-            assert_eq!(digests(&pool, &[&path], algorithm, &cancel)[0].as_ref().unwrap(), &None);
+            assert_eq!(digest(&pool, &path, algorithm, &cancel).unwrap(), None);
         }
     }
 }

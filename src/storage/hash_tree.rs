@@ -80,6 +80,24 @@ impl HashTree {
         Ok(())
     }
 
+    /// The ranges that are not done, each of whole leaves; pieces of leaves are forgotten, and to be given again with the
+    /// rest of these ranges.
+    #[must_use]
+    pub(crate) fn rest(&self) -> Vec<Range<u64>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten: u64 = std::mem::take(&mut state.partial).into_values().sum();
+        state.arrived -= forgotten;
+        let mut rest = Vec::new();
+        let mut end = if state.root.is_some() { self.bytes } else { 0 };
+        for (&start, &(length, _)) in &state.done {
+            rest.push(end..start);
+            end = start + length;
+        }
+        rest.push(end..self.bytes);
+        rest.retain(|range| !range.is_empty());
+        rest
+    }
+
     /// The hash, when every byte has arrived exactly once; else how many have.
     ///
     /// # Errors
@@ -273,6 +291,34 @@ mod tests {
             }
         });
         assert_eq!(tree.finish(), Ok(blake3::hash(&data)));
+    }
+
+    #[test]
+    fn the_rest_of_a_tree_completes_it() {
+        for (size, given) in [
+            (50_000, vec![0..1000, 20_000..40_000]),
+            (10 * LEAF as usize + 5, vec![5..200_000 - 60_000, 163_840..163_845]),
+            (8 * LEAF as usize, vec![16..8 * LEAF as usize]),
+            (9 * LEAF as usize, vec![0..9 * LEAF as usize]),
+            (LEAF as usize, vec![0..LEAF as usize]),
+            (700, vec![3..700]),
+            (0, vec![]),
+        ] {
+            let data = data(size);
+            let read = |offset: u64, buffer: &mut [u8]| {
+                buffer.copy_from_slice(&data[offset as usize..offset as usize + buffer.len()]);
+                Ok::<_, Infallible>(())
+            };
+            let tree = HashTree::new(size as u64);
+            for range in given {
+                tree.add(range.start as u64, &data[range.clone()], read).unwrap();
+            }
+            for range in tree.rest() {
+                tree.add(range.start, &data[range.start as usize..range.end as usize], read).unwrap();
+            }
+            assert_eq!(tree.finish(), Ok(blake3::hash(&data)), "{size} bytes");
+            assert_eq!(tree.rest(), []);
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn a_lock_names_the_function_of_every_digest_and_each_is_that_of_the_file() {
     for (option, key) in [("--quiet", "blake3"), ("--sha256", "sha256")] {
         let mut locks = Vec::new();
         for threads in ["1", "7"] {
-            let out = merge(&context, &[option, "--force", "--max-shard-size", "50kB", "--threads", threads]);
+            let out = merge(&context, &[option, "--force", "--max-shard-size", "10kB", "--threads", threads]);
             let records = records(&context, &out);
             assert!(records.iter().filter(|(path, _)| path.starts_with(&out)).count() > 7, "several shards");
             for (path, record) in records {
@@ -95,6 +95,29 @@ fn a_lock_names_the_function_of_every_digest_and_each_is_that_of_the_file() {
             locks.push(std::fs::read(out.join("billon.lock.json")).unwrap());
         }
         assert_eq!(locks[0], locks[1], "{key}: the lock depends on the number of threads");
+    }
+}
+
+#[test]
+fn inputs_that_are_read_twice_or_in_part_have_their_plain_digests() {
+    let context = Context::new();
+    let base = fixture("checkpoints/f32/base").display().to_string();
+    // A layer twice, and another never; then a document that reads the same files again.
+    let recipe = format!(
+        "name: a\nmerge_method: passthrough\nslices:\n- sources: [{{model: {base:?}, layer_range: [0, 1]}}]\n\
+         - sources: [{{model: {base:?}, layer_range: [0, 1]}}]\n---\n\
+         merge_method: linear\nparameters: {{weight: 1}}\nslices:\n- sources:\n\
+         \u{20} - {{model: a, layer_range: [1, 2]}}\n\u{20} - {{model: {base:?}, layer_range: [0, 1]}}\n"
+    );
+    for threads in ["1", "5"] {
+        let out = context.merge("out", &recipe, &["--force", "--threads", threads]);
+        let records = records(&context, &out);
+        assert!(records.iter().any(|(path, _)| path.ends_with("base/model.safetensors")), "{records:?}");
+        for (path, record) in records {
+            let bytes = std::fs::read(&path).unwrap();
+            let hex = blake3::hash(&bytes).to_hex().to_string();
+            assert_eq!(record, json!({"bytes": bytes.len(), "blake3": hex}), "{}", path.display());
+        }
     }
 }
 

@@ -12,13 +12,14 @@ use crate::compute::merge::MergeKernels;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::execute_in_memory;
+use crate::merge::output::input_records::{InputRecords, hash_inputs};
 use crate::merge::output::lock::LockOptions;
 use crate::merge::plan::MergePlan;
 use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::merge::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
+use crate::merge::stages::{plan_again, plan_recipe, report_non_finite};
 use crate::recipe::RecipeFile;
-use crate::storage::hash::{HashAlgorithm, sha256_bytes};
+use crate::storage::hash::sha256_bytes;
 
 /// The result of a merge, in memory.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ pub fn in_memory(
     let planned = plan_recipe(file, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let inputs = hash_inputs(&planned, HashAlgorithm::Sha256, options, progress)?;
+    let inputs = hash_inputs(&planned.plans, options, progress)?;
     let mut results: BTreeMap<String, Arc<MemoryModel>> = BTreeMap::new();
     let count = planned.order.len();
     let mut last = None;

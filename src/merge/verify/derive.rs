@@ -1,7 +1,7 @@
 //! The locked recipe planned again: resolved stages, config and copied files, and a sample of the tensors.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::files::{Check, check_file, is_hashed};
 use super::{VerifyOptions, VerifyReport};
@@ -11,6 +11,7 @@ use crate::event::Progress;
 use crate::merge::execute::executor::compute_tensors;
 use crate::merge::methods::{Reduction, Sparsify};
 use crate::merge::output::files::{companions, copied_files};
+use crate::merge::output::input_records::input_files;
 use crate::merge::output::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
 use crate::merge::plan::MergePlan;
 use crate::merge::plan::options::MergeOptions;
@@ -154,17 +155,7 @@ fn check_inputs(
         return Ok(true);
     }
     // By name, as the lock has them: a name in a lock leads to no other file.
-    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
-    for plan in &planned.plans {
-        let copied = copied_files(plan, options)?;
-        for (index, model) in plan.models.iter().enumerate().filter(|(_, model)| model.dir.is_some()) {
-            let donated = copied.iter().filter(|_| index == plan.donor).cloned();
-            for path in model.input_files().into_iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                files.insert((model.reference.to_string(), name), path);
-            }
-        }
-    }
+    let files = input_files(&planned.plans, options)?;
     let mut same = true;
     for ((model, name), path) in &files {
         let Some(record) = lock.inputs.get(model).and_then(|records| records.get(name)) else {
