@@ -81,9 +81,9 @@ pub(super) fn execute(
     let threads = output.threads();
     let pool = super::thread_pool(threads)?;
     let progress = Progress { reporter: &*reporter, cancel };
-    let mut work = Local::new(threads, remember);
+    let mut steps = Local::new(threads, remember);
     let options = RunOptions { force: force.to_vec() };
-    pool.install(|| run(experiment, out, &options, &mut work, progress))?;
+    pool.install(|| run(experiment, out, &options, &mut steps, progress))?;
     drop(reporter);
     // What the report shows is what is printed, whether or not it was written by this run.
     let text = super::read_text(&out.join("report.json"))?;

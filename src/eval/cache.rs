@@ -18,6 +18,7 @@ use super::language_model::{Done, GenerateRequest, Generation, LanguageModel, Sc
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::storage::hash::{checksum, sha256_bytes};
+use crate::storage::stated;
 
 /// The remembered answers of one model.
 #[derive(Debug)]
@@ -53,13 +54,20 @@ impl Line {
     }
 
     fn checksum(key: &str, answer: &Answer) -> String {
-        checksum(&format!("{key} {answer:?}"))
+        let answer = match answer {
+            Answer::Score(bits, is_greedy) => format!("Score({bits}, {is_greedy})"),
+            Answer::Text(text) => format!("Text({})", stated::quoted(text)),
+        };
+        checksum(&format!("{key} {answer}"))
     }
 
     /// The line's record; `None` where it is damaged.
     fn read(line: &[u8]) -> Option<(String, Answer)> {
         let line: Self = serde_json::from_slice(line).ok()?;
-        (line.sum == Self::checksum(&line.key, &line.answer)).then_some((line.key, line.answer))
+        // Lines of version 0.1 escape some unprintable characters of texts.
+        let earlier = || checksum(&format!("{} {:?}", line.key, line.answer));
+        let whole = line.sum == Self::checksum(&line.key, &line.answer) || line.sum == earlier();
+        whole.then_some((line.key, line.answer))
     }
 }
 
@@ -184,9 +192,8 @@ fn generate_keys(requests: &[GenerateRequest], seed: u64) -> Vec<String> {
 fn generate_key(request: &GenerateRequest) -> String {
     let mut bytes = b"generate".to_vec();
     tokens(&mut bytes, &request.context);
-    bytes.extend(
-        format!("{:?} {} {} {:?}", request.until, request.max_tokens, request.temperature, request.messages).bytes(),
-    );
+    let (until, messages) = (stated::texts(&request.until), stated::pairs(&request.messages));
+    bytes.extend(format!("{until} {} {} {messages}", request.max_tokens, request.temperature).bytes());
     sha256_bytes(&bytes)
 }
 

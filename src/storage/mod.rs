@@ -22,4 +22,5 @@ pub(crate) mod publish;
 pub(crate) mod sealed;
 pub(crate) mod shortened;
 pub(crate) mod staging;
+pub(crate) mod stated;
 pub(crate) mod unchanged;

@@ -24,6 +24,16 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The name in results, keys of caches and flags.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
     /// What bf16 values are best stored as where f32 is asked for: with tile registers as they are, which multiply them
     /// faster and as accurately in half the memory; else as f32, which takes no widening.
     #[must_use]

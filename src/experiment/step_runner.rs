@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::graph::{Graph, Row};
+use super::output::{Evaluated, Gated, Selected, StepOutput, Trained};
+use super::report::data::TaskVectors;
 use super::schema::{BASE, Candidate, Experiment, Origin, SPECIALIST, Specialist};
 use super::state::Record;
 use crate::error::Result;
@@ -14,17 +14,16 @@ use crate::recipe::{ModelReference, RecipeFile};
 
 /// What a step left.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Done {
+pub(crate) struct StepResult {
     /// The files it made, below the output folder.
-    pub outputs: Vec<PathBuf>,
-    /// What it found. An evaluation gives `{"results": FILE, "score": MEAN}`, where the mean is that of
-    /// the selection's metric over all tasks; others what the report shows of them.
-    pub outcome: Value,
+    pub files: Vec<PathBuf>,
+    /// What it found.
+    pub output: StepOutput,
 }
 
 /// A model that is evaluated.
 #[derive(Debug, Clone)]
-pub(crate) enum Subject<'a> {
+pub(crate) enum ModelUnderTest<'a> {
     /// The base model.
     Base,
     /// The base model with a specialist's adapter, or the specialist's own weights.
@@ -32,7 +31,7 @@ pub(crate) enum Subject<'a> {
     /// A merge that is made in memory.
     Merged(&'a Candidate),
     /// A merged model on disk.
-    Kept(PathBuf),
+    OnDisk(PathBuf),
 }
 
 /// What a step knows of the run that it is part of.
@@ -53,7 +52,7 @@ pub(crate) struct Context<'a> {
 }
 
 /// The steps' work. Each method writes below `context.out` and says what it left.
-pub(crate) trait Work {
+pub(crate) trait StepRunner {
     /// Checks what the experiment's own reader cannot, before anything runs: training settings.
     ///
     /// # Errors
@@ -64,44 +63,93 @@ pub(crate) trait Work {
     ///
     /// # Errors
     /// What training says.
-    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done>;
+    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<StepResult>;
 
     /// Writes a merged model into `folder`.
     ///
     /// # Errors
     /// What merging says.
-    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done>;
+    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<StepResult>;
 
     /// Scores a model on all tasks, or on the validation splits of the seen ones.
     ///
     /// # Errors
     /// What opening, merging or evaluating says.
-    fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done>;
+    fn evaluate(
+        &mut self,
+        row: &str,
+        model: &ModelUnderTest<'_>,
+        validation: bool,
+        context: Context<'_>,
+    ) -> Result<StepResult>;
 
     /// Decides whether a row lost anything against the base.
     ///
     /// # Errors
     /// Results that can't be compared.
-    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done>;
+    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<StepResult>;
 
     /// Norms and cosines of the specialists' task vectors.
     ///
     /// # Errors
     /// Adapters that can't be read or compared.
-    fn task_vectors(&mut self, context: Context<'_>) -> Result<Done>;
+    fn task_vectors(&mut self, context: Context<'_>) -> Result<StepResult>;
 
     /// Writes the report.
     ///
     /// # Errors
     /// Results that can't be read, files that can't be written.
-    fn report(&mut self, context: Context<'_>) -> Result<Done>;
+    fn report(&mut self, context: Context<'_>) -> Result<StepResult>;
 }
 
 impl Context<'_> {
-    /// What a finished step found.
-    #[must_use]
-    pub(crate) fn outcome(&self, step: &str) -> Option<&Value> {
+    fn output(&self, step: &str) -> Option<&StepOutput> {
         self.finished.get(step).map(|record| &record.outcome)
+    }
+
+    /// What the evaluation of a finished step found: `evaluate ROW` or `validate CANDIDATE`.
+    #[must_use]
+    pub(crate) fn evaluated(&self, step: &str) -> Option<&Evaluated> {
+        match self.output(step)? {
+            StepOutput::Evaluated(evaluated) => Some(evaluated),
+            _ => None,
+        }
+    }
+
+    /// The verdict on a row.
+    #[must_use]
+    pub(crate) fn gated(&self, row: &str) -> Option<&Gated> {
+        match self.output(&format!("gate {row}"))? {
+            StepOutput::Gated(gated) => Some(gated),
+            _ => None,
+        }
+    }
+
+    /// The selection of a merge.
+    #[must_use]
+    pub(crate) fn selected(&self, merge: &str) -> Option<&Selected> {
+        match self.output(&format!("select {merge}"))? {
+            StepOutput::Selected(selected) => Some(selected),
+            _ => None,
+        }
+    }
+
+    /// The training of a specialist.
+    #[must_use]
+    pub(crate) fn trained(&self, specialist: &str) -> Option<&Trained> {
+        match self.output(&format!("train {specialist}"))? {
+            StepOutput::Trained(trained) => Some(trained),
+            _ => None,
+        }
+    }
+
+    /// Norms and cosines of the specialists' task vectors.
+    #[must_use]
+    pub(crate) fn task_vectors(&self) -> Option<&TaskVectors> {
+        match self.output("task-vectors")? {
+            StepOutput::TaskVectors(vectors) => Some(vectors),
+            _ => None,
+        }
     }
 
     /// Where a specialist is: its adapter's folder, or its model's.
@@ -123,7 +171,7 @@ impl Context<'_> {
     #[must_use]
     pub(crate) fn candidate(&self, row: &Row) -> Option<&Candidate> {
         let Row::Merge { merge, candidate } = row else { return None };
-        let chosen = || self.outcome(&format!("select {merge}"))?.get("candidate")?.as_u64().map(|n| n as usize);
+        let chosen = || self.selected(merge).map(|selected| selected.candidate);
         self.experiment.merges.get(merge)?.candidates.get((*candidate).or_else(chosen)?)
     }
 
