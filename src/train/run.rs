@@ -34,7 +34,7 @@ use crate::train::memory_estimate::{Estimate, estimate};
 
 /// Where a run reads and writes.
 #[derive(Debug, Clone)]
-pub(crate) struct TrainOptions {
+pub struct TrainOptions {
     /// Folder of the result, the logs and the checkpoints.
     pub out: PathBuf,
     /// Folder that relative data files of tasks are in.
@@ -46,12 +46,21 @@ pub(crate) struct TrainOptions {
     /// Further files that the run comes from, and must not replace: the recipe's.
     pub inputs: Vec<PathBuf>,
     /// Where the base model's weights are shared with other decoders.
+    #[doc(hidden)]
     pub pool: Option<Arc<WeightPool>>,
+}
+
+impl TrainOptions {
+    /// A new run into this folder.
+    #[must_use]
+    pub fn new(out: &Path) -> Self {
+        Self { out: out.to_owned(), data_dir: None, resume: false, force: false, inputs: Vec::new(), pool: None }
+    }
 }
 
 /// What came out of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct TrainReport {
+pub struct TrainReport {
     /// The result's folder.
     pub out: PathBuf,
     /// Optimiser steps taken, earlier processes included.

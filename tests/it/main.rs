@@ -25,6 +25,7 @@ mod gate_inputs;
 mod inputs;
 mod inputs_changed;
 mod interrupt;
+mod library;
 mod local_model;
 mod lora;
 mod merge;

@@ -13,7 +13,7 @@ use crate::eval::results::RunResults;
 
 /// What a gate found.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct GateReport {
+pub struct GateReport {
     /// The baseline's results file.
     pub baseline: String,
     /// The candidate's.
@@ -32,7 +32,7 @@ pub(crate) struct GateReport {
 
 /// One check.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Check {
+pub struct Check {
     /// The task or group.
     pub name: String,
     /// Whether it is a group.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The result of a merge.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct MergeReport {
+pub struct MergeReport {
     /// The published directory.
     pub output: PathBuf,
     /// Method of the last stage.
@@ -37,7 +37,7 @@ pub(crate) struct MergeReport {
 
 /// A plan, for people and scripts.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct PlanReport {
+pub struct PlanReport {
     /// One entry per document, in execution order.
     pub stages: Vec<StagePlan>,
     /// Warnings of planning.
@@ -46,7 +46,7 @@ pub(crate) struct PlanReport {
 
 /// The plan of one document.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct StagePlan {
+pub struct StagePlan {
     /// Its `name:`.
     pub name: Option<String>,
     /// Method.
@@ -71,7 +71,7 @@ pub(crate) struct StagePlan {
 
 /// The plan of one output tensor.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct TensorPlan {
+pub struct TensorPlan {
     /// Name.
     pub name: String,
     /// Stored dtype.
@@ -90,7 +90,7 @@ pub(crate) struct TensorPlan {
 
 /// One input of an output tensor.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct InputPlan {
+pub struct InputPlan {
     /// Model.
     pub model: String,
     /// Tensor there.

@@ -23,6 +23,13 @@ pub struct VerifyOptions {
     pub require_derived: bool,
 }
 
+impl Default for VerifyOptions {
+    /// The defaults of `billon verify`.
+    fn default() -> Self {
+        Self { sample: 16, threads: crate::parallel::available(), require_derived: false }
+    }
+}
+
 /// What was found.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct VerifyReport {
