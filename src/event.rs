@@ -175,6 +175,15 @@ pub struct Progress<'a> {
     pub cancel: &'a CancelFlag,
 }
 
+impl Progress<'static> {
+    /// Drops every event, and is never cancelled.
+    #[must_use]
+    pub fn silent() -> Self {
+        static NEVER: CancelFlag = CancelFlag::new();
+        Self { reporter: &Silent, cancel: &NEVER }
+    }
+}
+
 impl Progress<'_> {
     /// Sends one event.
     pub fn event(&self, event: Event) {

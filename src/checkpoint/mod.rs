@@ -16,6 +16,6 @@ mod tensor_info;
 pub(crate) use config::ModelConfig;
 pub(crate) use model_dir::CheckpointError;
 pub use model_dir::ModelDir;
-pub(crate) use model_dir::Tensor;
+pub use model_dir::Tensor;
 pub(crate) use source::MemoryModel;
 pub use source::TensorSource;

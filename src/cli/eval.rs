@@ -18,7 +18,7 @@ use crate::eval::local::LocalOptions;
 use crate::eval::open::{AdapterChoice, open_model};
 use crate::eval::results::{self, Destination, RunRecord, Written};
 use crate::eval::server::{Decode, Needs, OpenAiServer};
-use crate::eval::session::{ModelFacts, ModelUnderTest, Session, SessionOptions, response_folder};
+use crate::eval::session::{EvaluatedModel, ModelFacts, Session, SessionOptions, response_folder};
 use crate::event::{CancelFlag, Progress};
 use crate::recipe::ModelReference;
 use crate::task::{self, Documents, Task, TaskSet};
@@ -193,7 +193,7 @@ impl EvalArgs {
     }
 
     /// The model under test, on this machine or behind a server.
-    fn open(&self, name: &str, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<ModelUnderTest> {
+    fn open(&self, name: &str, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<EvaluatedModel> {
         let facts = ModelFacts {
             name: name.to_owned(),
             pretrained: name.to_owned(),
@@ -207,7 +207,7 @@ impl EvalArgs {
             let workers = self.output.workers();
             let local = LocalOptions { batch_tokens: self.batch_tokens, seed: self.seed, workers };
             let opened = open_model(directory, &self.adapter, self.weights.into(), None, local, progress)?;
-            return Ok(ModelUnderTest::local(opened, facts));
+            return Ok(EvaluatedModel::local(opened, facts));
         }
         if !self.adapter.is_empty() {
             return Err(AdapterOfServer.into());
@@ -239,7 +239,7 @@ impl EvalArgs {
             chat_template: None,
             precision: "server".to_owned(),
         };
-        Ok(ModelUnderTest { model: Box::new(server), tokenizer, identity: Some(identity), facts })
+        Ok(EvaluatedModel { model: Box::new(server), tokenizer, identity: Some(identity), facts })
     }
 }
 

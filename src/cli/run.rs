@@ -89,9 +89,9 @@ pub(super) fn execute(
 ) -> Result<()> {
     let reporter = report::reporter(output.json, output.quiet);
     let progress = Progress { reporter: &*reporter, cancel };
-    let mut work = Local::new(output.workers(), remember, algorithm);
+    let mut steps = Local::new(output.workers(), remember, algorithm);
     let options = RunOptions { force: force.to_vec() };
-    run(experiment, out, &options, &mut work, progress)?;
+    run(experiment, out, &options, &mut steps, progress)?;
     drop(reporter);
     // What the report shows is what is printed, whether or not it was written by this run.
     let text = super::read_text(&out.join("report.json"))?;

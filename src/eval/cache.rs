@@ -19,6 +19,7 @@ use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::storage::append_log;
 use crate::storage::hash::{checksum, sha256_bytes};
+use crate::storage::stated;
 
 /// The remembered answers of one model.
 #[derive(Debug)]
@@ -219,9 +220,8 @@ fn generate_keys(requests: &[GenerateRequest], seed: u64) -> Vec<String> {
 fn generate_key(request: &GenerateRequest) -> String {
     let mut bytes = b"generate".to_vec();
     tokens(&mut bytes, &request.context);
-    bytes.extend(
-        format!("{:?} {} {} {:?}", request.until, request.max_tokens, request.temperature, request.messages).bytes(),
-    );
+    let (until, messages) = (stated::texts(&request.until), stated::pairs(&request.messages));
+    bytes.extend(format!("{until} {} {} {messages}", request.max_tokens, request.temperature).bytes());
     sha256_bytes(&bytes)
 }
 

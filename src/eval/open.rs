@@ -90,7 +90,7 @@ pub fn open_merged(
         adapters: Vec::new(),
         tokenizer: Some(tokenizer.sha256().to_owned()),
         chat_template: None,
-        precision: format!("{precision:?}").to_lowercase(),
+        precision: precision.name().to_owned(),
     };
     Ok(assemble(decoder, merged.model.as_ref(), tokenizer, identity, options, progress))
 }
@@ -131,6 +131,6 @@ fn identity(
         adapters: added,
         tokenizer: Some(tokenizer.sha256().to_owned()),
         chat_template: None,
-        precision: format!("{precision:?}").to_lowercase(),
+        precision: precision.name().to_owned(),
     })
 }

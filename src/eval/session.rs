@@ -1,7 +1,7 @@
 //! One evaluation: tasks, prompts, remembered answers and the engine, opened the same way for `billon eval`, for the
 //! evaluations of a training run and for the rows of an experiment, so that their results carry the same facts.
 //!
-//! A [`Session`] knows what is asked; a [`ModelUnderTest`] is asked it. The callers differ in what they may know: a
+//! A [`Session`] knows what is asked; a [`EvaluatedModel`] is asked it. The callers differ in what they may know: a
 //! model that is being trained has no identity, since its weights change, and so no remembered answers.
 
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub(crate) struct SessionOptions {
 }
 
 /// A model that is asked, and what results say of it.
-pub(crate) struct ModelUnderTest {
+pub(crate) struct EvaluatedModel {
     /// Answers requests.
     pub model: Box<dyn LanguageModel>,
     /// Its tokenizer.
@@ -71,7 +71,7 @@ pub(crate) struct ModelFacts {
     pub served: bool,
 }
 
-impl ModelUnderTest {
+impl EvaluatedModel {
     /// A model of this machine.
     pub(crate) fn local(opened: OpenedModel, facts: ModelFacts) -> Self {
         let OpenedModel { model, tokenizer, identity, parameters } = opened;
@@ -134,13 +134,13 @@ impl Session {
     /// Prompts that can't be rendered, metrics that don't fit, a cache that can't be opened, what the model says.
     pub(crate) fn evaluate(
         &self,
-        under_test: &ModelUnderTest,
+        under_test: &EvaluatedModel,
         chat: Option<&ChatTemplate>,
         cache: Option<&Path>,
         judge: Option<&Judge>,
         progress: Progress<'_>,
     ) -> Result<Evaluated> {
-        let ModelUnderTest { model, tokenizer, identity, facts } = under_test;
+        let EvaluatedModel { model, tokenizer, identity, facts } = under_test;
         let identity = identity
             .as_ref()
             .map(|identity| ModelIdentity { chat_template: chat.map(ChatTemplate::sha256), ..identity.clone() });

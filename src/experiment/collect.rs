@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::changes::{changes, no_mean};
+use super::error::ExperimentError;
 use super::graph::{Action, Row};
+use super::output::{CandidateScore, Gated};
 use super::report::ReportData;
-use super::report::data::{
-    Curve, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn, TaskVectors,
-};
+use super::report::data::{Curve, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn};
 use super::schema::{Experiment, Origin, Specialist};
-use super::work::Context;
+use super::step_runner::Context;
 use crate::error::Result;
 use crate::eval::gate::GateReport;
 use crate::eval::interval::{Part, group};
@@ -22,10 +22,13 @@ use crate::stats::resample::Resampling;
 use crate::yaml::write::block;
 
 /// Path of a row's results.
-#[must_use]
-pub(crate) fn results_file(row: &str, context: Context<'_>) -> PathBuf {
-    let file = context.outcome(&format!("evaluate {row}")).and_then(|o| o.get("results")).and_then(Value::as_str);
-    context.out.join(file.unwrap_or_default())
+///
+/// # Errors
+/// The row was not evaluated.
+pub(crate) fn results_file(row: &str, context: Context<'_>) -> Result<PathBuf, ExperimentError> {
+    let evaluated = context.evaluated(&format!("evaluate {row}"));
+    let evaluated = evaluated.ok_or_else(|| ExperimentError::NotEvaluated { row: row.to_owned() })?;
+    Ok(context.out.join(&evaluated.results))
 }
 
 /// Everything that the report shows.
@@ -37,13 +40,12 @@ pub(crate) fn report(context: Context<'_>, workers: Workers) -> Result<ReportDat
     let names: Vec<&String> = context.graph.rows.iter().map(|(name, _)| name).collect();
     let mut loaded = Vec::with_capacity(names.len());
     for name in names {
-        loaded.push((name.clone(), RunResults::load(&results_file(name, context))?));
+        loaded.push((name.clone(), RunResults::load(&results_file(name, context)?)?));
     }
     let tasks = loaded.first().map(|(_, base)| columns(base, experiment)).unwrap_or_default();
     let rows = context.graph.rows.iter().zip(&loaded).map(|((name, row), (_, results))| {
         let cells: Vec<Option<Cell>> = tasks.iter().map(|task| cell(results, task)).collect();
         let mean = |role: &str| mean(&cells, &tasks, role);
-        let verdict = context.outcome(&format!("gate {name}")).and_then(|o| o.get("verdict")).and_then(Value::as_str);
         ReportRow {
             name: name.clone(),
             kind: kind(row, experiment).to_owned(),
@@ -51,7 +53,7 @@ pub(crate) fn report(context: Context<'_>, workers: Workers) -> Result<ReportDat
             seen: mean("seen"),
             unseen: mean("unseen"),
             cells: cells.into_iter().map(|cell| cell.map(|cell| cell.score)).collect(),
-            verdict: verdict.map(str::to_owned),
+            verdict: context.gated(name).map(|gated| gated.verdict.clone()),
             recipe: recipe(row, context),
         }
     });
@@ -75,7 +77,7 @@ pub(crate) fn report(context: Context<'_>, workers: Workers) -> Result<ReportDat
         gates: gates(context),
         selections: selections(context),
         curves: curves(context),
-        task_vectors: context.outcome("task-vectors").and_then(task_vectors),
+        task_vectors: context.task_vectors().cloned(),
         published: published(experiment),
         environment: environment(workers.threads()),
         hashes: hashes(context),
@@ -189,67 +191,47 @@ fn recipe(row: &Row, context: Context<'_>) -> Option<String> {
 
 /// The checks of a gate, as its step remembers them.
 #[must_use]
-pub(crate) fn checks(report: &GateReport) -> Value {
+pub(crate) fn checks(report: &GateReport) -> Vec<GateCheck> {
     let check = |check: &crate::eval::gate::Check| {
         let metric = if check.metric.is_empty() { String::new() } else { format!(" of {}", check.metric) };
-        json!({
-            "name": check.name, "role": check.role, "rule": format!("{} {}{metric}", check.rule, check.limit), "baseline": check.baseline,
-            "candidate": check.candidate, "verdict": check.verdict.name(), "reason": check.reason,
-        })
+        GateCheck {
+            name: check.name.clone(),
+            role: check.role.clone().unwrap_or_default(),
+            rule: format!("{} {}{metric}", check.rule, check.limit),
+            baseline: check.baseline,
+            candidate: check.candidate,
+            verdict: check.verdict.name().to_owned(),
+            reason: check.reason.clone(),
+        }
     };
     report.checks.iter().map(check).collect()
 }
 
-fn text(value: &Value, key: &str) -> String {
-    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn real(value: &Value, key: &str) -> f64 {
-    value.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
-}
-
 fn gates(context: Context<'_>) -> Vec<GateVerdict> {
     let of = |name: &String| {
-        let outcome = context.outcome(&format!("gate {name}"))?;
-        let checks = outcome.get("checks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let check = |check: &Value| GateCheck {
-            name: text(check, "name"),
-            role: text(check, "role"),
-            rule: text(check, "rule"),
-            baseline: real(check, "baseline"),
-            candidate: real(check, "candidate"),
-            verdict: text(check, "verdict"),
-            reason: text(check, "reason"),
-        };
-        let verdict = text(outcome, "verdict");
-        let rule = text(outcome, "rule");
-        Some(GateVerdict { row: name.clone(), verdict, rule, checks: checks.iter().map(check).collect() })
+        let Gated { verdict, rule, checks } = context.gated(name)?.clone();
+        Some(GateVerdict { row: name.clone(), verdict, rule, checks })
     };
     context.graph.rows.iter().filter_map(|(name, _)| of(name)).collect()
 }
 
 fn selections(context: Context<'_>) -> Vec<Selection> {
     let selected = context.graph.steps.iter().filter_map(|step| match &step.action {
-        Action::Select(merge) => Some((merge, context.outcome(&step.name)?)),
+        Action::Select(merge) => Some((merge, context.selected(merge)?)),
         _ => None,
     });
     selected
-        .map(|(merge, outcome)| {
-            let chosen = outcome.get("candidate").and_then(Value::as_u64);
-            let scores = outcome.get("scores").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            let candidate = |(index, score): (usize, &Value)| {
-                (text(score, "setting"), score.get("score").and_then(Value::as_f64), chosen == Some(index as u64))
+        .map(|(merge, selected)| {
+            let candidate = |(index, score): (usize, &CandidateScore)| {
+                (score.setting.clone(), score.score, selected.candidate == index)
             };
-            Selection { merge: merge.clone(), candidates: scores.iter().enumerate().map(candidate).collect() }
+            Selection { merge: merge.clone(), candidates: selected.scores.iter().enumerate().map(candidate).collect() }
         })
         .collect()
 }
 
 fn curves(context: Context<'_>) -> Vec<Curve> {
-    let of = |name: &String| {
-        let log = context.outcome(&format!("train {name}"))?.get("log")?.as_str()?;
-        curve(name, &context.out.join(log))
-    };
+    let of = |name: &String| curve(name, &context.out.join(&context.trained(name)?.log));
     context.experiment.specialists.keys().filter_map(of).collect()
 }
 
@@ -279,22 +261,6 @@ fn curve(name: &str, log: &Path) -> Option<Curve> {
 fn is_evaluation(key: &str) -> bool {
     let timing = ["runtime", "per_second", "seconds"].iter().any(|end| key.ends_with(end));
     (key.starts_with("eval_") || key.contains('/')) && !timing
-}
-
-/// Statistics as their step remembers them.
-fn task_vectors(outcome: &Value) -> Option<TaskVectors> {
-    let numbers = |value: &Value| -> Option<Vec<f64>> { value.as_array()?.iter().map(Value::as_f64).collect() };
-    Some(TaskVectors {
-        names: outcome.get("names")?.as_array()?.iter().filter_map(|n| Some(n.as_str()?.to_owned())).collect(),
-        norms: numbers(outcome.get("norms")?)?,
-        layers: outcome
-            .get("layers")?
-            .as_array()?
-            .iter()
-            .map(|layer| Some((layer.get(0)?.as_str()?.to_owned(), numbers(layer.get(1)?)?)))
-            .collect::<Option<_>>()?,
-        cosines: outcome.get("cosines")?.as_array()?.iter().map(numbers).collect::<Option<_>>()?,
-    })
 }
 
 fn published(experiment: &Experiment) -> Option<PublishedTable> {

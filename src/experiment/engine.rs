@@ -1,20 +1,21 @@
 //! The real work of an experiment's steps, on this machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::collect;
 use super::graph::Row;
+use super::output::{Evaluated, Gated, Merged, Reported, StepOutput, Trained, TrainedSet};
 use super::report::{html, markdown};
 use super::row_gate::row_gate;
 use super::schema::{Candidate, Origin, Specialist};
+use super::step_runner::{Context, ModelUnderTest, StepResult, StepRunner};
 use super::task_vectors::{Part, statistics};
 use super::tasks;
 use super::training;
-use super::work::{Context, Done, Subject, Work};
 use crate::compute::merge::cpu::Cpu;
 use crate::compute::nn::WeightDtype;
 use crate::error::Result;
@@ -22,7 +23,7 @@ use crate::eval::gate::decide;
 use crate::eval::local::LocalOptions;
 use crate::eval::open::{AdapterChoice, open_merged, open_model};
 use crate::eval::results::{self, RunResults, TaskRecord};
-use crate::eval::session::{Evaluated, ModelFacts, ModelUnderTest, Session, SessionOptions, response_folder};
+use crate::eval::session::{self, EvaluatedModel, ModelFacts, Session, SessionOptions, response_folder};
 use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
 use crate::merge::{MergeOptions, in_memory, merge};
@@ -77,7 +78,7 @@ impl Local {
         Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
     }
 
-    fn open(&self, row: &str, subject: &Subject<'_>, context: Context<'_>) -> Result<ModelUnderTest> {
+    fn open(&self, row: &str, model: &ModelUnderTest<'_>, context: Context<'_>) -> Result<EvaluatedModel> {
         let base = Self::base(context)?;
         let options = LocalOptions { seed: context.experiment.seed, workers: self.workers, ..LocalOptions::default() };
         let dtype = context.experiment.evaluation.weights.as_str();
@@ -88,7 +89,7 @@ impl Local {
         };
         let progress = context.progress;
         let pool = Some(Arc::clone(&self.base));
-        if !matches!(subject, Subject::Base) {
+        if !matches!(model, ModelUnderTest::Base) {
             self.evict_base();
         }
         // Results say the same wherever the output folder is.
@@ -99,13 +100,13 @@ impl Local {
             dtype: dtype.to_owned(),
             ..ModelFacts::default()
         };
-        let opened = match subject {
-            Subject::Base => open_model(&base, &[], precision, pool, options, progress)?,
-            Subject::Kept(folder) => {
+        let opened = match model {
+            ModelUnderTest::Base => open_model(&base, &[], precision, pool, options, progress)?,
+            ModelUnderTest::OnDisk(folder) => {
                 facts.pretrained = below_out(folder).display().to_string();
                 open_model(folder, &[], precision, None, options, progress)?
             }
-            Subject::Specialist(name) => {
+            ModelUnderTest::Specialist(name) => {
                 let folder = context.specialist_folder(name);
                 if folder.join("adapter_config.json").is_file() {
                     facts.adapters = vec![AdapterChoice { path: below_out(&folder), weight: 1.0 }];
@@ -116,7 +117,7 @@ impl Local {
                     open_model(&folder, &[], precision, None, options, progress)?
                 }
             }
-            Subject::Merged(candidate) => {
+            ModelUnderTest::Merged(candidate) => {
                 let recipe = context.recipe(candidate, &base);
                 let workers = self.workers;
                 let merged = MergeOptions { seed: context.experiment.seed, workers, ..MergeOptions::default() };
@@ -124,11 +125,11 @@ impl Local {
                 open_merged(&model, precision, options, progress)?
             }
         };
-        Ok(ModelUnderTest::local(opened, facts))
+        Ok(EvaluatedModel::local(opened, facts))
     }
 }
 
-impl Work for Local {
+impl StepRunner for Local {
     fn check(&self, context: Context<'_>) -> Result<()> {
         // Where the base model is not at hand, the steps that need it say so.
         let tokenizer = Self::base(context).ok().and_then(|base| Tokenizer::open(&base).ok());
@@ -144,9 +145,9 @@ impl Work for Local {
         Ok(())
     }
 
-    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done> {
+    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<StepResult> {
         let Origin::Trained { recipe, .. } = &specialist.origin else {
-            return Ok(Done { outputs: Vec::new(), outcome: Value::Null });
+            return Ok(StepResult::default());
         };
         let (recipe, warnings) = training::recipe(recipe, context.experiment)?;
         for warning in warnings {
@@ -165,18 +166,26 @@ impl Work for Local {
         };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
         let log = out.join(LOG_FILE);
-        let outcome = json!({
-            "log": log.strip_prefix(context.out).unwrap_or(&log),
-            "steps": report.steps, "epochs": report.epochs, "loss": report.loss, "tokens": report.tokens,
-            "parameters": report.parameters, "seconds": report.seconds,
-            "datasets": report.sets.iter().map(|set| json!({
-                "name": set.name, "examples": set.examples, "per_epoch": set.per_epoch, "tokens": set.tokens,
-            })).collect::<Vec<_>>(),
+        let datasets = report.sets.into_iter().map(|set| TrainedSet {
+            name: set.name,
+            examples: set.examples,
+            per_epoch: set.per_epoch,
+            tokens: set.tokens,
         });
-        Ok(Done { outputs: files_of(&out), outcome })
+        let trained = Trained {
+            log: log.strip_prefix(context.out).unwrap_or(&log).to_owned(),
+            steps: report.steps,
+            epochs: report.epochs,
+            loss: report.loss,
+            tokens: report.tokens,
+            parameters: report.parameters,
+            seconds: report.seconds,
+            datasets: datasets.collect(),
+        };
+        Ok(StepResult { files: files_of(&out), output: StepOutput::Trained(trained) })
     }
 
-    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done> {
+    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<StepResult> {
         let recipe = context.recipe(candidate, &Self::base(context)?);
         let options = MergeOptions {
             seed: context.experiment.seed,
@@ -186,11 +195,17 @@ impl Work for Local {
             ..MergeOptions::default()
         };
         merge(&recipe, folder, &options, &Cpu, context.progress)?;
-        let outputs = files_of(folder);
-        Ok(Done { outputs, outcome: json!({"recipe": recipe.text()}) })
+        let merged = Merged { recipe: recipe.text().to_owned() };
+        Ok(StepResult { files: files_of(folder), output: StepOutput::Merged(merged) })
     }
 
-    fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {
+    fn evaluate(
+        &mut self,
+        row: &str,
+        model: &ModelUnderTest<'_>,
+        validation: bool,
+        context: Context<'_>,
+    ) -> Result<StepResult> {
         let evaluation = &context.experiment.evaluation;
         let (mut configs, mut roles) = (Vec::new(), Vec::new());
         for task in tasks::load(evaluation)?.into_iter().filter(|task| !validation || task.role == Role::Seen) {
@@ -212,9 +227,9 @@ impl Work for Local {
         };
         // Rows are averaged by role; the groups of task files are no part of an experiment.
         let session = Session::open(configs, Vec::new(), context.experiment.data.as_deref(), options)?;
-        let model = self.open(row, subject, context)?;
-        let chat = evaluation.prompts.template(&model.tokenizer)?;
-        if let Subject::Specialist(name) = subject
+        let opened = self.open(row, model, context)?;
+        let chat = evaluation.prompts.template(&opened.tokenizer)?;
+        if let ModelUnderTest::Specialist(name) = model
             && !validation
             && !context.experiment.specialists.get(*name).is_some_and(learns_tasks)
             && let Some(record) = PromptRecord::read(&context.specialist_folder(name))
@@ -225,8 +240,8 @@ impl Work for Local {
         }
         // A forced step asks anew.
         let cache = response_folder().filter(|_| self.remember && !context.forced);
-        let evaluated = session.evaluate(&model, chat.as_ref(), cache.as_deref(), None, context.progress)?;
-        let Evaluated { record, notices } = evaluated.with_roles(&roles);
+        let evaluated = session.evaluate(&opened, chat.as_ref(), cache.as_deref(), None, context.progress)?;
+        let session::Evaluated { record, notices } = evaluated.with_roles(&roles);
         for notice in notices {
             self.warn(notice, context);
         }
@@ -234,13 +249,14 @@ impl Work for Local {
         let folder = if validation { "validation" } else { "results" };
         let written = results::write(&context.out.join(folder).join(row).join("results.json"), &record, STAMP)?;
         let file = written.results.strip_prefix(context.out).unwrap_or(&written.results).to_owned();
-        let mut outputs = written.samples;
-        outputs.push(written.results);
-        Ok(Done { outputs, outcome: json!({"results": file, "score": score, "tasks": by_task}) })
+        let mut files = written.samples;
+        files.push(written.results);
+        let evaluated = Evaluated { results: file, score, tasks: by_task };
+        Ok(StepResult { files, output: StepOutput::Evaluated(evaluated) })
     }
 
-    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
-        let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
+    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<StepResult> {
+        let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context)?)?) };
         let base = load("base")?;
         let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
         let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?, self.workers)?;
@@ -248,13 +264,12 @@ impl Work for Local {
         let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
         text.push('\n');
         publish_file(&path, text.as_bytes())?;
-        let outcome = json!({
-            "verdict": report.verdict.name(), "rule": report.rule, "checks": collect::checks(&report),
-        });
-        Ok(Done { outputs: vec![path], outcome })
+        let (verdict, checks) = (report.verdict.name().to_owned(), collect::checks(&report));
+        let gated = Gated { verdict, rule: report.rule, checks };
+        Ok(StepResult { files: vec![path], output: StepOutput::Gated(gated) })
     }
 
-    fn task_vectors(&mut self, context: Context<'_>) -> Result<Done> {
+    fn task_vectors(&mut self, context: Context<'_>) -> Result<StepResult> {
         let mut adapters = Vec::new();
         for name in context.experiment.specialists.keys() {
             let folder = context.specialist_folder(name);
@@ -268,22 +283,24 @@ impl Work for Local {
             .map(|(name, adapter)| (name.clone(), adapter.factors().iter().map(part).collect()))
             .collect();
         let layer = |module: &str| module.split('.').find_map(|step| step.parse().ok());
-        Ok(Done { outputs: Vec::new(), outcome: json!(statistics(&vectors, layer)?) })
+        let output = StepOutput::TaskVectors(statistics(&vectors, layer)?);
+        Ok(StepResult { files: Vec::new(), output })
     }
 
-    fn report(&mut self, context: Context<'_>) -> Result<Done> {
+    fn report(&mut self, context: Context<'_>) -> Result<StepResult> {
         let data = collect::report(context, self.workers)?;
         let mut json = serde_json::to_string_pretty(&data).unwrap_or_default();
         json.push('\n');
-        let mut outputs = Vec::new();
+        let mut files = Vec::new();
         for (name, text) in
             [("report.html", html::render(&data)?), ("report.md", markdown::render(&data)?), ("report.json", json)]
         {
             let path = context.out.join(name);
             publish_file(&path, text.as_bytes())?;
-            outputs.push(path);
+            files.push(path);
         }
-        Ok(Done { outputs, outcome: json!({"report": "report.html"}) })
+        let reported = Reported { report: "report.html".into() };
+        Ok(StepResult { files, output: StepOutput::Reported(reported) })
     }
 }
 
@@ -311,8 +328,8 @@ fn warn_of_prompts(name: &str, trained_as_chat: bool, context: Context<'_>) {
 }
 
 /// The mean of the tasks' shown metrics, greater being better, and each by itself.
-fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<String, Value>) {
-    let (mut sum, mut count, mut tasks) = (0.0, 0, Map::new());
+fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, BTreeMap<String, f64>) {
+    let (mut sum, mut count, mut tasks) = (0.0, 0, BTreeMap::new());
     for record in records {
         let found = record.metrics().find(|m| metric.is_some_and(|name| m.metric == name || m.key() == name));
         let Some(score) = found.or_else(|| record.metrics().next()) else { continue };
@@ -320,7 +337,7 @@ fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<St
         if value.is_finite() {
             sum += if score.higher_is_better { value } else { -value };
             count += 1;
-            tasks.insert(record.name.clone(), value.into());
+            tasks.insert(record.name.clone(), value);
         }
     }
     ((count > 0).then(|| sum / f64::from(count)), tasks)

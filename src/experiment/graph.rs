@@ -3,10 +3,10 @@
 //! Steps stand in an order in which they can run; the order is that of the file, so it is the same
 //! every time.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::row_gate::Training;
-use super::schema::{Candidate, Experiment, Merge, Origin, Specialist};
+use super::schema::{Candidate, Experiment, Merge, Origin, Published, Specialist};
 use super::tasks::{self, RoleTask};
 use super::training;
 use super::value::canonical;
@@ -314,7 +314,10 @@ impl Maker<'_> {
     }
 
     fn report(&self, steps: &[Step]) -> Step {
-        let published = self.experiment.published.as_ref().map(|p| format!("{p:?}"));
+        let published = self.experiment.published.as_ref().map(|published| {
+            let Published { source, metric, rows } = published;
+            json!({"source": source, "metric": metric, "rows": rows})
+        });
         let settings = Map::from_iter([
             ("name".to_owned(), self.experiment.name.as_str().into()),
             ("published".to_owned(), published.into()),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::ExperimentError;
+use super::output::StepOutput;
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
 use crate::storage::hash::{HashCache, sha256_input};
@@ -31,8 +32,8 @@ pub struct Record {
     pub parts: BTreeMap<String, String>,
     /// The files it made.
     pub outputs: Vec<OutputRecord>,
-    /// Outcome: scores, the chosen recipe, a verdict.
-    pub outcome: Value,
+    /// Scores, the chosen recipe, a verdict.
+    pub(crate) outcome: StepOutput,
     /// Duration.
     pub seconds: f64,
     /// When it was finished.

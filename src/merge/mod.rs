@@ -16,7 +16,6 @@ pub(crate) mod stages;
 pub(crate) mod verify;
 
 pub use output::in_memory::{MergedModel, in_memory};
-pub(crate) use output::report::MergeReport;
-pub use plan::options::MergeOptions;
-pub(crate) use plan::options::TrimScope;
+pub use output::report::MergeReport;
+pub use plan::options::{MergeOptions, TrimScope};
 pub(crate) use stages::{merge, plan_recipe};

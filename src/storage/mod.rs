@@ -27,5 +27,6 @@ pub(crate) mod publish;
 pub(crate) mod sealed;
 pub(crate) mod shortened;
 pub(crate) mod staging;
+pub(crate) mod stated;
 pub(crate) mod unchanged;
 mod write_error;

@@ -11,7 +11,7 @@ use super::inject::TrainableModel;
 use super::recipe::TrainRecipe;
 use crate::error::Result;
 use crate::eval::local::{LocalModel, LocalOptions};
-use crate::eval::session::{ModelFacts, ModelUnderTest, Session, SessionOptions};
+use crate::eval::session::{EvaluatedModel, ModelFacts, Session, SessionOptions};
 use crate::event::Progress;
 use crate::model::Decoder;
 use crate::parallel::Workers;
@@ -25,7 +25,7 @@ pub(crate) struct Evaluation<'a> {
     warnings: Mutex<Vec<String>>,
     /// Oddities of tasks that were told; every evaluation has the same ones.
     told: Mutex<BTreeSet<String>>,
-    model: ModelUnderTest,
+    model: EvaluatedModel,
     decoder: Arc<Decoder>,
     data: &'a TrainingData,
     recipe: &'a TrainRecipe,
@@ -62,7 +62,7 @@ impl<'a> Evaluation<'a> {
         let facts = ModelFacts { pretrained: recipe.base_model.clone(), ..ModelFacts::default() };
         let model = LocalModel::with_tokenizer(Arc::clone(&decoder), &tokenizer, local);
         // Its weights change with every step: nothing says which of them an answer is of.
-        let model = ModelUnderTest { model: Box::new(model), tokenizer, identity: None, facts };
+        let model = EvaluatedModel { model: Box::new(model), tokenizer, identity: None, facts };
         let (warnings, told) = (Mutex::new(set.warnings), Mutex::default());
         Ok(Self { session, warnings, told, model, decoder, data, recipe, workers })
     }

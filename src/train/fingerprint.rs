@@ -13,10 +13,11 @@ use sha2::{Digest, Sha256};
 use super::data::TrainingData;
 use super::error::TrainError;
 use super::inputs::{self, Input};
-use super::recipe::{AdapterRecipe, BestModel, EvaluationRecipe, LoraRecipe, TrainRecipe};
+use super::recipe::{AdapterRecipe, BestModel, EvaluationRecipe, LoraRecipe, Scheduler, TargetModules, TrainRecipe};
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
 use crate::storage::hash::{HashCache, hex, sha256_bytes, sha256_input};
+use crate::storage::stated;
 
 /// Parts by name: settings as text, files and data as SHA-256.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +132,7 @@ impl Fingerprint {
         self.set("rows of a step", (micro_batch_size * gradient_accumulation_steps).max(1));
         self.set("steps", total_steps);
         self.set("learning_rate", learning_rate);
-        self.set("lr_scheduler", format!("{lr_scheduler:?}"));
+        self.set("lr_scheduler", scheduler(*lr_scheduler));
         self.set("warmup_steps", warmup.steps(total_steps));
         self.set("weight_decay", weight_decay);
         self.set("adam_beta1", adam_beta1);
@@ -165,12 +166,20 @@ impl Fingerprint {
         self.set("lora_r", r);
         self.set("lora_alpha", lora_alpha);
         self.set("lora_dropout", lora_dropout);
-        self.set("target_modules", format!("{target_modules:?}"));
+        self.set("target_modules", modules(target_modules));
         self.set("use_rslora", use_rslora);
         self.set("use_dora", use_dora);
-        self.set("rank_pattern", format!("{rank_pattern:?}"));
-        self.set("alpha_pattern", format!("{alpha_pattern:?}"));
-        self.set("modules_to_save", format!("{modules_to_save:?}"));
+        self.set(
+            "rank_pattern",
+            stated::list(rank_pattern, |(name, rank)| format!("({}, {rank})", stated::quoted(name))),
+        );
+        self.set(
+            "alpha_pattern",
+            stated::list(alpha_pattern, |(name, alpha)| {
+                format!("({}, {})", stated::quoted(name), stated::real(*alpha))
+            }),
+        );
+        self.set("modules_to_save", stated::texts(modules_to_save));
     }
 
     /// Evaluations are part of the run's log; their interval decides only where the best checkpoint is kept.
@@ -181,15 +190,18 @@ impl Fingerprint {
             return;
         }
         if !tasks.is_empty() {
-            self.set("evaluation/limit", format!("{limit:?}"));
-            self.set("evaluation/num_fewshot", format!("{num_fewshot:?}"));
-            self.set("evaluation/chat_template", format!("{template:?} {apply:?}"));
+            self.set("evaluation/limit", stated::optional(*limit));
+            self.set("evaluation/num_fewshot", stated::optional(*num_fewshot));
+            let template = stated::optional(template.map(stated::quoted));
+            self.set("evaluation/chat_template", format!("{template} {}", stated::optional(apply)));
         }
         let Some(BestModel { metric, greater_is_better, early_stopping_patience, load_at_end }) = best else { return };
-        self.set("evaluation/interval", format!("{eval_steps:?} {eval_share:?} {evals_per_epoch:?}"));
+        let share = stated::optional(eval_share.map(stated::real));
+        let (steps, per_epoch) = (stated::optional(*eval_steps), stated::optional(*evals_per_epoch));
+        self.set("evaluation/interval", format!("{steps} {share} {per_epoch}"));
         self.set("metric_for_best_model", metric);
         self.set("greater_is_better", greater_is_better);
-        self.set("early_stopping_patience", format!("{early_stopping_patience:?}"));
+        self.set("early_stopping_patience", stated::optional(*early_stopping_patience));
         self.set("load_best_model_at_end", load_at_end);
     }
 
@@ -207,6 +219,22 @@ impl Fingerprint {
                 (Some(_), None) => format!("`{name}` is gone"),
             })
             .collect()
+    }
+}
+
+fn scheduler(scheduler: Scheduler) -> &'static str {
+    match scheduler {
+        Scheduler::Cosine => "Cosine",
+        Scheduler::Linear => "Linear",
+        Scheduler::Constant => "Constant",
+    }
+}
+
+fn modules(modules: &TargetModules) -> String {
+    match modules {
+        TargetModules::AllLinear => "AllLinear".to_owned(),
+        TargetModules::Names(names) => format!("Names({})", stated::texts(names)),
+        TargetModules::Pattern(pattern) => format!("Pattern({})", stated::quoted(pattern)),
     }
 }
 

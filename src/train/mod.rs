@@ -30,4 +30,5 @@ pub(crate) mod schedule;
 pub(crate) use data::asking_template;
 pub(crate) use error::TrainError;
 pub(crate) use prompt_record::PromptRecord;
-pub(crate) use run::{TrainOptions, TrainReport, run};
+pub(crate) use run::run;
+pub use run::{TrainOptions, TrainReport};

@@ -35,7 +35,7 @@ use crate::train::memory_estimate::{Estimate, estimate};
 
 /// Paths and options of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct TrainOptions {
+pub struct TrainOptions {
     /// Folder of the result, the logs and the checkpoints.
     pub out: PathBuf,
     /// Folder that relative data files of tasks are in.
@@ -47,14 +47,31 @@ pub(crate) struct TrainOptions {
     /// Further files that the run comes from, and must not replace: the recipe's.
     pub inputs: Vec<PathBuf>,
     /// Pool through which the base model's weights are shared with other decoders.
+    #[doc(hidden)]
     pub pool: Option<Arc<WeightPool>>,
     /// Threads that train and evaluate; no byte depends on them.
     pub workers: Workers,
 }
 
+impl TrainOptions {
+    /// A new run into this folder.
+    #[must_use]
+    pub fn new(out: &Path) -> Self {
+        Self {
+            out: out.to_owned(),
+            data_dir: None,
+            resume: false,
+            force: false,
+            inputs: Vec::new(),
+            pool: None,
+            workers: Workers::available(),
+        }
+    }
+}
+
 /// Result of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct TrainReport {
+pub struct TrainReport {
     /// The result's folder.
     pub out: PathBuf,
     /// Optimiser steps taken, earlier processes included.

@@ -28,6 +28,7 @@ mod gate_inputs;
 mod inputs;
 mod inputs_changed;
 mod interrupt;
+mod library;
 mod licences;
 mod local_model;
 mod lora;

@@ -24,6 +24,16 @@ pub enum WeightDtype {
 }
 
 impl WeightDtype {
+    /// Name in results, keys of caches and flags.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
     /// Returns the fastest storage for weights that are bf16 in the checkpoint: bf16 in place of f32 where the CPU has tile
     /// registers, which multiply it faster and as accurately in half the memory; else `self`, since f32 needs no widening.
     #[must_use]

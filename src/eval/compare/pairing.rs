@@ -66,7 +66,7 @@ pub(crate) struct Pairing {
 
 /// A document that one side answers rightly and the other wrongly.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Flip {
+pub struct Flip {
     /// Number in the split.
     pub doc_id: i64,
     pub doc_hash: String,

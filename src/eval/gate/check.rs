@@ -6,7 +6,7 @@ use super::decision::{Evidence, Verdict};
 
 /// One check.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Check {
+pub struct Check {
     /// The task or group.
     pub name: String,
     /// Whether it is a group.
@@ -25,11 +25,14 @@ pub(crate) struct Check {
     pub baseline: f64,
     /// The candidate's score.
     pub candidate: f64,
+    /// p-values and bounds from the paired documents.
     pub evidence: Evidence,
     /// `p_broken` after Holm's correction over all checks of the gate.
     pub p_fail: f64,
+    /// Pass, fail or inconclusive, after correction over all checks.
     pub verdict: Verdict,
     /// Documents that would decide an inconclusive check.
     pub documents_needed: Option<u64>,
+    /// Reason for the verdict, in words.
     pub reason: String,
 }

@@ -13,7 +13,7 @@ pub(crate) const POWER: f64 = 0.8;
 /// The outcome of a check or of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Shown to hold.
     Pass,
     /// Not shown either way.
@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
 impl Verdict {
     /// In capitals, as in tables.
     #[must_use]
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Pass => "PASS",
             Self::Inconclusive => "INCONCLUSIVE",

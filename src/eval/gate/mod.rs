@@ -23,13 +23,14 @@ pub(crate) mod markdown;
 pub(crate) mod run;
 mod slip;
 
-pub(crate) use check::Check;
+pub use check::Check;
 pub use config::GateConfig;
 pub(crate) use config::Rules;
 pub(crate) use config::TaskRules;
 pub use decision::Evidence;
-pub(crate) use decision::Verdict;
+pub use decision::Verdict;
 pub(crate) use file::read;
 pub(crate) use limits::check_rules;
-pub(crate) use run::{GateReport, decide};
+pub use run::GateReport;
+pub(crate) use run::decide;
 pub(crate) use slip::Limit;

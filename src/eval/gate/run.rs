@@ -16,7 +16,7 @@ use crate::stats::resample::Resampling;
 
 /// Verdicts of a gate, with the evidence.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct GateReport {
+pub struct GateReport {
     /// The baseline's results file.
     pub baseline: String,
     /// The candidate's.

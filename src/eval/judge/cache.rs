@@ -26,13 +26,22 @@ struct Line {
 
 impl Line {
     fn new(key: &str, verdict: Verdict) -> Self {
-        Self { key: key.to_owned(), verdict, sum: checksum(&format!("{key} {verdict:?}")) }
+        Self { key: key.to_owned(), verdict, sum: checksum(&format!("{key} {}", name(verdict))) }
     }
 
     /// Key and verdict of a line; `None` where it is damaged.
     fn read(line: &str) -> Option<(String, Verdict)> {
         let line: Self = serde_json::from_str(line).ok()?;
         (line.sum == Self::new(&line.key, line.verdict).sum).then_some((line.key, line.verdict))
+    }
+}
+
+/// The word of checksums.
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Correct => "Correct",
+        Verdict::Incorrect => "Incorrect",
+        Verdict::Unclear => "Unclear",
     }
 }
 

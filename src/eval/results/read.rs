@@ -26,6 +26,7 @@ pub struct RunResults {
 /// One task of a results file.
 #[derive(Debug, Clone)]
 pub struct TaskResults {
+    /// Task, as the results file names it.
     pub name: String,
     /// Scores by `"<metric>,<slot>"`, in the order of the file; those that are numbers.
     pub scores: Vec<(String, f64)>,

@@ -40,6 +40,16 @@ pub fn load(path: &Path) -> Result<Experiment> {
     parse(path, &text)
 }
 
+impl Experiment {
+    /// Reads an experiment file.
+    ///
+    /// # Errors
+    /// The file can't be read, or everything that is wrong with it, each with its place.
+    pub fn open(path: &Path) -> Result<Self> {
+        load(path)
+    }
+}
+
 /// Reads the text of an experiment file that stands at `path`.
 ///
 /// # Errors

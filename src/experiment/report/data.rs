@@ -1,6 +1,6 @@
 //! The facts of a report.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Everything that a report shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -120,17 +120,28 @@ pub(crate) struct GateVerdict {
 pub(crate) struct GateCheck {
     /// The task or group.
     pub name: String,
-    /// The task's role for this row, by what the row was trained on.
-    #[serde(default)]
+    /// The task's role for this row, by what the row was trained on; records of before have null for a group.
+    #[serde(default, deserialize_with = "text_or_null")]
     pub role: String,
     /// The rule with its limit.
     pub rule: String,
     /// The base's score.
+    #[serde(deserialize_with = "number_or_null")]
     pub baseline: f64,
     /// The row's score.
+    #[serde(deserialize_with = "number_or_null")]
     pub candidate: f64,
     pub verdict: String,
     pub reason: String,
+}
+
+fn text_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_default())
+}
+
+/// JSON has null for what is no number.
+fn number_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f64::NAN))
 }
 
 /// Selection of a swept merge's candidate.

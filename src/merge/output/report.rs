@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The result of a merge.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct MergeReport {
+pub struct MergeReport {
     /// The published directory.
     pub output: PathBuf,
     /// Method of the last stage.
@@ -37,7 +37,7 @@ pub(crate) struct MergeReport {
 
 /// A plan, for people and scripts.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct PlanReport {
+pub struct PlanReport {
     /// One entry per document, in execution order.
     pub stages: Vec<StagePlan>,
     /// Warnings of planning.
@@ -46,8 +46,10 @@ pub(crate) struct PlanReport {
 
 /// The plan of one document.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct StagePlan {
+pub struct StagePlan {
+    /// `name:` of the document.
     pub name: Option<String>,
+    /// Merge method, as recipes name it.
     pub method: String,
     /// Models in order.
     pub models: Vec<String>,
@@ -69,10 +71,12 @@ pub(crate) struct StagePlan {
 
 /// The plan of one output tensor.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct TensorPlan {
+pub struct TensorPlan {
+    /// Name of the output tensor.
     pub name: String,
     /// Stored dtype.
     pub dtype: String,
+    /// Sizes of the dimensions, slowest first.
     pub shape: Vec<u64>,
     /// Stored bytes.
     pub bytes: u64,
@@ -86,10 +90,13 @@ pub(crate) struct TensorPlan {
 
 /// One input of an output tensor.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct InputPlan {
+pub struct InputPlan {
+    /// Reference of the model.
     pub model: String,
     /// Tensor there.
     pub tensor: String,
+    /// Stored dtype of the input.
     pub dtype: String,
+    /// Parameters of the method for this input, by name.
     pub parameters: serde_json::Map<String, serde_json::Value>,
 }

@@ -24,6 +24,13 @@ pub struct VerifyOptions {
     pub require_derived: bool,
 }
 
+impl Default for VerifyOptions {
+    /// The defaults of `billon verify`.
+    fn default() -> Self {
+        Self { sample: 16, workers: Workers::available(), require_derived: false }
+    }
+}
+
 /// Result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct VerifyReport {

@@ -66,7 +66,7 @@ pub(crate) use asked::Asked;
 pub(crate) use encode::asking_template;
 pub use example::Example;
 pub(crate) use example::PackedRow;
-pub(crate) use example::SetSummary;
+pub use example::SetSummary;
 pub use example::TrainingData;
 pub use show::show;
 pub(super) use source::locate as located;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::graph::{Graph, Row};
+use super::output::{Evaluated, Gated, Selected, StepOutput, Trained};
+use super::report::data::TaskVectors;
 use super::schema::{BASE, Candidate, Experiment, Origin, SPECIALIST, Specialist};
 use super::state::Record;
 use crate::error::Result;
@@ -14,17 +14,16 @@ use crate::recipe::{ModelReference, RecipeFile};
 
 /// Result of a step.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Done {
+pub(crate) struct StepResult {
     /// The files it made, below the output folder.
-    pub outputs: Vec<PathBuf>,
-    /// Outcome. An evaluation gives `{"results": FILE, "score": MEAN}`, where the mean is that of the
-    /// selection's metric over all tasks; others what the report shows of them.
-    pub outcome: Value,
+    pub files: Vec<PathBuf>,
+    /// Scores, the chosen recipe, a verdict.
+    pub output: StepOutput,
 }
 
 /// A model that is evaluated.
 #[derive(Debug, Clone)]
-pub(crate) enum Subject<'a> {
+pub(crate) enum ModelUnderTest<'a> {
     /// The base model.
     Base,
     /// The base model with a specialist's adapter, or the specialist's own weights.
@@ -32,7 +31,7 @@ pub(crate) enum Subject<'a> {
     /// A merge that is made in memory.
     Merged(&'a Candidate),
     /// A merged model on disk.
-    Kept(PathBuf),
+    OnDisk(PathBuf),
 }
 
 /// Context of a step in its run.
@@ -52,7 +51,7 @@ pub(crate) struct Context<'a> {
 }
 
 /// The steps' work. Each method writes below `context.out` and says what it left.
-pub(crate) trait Work {
+pub(crate) trait StepRunner {
     /// Checks what the experiment's own reader cannot, before anything runs: training settings.
     ///
     /// # Errors
@@ -63,47 +62,96 @@ pub(crate) trait Work {
     ///
     /// # Errors
     /// Errors of training.
-    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done>;
+    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<StepResult>;
 
     /// Writes a merged model into `folder`.
     ///
     /// # Errors
     /// Errors of merging.
-    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done>;
+    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<StepResult>;
 
     /// Scores a model on all tasks, or on the validation splits of the seen ones.
     ///
     /// # Errors
     /// Errors of opening, merging or evaluating.
-    fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done>;
+    fn evaluate(
+        &mut self,
+        row: &str,
+        model: &ModelUnderTest<'_>,
+        validation: bool,
+        context: Context<'_>,
+    ) -> Result<StepResult>;
 
     /// Decides whether a row lost anything against the base.
     ///
     /// # Errors
     /// Results that can't be compared.
-    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done>;
+    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<StepResult>;
 
     /// Norms and cosines of the specialists' task vectors.
     ///
     /// # Errors
     /// Adapters that can't be read or compared.
-    fn task_vectors(&mut self, context: Context<'_>) -> Result<Done>;
+    fn task_vectors(&mut self, context: Context<'_>) -> Result<StepResult>;
 
     /// Writes the report.
     ///
     /// # Errors
     /// Results that can't be read, files that can't be written.
-    fn report(&mut self, context: Context<'_>) -> Result<Done>;
+    fn report(&mut self, context: Context<'_>) -> Result<StepResult>;
 }
 
 impl Context<'_> {
-    /// Outcome of a finished step.
-    #[must_use]
-    pub(crate) fn outcome(&self, step: &str) -> Option<&Value> {
+    fn output(&self, step: &str) -> Option<&StepOutput> {
         self.finished.get(step).map(|record| &record.outcome)
     }
 
-    /// Folder of a specialist: its adapter's, or its model's.
+    /// Evaluation of a finished step: `evaluate ROW` or `validate CANDIDATE`.
+    #[must_use]
+    pub(crate) fn evaluated(&self, step: &str) -> Option<&Evaluated> {
+        match self.output(step)? {
+            StepOutput::Evaluated(evaluated) => Some(evaluated),
+            _ => None,
+        }
+    }
+
+    /// The verdict on a row.
+    #[must_use]
+    pub(crate) fn gated(&self, row: &str) -> Option<&Gated> {
+        match self.output(&format!("gate {row}"))? {
+            StepOutput::Gated(gated) => Some(gated),
+            _ => None,
+        }
+    }
+
+    /// The selection of a merge.
+    #[must_use]
+    pub(crate) fn selected(&self, merge: &str) -> Option<&Selected> {
+        match self.output(&format!("select {merge}"))? {
+            StepOutput::Selected(selected) => Some(selected),
+            _ => None,
+        }
+    }
+
+    /// The training of a specialist.
+    #[must_use]
+    pub(crate) fn trained(&self, specialist: &str) -> Option<&Trained> {
+        match self.output(&format!("train {specialist}"))? {
+            StepOutput::Trained(trained) => Some(trained),
+            _ => None,
+        }
+    }
+
+    /// Norms and cosines of the specialists' task vectors.
+    #[must_use]
+    pub(crate) fn task_vectors(&self) -> Option<&TaskVectors> {
+        match self.output("task-vectors")? {
+            StepOutput::TaskVectors(vectors) => Some(vectors),
+            _ => None,
+        }
+    }
+
+    /// Folder of a specialist: its adapter's folder, or its model's.
     #[must_use]
     pub(crate) fn specialist_folder(&self, name: &str) -> PathBuf {
         match self.experiment.specialists.get(name).map(|s| &s.origin) {
@@ -122,7 +170,7 @@ impl Context<'_> {
     #[must_use]
     pub(crate) fn candidate(&self, row: &Row) -> Option<&Candidate> {
         let Row::Merge { merge, candidate } = row else { return None };
-        let chosen = || self.outcome(&format!("select {merge}"))?.get("candidate")?.as_u64().map(|n| n as usize);
+        let chosen = || self.selected(merge).map(|selected| selected.candidate);
         self.experiment.merges.get(merge)?.candidates.get((*candidate).or_else(chosen)?)
     }
 
