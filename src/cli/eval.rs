@@ -134,7 +134,7 @@ impl EvalArgs {
         let progress = Progress { reporter: &*reporter, cancel };
         let (record, destination) = pool.install(|| self.record(progress))?;
         drop(reporter);
-        // Files first: a reader of stdout that has gone costs no results.
+        // Files first: a reader of stdout that has closed costs no results.
         let written = destination.map(|place| place.write(&record, &results::stamp())).transpose()?;
         if self.output.json {
             return print_json(&with_paths(results::write::results_json(&record), written.as_ref()));
@@ -217,7 +217,7 @@ impl EvalArgs {
             model_source: if self.server.backend == BackendName::Local { "billon" } else { "openai" }.to_owned(),
             config: self.config(parameters),
             environment: environment(&tokenizer, model.max_length()),
-            // What a server computes with may change behind its name.
+            // What a server computes with may change under its name.
             weights_hash: (self.server.backend == BackendName::Local).then(|| identity.weights_digest()),
             tokenizer_hash: identity.tokenizer.clone(),
             chat_template: chat.as_ref().map(|template| template.source().to_owned()),
@@ -233,7 +233,7 @@ impl EvalArgs {
         Ok((record, destination))
     }
 
-    /// The model under test, on this machine or behind a server.
+    /// The model under test, on this machine or on a server.
     fn open(&self, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<Opened> {
         if self.server.backend == BackendName::Local {
             let local = LocalOptions { batch_tokens: self.batch_tokens, seed: self.seed };

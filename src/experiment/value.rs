@@ -62,7 +62,7 @@ fn block(value: &Value, depth: usize, text: &mut String) {
                 if map.is_empty() {
                     let _ = writeln!(text, "{indent}- {{}}");
                 } else {
-                    // The first key stands behind the dash.
+                    // The first key follows the dash.
                     let _ = write!(text, "{indent}- {}", inner.trim_start());
                 }
             }
