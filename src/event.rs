@@ -102,7 +102,7 @@ pub enum Event {
     },
     /// Something the user should know; the run goes on.
     Warning(String),
-    /// A warning that the result may not be what was meant; told even with `--quiet`.
+    /// A warning that the result may not be what was meant; shown even with `--quiet`.
     Alert(String),
     /// The output is published.
     Finished,

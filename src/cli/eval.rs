@@ -120,7 +120,7 @@ impl EvalArgs {
         let progress = Progress { reporter: &*reporter, cancel };
         let (record, destination) = self.record(progress)?;
         drop(reporter);
-        // Files first: a reader of stdout that has gone costs no results.
+        // Files first: a reader of stdout that has closed costs no results.
         let written = destination.map(|place| place.write(&record, &results::stamp())).transpose()?;
         if self.output.json {
             return print_json(&with_paths(results::write::results_json(&record), written.as_ref()));

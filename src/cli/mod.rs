@@ -222,7 +222,7 @@ fn print_json_text(text: &str) -> Result<()> {
     write(&visible::json(text))
 }
 
-/// A reader that has gone away is not an error.
+/// A reader that has closed the pipe is not an error.
 fn write(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -50,7 +50,7 @@ pub(super) fn watch(cancel: &Arc<CancelFlag>) {
     }
 }
 
-/// Lets a write beyond `ulimit -f` fail as any other does, with an error and a clean-up: the signal would end the process.
+/// Lets a write beyond `ulimit -f` fail with an error and a clean-up: the signal would end the process.
 pub(super) fn catch_file_size_signal() {
     let seen = Arc::new(AtomicBool::new(false));
     // Without it, such a write ends the process as a kill does, and the next run sweeps.

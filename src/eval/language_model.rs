@@ -30,7 +30,7 @@ pub struct Score {
 pub struct GenerateRequest {
     /// Prompt tokens, already cut to leave room for `max_tokens`; never empty.
     pub context: Vec<u32>,
-    /// The prompt as text, for models behind a server.
+    /// The prompt as text, for models on a server.
     pub text: String,
     /// The conversation that `text` was rendered from, for chat servers: (role, content) pairs.
     pub messages: Vec<(String, String)>,

@@ -108,7 +108,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every prompt's chain spells out the beginning of that prompt and leaves its last token.
+        /// Every prompt's prefixes spell out the beginning of that prompt and leave its last token.
         #[test]
         fn chains_spell_prefixes(mut prompts in prop::collection::vec(prop::collection::vec(0_u32..2, 0..9), 1..40)) {
             // Stretch each token so that the thresholds are passed.

@@ -168,7 +168,7 @@ impl Maker<'_> {
         all.entry("seed").or_insert_with(|| self.experiment.seed.into());
         all.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
         let mut inputs = self.base.clone();
-        // What is wrong with the recipe is told before anything runs; until then it reads nothing.
+        // Faults of the recipe are reported before anything runs; until then it reads nothing.
         let recipe = training::recipe(recipe, self.experiment);
         let sources = recipe.and_then(|(recipe, _)| training::sources(&recipe, self.experiment)).unwrap_or_default();
         inputs.extend(sources.files);

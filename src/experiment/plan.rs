@@ -46,7 +46,7 @@ pub struct PlannedStep {
 }
 
 /// Compares a graph with the records of an output folder. A step runs when it never ran, when
-/// any of its dependencies changed, when its record or its outputs are damaged or gone, when it is forced, or when a step
+/// any of its dependencies changed, when its record or its outputs are damaged or lost, when it is forced, or when a step
 /// that it needs runs.
 ///
 /// # Errors

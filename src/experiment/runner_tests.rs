@@ -33,7 +33,7 @@ evaluation:
   limit: 10
 ";
 
-/// Notes what it is asked to do, and fails once where it is told to.
+/// Records its calls, and fails once at a chosen step.
 #[derive(Default)]
 struct Notes {
     calls: Vec<String>,
@@ -218,7 +218,7 @@ fn what_changed_and_what_rests_on_it_runs_again() {
     assert_eq!(why(&planned, "evaluate task_arithmetic"), "unchanged");
     bench.run(&slower, &[], Notes::default()).1.unwrap();
 
-    // An output that is gone, and one that someone wrote over.
+    // An output that is missing, and one that someone wrote over.
     std::fs::remove_file(bench.out().join("specialists/both/adapter")).unwrap();
     bench.write("out/gates/fomc", "tampered");
     let planned = bench.plan(&slower, &[]).unwrap();

@@ -1,5 +1,5 @@
 //! Records of finished steps: `OUT/steps/NAME.json`, published whole or not at all, with the SHA-256 of its own
-//! contents. A record that is damaged counts as none: its step runs again, and the user is told.
+//! contents. A record that is damaged counts as none: its step runs again, with a warning.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -35,7 +35,7 @@ impl Counts {
     }
 }
 
-/// A prompt, and the conversation behind it.
+/// A prompt, and the conversation that it renders.
 struct Prompt {
     text: String,
     messages: Vec<Message>,

@@ -29,7 +29,7 @@ pub struct SourceText {
 pub enum Severity {
     /// The run goes on.
     Warning,
-    /// The run goes on, and its result may not be what was meant: told even with `--quiet`.
+    /// The run goes on, and its result may not be what was meant: shown even with `--quiet`.
     Alert,
     /// Nothing is written.
     Error,

@@ -312,7 +312,7 @@ pub(super) fn split(key: &str) -> (&str, &str) {
     key.split_once(',').unwrap_or((key, "none"))
 }
 
-/// Samples of a slot by document; copies of a document are told apart by their order.
+/// Samples of a slot by document; copies of a document are distinguished by their order.
 fn by_document<'a>(samples: &'a [Sample], slot: &str) -> BTreeMap<(&'a str, &'a str, usize), &'a Sample> {
     let mut map = BTreeMap::new();
     for sample in samples.iter().filter(|sample| sample.slot == slot) {

@@ -89,7 +89,7 @@ fn entities_are_seqevals() {
 #[test]
 fn answers_are_projected_onto_words_as_pixiu_does() {
     let tags = tags_from_pairs("Acme Corp, ORG\nJane, PER\nnonsense\n, LOC", "Jane left Acme Corp and Jane");
-    // The last word is out of reach: nothing stands behind it.
+    // The last word is out of reach: nothing follows it.
     assert_eq!(tags, ["B-PER", "O", "B-ORG", "I-ORG", "O", "O"]);
     let tokens: Vec<String> = ["Jane", "left", "Acme"].map(str::to_owned).into();
     let known = ["B-PER", "B-ORG", "O"].map(str::to_owned).into();

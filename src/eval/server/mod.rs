@@ -1,4 +1,4 @@
-//! Models behind a server that speaks `OpenAI`'s protocol (vLLM, `SGLang`, llama.cpp, hosted ones).
+//! Models on a server that speaks `OpenAI`'s protocol (vLLM, `SGLang`, llama.cpp, hosted ones).
 //!
 //! - [`client`]: one JSON request, tried again when that can help.
 //! - [`retry`]: how long to wait before that.

@@ -48,7 +48,7 @@ pub struct Needs {
     pub generate: bool,
 }
 
-/// A model behind a server, probed.
+/// A model on a server, probed.
 pub struct OpenAiServer {
     client: Client,
     options: ServerOptions,

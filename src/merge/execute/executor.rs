@@ -245,7 +245,7 @@ impl Executor<'_> {
     }
 
     /// [`Executor::each`] of a batch. A tensor that is larger than the window is worked on a window at a time: faults
-    /// map more than the chunk that is read, and what they leave behind would otherwise grow with the tensor.
+    /// map more than the chunk that is read, and what stays mapped would otherwise grow with the tensor.
     pub(super) fn each_window(
         &self,
         batch: &[&TensorJob],

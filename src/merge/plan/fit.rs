@@ -2,8 +2,8 @@
 //!
 //! Weights of equal shapes can be averaged whatever they were trained to do. What a config says beyond the shapes
 //! (heads, activation, which layers attend how) must be the same, or the mean has no meaning. Rotary bases, lengths and
-//! epsilons are mixed on purpose: both values are told, and which one is written. A key that is in neither table is
-//! told as well. Keys that only matter in training, or only name things, are left alone.
+//! epsilons are mixed on purpose: warnings name both values and the one written. A key that is in neither table is
+//! reported as well. Keys that only matter in training, or only name things, are left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 

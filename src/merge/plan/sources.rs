@@ -160,7 +160,7 @@ impl Model {
     }
 }
 
-/// Result that a planned stage will leave behind.
+/// Result that a planned stage will write.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedResult {
     /// Tensors at their places in the planned shards.
