@@ -1,4 +1,4 @@
-//! What the forward and the backward GEMM on packed weights share: the macro-kernel trait and its operands.
+//! Macro-kernel trait and operands of the forward and the backward GEMM on packed weights.
 //!
 //! Blocking as in Goto and van de Geijn (2008): blocks of `MC` rows whose packed form stays in the second-level cache,
 //! blocks of `KC` along k, panels of 32 columns; the macro-kernel multiplies one packed block of rows by one panel.

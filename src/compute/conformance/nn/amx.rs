@@ -21,7 +21,7 @@ fn split(value: f32) -> [f32; 3] {
     [first, second, value - first - second]
 }
 
-/// The instruction as documented: for each step of 32, even and odd inputs in a chain each, their sum added. Parts of
+/// The instruction as documented: for each step of 32, even and odd inputs in an FMA loop each, then their sum. Parts of
 /// the row from the smallest on.
 fn sum_of_parts(x: &[f32], w: &[f32]) -> f32 {
     let mut sum = 0.0_f32;

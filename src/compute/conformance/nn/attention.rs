@@ -37,14 +37,14 @@ fn naive(shape: &AttentionShape, q: &[f32], keys: &[f32], values: &[f32]) -> Vec
 
 /// Splits the sequence into blocks of the given lengths, the rest as one.
 fn cut<'a>(keys: &'a [f32], values: &'a [f32], width: usize, lengths: &[usize]) -> Vec<KeyValues<'a>> {
-    let mut chain = Vec::new();
+    let mut blocks = Vec::new();
     let mut at = 0;
     for length in lengths {
-        chain.push(KeyValues { keys: &keys[at..at + length * width], values: &values[at..at + length * width] });
+        blocks.push(KeyValues { keys: &keys[at..at + length * width], values: &values[at..at + length * width] });
         at += length * width;
     }
-    chain.push(KeyValues { keys: &keys[at..], values: &values[at..] });
-    chain
+    blocks.push(KeyValues { keys: &keys[at..], values: &values[at..] });
+    blocks
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn attention_is_the_formula_and_its_bits_depend_on_the_sequence_alone() {
         for query in [0, t / 2, t - 1] {
             let visible = (past + query + 1) * kv_width;
             let mut alone = vec![f32::NAN; width];
-            let chain = [KeyValues { keys: &keys[..visible], values: &values[..visible] }];
-            attention(&shape, &q[query * width..][..width], &chain, &mut alone);
+            let blocks = [KeyValues { keys: &keys[..visible], values: &values[..visible] }];
+            attention(&shape, &q[query * width..][..width], &blocks, &mut alone);
             assert_eq!(bits(&alone), bits(&out[query * width..][..width]), "{what}, query {query} alone");
         }
     }

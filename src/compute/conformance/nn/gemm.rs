@@ -40,8 +40,8 @@ fn elements_are_one_fma_loop_at_every_level() {
                     let left = |i| if lhs_transposed { value(a_t, m, i, row) } else { value(a, k, row, i) };
                     let right = |i| if rhs_transposed { value(b_t, k, column, i) } else { value(b, n, i, column) };
                     let start = if accumulate { before[row * stride + column] } else { 0.0 };
-                    let chain = (0..k).fold(start, |sum, i| (left(i) * scale).mul_add(right(i), sum));
-                    assert_eq!(out[row * stride + column].to_bits(), chain.to_bits(), "{what}: {row}, {column}");
+                    let fma_loop = (0..k).fold(start, |sum, i| (left(i) * scale).mul_add(right(i), sum));
+                    assert_eq!(out[row * stride + column].to_bits(), fma_loop.to_bits(), "{what}: {row}, {column}");
                 }
                 let beyond = row * stride + n..(row + 1) * stride;
                 assert_eq!(out[beyond.clone()], before[beyond], "{what}: beside the result");

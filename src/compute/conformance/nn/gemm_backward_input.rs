@@ -19,10 +19,13 @@ fn input_gradients_are_one_fma_loop_over_the_outputs() {
             for row in 0..m {
                 for column in 0..k {
                     let terms = (0..n).map(|i| (y[row * n + i], stored(w[i * k + column], dtype)));
-                    let chain = terms.clone().fold(0.0_f32, |sum, (y, w)| y.mul_add(w, sum));
-                    assert_eq!(out[row * k + column].to_bits(), chain.to_bits(), "{row}, {column}");
+                    let fma_loop = terms.clone().fold(0.0_f32, |sum, (y, w)| y.mul_add(w, sum));
+                    assert_eq!(out[row * k + column].to_bits(), fma_loop.to_bits(), "{row}, {column}");
                     let exact: f64 = terms.map(|(y, w)| f64::from(y) * f64::from(w)).sum();
-                    assert!((f64::from(chain) - exact).abs() <= f64::from(f32::EPSILON) * n as f64, "{chain}: {exact}");
+                    assert!(
+                        (f64::from(fma_loop) - exact).abs() <= f64::from(f32::EPSILON) * n as f64,
+                        "{fma_loop}: {exact}"
+                    );
                 }
             }
             let mut alone = vec![f32::NAN; k];

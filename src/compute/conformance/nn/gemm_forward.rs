@@ -18,9 +18,9 @@ fn elements_are_one_fma_loop_whatever_the_blocking() {
             });
             for row in 0..m {
                 for column in 0..n {
-                    let chain =
+                    let fma_loop =
                         (0..k).fold(0.0_f32, |sum, i| x[row * k + i].mul_add(stored(w[column * k + i], dtype), sum));
-                    assert_eq!(out[row * n + column].to_bits(), (chain + bias[column]).to_bits(), "{row}, {column}");
+                    assert_eq!(out[row * n + column].to_bits(), (fma_loop + bias[column]).to_bits(), "{row}, {column}");
                 }
             }
             // A row alone.

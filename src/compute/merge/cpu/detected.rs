@@ -13,7 +13,7 @@ use crate::dtype::DType;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu;
 
-/// What runs merge kernels at a SIMD level: the CPU at its fastest, tests at each.
+/// Implementations on the CPU, which differ in the SIMD level: the CPU runs at its fastest, tests at each.
 pub(super) trait AtLevel: Sync {
     /// The level.
     fn level(&self) -> Level;
