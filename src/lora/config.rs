@@ -296,7 +296,8 @@ impl LoraConfig {
         ]);
         let mut sorted: Vec<(String, Value)> = keys.into_iter().collect();
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut text = serde_json::to_string_pretty(&sorted.into_iter().collect::<Map<_, _>>()).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&sorted.into_iter().collect::<Map<_, _>>())
+            .expect("a JSON map has nothing that JSON lacks");
         text.push('\n');
         text
     }

@@ -62,13 +62,13 @@ impl LoraFactors {
     }
 
     /// Adds `weight · s · (B A)[row, columns]` to `out`, which has as many elements as there are
-    /// columns; rows and columns that are not there add nothing.
+    /// columns.
     pub fn add_product(&self, row: usize, columns: Range<usize>, weight: f32, out: &mut [f32]) {
-        let b = self.b.get(row * self.rank..(row + 1) * self.rank).unwrap_or_default();
+        let b = &self.b[row * self.rank..(row + 1) * self.rank];
         let factor = weight * self.scale as f32;
         for (b, a) in b.iter().zip(self.a.chunks_exact(self.inputs.max(1))) {
             let factor = factor * b;
-            for (out, a) in out.iter_mut().zip(a.get(columns.clone()).unwrap_or_default()) {
+            for (out, a) in out.iter_mut().zip(&a[columns.clone()]) {
                 *out += factor * a;
             }
         }
@@ -78,12 +78,12 @@ impl LoraFactors {
     /// DoRA. `base` is the row of W.
     #[must_use]
     pub fn gain(&self, row: usize, base: &[f32]) -> f32 {
-        let Some(magnitude) = self.magnitude.as_ref().and_then(|magnitude| magnitude.get(row)) else { return 1.0 };
+        let Some(magnitude) = self.magnitude.as_ref().map(|magnitude| magnitude[row]) else { return 1.0 };
         let mut changed = base.to_vec();
         self.add_product(row, 0..self.inputs, 1.0, &mut changed);
         let length = changed.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
         // A row of zeros has no direction to stretch.
-        if length == 0.0 { 1.0 } else { (f64::from(*magnitude) / length) as f32 }
+        if length == 0.0 { 1.0 } else { (f64::from(magnitude) / length) as f32 }
     }
 
     /// Turns a part of a row of W into the adapted weight; `gain` is that of the row.

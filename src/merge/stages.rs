@@ -368,7 +368,8 @@ impl StageRun<'_> {
 
 /// `OUT.stages`, where the results of earlier documents go on request.
 fn intermediates_target(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    // A path that ends in `..` has no name of its own; such an output is refused.
+    let mut name = output.file_name().map_or_else(std::ffi::OsString::new, std::ffi::OsStr::to_os_string);
     name.push(".stages");
     output.with_file_name(name)
 }
@@ -455,7 +456,7 @@ pub(super) fn hash_inputs(
             }
             let donated = copied.iter().filter(|_| i == plan.donor);
             for path in model.input_files().iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path.file_name().expect("an input file has a name").to_string_lossy().into_owned();
                 files.insert((model.reference.to_string(), name), path.clone());
             }
         }

@@ -182,7 +182,8 @@ impl<E: Element> WeightProduct for Product<'_, E> {
                 multiplier.load(&mut left, Rows { x, width: k, first, height, depth, length });
                 let start = if depth == 0 { Start::Zero } else { Start::Result };
                 for (panel, all) in lines.chunks_exact(k).enumerate() {
-                    let next = lines.get((panel + 1) * k + depth..).and_then(|l| l.get(..length)).unwrap_or_default();
+                    // Nothing is fetched ahead of the last panel's end.
+                    let next = lines.get((panel + 1) * k + depth..).and_then(|l| l.get(..length)).unwrap_or(&[]);
                     let lines = &all[depth..depth + length];
                     let panel = Panel { lines, next, height, start, n, column: panel * PANEL };
                     multiplier.multiply(&mut left, panel, out);

@@ -163,7 +163,7 @@ fn check_inputs(
         for (index, model) in plan.models.iter().enumerate().filter(|(_, model)| model.dir.is_some()) {
             let donated = copied.iter().filter(|_| index == plan.donor).cloned();
             for path in model.input_files().into_iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path.file_name().expect("an input file has a name").to_string_lossy().into_owned();
                 files.insert((model.reference.to_string(), name), path);
             }
         }
