@@ -34,7 +34,7 @@ pub(super) fn turns(record: Record<'_>, key: &str) -> Result<Vec<Turn>, DataErro
 
 /// What a chat template is given beside the messages.
 pub(super) fn variables(record: Record<'_>) -> Result<Map<String, Value>, DataError> {
-    let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_default();
+    let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_else(Map::new);
     for key in ["functions", "tools"] {
         if let Some(tools) = message::tools(record, key)? {
             variables.insert("tools".to_owned(), tools);
