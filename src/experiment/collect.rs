@@ -23,7 +23,8 @@ use crate::hub;
 #[must_use]
 pub(crate) fn results_file(row: &str, context: Context<'_>) -> PathBuf {
     let file = context.outcome(&format!("evaluate {row}")).and_then(|o| o.get("results")).and_then(Value::as_str);
-    context.out.join(file.unwrap_or_default())
+    // Before the step has run there is no such file, and loading it says so.
+    context.out.join(file.unwrap_or(""))
 }
 
 /// Everything that the report shows.
@@ -37,7 +38,7 @@ pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData>
     for name in names {
         loaded.push((name.clone(), RunResults::load(&results_file(name, context))?));
     }
-    let tasks = loaded.first().map(|(_, base)| columns(base, experiment)).unwrap_or_default();
+    let tasks = loaded.first().map_or_else(Vec::new, |(_, base)| columns(base, experiment));
     let rows = context.graph.rows.iter().zip(&loaded).map(|((name, row), (_, results))| {
         let cells: Vec<Option<Cell>> = tasks.iter().map(|task| cell(results, task)).collect();
         let mean = |role: &str| mean(&cells, &tasks, role);
@@ -92,7 +93,7 @@ pub(super) fn columns(base: &RunResults, experiment: &Experiment) -> Vec<TaskCol
         let fits = |key: &String| wanted.is_some_and(|w| key == w || key.split(',').next() == Some(w));
         let found = task.scores.iter().find(|(key, _)| fits(key)).or_else(|| task.scores.first())?;
         let documents = base.value(&["n-samples", &task.name, "effective"]).and_then(Value::as_u64).unwrap_or(0);
-        let role = task.role.clone().unwrap_or_default();
+        let role = task.role.clone().unwrap_or_else(String::new);
         Some(TaskColumn { name: task.name.clone(), role, metric: found.0.clone(), documents })
     };
     let mut columns: Vec<TaskColumn> = base.tasks.iter().filter_map(column).collect();
@@ -151,11 +152,11 @@ fn note(row: &Row, context: Context<'_>) -> String {
     match row {
         Row::Base => "base model".to_owned(),
         Row::Specialist(name) => {
-            let learns = context.experiment.specialists.get(name).map(|s| s.learns.join(", ")).unwrap_or_default();
+            let learns = context.experiment.specialists[name].learns.join(", ");
             if learns.is_empty() { "specialist".to_owned() } else { format!("learns {learns}") }
         }
         Row::Merge { merge, candidate } => {
-            let of = context.experiment.merges.get(merge).map(|m| m.specialists.join(", ")).unwrap_or_default();
+            let of = context.experiment.merges[merge].specialists.join(", ");
             let chosen = context.candidate(row).filter(|_| candidate.is_none()).map(|c| c.setting.clone());
             let chosen = chosen.map_or_else(String::new, |setting| format!("{setting}, chosen on validation; "));
             format!("{chosen}merge of {of}")
@@ -198,7 +199,7 @@ pub(crate) fn checks(report: &GateReport) -> Value {
 }
 
 fn text(value: &Value, key: &str) -> String {
-    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    value.get(key).and_then(Value::as_str).map_or_else(String::new, str::to_owned)
 }
 
 fn real(value: &Value, key: &str) -> f64 {
@@ -338,8 +339,10 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
 }
 
 fn environment(threads: usize) -> Vec<(String, String)> {
+    // Facts that this system does not tell are left out.
     let read = |path: &str| {
-        crate::storage::input::read_text(path.as_ref(), crate::storage::input::SETTINGS_BYTES).unwrap_or_default()
+        crate::storage::input::read_text(path.as_ref(), crate::storage::input::SETTINGS_BYTES)
+            .unwrap_or_else(|_| String::new())
     };
     let after = |text: &str, key: &str| {
         let line = text.lines().find(|line| line.starts_with(key))?;

@@ -276,7 +276,7 @@ impl Work for Local {
         let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
         let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
-        let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&report).expect("a report has nothing that JSON lacks");
         text.push('\n');
         publish_file(&path, text.as_bytes())?;
         let outcome = json!({
@@ -304,7 +304,7 @@ impl Work for Local {
 
     fn report(&mut self, context: Context<'_>) -> Result<Done> {
         let data = collect::report(context, self.threads)?;
-        let mut json = serde_json::to_string_pretty(&data).unwrap_or_default();
+        let mut json = serde_json::to_string_pretty(&data).expect("a report has nothing that JSON lacks");
         json.push('\n');
         let mut outputs = Vec::new();
         for (name, text) in

@@ -34,10 +34,10 @@ impl Draw {
         ((u64::from(self.next()) * n as u64) >> 32) as usize
     }
 
-    /// One of a list; the empty text of an empty list.
+    /// One of a list, which is not empty.
     pub(super) fn pick(&mut self, list: &[&'static str]) -> &'static str {
         let index = self.below(list.len());
-        list.get(index).copied().unwrap_or_default()
+        list[index]
     }
 
     /// One of two.
@@ -86,7 +86,7 @@ impl Draw {
 /// A text as a sentence: a capital letter first, a full stop last.
 pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    let first: String = characters.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    let first: String = characters.next().map_or_else(String::new, |c| c.to_uppercase().collect());
     format!("{first}{}.", characters.as_str())
 }
 

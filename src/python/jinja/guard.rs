@@ -55,7 +55,7 @@ impl Subject {
     #[must_use]
     pub(crate) fn new(name: &str) -> Self {
         let words = ENDING.get().map(|(_, words)| words(&format!("{name} needs more stack than there is"), HINT));
-        Self { name: name.into(), last_words: words.unwrap_or_default().into_bytes().into() }
+        Self { name: name.into(), last_words: words.unwrap_or_else(String::new).into_bytes().into() }
     }
 }
 
@@ -184,7 +184,8 @@ fn look_on() {
 
 /// Memory of this process that is not a file's, where the system says so.
 fn own_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    // Other systems have no such file, and no bound then.
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_else(|_| String::new());
     let mut pages = text.split_ascii_whitespace().skip(1).map(|field| field.parse::<u64>().unwrap_or(0));
     let (resident, of_files) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
     resident.saturating_sub(of_files).saturating_mul(rustix::param::page_size() as u64)
