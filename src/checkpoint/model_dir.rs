@@ -212,7 +212,7 @@ impl ModelDir {
     /// The bytes of a tensor of this model.
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
-        self.shards.get(tensor.shard).map_or(&[], |shard| shard.slice(tensor.range.clone()))
+        self.shards[tensor.shard].slice(tensor.range.clone())
     }
 
     /// Whether weights, index and config are what they were when the directory was opened.

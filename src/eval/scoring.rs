@@ -49,7 +49,7 @@ impl TaskScores {
     /// Adds a mean that is not computed from outcomes (a judge's) to the first slot; one value a
     /// document, or none where the document is not scored.
     pub(crate) fn add_mean(&mut self, metric: &str, values: &[Option<f64>], seed: u64) {
-        let Some(slot) = self.slots.first_mut() else { return };
+        let slot = self.slots.first_mut().expect("a scorer has at least one pipeline");
         let scored: Vec<DocumentValue> = values.iter().flatten().map(|value| DocumentValue::Number(*value)).collect();
         let tally = Tally::new(Statistic::Mean, &scored);
         self.metrics.push(MetricScore {

@@ -173,7 +173,7 @@ impl Maker<'_> {
         let recipe = training::recipe(name, datasets, settings, self.experiment);
         let sources = recipe
             .and_then(|(recipe, _)| training::sources(&recipe, self.experiment))
-            .unwrap_or_else(|_| Default::default());
+            .unwrap_or_else(|_| training::Sources::default());
         inputs.extend(sources.files);
         for (key, tasks) in [("task", sources.trained), ("evaluation_task", sources.evaluated)] {
             for (name, settings) in tasks {

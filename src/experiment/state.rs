@@ -70,6 +70,7 @@ impl State {
     ///
     /// # Errors
     /// A file that can't be read, a record of a later version.
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn load(out: &Path) -> Result<Self> {
         let (mut records, mut damaged) = (BTreeMap::new(), BTreeMap::new());
         let entries = std::fs::read_dir(out.join("steps")).into_iter().flatten();

@@ -266,6 +266,7 @@ impl LoraConfig {
     /// The config's text: every key of PEFT 0.21.2, in order of name, the patterns in their own order
     /// (it decides which one counts).
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn text(&self) -> String {
         let list = |names: &[String]| if names.is_empty() { Value::Null } else { json!(names) };
         let rule = |rule: &TargetModules| match rule {

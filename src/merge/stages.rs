@@ -312,7 +312,8 @@ impl StageRun<'_> {
             return Ok(planned);
         }
         for model in planned.models.iter_mut().filter(|m| m.source().is_none()) {
-            let Some(directory) = self.directories.get(&model.reference.to_string()) else { continue };
+            let directory = self.directories.get(&model.reference.to_string());
+            let directory = directory.expect("what has no files yet is an earlier stage, and these have run");
             *model = Model::open(model.reference.clone(), directory)?;
         }
         plan_again(recipe, planned, file, &self.resolver, &self.options.plan)
