@@ -144,7 +144,7 @@ pub(crate) fn table(simulations: u64, first: usize) {
                         gate[0],
                         gate[1]
                     );
-                    for (worst, found) in worst.iter_mut().zip([own.unwrap_or_default(), gate]) {
+                    for (worst, found) in worst.iter_mut().zip([own.unwrap_or([0.0; 2]), gate]) {
                         if at_edge {
                             worst.iter_mut().zip(found).for_each(|(worst, rate)| *worst = worst.max(rate));
                         }

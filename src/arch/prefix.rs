@@ -126,7 +126,7 @@ fn split(name: &str) -> (&str, &str) {
     let mut starts = vec![0];
     starts.extend(name.match_indices('.').map(|(at, _)| at + 1));
     let is_number = |start: usize| {
-        let part = name.get(start..).and_then(|rest| rest.split('.').next()).unwrap_or_default();
+        let part = name[start..].split('.').next().expect("a split has a first piece");
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())
     };
     let number = starts.iter().position(|start| is_number(*start));

@@ -155,7 +155,7 @@ impl RawHeader {
                     file: file.into(),
                     tensor: tensor.name.clone(),
                     begin: tensor.start,
-                    previous: previous.map(|p| p.name.clone()).unwrap_or_default(),
+                    previous: previous.map_or_else(String::new, |p| p.name.clone()),
                     previous_end,
                 });
             }
@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for RawVisitor {
                 return Err(de::Error::duplicate_field("__metadata__"));
             }
         }
-        Ok(RawHeader { metadata: metadata.unwrap_or_default(), tensors })
+        Ok(RawHeader { metadata: metadata.unwrap_or_else(BTreeMap::new), tensors })
     }
 }
 

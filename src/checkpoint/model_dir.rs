@@ -94,7 +94,7 @@ pub enum CheckpointError {
 }
 
 fn of(base: Option<&String>) -> String {
-    base.map(|base| format!(" of `{base}`")).unwrap_or_default()
+    base.map_or_else(String::new, |base| format!(" of `{base}`"))
 }
 
 impl Diagnose for CheckpointError {
@@ -212,7 +212,7 @@ impl ModelDir {
     /// The bytes of a tensor of this model.
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
-        self.shards.get(tensor.shard).map_or(&[], |shard| shard.slice(tensor.range.clone()))
+        self.shards[tensor.shard].slice(tensor.range.clone())
     }
 
     /// Whether weights, index and config are what they were when the directory was opened.
@@ -340,8 +340,8 @@ fn read_config(root: &Path) -> Result<Option<ModelConfig>, CheckpointError> {
 /// The most helpful error for a directory without safetensors weights.
 fn no_weights(root: &Path) -> CheckpointError {
     let mut names: Vec<PathBuf> = std::fs::read_dir(root)
-        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.file_name().into())).collect())
-        .unwrap_or_default();
+        // A folder that cannot be listed shows no other weights; that it holds none is said all the same.
+        .map_or_else(|_| Vec::new(), |entries| entries.filter_map(|e| e.ok().map(|e| e.file_name().into())).collect());
     names.sort();
     let with = |extensions: &[&str]| {
         names.iter().find(|n| n.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))).cloned()

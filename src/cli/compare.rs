@@ -93,14 +93,14 @@ fn rows(comparison: &Comparison) -> Vec<[String; 10]> {
     let tasks = comparison.tasks.iter().map(|task| {
         [
             task.task.clone(),
-            task.role.clone().unwrap_or_default(),
+            task.role.clone().unwrap_or_else(String::new),
             task.metric.clone(),
-            task.documents.map(|documents| documents.to_string()).unwrap_or_default(),
+            task.documents.map_or_else(String::new, |documents| documents.to_string()),
             format!("{:.4}", task.baseline),
             format!("{:.4}", task.candidate),
             format!("{:+.4}", task.difference),
             task.interval.map_or_else(|| "–".to_owned(), interval),
-            task.mcnemar_p.map(crate::eval::gate::run::p_text).unwrap_or_default(),
+            task.mcnemar_p.map_or_else(String::new, crate::eval::gate::run::p_text),
             if task.paired { format!("{}/{}", task.lost, task.won) } else { String::new() },
         ]
     });

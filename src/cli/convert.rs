@@ -53,7 +53,7 @@ impl ConvertArgs {
     }
 
     pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
-        let out = self.paths.pop().unwrap_or_default();
+        let out = self.paths.pop().expect("the parser asks for two paths");
         let options = ConvertOptions {
             like: self.like,
             dtype: self.dtype.map(|dtype| match dtype {

@@ -231,7 +231,7 @@ impl EvalArgs {
         let probe = tokenizer.encode_prompt("Profit rose. The tone is positive")?;
         let server =
             OpenAiServer::connect(self.server.options(max_length, self.seed, probe, decode), needs, progress.cancel)?;
-        let url = self.server.base_url.clone().unwrap_or_default();
+        let url = self.server.base_url.clone().unwrap_or_else(String::new);
         let identity = ModelIdentity {
             weights: vec![(url, server.model().to_owned())],
             adapters: Vec::new(),

@@ -139,7 +139,7 @@ fn render(report: &GateReport) -> String {
     for check in &report.checks {
         table.row([
             check.name.clone(),
-            check.role.clone().unwrap_or_default(),
+            check.role.clone().unwrap_or_else(String::new),
             if check.group { "mean of tasks".to_owned() } else { check.metric.clone() },
             format!("{} {}", check.rule, check.limit),
             format!("{:.4}", check.baseline),

@@ -92,7 +92,7 @@ fn tensor_table(tensors: &[TensorSummary]) -> String {
     for tensor in tensors {
         table.row([
             tensor.name.clone(),
-            tensor.layer.map(|layer| layer.to_string()).unwrap_or_default(),
+            tensor.layer.map_or_else(String::new, |layer| layer.to_string()),
             tensor.dtype.to_owned(),
             format!("{:?}", tensor.shape),
             human_bytes(tensor.bytes),

@@ -388,7 +388,7 @@ impl<'a> Shown<'a> {
 }
 
 fn named(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<(u32, String)> {
-    ids.iter().map(|id| (*id, tokenizer.token(*id).unwrap_or_default())).collect()
+    ids.iter().map(|id| (*id, tokenizer.token(*id).unwrap_or_else(String::new))).collect()
 }
 
 fn listed(tokens: &[(u32, String)]) -> String {

@@ -79,7 +79,7 @@ impl TrainArgs {
             return print(&show(example, &tokenizer)?);
         }
         let options = TrainOptions {
-            out: self.out.clone().unwrap_or_default(),
+            out: self.out.clone().expect("the parser asks for `--out` unless a dry run has returned"),
             data_dir: self.data.clone(),
             resume: self.resume,
             force: self.force,

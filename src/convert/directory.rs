@@ -207,7 +207,7 @@ fn companions(
 }
 
 fn json_text(value: &Value) -> Vec<u8> {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(value).expect("a JSON value has nothing that JSON lacks");
     text.push('\n');
     text.into_bytes()
 }

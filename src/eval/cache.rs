@@ -164,7 +164,7 @@ impl ResponseCache {
 
     /// Remembers an answer. Trouble is kept for [`ResponseCache::check`].
     fn remember(&self, key: String, answer: Answer) {
-        let Ok(mut text) = serde_json::to_string(&Line::new(key, answer)) else { return };
+        let mut text = serde_json::to_string(&Line::new(key, answer)).expect("an answer has nothing that JSON lacks");
         text.push('\n');
         // One write per line: concurrent runs of one model append whole lines.
         let written = self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes());

@@ -201,12 +201,12 @@ impl<'a> Scoring<'a> {
     /// Reads the prompts of a batch, with what is left of the batch before, which is then over.
     fn run(&self, range: Range<usize>, before: InFlight<'a>) -> Result<InFlight<'a>> {
         let budget = self.model.options.batch_tokens;
-        let prompts = self.prompts.get(range.clone()).unwrap_or_default();
+        let prompts = &self.prompts[range.clone()];
         let mut contexts = Vec::with_capacity(prompts.len());
         // The rest of each prompt after its shared prefix and, for a very long one, after pieces of itself.
         for (index, prompt) in range.clone().zip(prompts) {
             let mut past = self.cache.key_values(index, self.progress)?;
-            let mut rest = prompt.context.get(self.cache.covered(index)..).unwrap_or_default();
+            let mut rest = &prompt.context[self.cache.covered(index)..];
             if rest.len() > budget {
                 let (first, last) = rest.split_at((rest.len() - 1) / budget * budget);
                 prefill(&self.model.decoder, first, prompt.factors, &mut past, budget, self.progress)?;
@@ -336,9 +336,9 @@ impl<'a> Scoring<'a> {
     }
 
     fn not_finite(&self, request: usize) -> Error {
-        let request = self.requests.get(request);
-        let tokens = request.map(|r| [r.context.as_slice(), &r.continuation].concat()).unwrap_or_default();
-        let read = tokens.get(..tokens.len().saturating_sub(1)).unwrap_or_default();
+        let request = &self.requests[request];
+        let tokens = [request.context.as_slice(), &request.continuation].concat();
+        let read = &tokens[..tokens.len().saturating_sub(1)];
         self.model.decoder.locate_not_finite(read).into()
     }
 

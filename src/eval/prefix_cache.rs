@@ -56,9 +56,9 @@ impl<'a> PrefixCache<'a> {
     pub(super) fn key_values(&self, prompt: usize, progress: Progress<'_>) -> Result<Vec<Arc<KvBlock>>> {
         let mut found = Vec::new();
         for node in self.path(prompt) {
-            let (Some(slot), Some(prefix)) = (self.nodes.get(node), self.plan.prefixes.get(node)) else { continue };
-            let Some((factors, tokens)) = self.prompts.get(prefix.prompt) else { continue };
-            let tokens = tokens.get(prefix.tokens.clone()).unwrap_or_default();
+            let (slot, prefix) = (&self.nodes[node], &self.plan.prefixes[node]);
+            let (factors, tokens) = &self.prompts[prefix.prompt];
+            let tokens = &tokens[prefix.tokens.clone()];
             // Whoever needs it next waits here rather than compute it twice.
             let mut blocks = slot.blocks.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(blocks) = &*blocks {
@@ -67,7 +67,7 @@ impl<'a> PrefixCache<'a> {
             }
             let before = found.len();
             prefill(self.decoder, tokens, *factors, &mut found, self.chunk, progress)?;
-            *blocks = Some(found.get(before..).unwrap_or_default().to_vec());
+            *blocks = Some(found[before..].to_vec());
         }
         Ok(found)
     }

@@ -178,7 +178,7 @@ impl Answers {
     /// Outcome of a document.
     #[must_use]
     pub(crate) fn outcome(&self, rendered: &Rendered, place: &Place, repeats: usize) -> Outcome {
-        let scores = |range: &Range<usize>| self.scores.get(range.clone()).unwrap_or_default();
+        let scores = |range: &Range<usize>| &self.scores[range.clone()];
         let text = |index: &usize| match self.texts.get(*index) {
             Some(Some(text)) => vec![text.clone(); repeats.max(1)],
             _ => Vec::new(),

@@ -254,9 +254,9 @@ fn judged(
             let own = doc.get("question").and_then(serde_json::Value::as_str);
             let prompt = sample.arguments.first().map(|(prompt, _)| prompt.as_str());
             questions.push(Question {
-                question: own.or(prompt).unwrap_or_default().to_owned(),
+                question: own.or(prompt).map_or_else(String::new, str::to_owned),
                 reference: references.join("\n"),
-                answer: responses.first().cloned().unwrap_or_default(),
+                answer: responses.first().cloned().unwrap_or_else(String::new),
             });
         }
         let judgement = judge.judge(&questions, progress)?;

@@ -397,7 +397,7 @@ impl DocumentReader<'_> {
         for (metric, exact) in &self.scorer.metrics {
             let value = match (metric.info.kind, &labels) {
                 (Kind::ExactMatch, _) => {
-                    let exact = exact.clone().unwrap_or_default();
+                    let exact = exact.clone().expect("read with the metric");
                     share(&|text| exact.matches(text, references))?
                 }
                 (Kind::NumericMatch, _) => {

@@ -42,7 +42,7 @@ pub(crate) fn report(context: Context<'_>, workers: Workers) -> Result<ReportDat
     for name in names {
         loaded.push((name.clone(), RunResults::load(&results_file(name, context)?)?));
     }
-    let tasks = loaded.first().map(|(_, base)| columns(base, experiment)).unwrap_or_default();
+    let tasks = loaded.first().map_or_else(Vec::new, |(_, base)| columns(base, experiment));
     let rows = context.graph.rows.iter().zip(&loaded).map(|((name, row), (_, results))| {
         let cells: Vec<Option<Cell>> = tasks.iter().map(|task| cell(results, task)).collect();
         let mean = |role: &str| mean(&cells, &tasks, role);
@@ -97,7 +97,7 @@ pub(super) fn columns(base: &RunResults, experiment: &Experiment) -> Vec<TaskCol
         let fits = |key: &String| wanted.is_some_and(|w| key == w || key.split(',').next() == Some(w));
         let found = task.scores.iter().find(|(key, _)| fits(key)).or_else(|| task.scores.first())?;
         let documents = base.value(&["n-samples", &task.name, "effective"]).and_then(Value::as_u64).unwrap_or(0);
-        let role = task.role.clone().unwrap_or_default();
+        let role = task.role.clone().unwrap_or_else(String::new);
         Some(TaskColumn { name: task.name.clone(), role, metric: found.0.clone(), documents })
     };
     let mut columns: Vec<TaskColumn> = base.tasks.iter().filter_map(column).collect();
@@ -156,11 +156,11 @@ fn note(row: &Row, context: Context<'_>) -> String {
     match row {
         Row::Base => "base model".to_owned(),
         Row::Specialist(name) => {
-            let learns = context.experiment.specialists.get(name).map(|s| s.learns.join(", ")).unwrap_or_default();
+            let learns = context.experiment.specialists[name].learns.join(", ");
             if learns.is_empty() { "specialist".to_owned() } else { format!("learns {learns}") }
         }
         Row::Merge { merge, candidate } => {
-            let of = context.experiment.merges.get(merge).map(|m| m.specialists.join(", ")).unwrap_or_default();
+            let of = context.experiment.merges[merge].specialists.join(", ");
             let chosen = context.candidate(row).filter(|_| candidate.is_none()).map(|c| c.setting.clone());
             let chosen = chosen.map_or_else(String::new, |setting| format!("{setting}, chosen on validation; "));
             format!("{chosen}merge of {of}")
@@ -196,7 +196,7 @@ pub(crate) fn checks(report: &GateReport) -> Vec<GateCheck> {
         let metric = if check.metric.is_empty() { String::new() } else { format!(" of {}", check.metric) };
         GateCheck {
             name: check.name.clone(),
-            role: check.role.clone().unwrap_or_default(),
+            role: check.role.clone().unwrap_or_else(String::new),
             rule: format!("{} {}{metric}", check.rule, check.limit),
             baseline: check.baseline,
             candidate: check.candidate,

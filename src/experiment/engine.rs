@@ -261,7 +261,7 @@ impl StepRunner for Local {
         let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
         let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?, self.workers)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
-        let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&report).expect("a report has nothing that JSON lacks");
         text.push('\n');
         publish_file(&path, text.as_bytes())?;
         let (verdict, checks) = (report.verdict.name().to_owned(), collect::checks(&report));
@@ -289,7 +289,7 @@ impl StepRunner for Local {
 
     fn report(&mut self, context: Context<'_>) -> Result<StepResult> {
         let data = collect::report(context, self.workers)?;
-        let mut json = serde_json::to_string_pretty(&data).unwrap_or_default();
+        let mut json = serde_json::to_string_pretty(&data).expect("a report has nothing that JSON lacks");
         json.push('\n');
         let mut files = Vec::new();
         for (name, text) in

@@ -170,7 +170,9 @@ impl Maker<'_> {
         let mut inputs = self.base.clone();
         // Faults of the recipe are reported before anything runs; until then it reads nothing.
         let recipe = training::recipe(recipe, self.experiment);
-        let sources = recipe.and_then(|(recipe, _)| training::sources(&recipe, self.experiment)).unwrap_or_default();
+        let sources = recipe
+            .and_then(|(recipe, _)| training::sources(&recipe, self.experiment))
+            .unwrap_or_else(|_| training::Sources::default());
         inputs.extend(sources.files);
         for (key, tasks) in [("task", sources.trained), ("evaluation_task", sources.evaluated)] {
             for (name, settings) in tasks {

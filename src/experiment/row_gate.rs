@@ -40,7 +40,7 @@ impl Training {
             for listed in listed(specialist) {
                 let names = loaded.entry(listed.clone()).or_insert_with(|| {
                     // A set may be no task of ours; that of a trained specialist is checked before it runs.
-                    let set = task::load(&[listed]).map(|set| set.tasks).unwrap_or_default();
+                    let set = task::load(&[listed]).map_or_else(|_| Vec::new(), |set| set.tasks);
                     set.into_iter().map(|config| config.name).collect()
                 });
                 learnt.extend(names.iter().cloned());

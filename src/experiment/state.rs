@@ -70,6 +70,7 @@ impl State {
     ///
     /// # Errors
     /// A file that can't be read, a record of a later version.
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn load(out: &Path) -> Result<Self> {
         let (mut records, mut damaged) = (BTreeMap::new(), BTreeMap::new());
         let entries = std::fs::read_dir(out.join("steps")).into_iter().flatten();
@@ -80,7 +81,7 @@ impl State {
             }
             let text = crate::storage::input::read(&path, crate::storage::input::LIST_BYTES)
                 .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path.file_name().expect("an entry of a folder has a name").to_string_lossy().into_owned();
             match read(&text) {
                 Ok(record) if format!("{}.json", file_name(&record.step)) == name => {
                     records.insert(record.step.clone(), record);

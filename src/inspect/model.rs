@@ -150,7 +150,7 @@ pub(crate) struct TensorSummary {
 /// Describes an opened model; lists its tensors when `list_tensors`.
 #[must_use]
 pub(crate) fn summarize(model: &Model, list_tensors: bool) -> ModelSummary {
-    let root = model.dir.as_ref().map(|dir| dir.root().to_owned()).unwrap_or_default();
+    let root = model.dir.as_ref().map_or_else(PathBuf::new, |dir| dir.root().to_owned());
     let files = model.dir.iter().flat_map(ModelDir::shards);
     let mut shards: Vec<ShardSummary> = files
         .map(|shard| ShardSummary {

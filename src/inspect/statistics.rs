@@ -87,19 +87,20 @@ impl Sums {
     #[must_use]
     pub(crate) fn finish(&self, name: String, layer: Option<u64>, models: usize) -> GroupSummary {
         let sums = &self.sums;
-        let product = |i: usize, j: usize| sums.products.get(pair_index(i, j, models)).copied().unwrap_or_default();
+        // A group without tensors has no sums yet.
+        let product = |i: usize, j: usize| sums.products.get(pair_index(i, j, models)).copied().unwrap_or(0.0);
         let norm = |i: usize| product(i, i).sqrt();
         let base_norm = sums.base_square.sqrt();
         let task_vectors = (0..models)
             .map(|i| {
-                let zeros = sums.zeros.get(i).copied().unwrap_or_default();
+                let zeros = sums.zeros.get(i).copied().unwrap_or(0);
                 VectorStatistics {
                     norm: finite(norm(i)),
                     relative_norm: ratio(norm(i), base_norm),
                     zeros,
                     zero_share: ratio(zeros as f64, self.elements as f64),
                     // The kernel's maximum passes over NaN; the norm tells.
-                    largest: finite(norm(i)).and_then(|_| finite(sums.largest.get(i).copied().unwrap_or_default())),
+                    largest: finite(norm(i)).and_then(|_| finite(sums.largest.get(i).copied().unwrap_or(0.0))),
                 }
             })
             .collect();

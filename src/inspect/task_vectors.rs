@@ -250,7 +250,7 @@ fn broken(statistics: &DeltaSummary, models: usize) -> Vec<usize> {
     if !statistics.base_square.is_finite() {
         return vec![0];
     }
-    let square = |i: usize| statistics.products.get(pair_index(i, i, models)).copied().unwrap_or_default();
+    let square = |i: usize| statistics.products[pair_index(i, i, models)];
     (0..models).filter(|&i| !square(i).is_finite()).map(|i| i + 1).collect()
 }
 

@@ -81,12 +81,12 @@ impl LoraFactors {
     /// DoRA. `base` is the row of W.
     #[must_use]
     pub fn gain(&self, row: usize, base: &[f32]) -> f32 {
-        let Some(magnitude) = self.magnitude.as_ref().and_then(|magnitude| magnitude.get(row)) else { return 1.0 };
+        let Some(magnitude) = self.magnitude.as_ref().map(|magnitude| magnitude[row]) else { return 1.0 };
         let mut changed = base.to_vec();
         self.add_product(row, 0..self.inputs(), 1.0, &mut changed);
         let length = changed.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
         // A row of zeros has no direction to stretch.
-        if length == 0.0 { 1.0 } else { (f64::from(*magnitude) / length) as f32 }
+        if length == 0.0 { 1.0 } else { (f64::from(magnitude) / length) as f32 }
     }
 
     /// Turns a part of a row of W into the adapted weight; `gain` is that of the row.

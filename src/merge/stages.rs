@@ -296,7 +296,8 @@ impl StageRun<'_> {
             return Ok(planned);
         }
         for model in planned.models.iter_mut().filter(|m| m.source().is_none()) {
-            let Some(directory) = self.directories.get(&model.reference.to_string()) else { continue };
+            let directory = self.directories.get(&model.reference.to_string());
+            let directory = directory.expect("what has no files yet is an earlier stage, and these have run");
             *model = Model::open(model.reference.clone(), directory)?;
         }
         plan_again(recipe, planned, file, &self.resolver, self.options)
@@ -354,7 +355,8 @@ impl StageRun<'_> {
 
 /// `OUT.stages`, where the results of earlier documents go on request.
 fn intermediates_target(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    // A path that ends in `..` has no name of its own; such an output is refused.
+    let mut name = output.file_name().map_or_else(std::ffi::OsString::new, std::ffi::OsStr::to_os_string);
     name.push(".stages");
     output.with_file_name(name)
 }

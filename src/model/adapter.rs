@@ -39,7 +39,7 @@ impl Change<'_> {
 pub(super) fn change_row(changes: &[Change<'_>], row: usize, out: &mut [f32]) {
     let saved = |tensor: &SavedTensor, values: &mut [f32]| {
         let bytes = values.len() * tensor.dtype.bytes();
-        widen(tensor.dtype, tensor.bytes.get(row * bytes..(row + 1) * bytes).unwrap_or_default(), values);
+        widen(tensor.dtype, &tensor.bytes[row * bytes..(row + 1) * bytes], values);
     };
     match changes {
         [] => {}

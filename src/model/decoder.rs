@@ -168,7 +168,7 @@ impl Decoder {
     /// The rotary divisors that a sequence of this many positions uses.
     #[must_use]
     pub fn rope_factors(&self, positions: usize) -> RopeFactors {
-        self.ropes.iter().map(|rope| rope.factors(positions)).max().unwrap_or_default()
+        self.ropes.iter().map(|rope| rope.factors(positions)).max().unwrap_or(RopeFactors::default())
     }
 
     /// Runs segments laid end to end. `wanted` are row numbers over the whole batch, ascending.

@@ -171,7 +171,7 @@ impl<'a> WeightSource<'a> {
         let mut all = vec![0.0; length];
         widen(tensor.dtype, self.model.bytes(tensor), &mut all);
         change_row(&self.changes_of(name, [1, length])?, 0, &mut all);
-        Ok(all.get(part).unwrap_or_default().into())
+        Ok(all[part].into())
     }
 
     /// Rows `part` of the `[rows, width]` weight of a module, adapters added.
@@ -201,7 +201,7 @@ impl<'a> WeightSource<'a> {
         let mut fill = |row: usize, out: &mut [f32]| {
             let row = part.start + row;
             // The header has been validated against the shape, so the row is always there.
-            let source = bytes.get(row * row_bytes..(row + 1) * row_bytes).unwrap_or_default();
+            let source = &bytes[row * row_bytes..(row + 1) * row_bytes];
             widen(tensor.dtype, source, out);
             change_row(&changes, row, out);
         };

@@ -24,7 +24,7 @@ impl ModelReference {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let split = |part: &str| -> Result<(String, Option<String>), String> {
             let mut pieces = part.split('@');
-            let path = pieces.next().unwrap_or_default();
+            let path = pieces.next().expect("a split has a first piece");
             let revision = pieces.next();
             if pieces.next().is_some() {
                 return Err(format!("model reference `{text}` has more than one `@` in a part"));
@@ -35,7 +35,7 @@ impl ModelReference {
             Ok((path.to_owned(), revision.map(str::to_owned)))
         };
         let mut parts = text.split('+');
-        let (path, revision) = split(parts.next().unwrap_or_default())?;
+        let (path, revision) = split(parts.next().expect("a split has a first piece"))?;
         let adapter = parts.next().map(split).transpose()?;
         if parts.next().is_some() {
             return Err(format!("model reference `{text}` has more than one `+`"));

@@ -336,7 +336,8 @@ impl Reader<'_> {
     }
 
     fn parameters(&mut self, entries: &Entries) -> Parameters {
-        find(entries, "parameters").map(|(_, node)| Parameters::parse(node, self.diagnostics)).unwrap_or_default()
+        let found = find(entries, "parameters");
+        found.map_or_else(Parameters::default, |(_, node)| Parameters::parse(node, self.diagnostics))
     }
 
     /// `base_only`: what becomes of tensors and layers that no model but the base has.

@@ -85,7 +85,7 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
 /// disk, and is computed again.
 #[must_use]
 pub(crate) fn checksum(record: &str) -> String {
-    hex(Sha256::digest(record.as_bytes()).get(..8).unwrap_or_default())
+    hex(&Sha256::digest(record.as_bytes())[..8])
 }
 
 /// SHA-256 of a file; `Ok(None)` when cancelled.
@@ -195,7 +195,7 @@ impl HashCache {
     /// Opens the cache in [`cache_dir`]; without one nothing is remembered.
     #[must_use]
     pub fn open_default() -> Self {
-        cache_dir().map(|dir| Self::open(&dir)).unwrap_or_default()
+        cache_dir().map_or_else(Self::default, |dir| Self::open(&dir))
     }
 
     /// Opens the cache of a directory.
@@ -228,7 +228,8 @@ impl HashCache {
 impl Records {
     fn open(file: PathBuf) -> Self {
         // Not as text: one byte that is no UTF-8 must not cost all entries.
-        let bytes = crate::storage::input::read(&file, u64::MAX).unwrap_or_default();
+        // A cache that cannot be read remembers nothing.
+        let bytes = crate::storage::input::read(&file, u64::MAX).unwrap_or_else(|_| Vec::new());
         let mut entries: Vec<(String, String)> =
             bytes.split(|byte| *byte == b'\n').filter_map(|line| entry(std::str::from_utf8(line).ok()?)).collect();
         if entries.len() > MAX_ENTRIES {

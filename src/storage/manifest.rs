@@ -133,7 +133,7 @@ impl Survey {
     pub(super) fn of(directory: &Path) -> io::Result<Self> {
         let list = listed(directory);
         let mut survey = Self { marked: list.is_some(), ..Self::default() };
-        let list = list.unwrap_or_default();
+        let list = list.unwrap_or_else(BTreeSet::new);
         survey.walk(directory, Path::new(""), &list)?;
         survey.own.sort();
         survey.foreign.sort();

@@ -355,7 +355,7 @@ fn discard(old: &Path, successor: Option<&Path>) -> Result<(), WriteError> {
 
 /// Path of the previous output while its successor is renamed, on file systems that can't exchange names.
 fn old_name(staging: &Path) -> PathBuf {
-    let mut name = staging.file_name().unwrap_or_default().to_os_string();
+    let mut name = staging.file_name().expect("a staging folder has a name").to_os_string();
     name.push(".old");
     staging.with_file_name(name)
 }

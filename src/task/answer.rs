@@ -33,7 +33,7 @@ impl<'a> Document<'a> {
     pub(super) fn fault(&self, key: &'static str, message: String, hint: Option<String>) -> TaskError {
         // A message may quote the document, which may be of any length.
         let message = match message.char_indices().nth(LONGEST_MESSAGE) {
-            Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+            Some((end, _)) => format!("{}…", &message[..end]),
             None => message,
         };
         TaskError::Document { task: self.config().name.clone(), document: self.id, key, message, hint }

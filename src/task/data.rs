@@ -47,7 +47,7 @@ impl Task {
     /// A missing or empty file, or a row that is no record, with its line.
     pub fn open(config: TaskConfig, data_dir: Option<&Path>) -> Result<Self, TaskError> {
         let templates = Templates::compile(&config)?;
-        let split = config.evaluation_split().map(str::to_owned).unwrap_or_default();
+        let split = config.evaluation_split().map_or_else(String::new, str::to_owned);
         let evaluation = read_split(&config, &split, data_dir)?;
         let mut warnings = Vec::new();
         let repeats = repeated_ids(&evaluation.rows);
@@ -108,7 +108,7 @@ fn fewshot_pool(
     } else {
         let named = config.fewshot.split.as_deref();
         let split = named.or(config.training_split.as_deref()).or(config.validation_split.as_deref());
-        let split = split.or(config.test_split.as_deref()).unwrap_or_default();
+        let split = split.or(config.test_split.as_deref()).unwrap_or("");
         if split == evaluated {
             evaluation.rows.clone()
         } else {
@@ -209,7 +209,7 @@ impl TaskConfig {
 /// # Errors
 /// A row that can't be read, with its line; a file without rows.
 pub(crate) fn read_records(path: &Path) -> Result<Vec<Map<String, Value>>, TaskError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().to_ascii_lowercase());
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     let format = match Path::new(name).extension().and_then(|e| e.to_str()) {
         Some("csv") => DataFormat::Csv,
@@ -234,7 +234,7 @@ fn read_file(path: &Path, format: DataFormat) -> Result<Vec<Doc>, TaskError> {
     }
     let bytes = read_bytes(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let before = &bytes[..error.valid_up_to()];
         let line = before.split(|b| *b == b'\n').count();
         let message = "the row is not UTF-8 (convert the file, for example with iconv)".to_owned();
         TaskError::Row { path: path.into(), line, message }

@@ -142,14 +142,14 @@ impl Loader {
         above: &mut Vec<String>,
     ) -> Result<Vec<String>, TaskError> {
         let Some(named) = self.index.get(name).cloned() else {
-            let group = above.last().cloned().unwrap_or_default();
+            let group = above.last().cloned().unwrap_or_else(String::new);
             let nearest = self.index.nearest(name);
             return Err(TaskError::UnknownMember { group, name: name.to_owned(), nearest });
         };
         match named {
             Named::Task(mut entries, origin, files) => {
                 self.files.mark_used(files);
-                entries.extend(overrides.cloned().unwrap_or_default());
+                entries.extend(overrides.cloned().unwrap_or_else(Entries::default));
                 self.add_task(entries, &origin, above.last().map(String::as_str)).map(|name| vec![name])
             }
             Named::Tag(mut tasks) => {

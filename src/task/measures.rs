@@ -68,7 +68,7 @@ impl Reader<'_> {
                 metrics.push(MetricSpec { name, aggregation: None, higher_is_better: None, arguments });
                 continue;
             }
-            let keys = mapping(item).unwrap_or_default();
+            let keys = mapping(item).unwrap_or(&[]);
             let Some((name, place)) = find(keys, "metric").and_then(|(_, node)| Some((node.text()?, node.span))) else {
                 self.files.error(entry, item.span, "an entry of the list of metrics has no `metric`", "");
                 continue;
@@ -141,7 +141,7 @@ impl Reader<'_> {
         let node = entry.node.clone();
         let mut filters = Vec::new();
         for item in items(&node) {
-            let keys = mapping(item).unwrap_or_default();
+            let keys = mapping(item).unwrap_or(&[]);
             let name = find(keys, "name").and_then(|(_, node)| node.text());
             let steps =
                 find(keys, "filter").map(|(_, node)| node).filter(|node| matches!(node.kind, Kind::Sequence(_)));
@@ -165,7 +165,7 @@ impl Reader<'_> {
 
     /// A step of a pipeline; `None` after an error.
     fn step(&mut self, entry: &Entry, step: &Node) -> Option<FilterStep> {
-        let keys = mapping(step).unwrap_or_default();
+        let keys = mapping(step).unwrap_or(&[]);
         let Some((name, place)) = find(keys, "function").and_then(|(_, node)| Some((node.text()?, node.span))) else {
             self.files.error(entry, step.span, "a step of a filter has no `function`", "");
             return None;
@@ -239,7 +239,7 @@ impl Reader<'_> {
             return if choice { vec![Protocol::ChoiceLl] } else { Vec::new() };
         };
         let mut protocols = Vec::new();
-        for name in list.as_array().cloned().unwrap_or_default() {
+        for name in list.as_array().cloned().unwrap_or_else(Vec::new) {
             let all = [Protocol::ChoiceLl, Protocol::PixiuGen, Protocol::StrictGen];
             match all.into_iter().find(|p| name.as_str() == Some(p.name())) {
                 Some(protocol) => protocols.push(protocol),

@@ -124,7 +124,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
     let metrics = reader.metrics(output_type);
     let filters = reader.filters();
     let config = TaskConfig {
-        name: reader.text("task").unwrap_or_default(),
+        name: reader.text("task").unwrap_or_else(String::new),
         alias: reader.text("task_alias"),
         tags: tags(entries, reader.files),
         file: origin.display(),
@@ -138,7 +138,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         doc_to_text: doc_to_text.or_else(|| rolling.then(|| Field::Template(String::new())))?,
         doc_to_target: doc_to_target?,
         doc_to_choice,
-        description: reader.text("description").unwrap_or_default(),
+        description: reader.text("description").unwrap_or_else(String::new),
         target_delimiter,
         fewshot_delimiter,
         gen_prefix: reader.text("gen_prefix"),

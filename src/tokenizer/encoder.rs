@@ -267,8 +267,8 @@ fn chat_templates(directory: &Path, config: &Value) -> Result<BTreeMap<String, N
         templates.insert("default".to_owned(), NamedTemplate { source, file: path });
     }
     let mut further: Vec<PathBuf> = std::fs::read_dir(directory.join("additional_chat_templates"))
-        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect())
-        .unwrap_or_default();
+        // Few models have such a folder.
+        .map_or_else(|_| Vec::new(), |entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect());
     further.sort();
     for path in further {
         let name = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned);

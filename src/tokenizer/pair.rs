@@ -66,7 +66,7 @@ impl Tokenizer {
                 // prefix token can stand before it.
                 let Some(head) = &head else { return self.after_prefix(&whole) };
                 let tokens = self.encode_prompt(&whole)?;
-                let continuation = tokens.get(head.len()..).unwrap_or_default().to_vec();
+                let continuation = tokens.get(head.len()..).map_or_else(Vec::new, <[u32]>::to_vec);
                 Ok(Pair { context: head.clone(), continuation })
             })
             .collect()

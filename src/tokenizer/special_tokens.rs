@@ -45,7 +45,7 @@ impl SpecialTokens {
     /// assumes; an explicit `null` means that there is none.
     pub(super) fn read(directory: &Path, config: &Value) -> Result<Self, TokenizerError> {
         let map = read_json(&directory.join("special_tokens_map.json"))?.unwrap_or(Value::Null);
-        let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
+        let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or("");
         let class = class.strip_suffix("Fast").unwrap_or(class);
         let defaults = CLASS_DEFAULTS.iter().find(|(name, _)| *name == class).map_or(&[][..], |(_, texts)| texts);
         let mut texts = BTreeMap::new();

@@ -138,7 +138,7 @@ fn sentence_pieces(bytes: &[u8]) -> Option<Vec<String>> {
     for (field, value) in fields(bytes)? {
         if let (1, Some(piece)) = (field, value) {
             let text = fields(piece)?.into_iter().find_map(|(field, value)| value.filter(|_| field == 1));
-            pieces.push(String::from_utf8_lossy(text.unwrap_or_default()).into_owned());
+            pieces.push(String::from_utf8_lossy(text.unwrap_or(&[])).into_owned());
         }
     }
     (!pieces.is_empty()).then_some(pieces)

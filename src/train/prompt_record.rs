@@ -81,7 +81,7 @@ impl PromptRecord {
     /// The record of a folder, or of the run that a checkpoint is one of; none where there is none, or one that
     /// another version wrote.
     pub(crate) fn read(folder: &Path) -> Option<Self> {
-        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let run = folder.parent().filter(|_| name.starts_with("checkpoint-"));
         let mut texts = [Some(folder), run]
             .into_iter()

@@ -32,10 +32,10 @@ impl Draw {
         ((u64::from(self.next()) * n as u64) >> 32) as usize
     }
 
-    /// One of a list; the empty text of an empty list.
+    /// One of a list, which is not empty.
     pub(super) fn pick(&mut self, list: &[&'static str]) -> &'static str {
         let index = self.below(list.len());
-        list.get(index).copied().unwrap_or_default()
+        list[index]
     }
 
     /// One of two.

@@ -97,7 +97,7 @@ pub(super) fn company(draw: &mut Draw) -> String {
 
 /// Another company, of another stem.
 pub(super) fn other_company(draw: &mut Draw, than: &str) -> String {
-    let stem = than.split(' ').next().unwrap_or_default();
+    let stem = than.split(' ').next().expect("a split has a first piece");
     loop {
         let company = company(draw);
         if !company.starts_with(stem) {

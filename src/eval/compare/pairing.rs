@@ -350,15 +350,15 @@ fn flip(a: &Sample, b: &Sample, was_right: bool) -> Flip {
         sample.line.get("arguments")?.get(format!("gen_args_{index}"))?.get(argument).map(plain)
     };
     let answer = |sample: &Sample, list: &[f64]| match best(list) {
-        Some(index) => request(sample, index, "arg_1").unwrap_or_default().trim().to_owned(),
-        None => shorten(&sample.line.get("filtered_resps").and_then(|r| r.get(0)).map(plain).unwrap_or_default(), 80),
+        Some(index) => request(sample, index, "arg_1").map_or_else(String::new, |text| text.trim().to_owned()),
+        None => shorten(&sample.line.get("filtered_resps").and_then(|r| r.get(0)).map_or_else(String::new, plain), 80),
     };
-    let prompt = request(b, 0, "arg_0").unwrap_or_default();
+    let prompt = request(b, 0, "arg_0").unwrap_or_else(String::new);
     Flip {
         doc_id: b.doc_id,
         doc_hash: b.doc_hash.clone(),
         lost: was_right,
-        target: b.line.get("target").map(plain).unwrap_or_default(),
+        target: b.line.get("target").map_or_else(String::new, plain),
         baseline: answer(a, &left),
         candidate: answer(b, &right),
         margin,

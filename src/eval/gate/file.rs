@@ -151,7 +151,7 @@ impl Reader<'_> {
     }
 
     fn limit(&mut self, node: &Node, limit: Limit) -> Option<f64> {
-        let text = node.text().unwrap_or_default();
+        let text = node.text().unwrap_or("");
         match limit.read(text) {
             Ok(value) => Some(value),
             Err(fault) => {

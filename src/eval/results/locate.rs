@@ -41,7 +41,7 @@ fn results_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn newest_of_one_model(folder: &Path, mut files: Vec<PathBuf>) -> Result<PathBuf, ResultsError> {
@@ -70,7 +70,7 @@ fn model(file: &Path) -> Result<String, ResultsError> {
     let text = crate::storage::input::read_text(file, crate::storage::input::LIST_BYTES)
         .map_err(|source| ResultsError::Read { path: file.into(), source })?;
     let value = parse(&text).map_err(|source| ResultsError::Json { path: file.into(), source })?;
-    let named = value.get("model_name").and_then(Value::as_str).unwrap_or_default();
+    let named = value.get("model_name").and_then(Value::as_str).unwrap_or("");
     let arguments = match value.pointer("/config/model_args") {
         Some(Value::Object(map)) => identity(map),
         Some(Value::String(text)) => {

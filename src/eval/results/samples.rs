@@ -78,7 +78,7 @@ impl RunResults {
     /// `<model_args>_<task>.jsonl`.
     fn samples_file(&self, task: &str) -> Result<PathBuf, ResultsError> {
         let none = || ResultsError::NoSamples { task: task.to_owned(), path: self.path.clone() };
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         if let Some((_, stamp)) = name.trim_end_matches(".json").rsplit_once('_') {
             return Ok(self.path.with_file_name(format!("samples_{task}_{stamp}.jsonl")));
         }

@@ -45,8 +45,8 @@ impl Destination {
     /// I/O errors.
     pub(crate) fn prepare(out: &Path, model_name: &str) -> Result<Self, WriteError> {
         let (folder, stem) = if out.extension().is_some_and(|extension| extension == "json") {
-            let stem = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            (out.parent().map(Path::to_path_buf).unwrap_or_default(), stem)
+            let stem = out.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+            (out.parent().map_or_else(PathBuf::new, Path::to_path_buf), stem)
         } else {
             (out.join(folder_name(model_name)), "results".to_owned())
         };
@@ -73,7 +73,8 @@ impl Destination {
             names.push(name);
         }
         let results = format!("{}_{stamp}.json", self.stem);
-        let mut text = serde_json::to_string_pretty(&results_json(record)).unwrap_or_default();
+        let mut text =
+            serde_json::to_string_pretty(&results_json(record)).expect("a JSON value has nothing that JSON lacks");
         text.push('\n');
         self.files.write(&results, text.as_bytes())?;
         let (samples, results) = self.files.publish(&names, &results)?;

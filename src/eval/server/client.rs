@@ -207,10 +207,10 @@ impl Client {
                 Err(error) => Attempt::Again { message: format!("the answer is not JSON: {error}"), after },
             },
             408 | 409 | 429 | 500..=599 => {
-                let message = self.safe(&message(&value.unwrap_or_default(), &text));
+                let message = self.safe(&message(&value.unwrap_or(Value::Null), &text));
                 Attempt::Again { message: format!("{status} {message}"), after }
             }
-            _ => Attempt::Refused { status, message: self.safe(&message(&value.unwrap_or_default(), &text)) },
+            _ => Attempt::Refused { status, message: self.safe(&message(&value.unwrap_or(Value::Null), &text)) },
         }
     }
 

@@ -134,7 +134,7 @@ impl OpenAiServer {
             .into());
         };
         let context = decode(&self.options.probe)?;
-        let first = decode(self.options.probe.get(..1).unwrap_or_default())?.len();
+        let first = decode(self.options.probe.get(..1).unwrap_or(&[]))?.len();
         let ask = |text: &str| {
             let prompt = Prompt::Text { text: text.to_owned(), context: context.chars().count(), first };
             let answer = self.client.post(
@@ -158,7 +158,7 @@ impl OpenAiServer {
             let message = "1 log-probability came, that of the generated token alone".to_owned();
             return Err(ServerError::NoEcho { url: url(), message }.into());
         }
-        let token = last("tokens").and_then(Value::as_str).unwrap_or_default();
+        let token = last("tokens").and_then(Value::as_str).unwrap_or("");
         let Some(generated) = last("token_logprobs").and_then(Value::as_f64) else {
             let message = "the answer has no `token_logprobs`".to_owned();
             return Err(ServerError::NoEcho { url: url(), message }.into());
@@ -178,7 +178,7 @@ impl OpenAiServer {
         Ok(match (&self.options.decode, self.ids) {
             (Some(decode), false) => {
                 let context = decode(&request.context)?;
-                let first = decode(request.context.get(..1).unwrap_or_default())?.len();
+                let first = decode(request.context.get(..1).unwrap_or(&[]))?.len();
                 Prompt::Text { text: decode(&whole)?, context: context.chars().count(), first }
             }
             _ => Prompt::Ids(whole),

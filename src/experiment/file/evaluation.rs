@@ -69,7 +69,7 @@ impl Reader {
                     };
                 }
                 "weights" => {
-                    let word = self.text(value, key).unwrap_or_default();
+                    let word = self.text(value, key).unwrap_or_else(String::new);
                     if WEIGHTS.contains(&word.as_str()) {
                         found.weights = word;
                     } else {

@@ -88,10 +88,10 @@ impl Reader {
         if find("base_model").is_none() {
             self.diagnostics.error(root.span, "`base_model` is missing");
         }
-        let base_model = base_model.map(|name| self.model(&name)).unwrap_or_default();
+        let base_model = base_model.map_or_else(String::new, |name| self.model(&name));
         let seed = find("seed").and_then(|node| self.whole(node, "seed")).unwrap_or(42);
-        let training = find("training").map(|node| self.settings(node, "training")).unwrap_or_default();
-        let specialists = find("specialists").map(|node| self.specialists(node, &training)).unwrap_or_default();
+        let training = find("training").map_or_else(Default::default, |node| self.settings(node, "training"));
+        let specialists = find("specialists").map_or_else(Default::default, |node| self.specialists(node, &training));
         let merges = match find("merges") {
             Some(node) => self.merges(node, &specialists)?,
             None => IndexMap::new(),
@@ -115,7 +115,7 @@ impl Reader {
         if own && !self.diagnostics.has_errors() {
             self.check_gate(&gate, &evaluation, &specialists, &merges);
         }
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         Ok(Some(Experiment {
             name: find("name").and_then(|node| self.text(node, "name")).unwrap_or(stem),
             file: path.to_owned(),
@@ -182,8 +182,8 @@ impl Reader {
         let mut published = Published::default();
         for (key, value) in self.entries(node, "`published`", PUBLISHED_KEYS).to_vec() {
             match key.value.as_str() {
-                "source" => published.source = self.text(&value, "source").unwrap_or_default(),
-                "metric" => published.metric = self.text(&value, "metric").unwrap_or_default(),
+                "source" => published.source = self.text(&value, "source").unwrap_or_else(String::new),
+                "metric" => published.metric = self.text(&value, "metric").unwrap_or_else(String::new),
                 _ => {
                     for (row, figures) in self.entries(&value, "`rows`", &[]).to_vec() {
                         let mut list = Vec::new();

@@ -112,7 +112,7 @@ impl Reader {
         };
         let datasets: Vec<Map<String, Value>> = sets.iter().map(object).collect();
         let learns = datasets.iter().map(|entry| {
-            let path = entry.get("name").or_else(|| entry.get("path")).and_then(Value::as_str).unwrap_or_default();
+            let path = entry.get("name").or_else(|| entry.get("path")).and_then(Value::as_str).unwrap_or("");
             let file = std::path::Path::new(path);
             let is_file = file.extension().is_some() || path.contains('/');
             let stem = file.file_stem().filter(|_| is_file).map(|stem| stem.to_string_lossy().into_owned());

@@ -136,7 +136,7 @@ pub(crate) struct GateCheck {
 }
 
 fn text_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
-    Ok(Option::deserialize(value)?.unwrap_or_default())
+    Ok(Option::deserialize(value)?.unwrap_or_else(String::new))
 }
 
 /// JSON has null for what is no number.

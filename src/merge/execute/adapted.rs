@@ -197,7 +197,7 @@ impl ModelAdapter {
         let part = |bytes: &[u8], dtype: DType, values: &mut [f32]| {
             let width = dtype.bytes();
             let bytes = bytes.get(range.start as usize * width..range.end as usize * width);
-            widen(dtype, bytes.unwrap_or_default(), values);
+            widen(dtype, bytes.expect("a chunk lies inside its tensor"), values);
         };
         match self.change(tensor) {
             None => part(base.bytes, base.dtype, &mut values),

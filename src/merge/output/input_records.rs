@@ -32,7 +32,7 @@ pub(crate) fn input_files(
             }
             let donated = copied.iter().filter(|_| i == plan.donor);
             for path in model.input_files().iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path.file_name().expect("an input file has a name").to_string_lossy().into_owned();
                 files.insert((model.reference.to_string(), name), path.clone());
             }
         }

@@ -150,7 +150,7 @@ impl Planner<'_, '_> {
         if !self.same_shapes(output, &mut found) {
             return;
         }
-        let Some((_, _, first)) = found.first() else { return };
+        let (_, _, first) = found.first().expect("the name of an output comes from a model that has the tensor");
         let (shape, dtypes) = (first.tensor.shape.clone(), found.iter().map(|f| f.2.tensor.dtype));
         let floating = dtypes.clone().all(DType::is_float);
         let stored = dtypes.clone().reduce(DType::promote).unwrap_or(DType::F32);
@@ -181,7 +181,7 @@ impl Planner<'_, '_> {
         mut found: Vec<(usize, Option<&Source>, JobInput)>,
         missing: &[(usize, String)],
     ) {
-        let shape: Vec<u64> = found.first().map(|(_, _, input)| input.tensor.shape.clone()).unwrap_or_default();
+        let shape: Vec<u64> = found.first().expect("a buffer was found in a model").2.tensor.shape.clone();
         let integers = found.iter().all(|(_, _, input)| !input.tensor.dtype.is_float());
         // Anything else that is stored as integers means what it says.
         let exact = integers || !arch::is_buffer(output, DType::F32, &shape);
@@ -189,7 +189,7 @@ impl Planner<'_, '_> {
             return;
         }
         let chosen = found.iter().position(|(model, ..)| *model == self.donor).unwrap_or(0);
-        let Some((model, _, input)) = found.get(chosen) else { return };
+        let (model, _, input) = &found[chosen];
         let (model, tensor) = (*model, input.tensor.clone());
         let bytes = self.models[model].bytes(&tensor);
         let different = found.iter().filter(|(other, _, input)| {
@@ -215,7 +215,7 @@ impl Planner<'_, '_> {
         for ((why, others, source), names) in std::mem::take(&mut self.copied_buffers) {
             let quoted = |model: &usize| format!("`{}`", self.models[*model].reference);
             let models = others.iter().map(quoted).collect::<Vec<_>>().join(", ");
-            let Some(first) = names.first() else { continue };
+            let first = names.first().expect("an entry is made with its first name");
             let others = names.len() - 1;
             let (names, are) = match others {
                 0 => (format!("buffer `{first}`"), "is"),
@@ -307,7 +307,8 @@ impl Planner<'_, '_> {
         slice: &PlannedSlice<'_>,
     ) -> bool {
         let lacking = &self.models[model];
-        let holder = found.first().map(|f| self.models[f.0].reference.to_string()).unwrap_or_default();
+        let holder = found.first().map(|f| self.models[f.0].reference.to_string());
+        let holder = holder.expect("the name of an output comes from a model that has the tensor");
         let span = self.source_span(model);
         if !arch::is_optional(name, &lacking.stack) {
             let message = format!("tensor `{name}` is in `{holder}` but not in `{}`", lacking.reference);

@@ -107,7 +107,8 @@ impl Pair {
         }
         let (Some(ours), Some(theirs)) = (object(&ours.join(file)), object(&theirs.join(file))) else { return };
         let part = |tokenizer: &Value| {
-            let mut parts = tokenizer.as_object().cloned().unwrap_or_default();
+            // A tokenizer that is no object has no parts to compare; opening it says so.
+            let mut parts = tokenizer.as_object().cloned().unwrap_or_else(serde_json::Map::new);
             if let Some(Value::Object(model)) = parts.remove("model") {
                 parts.extend(model.into_iter().map(|(key, value)| (format!("model.{key}"), value)));
             }

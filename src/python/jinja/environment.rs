@@ -68,7 +68,7 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
 }
 
 fn strip_affix(value: &Value, affix: &Value, strip: for<'a> fn(&'a str, &str) -> Option<&'a str>) -> Value {
-    let (text, affix) = (value.as_str().unwrap_or_default(), affix.as_str().unwrap_or_default());
+    let (text, affix) = (value.as_str().unwrap_or(""), affix.as_str().unwrap_or(""));
     Value::from(strip(text, affix).unwrap_or(text))
 }
 

@@ -56,7 +56,7 @@ impl Subject {
     #[must_use]
     pub(crate) fn new(name: &str) -> Self {
         let words = ENDING.get().map(|(_, words)| words(&format!("{name} needs more stack than there is"), HINT));
-        Self { name: name.into(), last_words: words.unwrap_or_default().into_bytes().into() }
+        Self { name: name.into(), last_words: words.unwrap_or_else(String::new).into_bytes().into() }
     }
 }
 

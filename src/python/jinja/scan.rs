@@ -25,7 +25,7 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn rest(&self) -> &[u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
+        self.bytes.get(self.at..).unwrap_or(&[])
     }
 
     /// Skips the next occurrence of `end`, or to the end of the text.
@@ -63,7 +63,7 @@ impl Scanner<'_> {
         let rest = self.rest();
         let rest = rest.strip_prefix(b"-").or_else(|| rest.strip_prefix(b"+")).unwrap_or(rest).trim_ascii_start();
         let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-        rest.get(..length).unwrap_or_default()
+        &rest[..length]
     }
 
     /// Skips the `endraw` that ends a raw block; its closing is harmless text.
@@ -114,7 +114,7 @@ impl Scanner<'_> {
                 (byte, _) if byte.is_ascii_alphabetic() || byte == b'_' => {
                     let rest = self.rest();
                     let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-                    let word = rest.get(..length).unwrap_or_default();
+                    let word = &rest[..length];
                     if matches!(word, b"not" | b"and" | b"or" | b"is" | b"in" | b"if" | b"else") {
                         depth += 1;
                         if let Some(level) = levels.last_mut() {

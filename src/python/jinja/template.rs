@@ -81,7 +81,8 @@ pub(crate) fn render(
 pub(crate) fn undeclared(environment: &Environment<'_>, name: &str, subject: &Subject) -> Vec<String> {
     let Ok(template) = environment.get_template(name) else { return Vec::new() };
     let names = on_stack_for(template.source().len(), || watched(subject, || template.undeclared_variables(false)));
-    let mut names: Vec<String> = names.unwrap_or_default().into_iter().collect();
+    // None known where the thread for a large template could not be started.
+    let mut names: Vec<String> = names.map_or_else(|_| Vec::new(), |names| names.into_iter().collect());
     names.sort();
     names
 }
@@ -95,7 +96,7 @@ pub(crate) fn reason(error: &Error) -> String {
     let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     // `raise_exception` takes a text of any length.
     match detail.char_indices().nth(MOST_REASON) {
-        Some((end, _)) => format!("{} ...", detail.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{} ...", &detail[..end]),
         None => detail,
     }
 }

@@ -156,7 +156,7 @@ impl Parser {
                 Ok(None)
             }
             '1'..='7' => {
-                let mut code = c.to_digit(8).unwrap_or_default();
+                let mut code = c.to_digit(8).expect("1 to 7 are octal digits");
                 for _ in 0..2 {
                     let Some(digit) = self.peek().and_then(|c| c.to_digit(8)) else { break };
                     code = code * 8 + digit;

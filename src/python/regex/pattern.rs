@@ -180,11 +180,11 @@ impl PythonRegex {
         let mut copied = 0;
         for found in self.find_all(text)?.iter().take(if count == 0 { usize::MAX } else { count }) {
             let range = found.range();
-            out.push_str(text.get(copied..range.start).unwrap_or_default());
+            out.push_str(&text[copied..range.start]);
             out.push_str(&replacement(found));
             copied = range.end;
         }
-        out.push_str(text.get(copied..).unwrap_or_default());
+        out.push_str(&text[copied..]);
         Ok(out)
     }
 
@@ -215,7 +215,7 @@ fn build(translated: &str) -> Result<Regex, PatternError> {
     RegexBuilder::new(translated).backtrack_limit(STEP_LIMIT).build().map_err(|error| {
         let text = error.to_string();
         // The engine's position is that of the translation.
-        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let reason = text.lines().last().unwrap_or("no reason given").trim_start_matches("error: ").to_owned();
         PatternError { reason, position: 0 }
     })
 }

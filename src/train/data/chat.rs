@@ -61,8 +61,9 @@ impl Chat {
         let after = tokens.iter().position(|(_, range)| range.start >= end).unwrap_or(tokens.len());
         let closed = chat.special_after(&whole, &tokens, end);
         chat.last = Ending::of_last(&whole, &tokens, end, closed);
-        chat.inner = chat.inner_ending(probe, whole.get(end..).unwrap_or_default(), tokenizer)?;
-        let trained = tokens.get(after..closed.unwrap_or(tokens.len())).unwrap_or_default();
+        chat.inner = chat.inner_ending(probe, whole.get(end..).unwrap_or(""), tokenizer)?;
+        // Nothing where the special token comes before the first token of the rest.
+        let trained = tokens.get(after..closed.unwrap_or(tokens.len())).unwrap_or(&[]);
         chat.closing = trained.iter().map(|(id, _)| *id).collect();
         if closed.is_none() {
             chat.closing.extend(eos);
@@ -134,7 +135,8 @@ impl Chat {
             let closed = closed.filter(|closed| is_last || ending.closes_with(&tokens, *closed));
             let closed = closed.filter(|_| ending.is_special());
             unclosed = is_last && closed.is_none();
-            let text_end = end + ending.shown(whole.get(end..).unwrap_or_default());
+            // A template may write more before a turn than it writes of the whole: nothing is left to show then.
+            let text_end = end + ending.shown(whole.get(end..).unwrap_or(""));
             for (place, (id, range)) in tokens.iter().enumerate() {
                 // A word takes the blank before it along.
                 let begun = blank(&whole, range.start..opened.len())
@@ -203,7 +205,7 @@ impl Chat {
         let upto = self.render(conversation, turn + 1, false)?;
         let common: usize =
             whole.chars().zip(upto.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
-        let text = whole.get(..common).unwrap_or_default();
+        let text = &whole[..common];
         let ending = [self.inner.text(), self.last.text()].into_iter().find(|text_end| text.ends_with(text_end));
         Ok(common - ending.map_or(0, str::len))
     }

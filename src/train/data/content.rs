@@ -53,7 +53,7 @@ impl Turn {
     }
 
     pub(crate) fn role(&self) -> &str {
-        self.message.get("role").and_then(Value::as_str).unwrap_or_default()
+        self.message.get("role").and_then(Value::as_str).expect("a turn is made with its role")
     }
 
     /// The text; none where it is null, as beside tool calls.

@@ -201,7 +201,8 @@ impl<'a> Encoder<'a> {
         self.unscored.fetch_add(usize::from(scored), Ordering::Relaxed);
         let mut encoded = Encoded::default();
         for (id, range) in tokens {
-            let said = whole.get(range.start.max(prompt.len())..range.end).unwrap_or_default();
+            // Empty where the token ends inside the prompt.
+            let said = whole.get(range.start.max(prompt.len())..range.end).unwrap_or("");
             let inside = range.start >= prompt.len() && !range.is_empty();
             // What a post-processor adds at the end.
             let added = range.is_empty() && encoded.trained.contains(&true);

@@ -311,7 +311,7 @@ fn held_out(rows: usize, recipe: &TrainRecipe, index: usize, name: &str) -> Vec<
 
 fn chosen(n: usize, k: usize, random: &mut PythonRandom) -> Vec<bool> {
     let mut chosen = vec![false; n];
-    for place in random.sample(n, k).unwrap_or_default() {
+    for place in random.sample(n, k).expect("no more are drawn than there are") {
         if let Some(chosen) = chosen.get_mut(place) {
             *chosen = true;
         }

@@ -112,7 +112,7 @@ fn drawn(members: &[usize], count: usize, random: &mut PythonRandom) -> Vec<usiz
         return Vec::new();
     }
     let mut drawn = members.repeat(count / members.len());
-    let mut rest = random.sample(members.len(), count % members.len()).unwrap_or_default();
+    let mut rest = random.sample(members.len(), count % members.len()).expect("a rest is smaller");
     rest.sort_unstable();
     drawn.extend(rest.into_iter().filter_map(|place| members.get(place)));
     drawn

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Equal ones keep their order. What is longer than `most` gets a row of its own.
 pub(super) fn best_fit_decreasing(lengths: &[usize], most: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
-    let length = |place: usize| lengths.get(place).copied().unwrap_or_default();
+    let length = |place: usize| lengths[place];
     order.sort_by_key(|place| std::cmp::Reverse(length(*place)));
     let mut rows: Vec<Vec<usize>> = Vec::new();
     // Rows by the tokens they have left.

@@ -90,7 +90,7 @@ fn is_hub_name(path: &str) -> bool {
 /// The data file that is meant; `None` for a task.
 pub(in crate::train) fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
     let path = Path::new(&dataset.path);
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let ending = path.extension().and_then(|e| e.to_str()).map_or_else(String::new, str::to_ascii_lowercase);
     let set = || dataset.name.clone();
     let task_file = matches!(ending.as_str(), "yml" | "yaml");
     if dataset.format == DataFormat::Task || (dataset.format == DataFormat::Auto && task_file) {

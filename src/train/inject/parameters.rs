@@ -258,7 +258,7 @@ impl Build {
         }
         let mut table = None;
         if trains_embedding {
-            let values = decoder.frozen_embedding().map(rows).unwrap_or_default();
+            let values = decoder.frozen_embedding().map(rows).expect("a decoder that trains its embedding has it");
             let variable =
                 self.parameter(format!("{embedding}.weight"), &[vocabulary, hidden], values, LearningRateGroup::Plain)?;
             table = Some(variable.clone());
@@ -372,7 +372,7 @@ impl TrainableModel {
             } else if let Some(factors) = factors(".lora_B.weight") {
                 factors.b().iter().copied().collect()
             } else if let Some(factors) = factors(".lora_magnitude_vector") {
-                factors.magnitude().unwrap_or_default().to_vec()
+                factors.magnitude().expect("a parameter of this name is one of DoRA").to_vec()
             } else if let Some(tensor) = adapter.saved().get(name) {
                 let mut values = vec![0.0; tensor.shape.iter().product::<u64>() as usize];
                 crate::dtype::widen(tensor.dtype, &tensor.bytes, &mut values);

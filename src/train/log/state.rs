@@ -63,7 +63,7 @@ impl TrainerState {
             "trial_name": null,
             "trial_params": null,
         });
-        let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&value).expect("a JSON value has nothing that JSON lacks");
         text.push('\n');
         text
     }

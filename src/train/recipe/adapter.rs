@@ -59,13 +59,13 @@ pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> AdapterRecipe {
     let ranks = |field: &Field, notes: &mut Notes| {
         Some(pattern(field, notes, |node, key, notes| fields::whole(node, key, 1, notes).map(|n| n as usize)))
     };
-    lora.rank_pattern = fields.read("rank_pattern", notes, ranks).unwrap_or_default();
+    lora.rank_pattern = fields.read("rank_pattern", notes, ranks).unwrap_or_else(Vec::new);
     let alphas = |field: &Field, notes: &mut Notes| {
         Some(pattern(field, notes, |node, key, notes| Range::Positive.number(node, key, notes)))
     };
-    lora.alpha_pattern = fields.read("alpha_pattern", notes, alphas).unwrap_or_default();
+    lora.alpha_pattern = fields.read("alpha_pattern", notes, alphas).unwrap_or_else(Vec::new);
     let names = |field: &Field, notes: &mut Notes| fields::list(&field.node, &field.key.value, notes);
-    lora.modules_to_save = fields.read("modules_to_save", notes, names).unwrap_or_default();
+    lora.modules_to_save = fields.read("modules_to_save", notes, names).unwrap_or_else(Vec::new);
     let path = |field: &Field, notes: &mut Notes| {
         // LLaMA-Factory takes several adapters here, merging all but the last.
         let paths = fields::list(&field.node, &field.key.value, notes)?;

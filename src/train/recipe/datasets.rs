@@ -83,7 +83,7 @@ pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> Vec<DatasetRecipe> 
         Kind::Sequence(items) => items.iter().flat_map(|item| entry(item, notes)).collect(),
         Kind::Mapping(_) => entry(&field.node, notes),
         _ => {
-            let paths = fields::list(&field.node, &field.key.value, notes).unwrap_or_default();
+            let paths = fields::list(&field.node, &field.key.value, notes).unwrap_or_else(Vec::new);
             paths.into_iter().map(plain).collect()
         }
     };
@@ -129,8 +129,8 @@ fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
         }
         let name = key.value.as_str();
         match name {
-            "path" => set.path = fields::text(value, name, notes).unwrap_or_default(),
-            "name" => set.name = fields::text(value, name, notes).unwrap_or_default(),
+            "path" => set.path = fields::text(value, name, notes).unwrap_or_else(String::new),
+            "name" => set.name = fields::text(value, name, notes).unwrap_or_else(String::new),
             "format" | "type" | "formatting" => {
                 let format = match &value.kind {
                     Kind::Mapping(_) => {
@@ -150,10 +150,10 @@ fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
             "share" => set.share = Range::ProperShare.number(value, name, notes),
             "message_property_mappings" => properties(value, name, notes),
             "roles" => roles(value, name, notes),
-            "data_files" => files = fields::list(value, name, notes).unwrap_or_default(),
+            "data_files" => files = fields::list(value, name, notes).unwrap_or_else(Vec::new),
             _ => match AGREED.iter().find(|(known, _)| *known == name) {
                 Some((_, agreed)) => {
-                    let found = fields::list(value, name, notes).unwrap_or_default();
+                    let found = fields::list(value, name, notes).unwrap_or_else(Vec::new);
                     conversations |= name == "field_messages" && found == ["conversations"];
                     if !found.iter().all(|word| agreed.contains(&word.to_lowercase().as_str())) {
                         let message = format!("`{name}` of a data set may only say {}", agreed.join(" or "));
@@ -207,7 +207,7 @@ fn properties(node: &Node, key: &str, notes: &mut Notes) {
 /// Names of speakers by role; only those that are known anyway.
 fn roles(node: &Node, key: &str, notes: &mut Notes) {
     for (role, value) in super::parse::entries(node, key, notes) {
-        for name in fields::list(value, &role.value, notes).unwrap_or_default() {
+        for name in fields::list(value, &role.value, notes).unwrap_or_else(Vec::new) {
             if name != role.value && !SPEAKERS.contains(&(name.as_str(), role.value.as_str())) {
                 let message = format!("`{key}`: `{name}` is not read as `{}`", role.value);
                 notes.error_help(value.span, message, "rename the speaker in the messages");
@@ -240,7 +240,7 @@ fn name(sets: &mut [DatasetRecipe], field: &Field, notes: &mut Notes) {
         let stem = stem.unwrap_or_else(|| set.path.clone());
         let numbered = (2..).map(|n| format!("{stem}_{n}"));
         let mut free = std::iter::once(stem.clone()).chain(numbered).filter(|name| !taken.contains(name));
-        set.name = free.next().unwrap_or_default();
+        set.name = free.next().expect("numbers do not end");
         taken.push(set.name.clone());
     }
 }

@@ -84,7 +84,7 @@ fn cadence(fields: &Fields, [strategy_key, steps_key, epoch_key]: [&str; 3], not
         (Some(Strategy::Steps), None) if !never => {
             every.unwrap_or(Cadence { steps: Some(STEPS), ..Cadence::default() })
         }
-        _ => every.unwrap_or_default(),
+        _ => every.unwrap_or_else(Cadence::default),
     };
     (strategy == Some(Strategy::No) || (never && found == Cadence::default()), found)
 }
@@ -92,7 +92,7 @@ fn cadence(fields: &Fields, [strategy_key, steps_key, epoch_key]: [&str; 3], not
 fn evaluation(fields: &Fields, held_out: f64, notes: &mut Notes) -> EvaluationRecipe {
     let (disabled, cadence) = cadence(fields, ["eval_strategy", "eval_steps", "evals_per_epoch"], notes);
     let names = |field: &Field, notes: &mut Notes| fields::list(&field.node, &field.key.value, notes);
-    let tasks = fields.read("tasks", notes, names).unwrap_or_default();
+    let tasks = fields.read("tasks", notes, names).unwrap_or_else(Vec::new);
     let best = best(fields, notes);
     if let Some((best, field)) = &best {
         let known = if best.metric == "eval_loss" { held_out > 0.0 } else { !tasks.is_empty() };
@@ -131,7 +131,7 @@ fn best<'f>(fields: &'f Fields, notes: &mut Notes) -> Option<(BestModel, &'f Fie
     }
     let metric = metric.unwrap_or_else(|| "eval_loss".to_owned());
     let greater_is_better = greater.unwrap_or_else(|| {
-        let name = metric.rsplit('/').next().unwrap_or_default();
+        let name = metric.rsplit('/').next().expect("a split has a first piece");
         let name = name.split(',').next().unwrap_or(name);
         metrics::find(name).map_or_else(|_| !name.ends_with("loss"), |info| info.higher_is_better)
     });

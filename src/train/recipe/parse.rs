@@ -234,7 +234,7 @@ fn tokens(fields: &Fields, recipe: &mut TrainRecipe, notes: &mut Notes) {
         }
     }
     let read = |field: &Field, notes: &mut Notes| fields::list(&field.node, &field.key.value, notes);
-    recipe.eot_tokens = fields.read("eot_tokens", notes, read).unwrap_or_default();
+    recipe.eot_tokens = fields.read("eot_tokens", notes, read).unwrap_or_else(Vec::new);
     let systems = [
         ("raise", UnsupportedSystem::Raise),
         ("prepend", UnsupportedSystem::Prepend),

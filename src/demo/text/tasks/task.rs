@@ -55,7 +55,7 @@ impl DemoTask {
                 if Split::of(self.name, &content.core) != split || !cores.insert(content.core.clone()) {
                     continue;
                 }
-                let label = self.labels.get(index).copied().unwrap_or_default();
+                let label = self.labels.get(index).copied().unwrap_or("");
                 documents.push(Document { core: content.core, fields: content.fields, label });
                 break;
             }

@@ -34,7 +34,7 @@ pub(super) fn turns(record: DataRow<'_>, key: &str) -> Result<Vec<Turn>, DataErr
 
 /// Variables for the chat template beside the messages.
 pub(super) fn variables(record: DataRow<'_>) -> Result<Map<String, Value>, DataError> {
-    let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_default();
+    let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_else(Map::new);
     for key in ["functions", "tools"] {
         if let Some(tools) = message::tools(record, key)? {
             variables.insert("tools".to_owned(), tools);

@@ -108,7 +108,8 @@ fn joined(entry: DataRow<'_>, key: &str, parts: &[Value]) -> Result<String, Data
         match part.optional("type").map(Value::as_str) {
             None | Some(Some("text" | "input_text" | "output_text")) => part.text("text").map(str::to_owned),
             Some(other) => {
-                let other = other.unwrap_or_default();
+                // A type that is no text is quoted as none.
+                let other = other.unwrap_or("");
                 Err(entry.fault(key, format!("a part of type `{other}`, where only text is learnt")))
             }
         }
