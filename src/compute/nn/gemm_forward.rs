@@ -48,7 +48,7 @@ impl<E: Element> GemmTask for Forward<'_, E> {
                 kernel.pack_rows(&mut packed, Rows { x, width: k, first, height, depth, length });
                 let start = if depth == 0 { Start::Zero } else { Start::Result };
                 for (panel, all) in lines.chunks_exact(k).enumerate() {
-                    let next = lines.get((panel + 1) * k + depth..).and_then(|l| l.get(..length)).unwrap_or_default();
+                    let next = lines.get((panel + 1) * k + depth..).and_then(|l| l.get(..length)).unwrap_or(&[]);
                     let lines = &all[depth..depth + length];
                     let panel = Panel { lines, next, height, start, n, column: panel * PANEL };
                     kernel.multiply(&mut packed, panel, out);
