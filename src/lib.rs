@@ -196,11 +196,11 @@ pub fn train(
 
 /// Decides whether a candidate lost anything against a baseline, from the results of both.
 ///
-/// ```
+/// ```no_run
 /// use billon::{GateConfig, RunResults, Verdict};
 ///
-/// let results = RunResults::load("fixtures/results/harness".as_ref())?;
-/// let report = billon::gate(&GateConfig::default(), &results, &results)?;
+/// let (base, merged) = (RunResults::load("results/base".as_ref())?, RunResults::load("results/merged".as_ref())?);
+/// let report = billon::gate(&GateConfig::default(), &base, &merged)?;
 /// assert_ne!(report.verdict, Verdict::Fail);
 /// # Ok::<(), billon::Error>(())
 /// ```
