@@ -26,7 +26,7 @@ pub enum Event {
         /// The stage's `name:`, if it has one.
         name: Option<String>,
     },
-    /// Files are being hashed before the merge (bytes that need reading).
+    /// Input files are to be hashed: while the merge reads them, or as a whole before or after it.
     HashingInputs {
         /// Bytes that were not in the hash cache.
         bytes: u64,

@@ -33,7 +33,7 @@ pub use crate::recipe::setting::ParameterKind;
 pub use crate::rng::Philox;
 pub use crate::stats::discordant::Discordant;
 pub use crate::stats::resample::Draws;
-pub use crate::storage::hash::{HashCache, sha256_bytes, sha256_while_written};
+pub use crate::storage::hash::{HashCache, sha256_bytes};
 pub use crate::storage::mapped::MappedFile;
 pub use crate::storage::publish::StagingDir;
 pub use crate::tokenizer::{ChatTemplate, Message, SpecialTokens, Tokenizer, TokenizerError};

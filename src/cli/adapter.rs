@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use super::merge::summary;
+use super::merge::{lock_algorithm, summary};
 use super::size::parse_bytes;
 use super::{OutputArgs, print, print_json, report};
 use crate::compute::merge::cpu::Cpu;
@@ -47,6 +47,9 @@ struct BakeArgs {
     /// Replace a non-empty output directory, at the very end.
     #[arg(long, short)]
     force: bool,
+    /// Record SHA-256 in the lock, as model hubs do, instead of BLAKE3.
+    #[arg(long)]
+    sha256: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -64,7 +67,7 @@ impl AdapterArgs {
             threads: args.output.threads(),
             force: args.force,
             keep_intermediates: false,
-            hash: true,
+            hash: Some(lock_algorithm(args.sha256)),
             companions: CompanionOptions { copy_tokenizer: true, model_card: true },
         };
         let reporter = report::reporter(args.output.json, args.output.quiet);

@@ -8,6 +8,7 @@ use super::OutputArgs;
 use crate::demo;
 use crate::error::Result;
 use crate::event::CancelFlag;
+use crate::storage::hash::HashAlgorithm;
 
 /// Arguments of `billon demo`.
 #[derive(Debug, Args)]
@@ -28,6 +29,6 @@ impl DemoArgs {
         // A tokenizer is trained, on the threads of a pool that is there.
         let experiment = super::thread_pool(self.output.threads())?.install(|| demo::prepare(&self.out))?;
         // Answers are not remembered: the demo leaves nothing outside its folder.
-        super::run::execute(&experiment, &self.out, &[], false, &self.output, cancel)
+        super::run::execute(&experiment, &self.out, &[], false, HashAlgorithm::Blake3, &self.output, cancel)
     }
 }

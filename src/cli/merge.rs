@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::merge::output::files::CompanionOptions;
 use crate::merge::{MergeOptions, MergeReport, merge};
+use crate::storage::hash::HashAlgorithm;
 
 /// Arguments of `billon merge`.
 #[derive(Debug, Args)]
@@ -40,9 +41,12 @@ pub(crate) struct MergeArgs {
     /// Don't write a model card (`README.md`).
     #[arg(long, alias = "no-write-model-card", overrides_with = "write_model_card")]
     no_model_card: bool,
-    /// Leave SHA-256 of inputs and weights out of the lock: faster, but can't be verified.
+    /// Leave digests of inputs and weights out of the lock: faster, but can't be verified.
     #[arg(long)]
     no_hash: bool,
+    /// Record SHA-256 in the lock, as model hubs do, instead of BLAKE3: slower, since one thread hashes a file.
+    #[arg(long, conflicts_with = "no_hash")]
+    sha256: bool,
     #[command(flatten)]
     mergekit: MergekitFlags,
     #[command(flatten)]
@@ -67,7 +71,7 @@ impl MergeArgs {
             threads: self.output.threads(),
             force: self.force,
             keep_intermediates: self.keep_intermediates,
-            hash: !self.no_hash,
+            hash: (!self.no_hash).then_some(lock_algorithm(self.sha256)),
             companions: CompanionOptions { copy_tokenizer: !self.no_copy_tokenizer, model_card: !self.no_model_card },
         };
         let text = read_text(&self.recipe)?;
@@ -75,6 +79,11 @@ impl MergeArgs {
         drop(reporter);
         if self.output.json { print_json(&result) } else { print(&summary(&result)) }
     }
+}
+
+/// The function of the lock's digests: SHA-256 where `--sha256` asks for it.
+pub(super) fn lock_algorithm(sha256: bool) -> HashAlgorithm {
+    if sha256 { HashAlgorithm::Sha256 } else { HashAlgorithm::Blake3 }
 }
 
 pub(super) fn summary(report: &MergeReport) -> String {

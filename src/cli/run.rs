@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::merge::lock_algorithm;
 use super::{OutputArgs, print, print_json, report};
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
@@ -11,7 +12,7 @@ use crate::experiment::engine::Local;
 use crate::experiment::report::data::{ReportData, Score};
 use crate::experiment::state::State;
 use crate::experiment::{Experiment, Graph, RunOptions, file, plan, run};
-use crate::storage::hash::HashCache;
+use crate::storage::hash::{HashAlgorithm, HashCache};
 
 /// Arguments of `billon run`.
 #[derive(Debug, Args)]
@@ -36,6 +37,9 @@ pub(crate) struct RunArgs {
     /// Don't remember answers, and don't use remembered ones.
     #[arg(long)]
     no_cache: bool,
+    /// Record SHA-256 in the locks of merged models, as model hubs do, instead of BLAKE3.
+    #[arg(long)]
+    sha256: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -53,7 +57,8 @@ impl RunArgs {
             let plan = plan(&graph, &state, &self.force, &mut HashCache::open_default(), cancel)?;
             return if self.output.json { print_json(&plan) } else { print(&plan.render()) };
         }
-        execute(&experiment, &self.out, &self.force, !self.no_cache, &self.output, cancel)
+        let algorithm = lock_algorithm(self.sha256);
+        execute(&experiment, &self.out, &self.force, !self.no_cache, algorithm, &self.output, cancel)
     }
 
     fn read(&self) -> Result<Experiment> {
@@ -74,6 +79,7 @@ pub(super) fn execute(
     out: &Path,
     force: &[String],
     remember: bool,
+    algorithm: HashAlgorithm,
     output: &OutputArgs,
     cancel: &CancelFlag,
 ) -> Result<()> {
@@ -81,7 +87,7 @@ pub(super) fn execute(
     let threads = output.threads();
     let pool = super::thread_pool(threads)?;
     let progress = Progress { reporter: &*reporter, cancel };
-    let mut work = Local::new(threads, remember);
+    let mut work = Local::new(threads, remember, algorithm);
     let options = RunOptions { force: force.to_vec() };
     pool.install(|| run(experiment, out, &options, &mut work, progress))?;
     drop(reporter);

@@ -55,7 +55,7 @@ impl VerifyArgs {
 }
 
 fn summary(report: &VerifyReport) -> String {
-    let mut text = format!("{} files match their SHA-256\n", report.files_verified);
+    let mut text = format!("{} files match their hashes\n", report.files_verified);
     if !report.files_without_hash.is_empty() {
         let _ = writeln!(text, "{} files have no hash in the lock; their sizes match", report.files_without_hash.len());
     }
@@ -63,7 +63,7 @@ fn summary(report: &VerifyReport) -> String {
         let _ = writeln!(text, "not in the lock: {}", shown(&report.unknown_files.join(", ")));
     }
     if report.inputs_verified > 0 {
-        let _ = writeln!(text, "{} input files match their SHA-256", report.inputs_verified);
+        let _ = writeln!(text, "{} input files match their hashes", report.inputs_verified);
     }
     let files = match report.files_derived.len() {
         0 => String::new(),

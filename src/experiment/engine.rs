@@ -31,7 +31,7 @@ use crate::lora::{Adapter, LoraFactors};
 use crate::merge::output::files::CompanionOptions;
 use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
 use crate::model::WeightPool;
-use crate::storage::hash::cache_dir;
+use crate::storage::hash::{HashAlgorithm, cache_dir};
 use crate::storage::publish::publish_file;
 use crate::task::{Documents, PromptSettings, Role, Task};
 use crate::tokenizer::Tokenizer;
@@ -47,6 +47,8 @@ const STAMP: &str = "run";
 pub(crate) struct Local {
     threads: usize,
     remember: bool,
+    /// Function of the digests in the locks of merges.
+    algorithm: HashAlgorithm,
     /// The base model's weights, packed once for all steps.
     base: Arc<WeightPool>,
     /// Warnings about tasks, which are the same for every row.
@@ -54,10 +56,10 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// With so many threads for merges; `remember` keeps answers for other runs.
+    /// With so many threads for merges, whose locks have digests of `algorithm`; `remember` keeps answers for other runs.
     #[must_use]
-    pub(crate) fn new(threads: usize, remember: bool) -> Self {
-        Self { threads, remember, base: Arc::default(), said: BTreeSet::new() }
+    pub(crate) fn new(threads: usize, remember: bool, algorithm: HashAlgorithm) -> Self {
+        Self { threads, remember, algorithm, base: Arc::default(), said: BTreeSet::new() }
     }
 
     /// Lets go of the base model where another one beside it would not fit into memory.
@@ -169,7 +171,7 @@ impl Work for Local {
             threads: self.threads,
             force: true,
             keep_intermediates: false,
-            hash: true,
+            hash: Some(self.algorithm),
             companions: CompanionOptions { copy_tokenizer: true, model_card: true },
         };
         let name = format!("merge {}", candidate.name);

@@ -11,18 +11,20 @@ use std::time::Instant;
 
 use super::plan::{MergePlan, PlanOptions, plan, plan_with};
 use crate::compute::merge::Backend;
-use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
+use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::{ExecuteOptions, execute};
+use crate::merge::execute::input_digests::InputDigests;
 use crate::merge::execute::non_finite::{NonFinite, NonFiniteError};
 use crate::merge::output::files::{CompanionOptions, FileRecord, copied_files, write_companions};
+use crate::merge::output::input_records::{input_files, records};
 use crate::merge::output::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
 use crate::storage::file_name;
-use crate::storage::hash::{FileState, HashCache, sha256_file};
+use crate::storage::hash::HashAlgorithm;
 use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::storage::unchanged::FileStamps;
 
@@ -37,8 +39,8 @@ pub(crate) struct MergeOptions {
     pub force: bool,
     /// Publish intermediate results as `OUT.stages/NAME`.
     pub keep_intermediates: bool,
-    /// Record SHA-256 of inputs and outputs in the lock.
-    pub hash: bool,
+    /// Function of the digests of inputs and outputs in the lock; `None` leaves those of inputs and weights out.
+    pub hash: Option<HashAlgorithm>,
     /// Files besides the weights.
     pub companions: CompanionOptions,
 }
@@ -209,21 +211,27 @@ pub(crate) fn merge(
         refuse_inputs(target, &inputs)?;
         check_target(target, options.force)?;
     }
-    // Made before the inputs are hashed, which may take minutes: a place that can't be written is found out at once.
+    // Made before the inputs are read, which may take minutes: a place that can't be written is found out at once.
     let staging = StagingDir::create(target, options.force)?;
     let mut copied = FileStamps::default();
     for plan in &planned.plans {
         copied_files(plan, options.companions)?.iter().for_each(|path| copied.take(path));
     }
     let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
-    if options.hash {
-        lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
-    }
+    let hashed = match options.hash {
+        Some(algorithm) => {
+            let files = input_files(&planned.plans, options.companions)?;
+            let digests = InputDigests::begin(files.values().cloned(), algorithm, progress)?;
+            Some((files, digests))
+        }
+        None => None,
+    };
     let mut run = StageRun {
         options,
         backend,
         progress,
         resolver,
+        inputs: hashed.as_ref().map(|(_, digests)| digests),
         staging: &staging,
         intermediates: None,
         bytes: (0, 0),
@@ -250,9 +258,12 @@ pub(crate) fn merge(
     }
     let plan = last.expect("a recipe without documents is refused before");
     progress.cancel.check()?;
+    let (bytes, intermediates) = (run.bytes, run.intermediates.take());
+    if let Some((files, digests)) = hashed {
+        lock.inputs = records(files, &digests.finish(options.threads, progress)?);
+    }
     copied.check()?;
     staging.write(LOCK_FILE, lock.text().as_bytes())?;
-    let (bytes, intermediates) = (run.bytes, run.intermediates.take());
     staging.publish()?;
     if let Some(intermediates) = intermediates.filter(|_| options.keep_intermediates) {
         intermediates.publish()?;
@@ -295,6 +306,8 @@ struct StageRun<'a> {
     backend: &'a dyn Backend,
     progress: Progress<'a>,
     resolver: Resolver,
+    /// Digests of the recipe's inputs, which the stages take while they read.
+    inputs: Option<&'a InputDigests>,
     staging: &'a StagingDir,
     /// Holds the results of earlier stages.
     intermediates: Option<StagingDir>,
@@ -351,16 +364,23 @@ impl StageRun<'_> {
             self.directories.insert(name.to_owned(), nested.path().to_owned());
             &nested
         };
-        let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
-        let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
+        let execute_options =
+            ExecuteOptions { threads: self.options.threads, hash: self.options.hash.filter(|_| output) };
+        let execution = execute(plan, self.backend, staging, execute_options, self.inputs, self.progress)?;
         plan.unchanged()?;
         report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
         self.bytes.1 += plan.bytes_written();
-        let mut files = write_companions(plan, text, staging, self.options.companions)?;
+        let mut files = write_companions(
+            plan,
+            text,
+            staging,
+            self.options.companions,
+            self.options.hash.unwrap_or(HashAlgorithm::Blake3),
+        )?;
         for (i, shard) in plan.layout.shards.iter().enumerate() {
-            let sha256 = execution.shard_hashes.get(i).cloned();
-            files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, sha256 });
+            let digest = execution.shard_digests.get(i).cloned();
+            files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, digest });
         }
         Ok(files)
     }
@@ -423,9 +443,6 @@ fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOption
     Ok(paths)
 }
 
-/// Records of input files, by model and file name.
-pub(crate) type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
-
 /// A document could not be planned against the results of earlier ones, for no noted reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the document `{output}` cannot be planned against the results of earlier documents")]
@@ -437,78 +454,4 @@ impl Diagnose for Unplanned {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Internal
     }
-}
-
-/// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
-pub(super) fn hash_inputs(
-    planned: &PlannedRecipe,
-    threads: usize,
-    companions: CompanionOptions,
-    progress: Progress<'_>,
-) -> Result<InputRecords> {
-    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
-    for plan in &planned.plans {
-        let copied = copied_files(plan, companions)?;
-        for (i, model) in plan.models.iter().enumerate() {
-            if model.dir.is_none() {
-                continue;
-            }
-            let donated = copied.iter().filter(|_| i == plan.donor);
-            for path in model.input_files().iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                files.insert((model.reference.to_string(), name), path.clone());
-            }
-        }
-    }
-    let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
-    let mut records = InputRecords::new();
-    for ((model, name), path) in files {
-        let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
-        let hash = hashes.get(&path).expect("every file of the list was hashed");
-        let record = FileRecord { bytes, sha256: Some(hash.clone()) };
-        records.entry(model).or_default().insert(name, record);
-    }
-    Ok(records)
-}
-
-fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Result<BTreeMap<PathBuf, String>> {
-    let mut cache = HashCache::open_default();
-    let mut hashes: BTreeMap<PathBuf, String> =
-        paths.iter().filter_map(|p| Some((p.clone(), cache.get(p)?.to_owned()))).collect();
-    let unknown: Vec<&PathBuf> = paths.iter().filter(|p| !hashes.contains_key(*p)).collect();
-    if unknown.is_empty() {
-        return Ok(hashes);
-    }
-    let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
-    progress.event(Event::HashingInputs { bytes });
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            let before = FileState::of(path);
-            let hash = sha256_file(path, progress.cancel);
-            let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
-            done.push(((*path).clone(), same, hash));
-        }
-        done
-    };
-    let results = std::thread::scope(|scope| {
-        // This thread works too, so that the files are hashed where no other can be had.
-        let workers: Vec<_> =
-            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::parallel::spawn_scoped(scope, work)).collect();
-        let mut results = work();
-        for worker in workers {
-            results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        results
-    });
-    let mut fresh = Vec::new();
-    for (path, state, hash) in results {
-        let hash = hash.map_err(|source| WriteError::Io { path: path.clone(), source })?.ok_or(Cancelled)?;
-        fresh.extend(state.map(|state| (state, hash.clone())));
-        hashes.insert(path, hash);
-    }
-    cache.remember(&fresh);
-    Ok(hashes)
 }

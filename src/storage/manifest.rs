@@ -16,6 +16,8 @@ use super::leftovers::{read_regular, staged_stem};
 pub(crate) const MANIFEST_FILE: &str = "billon.manifest.json";
 /// A merge's lock.
 pub(crate) const LOCK_FILE: &str = "billon.lock.json";
+/// Versions of the lock's format that are read. Digests of version 1 are all SHA-256; version 2 has BLAKE3 too.
+pub(crate) const LOCK_VERSIONS: std::ops::RangeInclusive<u32> = 1..=2;
 /// Locked by the process at work in a folder.
 pub(super) const FOLDER_LOCK: &str = ".lock";
 
@@ -99,7 +101,7 @@ fn listed(directory: &Path) -> Option<BTreeSet<PathBuf>> {
     }
     let lock = read_regular(&directory.join(LOCK_FILE), MOST_BYTES).ok();
     if let Some(lock) = lock.and_then(|text| serde_json::from_slice::<LockedFiles>(&text).ok())
-        && lock.lock_version == VERSION
+        && LOCK_VERSIONS.contains(&lock.lock_version)
     {
         marked = true;
         files.extend(lock.outputs.into_iter().map(|(name, _)| PathBuf::from(name)));

@@ -14,9 +14,10 @@ use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelI
 
 use super::adapted::ModelAdapter;
 use super::chunk::{CHUNK_ELEMENTS, chunks, parts};
+use super::input_digests::{InputDigests, Readings};
 use super::map_part::map_part;
 use super::non_finite::{NonFinite, count_made};
-use super::sink::{Buffers, Shards, Sink};
+use super::sink::{Buffers, Shards, Sink, completed};
 use super::trim::WholeModelThresholds;
 use crate::compute::merge::{Backend, DRAW_GROUP, Operand, Output};
 use crate::dtype::DType;
@@ -26,9 +27,9 @@ use crate::merge::execute::reduction;
 use crate::merge::execute::reduction::{Begun, ChunkInputs};
 use crate::merge::methods::{Map, Measured, MethodError, MethodFault};
 use crate::merge::plan::{JobInput, MergePlan, TensorJob};
-use crate::parallel::{pool, spawn_scoped};
-use crate::storage::hash::sha256_while_written;
-use crate::storage::publish::{OutputFile, StagingDir, WriteError};
+use crate::parallel::pool;
+use crate::storage::hash::{Digest, HashAlgorithm};
+use crate::storage::publish::StagingDir;
 use crate::storage::shortened;
 
 /// Input bytes that may be resident at once, apart from one chunk per thread.
@@ -37,8 +38,8 @@ pub(crate) const WINDOW_BYTES: u64 = 160 << 20;
 /// What a run found out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Execution {
-    /// SHA-256 of every shard, in order; empty when not asked for.
-    pub shard_hashes: Vec<String>,
+    /// Digest of every shard, in order; empty when not asked for.
+    pub shard_digests: Vec<Digest>,
     /// Output tensors with infinities or NaN.
     pub non_finite: Vec<NonFinite>,
 }
@@ -48,11 +49,11 @@ pub(crate) struct Execution {
 pub(crate) struct ExecuteOptions {
     /// Worker threads, at least 1.
     pub threads: usize,
-    /// Hash the shards while they are written.
-    pub hash: bool,
+    /// Hash the shards while they are written: BLAKE3 by the workers, SHA-256 by a thread that follows them.
+    pub hash: Option<HashAlgorithm>,
 }
 
-/// Writes all shards of a plan into a staging directory and syncs them.
+/// Writes all shards of a plan into a staging directory and syncs them; `inputs` are hashed as they are read.
 ///
 /// # Errors
 /// Write errors, or [`crate::error::Cancelled`].
@@ -61,66 +62,21 @@ pub(crate) fn execute(
     backend: &dyn Backend,
     staging: &StagingDir,
     options: ExecuteOptions,
+    inputs: Option<&InputDigests>,
     progress: Progress<'_>,
 ) -> Result<Execution> {
     let pool = pool(options.threads, "merge")?;
     let mut files = Vec::new();
     for shard in &plan.layout.shards {
         let file = staging.create_file(&shard.file_name, shard.bytes)?;
+        let file = if options.hash == Some(HashAlgorithm::Blake3) { file.hashed() } else { file };
         file.write_at(0, &shard.header)?;
         files.push(file);
     }
     let sink = Shards { plan, files: &files };
-    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
-    std::thread::scope(|scope| {
-        let hasher = options.hash.then(|| {
-            let hash = || -> Result<Vec<String>, WriteError> {
-                let mut hashes = Vec::new();
-                for file in &files {
-                    hashes.extend(sha256_while_written(file)?);
-                }
-                Ok(hashes)
-            };
-            // Without a thread for it, the same after the last byte.
-            spawn_scoped(scope, hash).map_or(Hashing::After(hash), Hashing::Beside)
-        });
-        // A failed early sync is reported by the last one, and done by it where there is no thread.
-        let _ = spawn_scoped(scope, || files.iter().try_for_each(OutputFile::sync_while_written));
-        let mut result = {
-            let _wake = WakeFollowers(&files);
-            executor.run()
-        };
-        if result.is_ok() {
-            progress.event(Event::Syncing);
-            result = result.and_then(|r| files.iter().try_for_each(OutputFile::sync).map(|()| r).map_err(Error::from));
-        }
-        let hashes = match hasher {
-            Some(Hashing::Beside(thread)) => match thread.join() {
-                Ok(hashes) => hashes,
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
-            Some(Hashing::After(hash)) if result.is_ok() => hash(),
-            Some(Hashing::After(_)) | None => Ok(Vec::new()),
-        };
-        let non_finite = result?;
-        Ok(Execution { shard_hashes: hashes?, non_finite })
-    })
-}
-
-/// Hashing of the output: on a thread that follows what is written, or when all is written.
-enum Hashing<'scope, F> {
-    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<String>, WriteError>>),
-    After(F),
-}
-
-/// When the map pass is over, one way or the other (a panic included), nobody may wait for bytes
-/// that will not come. Files that are complete by then are not touched by it.
-struct WakeFollowers<'a>(&'a [OutputFile]);
-
-impl Drop for WakeFollowers<'_> {
-    fn drop(&mut self) {
-        self.0.iter().for_each(OutputFile::abandon);
-    }
+    let executor = Executor { hashes: inputs, ..Executor::new(plan, backend, &pool, &sink, progress) };
+    let (non_finite, shard_digests) = completed(&files, options.hash, progress, || executor.run())?;
+    Ok(Execution { shard_digests, non_finite })
 }
 
 /// Computes the bytes of some output tensors without writing them anywhere.
@@ -138,7 +94,7 @@ pub(crate) fn compute_tensors(
 ) -> Result<()> {
     let pool = pool(threads, "merge")?;
     let sink = Shards { plan, files: &[] };
-    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
+    let executor = Executor::new(plan, backend, &pool, &sink, progress);
     let mut adapted = Vec::new();
     let thresholds = executor.whole_model_thresholds()?;
     for job in plan.jobs.iter().filter(|job| outputs.contains(&job.output)) {
@@ -170,6 +126,8 @@ pub(super) struct Executor<'a> {
     pool: &'a rayon::ThreadPool,
     sink: &'a dyn Sink,
     progress: Progress<'a>,
+    /// Takes the digests of what is read.
+    hashes: Option<&'a InputDigests>,
     /// Whether the adapter of each model has infinities or NaN; looked at when an output has some.
     odd_adapters: OnceLock<Vec<bool>>,
 }
@@ -187,9 +145,9 @@ pub(crate) fn execute_in_memory(
 ) -> Result<(Vec<Vec<u8>>, Execution)> {
     let pool = pool(threads, "merge")?;
     let sink = Buffers::new(&plan.outputs);
-    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
+    let executor = Executor::new(plan, backend, &pool, &sink, progress);
     let non_finite = executor.run()?;
-    Ok((sink.into_bytes(), Execution { shard_hashes: Vec::new(), non_finite }))
+    Ok((sink.into_bytes(), Execution { shard_digests: Vec::new(), non_finite }))
 }
 
 /// What a worker keeps from chunk to chunk.
@@ -218,6 +176,18 @@ pub(super) fn next_batch<T: std::borrow::Borrow<TensorJob>>(jobs: &[T]) -> (&[T]
         bytes <= WINDOW_BYTES
     });
     jobs.split_at(count.count().max(1))
+}
+
+impl<'a> Executor<'a> {
+    fn new(
+        plan: &'a MergePlan,
+        backend: &'a dyn Backend,
+        pool: &'a rayon::ThreadPool,
+        sink: &'a dyn Sink,
+        progress: Progress<'a>,
+    ) -> Self {
+        Self { plan, backend, pool, sink, progress, hashes: None, odd_adapters: OnceLock::new() }
+    }
 }
 
 impl Executor<'_> {
@@ -348,6 +318,7 @@ impl Executor<'_> {
         let pieces: Vec<Piece> = batch.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
         let left: Vec<AtomicUsize> =
             batch.iter().map(|job| AtomicUsize::new(chunks(job.parameters.elements()).count())).collect();
+        let readings = Readings::of(self.hashes, self.plan, batch);
         let odd: Vec<[AtomicU64; 2]> = batch.iter().map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect();
         self.each_window(batch, &pieces, |piece, scratch| {
             let Scratch { output: buffer, adapted } = scratch;
@@ -374,6 +345,7 @@ impl Executor<'_> {
                 }
                 self.sink.put(job.output, part.start * width, buffer)?;
             }
+            readings.take(piece.job, &piece.range);
             // What the statistics left resident goes with the batch, in a few calls: each one interrupts all threads.
             if !job.statistics.needs_data() || job.bytes_read() > WINDOW_BYTES {
                 self.release(job, &piece.range);

@@ -7,7 +7,7 @@ use super::card::model_card;
 use crate::checkpoint::model_dir::INDEX_FILE;
 use crate::merge::execute::adapted::ModelAdapter;
 use crate::merge::plan::MergePlan;
-use crate::storage::hash::sha256_bytes;
+use crate::storage::hash::{Digest, HashAlgorithm};
 use crate::storage::publish::{StagingDir, WriteError};
 
 /// Tokenizer, template, generation and preprocessing files that belong to a model.
@@ -37,21 +37,57 @@ pub(crate) struct CompanionOptions {
     pub model_card: bool,
 }
 
-/// Size and SHA-256 of a file.
+/// Size and digest of a file. A lock keys the digest by its function: `"blake3"` or `"sha256"`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "StoredRecord", try_from = "StoredRecord")]
 pub struct FileRecord {
     /// Bytes.
     pub bytes: u64,
-    /// Lower-case hexadecimal; absent when hashing was turned off.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sha256: Option<String>,
+    /// Absent when hashing was turned off.
+    pub digest: Option<Digest>,
 }
 
 impl FileRecord {
     /// The record of bytes in memory.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.len() as u64, sha256: Some(sha256_bytes(bytes)) }
+    pub fn of(algorithm: HashAlgorithm, bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, digest: Some(Digest::of(algorithm, bytes)) }
+    }
+}
+
+/// A record as a lock writes it; digests are lower-case hexadecimal.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct StoredRecord {
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    blake3: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sha256: Option<String>,
+}
+
+impl From<FileRecord> for StoredRecord {
+    fn from(FileRecord { bytes, digest }: FileRecord) -> Self {
+        let mut stored = Self { bytes, blake3: None, sha256: None };
+        match digest {
+            Some(Digest { algorithm: HashAlgorithm::Blake3, hex }) => stored.blake3 = Some(hex),
+            Some(Digest { algorithm: HashAlgorithm::Sha256, hex }) => stored.sha256 = Some(hex),
+            None => {}
+        }
+        stored
+    }
+}
+
+impl TryFrom<StoredRecord> for FileRecord {
+    type Error = &'static str;
+
+    fn try_from(StoredRecord { bytes, blake3, sha256 }: StoredRecord) -> Result<Self, Self::Error> {
+        let digest = match (blake3, sha256) {
+            (Some(_), Some(_)) => return Err("a file has two digests, `blake3` and `sha256`"),
+            (Some(hex), None) => Some(Digest { algorithm: HashAlgorithm::Blake3, hex }),
+            (None, Some(hex)) => Some(Digest { algorithm: HashAlgorithm::Sha256, hex }),
+            (None, None) => None,
+        };
+        Ok(Self { bytes, digest })
     }
 }
 
@@ -134,10 +170,11 @@ pub(crate) fn write_companions(
     recipe: &str,
     staging: &StagingDir,
     options: CompanionOptions,
+    algorithm: HashAlgorithm,
 ) -> Result<BTreeMap<String, FileRecord>, WriteError> {
     let files = companions(plan, recipe, options)?;
     for (name, bytes) in &files {
         staging.write(name, bytes)?;
     }
-    Ok(files.iter().map(|(name, bytes)| (name.clone(), FileRecord::of(bytes))).collect())
+    Ok(files.iter().map(|(name, bytes)| (name.clone(), FileRecord::of(algorithm, bytes))).collect())
 }

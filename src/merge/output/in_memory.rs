@@ -14,9 +14,10 @@ use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::execute_in_memory;
 use crate::merge::output::files::CompanionOptions;
+use crate::merge::output::input_records::{InputRecords, hash_inputs};
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::merge::plan::{MergePlan, PlanOptions};
-use crate::merge::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
+use crate::merge::stages::{plan_again, plan_recipe, report_non_finite};
 use crate::storage::hash::sha256_bytes;
 
 /// Everything about such a merge that is not in the recipe.
@@ -50,8 +51,8 @@ impl MergedModel {
             vec![(format!("merge recipe, billon {}", env!("CARGO_PKG_VERSION")), self.recipe_sha256.clone())];
         for (reference, files) in &self.inputs {
             for (name, record) in files {
-                let hash = record.sha256.clone().expect("`hash_inputs` hashes every file");
-                identity.push((format!("{reference}/{name}"), hash));
+                let digest = record.digest.as_ref().expect("`hash_inputs` hashes every file");
+                identity.push((format!("{reference}/{name}"), digest.hex.clone()));
             }
         }
         identity
@@ -76,7 +77,7 @@ pub fn in_memory(
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
     let companions = CompanionOptions { copy_tokenizer: true, model_card: false };
-    let inputs = hash_inputs(&planned, options.threads, companions, progress)?;
+    let inputs = hash_inputs(&planned.plans, options.threads, companions, progress)?;
     let mut results: BTreeMap<String, Arc<MemoryModel>> = BTreeMap::new();
     let count = planned.order.len();
     let mut last = None;

@@ -15,11 +15,12 @@ use crate::merge::methods::Values;
 use crate::merge::output::files::FileRecord;
 use crate::merge::plan::{MergePlan, TensorJob};
 use crate::recipe::setting::Value;
+use crate::storage::manifest::LOCK_VERSIONS;
 
 pub(crate) use crate::storage::manifest::LOCK_FILE;
 
-/// The lock's format version.
-const FORMAT: u32 = 1;
+/// The lock's format version that is written.
+const FORMAT: u32 = *LOCK_VERSIONS.end();
 
 /// The contents of a lock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,7 +87,7 @@ pub enum LockError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{} is not a valid lock", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("{} has lock version {found}, this billon reads {FORMAT}", path.display())]
+    #[error("{} has lock version {found}, this billon reads {} to {FORMAT}", path.display(), LOCK_VERSIONS.start())]
     Version { path: PathBuf, found: u32 },
 }
 
@@ -135,7 +136,7 @@ impl Lock {
             })?;
         let lock: Self =
             serde_json::from_slice(&text).map_err(|source| LockError::Json { path: path.clone(), source })?;
-        if lock.lock_version != FORMAT {
+        if !LOCK_VERSIONS.contains(&lock.lock_version) {
             return Err(LockError::Version { path, found: lock.lock_version });
         }
         Ok(lock)

@@ -1,7 +1,7 @@
 //! The locked recipe planned again: resolved stages, config and copied files, and a sample of the tensors.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::files::{Check, check_file, is_hashed};
 use super::{VerifyOptions, VerifyReport};
@@ -11,6 +11,7 @@ use crate::event::Progress;
 use crate::merge::execute::executor::compute_tensors;
 use crate::merge::methods::{Sparsify, Statistics};
 use crate::merge::output::files::{CompanionOptions, companions, copied_files};
+use crate::merge::output::input_records::input_files;
 use crate::merge::output::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::merge::plan::{MergePlan, PlanOptions};
@@ -29,6 +30,7 @@ pub(super) fn derive(
     lock: &Lock,
     options: VerifyOptions,
     backend: &dyn Backend,
+    pool: &rayon::ThreadPool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<()> {
@@ -50,7 +52,7 @@ pub(super) fn derive(
     let planned = plan_recipe(Path::new(LOCK_FILE), &lock.recipe, &Resolver::from_environment(), &plan_options)?;
     let plan = planned.plans.last().expect("a recipe without documents is refused");
     let companion_options = companion_options(lock, plan)?;
-    if !check_inputs(&planned, companion_options, lock, report, progress)? {
+    if !check_inputs(&planned, companion_options, lock, pool, report, progress)? {
         return Ok(());
     }
     check_stages(&planned, lock, report);
@@ -150,6 +152,7 @@ fn check_inputs(
     planned: &PlannedRecipe,
     options: CompanionOptions,
     lock: &Lock,
+    pool: &rayon::ThreadPool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<bool> {
@@ -157,24 +160,14 @@ fn check_inputs(
         return Ok(true);
     }
     // By name, as the lock has them: a name in a lock leads to no other file.
-    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
-    for plan in &planned.plans {
-        let copied = copied_files(plan, options)?;
-        for (index, model) in plan.models.iter().enumerate().filter(|(_, model)| model.dir.is_some()) {
-            let donated = copied.iter().filter(|_| index == plan.donor).cloned();
-            for path in model.input_files().into_iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                files.insert((model.reference.to_string(), name), path);
-            }
-        }
-    }
+    let files = input_files(&planned.plans, options)?;
     let mut same = true;
     for ((model, name), path) in &files {
         let Some(record) = lock.inputs.get(model).and_then(|records| records.get(name)) else {
             report.problems.push(format!("the lock does not list the input `{model}/{name}`"));
             continue;
         };
-        match check_file(path, record, progress)? {
+        match check_file(path, record, pool, progress)? {
             Check::Right => report.inputs_verified += 1,
             Check::NoHash => report.problems.push(format!("the input `{model}/{name}` has no hash in the lock")),
             Check::Wrong(problem) => {

@@ -11,6 +11,7 @@ use crate::compute::merge::Backend;
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::Progress;
 use crate::merge::output::lock::Lock;
+use crate::parallel::pool;
 
 /// What to check.
 #[derive(Debug, Clone, Copy)]
@@ -74,8 +75,9 @@ pub fn verify(
 ) -> Result<VerifyReport> {
     let lock = Lock::read(output)?;
     let mut report = VerifyReport { output: output.to_owned(), ..VerifyReport::default() };
-    files::check(output, &lock, &mut report, progress)?;
-    match derive::derive(output, &lock, options, backend, &mut report, progress) {
+    let pool = pool(options.threads, "verify")?;
+    files::check(output, &lock, &pool, &mut report, progress)?;
+    match derive::derive(output, &lock, options, backend, &pool, &mut report, progress) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         // The inputs need not be at hand; the hashes above stand on their own.
