@@ -87,11 +87,17 @@ fn prompt_flags_are_the_same_in_every_command_that_has_them() {
         "--system-instruction <TEXT>",
         "--fewshot-as-multiturn <BOOL>",
     ];
+    // A flag with its text, however the lines are broken.
     let help = |command: &[&str]| -> Vec<String> {
-        let text = context.run(command.iter().copied().chain(["-h"])).stdout;
-        let line = |flag: &&str| text.lines().find(|line| line.contains(*flag)).map(|line| line.trim().to_owned());
-        let words = |line: String| line.split_whitespace().collect::<Vec<_>>().join(" ");
-        flags.iter().filter_map(line).map(words).collect()
+        let text = context.run(command.iter().copied().chain(["--help"])).stdout;
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let entry = |flag: &&str| {
+            let start = lines.iter().position(|line| line.contains(*flag))?;
+            let more = lines[start + 1..].iter().take_while(|line| !line.is_empty() && !line.starts_with('-'));
+            let words = std::iter::once(&lines[start]).chain(more).flat_map(|line| line.split_whitespace());
+            Some(words.collect::<Vec<_>>().join(" "))
+        };
+        flags.iter().filter_map(entry).collect()
     };
     let of_eval = help(&["eval"]);
     assert_eq!(of_eval.len(), flags.len(), "{of_eval:?}");
