@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::activation::capped;
 use super::elementary::exp;
-use crate::compute::simd::{Group, KC, LANES, LEFT_STRIDE, Level, Line, Operands, PANEL, Simd, Start, Task};
+use crate::compute::simd::{AHEAD, Group, KC, LANES, LEFT_STRIDE, Level, Line, Operands, PANEL, Simd, Start, Task};
 
 /// A block of consecutive tokens' keys (after the rotary embedding) and values, each
 /// `[tokens, kv_heads * head_dim]`.
@@ -204,7 +204,9 @@ impl Attention<'_> {
             for (queries, keys) in scratch.queries.chunks_exact(S::MR * LEFT_STRIDE).zip(keys.chunks(KC)) {
                 let (left, right, depth) = (queries.as_ptr(), keys.as_ptr().cast::<f32>(), keys.len());
                 let result = result.as_mut_ptr();
-                let operands = Operands { left, right, depth, start, result, result_stride: LEFT_STRIDE };
+                let (right_stride, ahead) = (PANEL, AHEAD / size_of::<f32>());
+                let result_stride = LEFT_STRIDE;
+                let operands = Operands { left, right, right_stride, ahead, depth, start, result, result_stride };
                 // SAFETY: the chunks hold `MR >= height` rows of `LEFT_STRIDE >= depth` and `depth` lines; the
                 // result was sliced to what the rows cover.
                 unsafe { simd.tile(height, operands) };
@@ -296,6 +298,8 @@ impl Attention<'_> {
                 let operands = Operands {
                     left: weights.as_ptr(),
                     right: values.as_ptr().cast::<f32>(),
+                    right_stride: PANEL,
+                    ahead: AHEAD / size_of::<f32>(),
                     depth,
                     start: Start::Result,
                     result: result.as_mut_ptr(),

@@ -4,7 +4,7 @@
 use std::mem::MaybeUninit;
 
 use super::gemm_kernel::{Edge, MacroKernel, PackedRows, Panel, Rows};
-use crate::compute::simd::{Element, KC, LANES, LEFT_STRIDE, Operands, PANEL, Simd};
+use crate::compute::simd::{AHEAD, Element, KC, LANES, LEFT_STRIDE, Operands, PANEL, Simd};
 
 /// The register tile of a SIMD level, over all rows of a block.
 #[derive(Clone, Copy)]
@@ -55,17 +55,28 @@ impl<S: Simd> MacroKernel for FmaLoop<S> {
             }
             let left = rows[first * LEFT_STRIDE..].as_ptr();
             let (right, depth) = (lines.as_ptr().cast::<E>(), lines.len());
+            let (right_stride, ahead) = (PANEL, AHEAD / size_of::<E>());
+            let operands = |result: *mut f32, result_stride: usize| Operands {
+                left,
+                right,
+                right_stride,
+                ahead,
+                depth,
+                start,
+                result,
+                result_stride,
+            };
             if width == PANEL {
                 let result = out[first * n + column..].as_mut_ptr().cast();
                 // SAFETY: the assertion above covers `depth` elements of the rows and the lines, and the panel's columns
                 // in each row of the result, which is borrowed mutably.
-                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: n }) };
+                unsafe { simd.tile(height, operands(result, n)) };
             } else {
                 let at = first * n + column;
                 let mut edge = Edge::<16>::load(&out[at..], n, height, width);
                 let result = edge.as_mut_ptr();
                 // SAFETY: as above; the copy has whole lines, and at least `MR` rows at every level.
-                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: PANEL }) };
+                unsafe { simd.tile(height, operands(result, PANEL)) };
                 edge.store(&mut out[at..], n, height, width);
             }
             first = end;

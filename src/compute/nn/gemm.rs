@@ -8,11 +8,11 @@ use std::cell::Cell;
 
 use super::gemm_kernel::Edge;
 use super::uninit::as_uninit;
-use crate::compute::simd::{KC, LANES, LEFT_STRIDE, Level, Line, Operands, PANEL, Simd, Start, Task};
+use crate::compute::simd::{AHEAD, KC, LANES, LEFT_STRIDE, Level, Line, Operands, PANEL, Simd, Start, Task};
 
 /// Rows of a block of the left operand, whose packed form stays in the second-level cache (BLIS's `MC`).
 const MC: usize = 128;
-/// Columns of the right operand that are packed at a time (BLIS's `NC`).
+/// Columns of the right operand that are packed at a time (BLIS's `NC`) at the longest block of k; more at shorter ones.
 const NC: usize = 16 * PANEL;
 
 /// A strided, possibly transposed matrix in a slice.
@@ -54,7 +54,7 @@ impl<'a> View<'a> {
 }
 
 /// `out = scale * lhs rhs`, or `out += scale * lhs rhs` if `accumulate`; rows of `out` are `stride` apart. The scale is
-/// multiplied into `lhs` first.
+/// multiplied into `lhs` first (a power of two into either operand, which is the same).
 ///
 /// # Panics
 /// When the shapes do not fit together.
@@ -92,7 +92,10 @@ pub(crate) fn multiply_at(
                 row.iter_mut().enumerate().for_each(|(r, value)| *value = out[r * stride + column]);
             }
         }
-        let (lhs, rhs) = (Scaled { view: rhs.t(), scale: 1.0 }, Scaled { view: lhs.t(), scale });
+        // A power of two may move to the other factor of each product without changing a bit; the long operand then need
+        // not be packed for its sake.
+        let (short, long) = if is_power_of_two(scale) { (scale, 1.0) } else { (1.0, scale) };
+        let (lhs, rhs) = (Scaled { view: rhs.t(), scale: short }, Scaled { view: lhs.t(), scale: long });
         level.run(Gemm { lhs, rhs, accumulate, out: &mut transposed, stride: m });
         for (column, row) in transposed.chunks_exact(m).enumerate() {
             row.iter().enumerate().for_each(|(r, value)| out[r * stride + column] = *value);
@@ -101,6 +104,11 @@ pub(crate) fn multiply_at(
     }
     let (lhs, rhs) = (Scaled { view: lhs, scale }, Scaled { view: rhs, scale: 1.0 });
     level.run(Gemm { lhs, rhs, accumulate, out, stride });
+}
+
+/// Whether the significand is 1: multiplying by it is exact short of overflow and of subnormal numbers.
+fn is_power_of_two(value: f32) -> bool {
+    value.is_normal() && value.to_bits().trailing_zeros() >= f32::MANTISSA_DIGITS - 1
 }
 
 /// A matrix with a factor that packing multiplies in.
@@ -154,24 +162,47 @@ impl Task for Gemm<'_> {
         let Self { lhs, rhs, accumulate, out, stride } = self;
         let ((m, k), (_, n)) = (lhs.view.shape(), rhs.view.shape());
         let mut packed = PACKED.take();
+        // Few rows use each panel once or twice: reading it where it lies costs less than packing it.
+        let in_place = m <= 2 * S::MR && !rhs.view.transposed && rhs.scale == 1.0;
         let longest = k.div_ceil(k.div_ceil(KC));
+        // A short inner extent (a LoRA rank) leaves memory for more columns, and so for longer runs of results.
+        let columns = NC * KC / longest.next_multiple_of(PANEL) / PANEL * PANEL;
         for first in (0..k).step_by(longest) {
             let depth = KBlock { first, length: longest.min(k - first) };
             let start = if first == 0 && !accumulate { Start::Zero } else { Start::Result };
-            for column in (0..n).step_by(NC) {
-                let width = NC.min(n - column);
-                pack_panels(simd, rhs, depth, column, width, &mut packed.panels);
+            for column in (0..n).step_by(columns) {
+                let width = columns.min(n - column);
+                let unpacked = if in_place { width / PANEL } else { 0 };
+                pack_panels(simd, rhs, depth, column + unpacked * PANEL, width - unpacked * PANEL, &mut packed.panels);
                 for row in (0..m).step_by(MC) {
                     let height = MC.min(m - row);
                     pack_rows(simd, lhs, depth, row, height, &mut packed.rows);
-                    for (index, lines) in packed.panels.chunks_exact(depth.lines()).enumerate() {
-                        let column = column + index * PANEL;
-                        if column >= n || index * PANEL >= width {
-                            break;
+                    let block = Block { rows: &packed.rows, height, start, stride };
+                    let panels = width.div_ceil(PANEL);
+                    let panel = |index: usize| {
+                        let width = PANEL.min(width - index * PANEL);
+                        if index < unpacked {
+                            Panel::in_place(rhs.view, depth, column + index * PANEL)
+                        } else {
+                            let first = (index - unpacked) * depth.lines();
+                            Panel::packed(&packed.panels[first..first + depth.length], width)
                         }
-                        let out = &mut out[row * stride + column..];
-                        let block = Block { rows: &packed.rows, height, width: PANEL.min(n - column), start, stride };
-                        block.multiply(simd, &lines[..depth.length], out);
+                    };
+                    let out = &mut out[row * stride + column..];
+                    if depth.length <= SHORT {
+                        // Results are most of the memory traffic: rows of tiles outermost, so that they are written in
+                        // runs as long as the rows.
+                        for tile in 0..block.tiles::<S>() {
+                            for index in 0..panels {
+                                block.multiply(simd, tile, panel(index), &mut out[index * PANEL..]);
+                            }
+                        }
+                    } else {
+                        for index in 0..panels {
+                            for tile in 0..block.tiles::<S>() {
+                                block.multiply(simd, tile, panel(index), &mut out[index * PANEL..]);
+                            }
+                        }
                     }
                 }
             }
@@ -180,45 +211,80 @@ impl Task for Gemm<'_> {
     }
 }
 
-/// Packed rows, and the place of their results.
+/// Longest block of k for which the results are most of the memory traffic.
+const SHORT: usize = 64;
+
+/// A block of k of a panel of the right operand.
+#[derive(Clone, Copy)]
+struct Panel<'a> {
+    /// From the panel's first element on, lines `stride` apart.
+    data: &'a [f32],
+    stride: usize,
+    depth: usize,
+    /// Columns that are not padding.
+    width: usize,
+    /// Prefetch distance in elements.
+    ahead: usize,
+}
+
+impl<'a> Panel<'a> {
+    /// A packed panel.
+    #[inline(always)]
+    fn packed(lines: &'a [Line<f32>], width: usize) -> Self {
+        // SAFETY: a line is 32 `f32` without padding.
+        let data = unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * PANEL) };
+        Self { data, stride: PANEL, depth: lines.len(), width, ahead: AHEAD / size_of::<f32>() }
+    }
+
+    /// Thirty-two columns of a matrix; prefetches the next ones.
+    #[inline(always)]
+    fn in_place(view: View<'a>, depth: KBlock, column: usize) -> Self {
+        let data = &view.data[depth.first * view.stride + column..];
+        Self { data, stride: view.stride, depth: depth.length, width: PANEL, ahead: PANEL }
+    }
+}
+
+/// Packed rows, and the layout of their results.
 #[derive(Clone, Copy)]
 struct Block<'a> {
     rows: &'a [f32],
     height: usize,
-    /// Columns of the panel that are not padding.
-    width: usize,
     start: Start,
     /// Distance of the result's rows.
     stride: usize,
 }
 
 impl Block<'_> {
-    /// Multiplies the block by a panel; `out` begins with the first result.
     #[inline(always)]
-    fn multiply<S: Simd>(self, simd: S, lines: &[Line<f32>], out: &mut [f32]) {
-        let Self { rows, height, width, start, stride } = self;
-        let (right, depth) = (lines.as_ptr().cast::<f32>(), lines.len());
-        assert!(depth <= KC && height * LEFT_STRIDE <= rows.len() && (height - 1) * stride + width <= out.len());
-        let tiles = height.div_ceil(S::MR);
-        let mut first = 0;
-        for tile in 0..tiles {
-            // Tiles about equally tall: a last tile of one row would leave most FMA units idle.
-            let end = height * (tile + 1) / tiles;
-            let (left, height) = (rows[first * LEFT_STRIDE..].as_ptr(), end - first);
-            let out = as_uninit(&mut out[first * stride..]);
-            if width == PANEL {
-                let result = out.as_mut_ptr().cast();
-                // SAFETY: the assertion above covers `depth` elements of the rows and the lines, and the panel's columns in
-                // each row of the result, which is borrowed mutably.
-                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: stride }) };
-            } else {
-                let mut edge = Edge::<16>::load(out, stride, height, width);
-                let result = edge.as_mut_ptr();
-                // SAFETY: as above; the copy has whole lines, and at least `MR` rows at every level.
-                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: PANEL }) };
-                edge.store(out, stride, height, width);
-            }
-            first = end;
+    fn tiles<S: Simd>(self) -> usize {
+        self.height.div_ceil(S::MR)
+    }
+
+    /// Multiplies one tile of rows by a panel; `out` begins with the first result of the block.
+    #[inline(always)]
+    fn multiply<S: Simd>(self, simd: S, tile: usize, panel: Panel<'_>, out: &mut [f32]) {
+        let Self { rows, height, start, stride } = self;
+        let Panel { data, stride: right_stride, depth, width, ahead } = panel;
+        // Tiles about equally tall: a last tile of one row would leave most FMA units idle.
+        let tiles = self.tiles::<S>();
+        let (first, end) = (height * tile / tiles, height * (tile + 1) / tiles);
+        assert!(depth <= KC && end * LEFT_STRIDE <= rows.len() && (end - 1) * stride + width <= out.len());
+        assert!((depth - 1) * right_stride + PANEL <= data.len());
+        let (left, right, height) = (rows[first * LEFT_STRIDE..].as_ptr(), data.as_ptr(), end - first);
+        let out = as_uninit(&mut out[first * stride..]);
+        if width == PANEL {
+            let (result, result_stride) = (out.as_mut_ptr().cast(), stride);
+            let operands = Operands { left, right, right_stride, ahead, depth, start, result, result_stride };
+            // SAFETY: the assertions above cover `depth` elements of the rows, the panel's lines, and its columns in each
+            // row of the result, which is borrowed mutably.
+            unsafe { simd.tile(height, operands) };
+        } else {
+            let mut edge = Edge::<16>::load(out, stride, height, width);
+            let (result, result_stride) = (edge.as_mut_ptr(), PANEL);
+            let operands = Operands { left, right, right_stride, ahead, depth, start, result, result_stride };
+            // SAFETY: as above; the copy has whole lines, and at least `MR` rows at every level.
+            unsafe { simd.tile(height, operands) };
+            edge.store(out, stride, height, width);
         }
     }
 }

@@ -27,5 +27,5 @@ pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
 pub(crate) use level::{Level, with_token};
 pub(crate) use scalar::Scalar;
-pub(crate) use tile::{Bf16, Element, F16, KC, LEFT_STRIDE, Line, Operands, PANEL, Start};
+pub(crate) use tile::{AHEAD, Bf16, Element, F16, KC, LEFT_STRIDE, Line, Operands, PANEL, Start};
 pub(crate) use vector::{Group, LANES, Simd, Task};

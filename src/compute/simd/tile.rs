@@ -94,12 +94,15 @@ pub(crate) enum Start {
 /// The operands of one tile of `rows` rows and [`PANEL`] columns.
 ///
 /// The caller of a tile guarantees that `left` has `depth` readable elements in each of `rows` rows that are
-/// [`LEFT_STRIDE`] apart, that `right` has `depth` lines of [`PANEL`] elements, and that `result` has [`PANEL`]
+/// [`LEFT_STRIDE`] apart, that `right` has [`PANEL`] elements in each of `depth` lines that are `right_stride` apart, and that `result` has [`PANEL`]
 /// elements, readable and writable and aliased by nothing, in each of `rows` rows that are `result_stride` apart.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<E> {
     pub left: *const f32,
     pub right: *const E,
+    pub right_stride: usize,
+    /// Prefetch distance in the right operand, in elements.
+    pub ahead: usize,
     pub depth: usize,
     pub start: Start,
     pub result: *mut f32,
@@ -127,7 +130,7 @@ impl<E: Element, const R: usize, const C: usize> Tile<E, R, C> {
 
     #[inline(always)]
     fn columns<S: Simd>(&self, simd: S, first: usize) {
-        let Operands { left, right, depth, start, result, result_stride } = self.0;
+        let Operands { left, right, right_stride, ahead, depth, start, result, result_stride } = self.0;
         let mut sums = [[simd.splat(0.0); C]; R];
         if matches!(start, Start::Result) {
             for (r, row) in sums.iter_mut().enumerate() {
@@ -141,11 +144,11 @@ impl<E: Element, const R: usize, const C: usize> Tile<E, R, C> {
             let mut panel = [simd.splat(0.0); C];
             for (c, vector) in panel.iter_mut().enumerate() {
                 // SAFETY: `Operands` covers `depth` rows of the panel.
-                *vector = E::widen(simd, unsafe { &*right.add(k * PANEL + first + c * LANES).cast() });
+                *vector = E::widen(simd, unsafe { &*right.add(k * right_stride + first + c * LANES).cast() });
             }
-            simd.prefetch(right.wrapping_add(k * PANEL + first + AHEAD / size_of::<E>()));
+            simd.prefetch(right.wrapping_add(k * right_stride + first + ahead));
             if size_of::<E>() == 4 && C == 2 {
-                simd.prefetch(right.wrapping_add(k * PANEL + first + AHEAD / size_of::<E>() + LANES));
+                simd.prefetch(right.wrapping_add(k * right_stride + first + ahead + LANES));
             }
             for (r, row) in sums.iter_mut().enumerate() {
                 // SAFETY: `Operands` covers `depth` elements of each row.
@@ -164,5 +167,5 @@ impl<E: Element, const R: usize, const C: usize> Tile<E, R, C> {
     }
 }
 
-/// Prefetch distance in the panel, in bytes.
-const AHEAD: usize = 4096;
+/// Prefetch distance in a packed panel, in bytes.
+pub(crate) const AHEAD: usize = 4096;

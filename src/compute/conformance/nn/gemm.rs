@@ -15,6 +15,10 @@ fn elements_are_one_fma_loop_at_every_level() {
         (7, 530, 20, 0),
         (200, 8, 300, 1),
         (33, 33, 1290, 2),
+        // Few rows, many columns: panels in place, with an edge; a short inner extent.
+        (8, 100, 700, 3),
+        (150, 40, 16, 0),
+        (300, 12, 90, 4),
     ] {
         // Rows lie further apart than they are long.
         let place = |rows: usize, columns: usize, seed: u64| random(rows * (columns + extra), seed);
@@ -22,9 +26,13 @@ fn elements_are_one_fma_loop_at_every_level() {
         let (a, a_t, b, b_t) = (place(m, k, 1), place(k, m, 2), place(k, n, 3), place(n, k, 4));
         let view = |data: &'static [f32], columns: usize| View::rows(data, columns, columns + extra);
         let [a, a_t, b, b_t] = [a, a_t, b, b_t].map(|data| &*data.leak());
-        for (lhs_transposed, rhs_transposed, scale, accumulate) in
-            [(false, false, 1.0, false), (false, true, 0.3, true), (true, false, 0.3, false), (true, true, 1.0, true)]
-        {
+        for (lhs_transposed, rhs_transposed, scale, accumulate) in [
+            (false, false, 1.0, false),
+            (false, true, 0.3, true),
+            (true, false, 0.3, false),
+            (true, false, 0.25, true),
+            (true, true, 1.0, true),
+        ] {
             let lhs = if lhs_transposed { view(a_t, m).t() } else { view(a, k) };
             let rhs = if rhs_transposed { view(b_t, k).t() } else { view(b, n) };
             let stride = n + extra;
