@@ -1,8 +1,8 @@
 //! Runs a plan: chunks in file order, any number of threads, a bounded window of mapped input.
 //!
 //! Consecutive tensors form a batch of at most [`WINDOW_BYTES`] of input. A batch is first reduced
-//! (as many rounds as its statistics need), then mapped and written. Pages that were reduced stay resident until the
-//! batch is written; a tensor larger than the window, or one without statistics, gives them back chunk by chunk (the
+//! (as many rounds as its reductions need), then mapped and written. Pages that were reduced stay resident until the
+//! batch is written; a tensor larger than the window, or one without a reduction, gives them back chunk by chunk (the
 //! former reads them again from the page cache). Workers take chunks from a counter, so chunks start in order; results
 //! do not depend on which worker takes which.
 
@@ -341,7 +341,7 @@ impl Executor<'_> {
                 self.sink.put(job.output, part.start * width, buffer)?;
             }
             readings.take(piece.job, &piece.range);
-            // What the statistics left resident goes with the batch, in a few calls: each one interrupts all threads.
+            // What the reduction left resident goes with the batch, in a few calls: each one interrupts all threads.
             if !job.reduction.needs_data() || job.bytes_read() > WINDOW_BYTES {
                 self.release(job, &piece.range);
             }

@@ -1,6 +1,6 @@
 //! An upper bound on the resident memory of a merge, from what the executor keeps at once.
 //!
-//! Batch by batch, as the executor forms them: mapped input, what statistics collect, and the buffers of every thread.
+//! Batch by batch, as the executor forms them: mapped input, what reductions collect, and the buffers of every thread.
 //! The constants are measured; `tests/it/plan_memory.rs` holds the bound against the peak of real runs.
 
 use crate::merge::execute::adapted::ModelAdapter;
@@ -37,11 +37,11 @@ const HISTOGRAM: u64 = 8 << 16;
 /// Memory that a batch holds at once.
 #[derive(Default)]
 struct Held {
-    /// Mapped inputs that stay from the statistics to the map.
+    /// Mapped inputs that stay from the reduction to the map.
     mapped: u64,
     /// Mapped again around chunks that were given back.
     residue: u64,
-    /// Allocated for statistics.
+    /// Allocated for reductions.
     heap: u64,
     /// Bytes of each thread.
     thread: u64,
@@ -131,7 +131,7 @@ fn whole_model(batch: &[TensorJob], threads: u64) -> u64 {
     if searches == 0 { 0 } else { HISTOGRAM * (2 * searches + threads) }
 }
 
-/// Whether the job's inputs stay mapped from the statistics to the map.
+/// Whether the job's inputs stay mapped from the reduction to the map.
 fn stays_resident(job: &TensorJob) -> bool {
     job.reduction.needs_data() && job.bytes_read() <= WINDOW_BYTES
 }
@@ -164,7 +164,7 @@ fn collected_of_one(job: &TensorJob) -> u64 {
     collect_limit(elements).min(elements) * 4
 }
 
-/// Memory of a tensor's statistics until its map.
+/// Memory of a tensor's reduction until its map.
 fn collected(job: &TensorJob) -> u64 {
     let elements = job.parameters.elements();
     match &job.reduction {
