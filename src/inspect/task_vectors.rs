@@ -250,6 +250,10 @@ fn broken(statistics: &DeltaSummary, models: usize) -> Vec<usize> {
     if !statistics.base_square.is_finite() {
         return vec![0];
     }
+    // A tensor without elements has no products.
+    if statistics.products.is_empty() {
+        return Vec::new();
+    }
     let square = |i: usize| statistics.products[pair_index(i, i, models)];
     (0..models).filter(|&i| !square(i).is_finite()).map(|i| i + 1).collect()
 }

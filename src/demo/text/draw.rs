@@ -32,10 +32,10 @@ impl Draw {
         ((u64::from(self.next()) * n as u64) >> 32) as usize
     }
 
-    /// One of a list, which is not empty.
+    /// One of a list; of an empty one the empty text, as templates without that detail want it.
     pub(super) fn pick(&mut self, list: &[&'static str]) -> &'static str {
         let index = self.below(list.len());
-        list[index]
+        list.get(index).copied().unwrap_or("")
     }
 
     /// One of two.
