@@ -55,7 +55,7 @@ impl LocalModel {
         Self::new(decoder, Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?)), options)
     }
 
-    /// The decoder.
+    /// Decoder that scores and generates.
     #[must_use]
     pub fn decoder(&self) -> &Decoder {
         &self.decoder

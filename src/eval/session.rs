@@ -44,7 +44,7 @@ pub(crate) struct SessionOptions {
 pub(crate) struct EvaluatedModel {
     /// Answers requests.
     pub model: Box<dyn LanguageModel>,
-    /// Its tokenizer.
+    /// Tokenizer of prompts and answers.
     pub tokenizer: Arc<Tokenizer>,
     /// What its answers depend on; `None` for one that changes, whose answers are not remembered.
     pub identity: Option<ModelIdentity>,

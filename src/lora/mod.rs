@@ -18,6 +18,7 @@
 //! ```
 
 mod adapter;
+pub(crate) mod apply;
 mod config;
 mod error;
 mod names;

@@ -5,17 +5,19 @@
 //! - [`plan`]: every output tensor with its inputs, parameters, dtype and place, before any byte is computed.
 //! - [`execute`]: chunks, threads, memory; runs a plan into a sink.
 //! - [`output`]: what is written beside the weights.
+//! - [`in_memory()`]: the same merge without files, for a decoder to run.
 //! - [`stages`]: recipes of several documents, planned and run one after the other.
 //! - [`verify`]: checks an output against its lock.
 
 pub(crate) mod execute;
+mod in_memory;
 pub(crate) mod methods;
 pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod stages;
 pub(crate) mod verify;
 
-pub use output::in_memory::{MergedModel, in_memory};
+pub use in_memory::{MergedModel, in_memory};
 pub use output::report::MergeReport;
 pub use plan::options::{MergeOptions, TrimScope};
 pub(crate) use stages::{merge, plan_recipe};

@@ -43,13 +43,20 @@ fn untouched(out: &Path) -> bool {
 
 #[test]
 fn an_interrupt_cleans_up_and_exits_130() {
-    let context = Context::new();
-    let (mut child, _, out) = started(&context);
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(130));
-    assert!(untouched(&out));
-    assert_eq!(context.leftovers(), [""; 0]);
+    // On a machine that is busy elsewhere the merge may be over before the signal comes.
+    for _ in 0..5 {
+        let context = Context::new();
+        let (mut child, _, out) = started(&context);
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(context.leftovers(), [""; 0]);
+        if status.success() {
+            continue;
+        }
+        assert_eq!(status.code(), Some(130));
+        return assert!(untouched(&out));
+    }
+    panic!("no merge was interrupted");
 }
 
 #[test]

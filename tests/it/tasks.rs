@@ -95,7 +95,9 @@ fn prompt_flags_are_the_same_in_every_command_that_has_them() {
             let start = lines.iter().position(|line| line.contains(*flag))?;
             let more = lines[start + 1..].iter().take_while(|line| !line.is_empty() && !line.starts_with('-'));
             let words = std::iter::once(&lines[start]).chain(more).flat_map(|line| line.split_whitespace());
-            Some(words.collect::<Vec<_>>().join(" "))
+            // A help that has the room lists values below the text, else beside it.
+            let text = words.collect::<Vec<_>>().join(" ");
+            Some(text.split(" [possible values").next().expect("a split has a first part").to_owned())
         };
         flags.iter().filter_map(entry).collect()
     };

@@ -15,6 +15,7 @@ mod kernels;
 mod magnitude;
 mod maps;
 mod operand;
+mod rows;
 pub(crate) mod selection;
 pub(crate) mod sum;
 
@@ -26,5 +27,6 @@ pub(crate) use magnitude::magnitude_key_f32;
 pub use magnitude::{Bracket, Digit};
 pub use maps::{TaskVectors, WeightedSum};
 pub use operand::{Coefficient, ComputeType, Operand, Output};
+pub(crate) use rows::rows;
 pub(crate) use selection::DRAW_GROUP;
 pub use selection::Selection;

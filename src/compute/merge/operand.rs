@@ -33,6 +33,22 @@ impl<'a> Operand<'a> {
         self.len() == 0
     }
 
+    /// Whether an element is infinite or NaN.
+    #[must_use]
+    pub(crate) fn is_non_finite(&self, index: usize) -> bool {
+        let width = self.dtype.bytes();
+        let bytes = &self.bytes[index * width..(index + 1) * width];
+        // The exponent, all of whose bits are set, lies in the two highest bytes of every float.
+        let high = u16::from_le_bytes([bytes[width - 2], bytes[width - 1]]);
+        let exponent = match self.dtype {
+            DType::F64 => 0x7ff0,
+            DType::F32 | DType::BF16 => 0x7f80,
+            DType::F16 => 0x7c00,
+            _ => return false,
+        };
+        high & exponent == exponent
+    }
+
     /// Elements `start..end`.
     #[must_use]
     pub fn slice(&self, start: usize, end: usize) -> Operand<'a> {

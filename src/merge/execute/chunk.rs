@@ -24,20 +24,6 @@ pub(crate) fn parts(chunk: &Range<u64>) -> impl Iterator<Item = Range<u64>> + us
     (start..end).step_by(step).map(move |start| start..(start + PART_ELEMENTS).min(end))
 }
 
-/// Cuts a range of flat indices at multiples of `length`: pairs of row index and range.
-pub(crate) fn rows(range: Range<u64>, length: u64) -> impl Iterator<Item = (u64, Range<u64>)> {
-    let mut start = range.start;
-    std::iter::from_fn(move || {
-        (start < range.end && length > 0).then(|| {
-            let row = start / length;
-            let end = ((row + 1) * length).min(range.end);
-            let piece = start..end;
-            start = end;
-            (row, piece)
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,13 +39,5 @@ mod tests {
             }
             assert_eq!(end, CHUNK_ELEMENTS + length);
         }
-    }
-
-    #[test]
-    fn pieces_cover_everything_once() {
-        assert_eq!(chunks(0).count(), 0);
-        assert_eq!(chunks(CHUNK_ELEMENTS + 1).last(), Some(CHUNK_ELEMENTS..CHUNK_ELEMENTS + 1));
-        let pieces: Vec<_> = rows(5..12, 4).collect();
-        assert_eq!(pieces, [(1, 5..8), (2, 8..12)]);
     }
 }

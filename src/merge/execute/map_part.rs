@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use super::chunk::rows;
-use crate::compute::merge::{Coefficient, DRAW_GROUP, MergeKernels, Operand, Output, TaskVectors, WeightedSum};
-use crate::merge::execute::reduction::ChunkInputs;
+use crate::compute::merge::{Coefficient, DRAW_GROUP, MergeKernels, Operand, Output, TaskVectors, WeightedSum, rows};
+use crate::merge::execute::chunk_inputs::ChunkInputs;
 use crate::merge::methods::{Coefficients, Map, MethodFault, ReductionResult};
 
 /// Computes elements `range` of a tensor of some `shape` into `output`; `chunk` is the chunk that they are part of.

@@ -3,7 +3,7 @@
 //! Batch by batch, as the executor forms them: mapped input, what reductions collect, and the buffers of every thread.
 //! The constants are measured; `tests/it/plan_memory.rs` holds the bound against the peak of real runs.
 
-use crate::merge::execute::adapted::ModelAdapter;
+use crate::lora::apply::ModelAdapter;
 use crate::merge::execute::chunk::{CHUNK_ELEMENTS, PART_ELEMENTS};
 use crate::merge::execute::executor::{WINDOW_BYTES, next_batch};
 use crate::merge::execute::reduction::{keeps_masks, mask_bytes};

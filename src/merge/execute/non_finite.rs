@@ -5,7 +5,6 @@
 //! is not published unless that is asked for.
 
 use crate::compute::merge::Operand;
-use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
 
 /// Elements of an output tensor that are infinite or NaN.
@@ -64,31 +63,17 @@ impl Diagnose for NonFiniteError {
     }
 }
 
-/// Whether element `index` of raw bytes is infinite or NaN.
-fn is_non_finite(operand: Operand<'_>, index: usize) -> bool {
-    let width = operand.dtype.bytes();
-    let bytes = &operand.bytes[index * width..(index + 1) * width];
-    // The exponent, all of whose bits are set, lies in the two highest bytes of every float.
-    let high = u16::from_le_bytes([bytes[width - 2], bytes[width - 1]]);
-    let exponent = match operand.dtype {
-        DType::F64 => 0x7ff0,
-        DType::F32 | DType::BF16 => 0x7f80,
-        DType::F16 => 0x7c00,
-        _ => return false,
-    };
-    high & exponent == exponent
-}
-
 /// Elements of `output` that are infinite or NaN where none of `inputs` is.
 #[must_use]
 pub(crate) fn count_made(output: Operand<'_>, inputs: &[Operand<'_>]) -> u64 {
-    let made = |i: &usize| is_non_finite(output, *i) && !inputs.iter().any(|input| is_non_finite(*input, *i));
+    let made = |i: &usize| output.is_non_finite(*i) && !inputs.iter().any(|input| input.is_non_finite(*i));
     (0..output.len()).filter(made).count() as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
 
     #[test]
     fn only_elements_that_no_input_has_are_counted() {

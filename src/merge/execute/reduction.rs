@@ -5,54 +5,19 @@
 //! chunk order by [`InOrder`].
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::chunk::{parts, rows};
-use super::trim::{Trim, WholeModelThresholds};
-use crate::compute::merge::{ComputeType, Delta, MergeKernels, Operand, Selection};
+use super::chunk::parts;
+use super::chunk_inputs::ChunkInputs;
+use super::trim::Trim;
+use super::whole_model_trim::WholeModelThresholds;
+use crate::compute::merge::{ComputeType, Delta, MergeKernels, Operand, Selection, rows};
 use crate::merge::methods::{Axis, DotProducts, Masks, MethodFault, Reduction, ReductionResult, Sparsify};
 use crate::parallel::Pool;
 use crate::rng::Philox;
 
 /// Bytes of masks kept for one tensor.
 const MASK_BYTES: u64 = 96 << 20;
-
-/// The chunk of every input that a pass looks at.
-#[derive(Debug)]
-pub(crate) struct ChunkInputs<'a> {
-    /// Index of the chunk in its tensor.
-    pub index: usize,
-    /// Flat element range.
-    pub range: Range<u64>,
-    /// Each input's part.
-    pub operands: Vec<Operand<'a>>,
-    /// Position of the base.
-    pub base: Option<usize>,
-    /// Working type.
-    pub precision: ComputeType,
-}
-
-impl<'a> ChunkInputs<'a> {
-    /// Input `index` minus the base.
-    #[must_use]
-    pub(crate) fn delta(&self, index: usize) -> Delta<'a> {
-        Delta { base: self.base.map(|b| self.operands[b]), tuned: self.operands[index], precision: self.precision }
-    }
-
-    /// The same chunk cut down to a piece of its range.
-    #[must_use]
-    pub(crate) fn piece(&self, range: &Range<u64>) -> Self {
-        let (start, end) = ((range.start - self.range.start) as usize, (range.end - self.range.start) as usize);
-        Self {
-            index: self.index,
-            range: range.clone(),
-            operands: self.operands.iter().map(|o| o.slice(start, end)).collect(),
-            base: self.base,
-            precision: self.precision,
-        }
-    }
-}
 
 /// Passes over a tensor's chunks.
 pub(crate) trait ReductionPass: Send + Sync {

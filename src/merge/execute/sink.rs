@@ -6,7 +6,7 @@ use crate::checkpoint::layout::OutputTensor;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
 use crate::merge::plan::MergePlan;
-use crate::parallel::spawn_scoped;
+use crate::parallel::{ScopedJoinHandle, scope, spawn_scoped};
 use crate::storage::hash::{Digest, HashAlgorithm};
 use crate::storage::publish::{OutputFile, WriteError};
 
@@ -37,7 +37,7 @@ pub(super) fn completed<T>(
     progress: Progress<'_>,
     write: impl FnOnce() -> Result<T>,
 ) -> Result<(T, Vec<Digest>)> {
-    std::thread::scope(|scope| {
+    scope(|scope| {
         let hasher = (hash == Some(HashAlgorithm::Sha256)).then(|| {
             let follow = || -> Result<Vec<Digest>, WriteError> {
                 let mut digests = Vec::new();
@@ -78,7 +78,7 @@ pub(super) fn completed<T>(
 
 /// SHA-256 of the output: on a thread that follows what is written, or when all is written.
 enum Hashing<'scope, F> {
-    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<Digest>, WriteError>>),
+    Beside(ScopedJoinHandle<'scope, Result<Vec<Digest>, WriteError>>),
     After(F),
 }
 

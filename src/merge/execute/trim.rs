@@ -14,9 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::chunk::CHUNK_ELEMENTS;
-use crate::compute::merge::{Bracket, ComputeType, Delta, Digit, MergeKernels, Selection};
-use crate::merge::execute::reduction::ChunkInputs;
-use crate::merge::methods::MethodFault;
+use crate::compute::merge::{Bracket, ComputeType, Digit, MergeKernels, Selection};
+use crate::merge::execute::chunk_inputs::ChunkInputs;
 
 /// A sample takes `SAMPLE_RUN` neighbours of every `sample_stride` elements.
 const SAMPLE_RUN: usize = 32;
@@ -36,7 +35,7 @@ pub(crate) fn collect_limit(elements: u64) -> u64 {
 const HIGHEST_KEY: u64 = (1 << 31) - 1;
 
 /// Width of a key.
-fn key_bits(precision: ComputeType) -> u32 {
+pub(super) fn key_bits(precision: ComputeType) -> u32 {
     match precision {
         ComputeType::F32 => 31,
         ComputeType::F64 => 63,
@@ -301,13 +300,13 @@ fn next_digit(bits: u32, prefix: u64, above: u64) -> Round {
     Round::Count { digit, above, counts: Mutex::new(vec![0; 1 << digit.bits]) }
 }
 
-fn digit_below(bits: u32, prefix: u64) -> Digit {
+pub(super) fn digit_below(bits: u32, prefix: u64) -> Digit {
     let width = bits.min(16);
     Digit { shift: bits - width, bits: width, prefix }
 }
 
 /// All ties are kept.
-fn keep_down_to(key: u64) -> Selection {
+pub(super) fn keep_down_to(key: u64) -> Selection {
     Selection::Magnitude { threshold: key, ties_before: u64::MAX, rescale: 1.0 }
 }
 
@@ -325,7 +324,7 @@ fn place(key: u64, mut wanted: u64, per_chunk: &BTreeMap<usize, u64>) -> Round {
 }
 
 /// The digit value that holds the `keep`-th largest key: value, keys above it, keys in it.
-fn descend(counts: &[u64], mut above: u64, keep: u64) -> (u64, u64, u64) {
+pub(super) fn descend(counts: &[u64], mut above: u64, keep: u64) -> (u64, u64, u64) {
     for (value, &count) in counts.iter().enumerate().rev() {
         if above + count >= keep {
             return (value as u64, above, count);
@@ -351,81 +350,20 @@ fn bracket(sample: &mut [u32], keep: u64, elements: u64) -> Bracket {
     Bracket { low: low.unwrap_or(1).max(1), high: high.unwrap_or(HIGHEST_KEY) }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn into_inner<T>(mutex: &mut Mutex<T>) -> &mut T {
+pub(super) fn into_inner<T>(mutex: &mut Mutex<T>) -> &mut T {
     mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Thresholds of task vectors that are trimmed as a whole, by model and density.
-#[derive(Debug, Default)]
-pub(crate) struct WholeModelThresholds(BTreeMap<(usize, u64), u64>);
-
-impl WholeModelThresholds {
-    /// Notes the threshold key of a model at a density.
-    pub(crate) fn insert(&mut self, model: usize, density: f64, key: u64) {
-        self.0.insert((model, density.to_bits()), key);
-    }
-
-    /// The selection of a model's tensors: every tie is kept, as in the authors' code.
-    ///
-    /// # Errors
-    /// A [`MethodFault`] when no threshold was found.
-    pub(crate) fn selection(&self, model: usize, density: f64) -> Result<Selection, MethodFault> {
-        let key = self.0.get(&(model, density.to_bits())).ok_or(MethodFault::NoThreshold)?;
-        Ok(keep_down_to(*key))
-    }
-}
-
-/// Finds the threshold of a whole task vector with digit histograms over all of its tensors: the
-/// (`floor(density * n)` + 1)-th largest magnitude, the authors' rule.
-#[derive(Debug)]
-pub(crate) struct WholeModelSearch {
-    keep: u64,
-    digit: Digit,
-    above: u64,
-    counts: Mutex<Vec<u64>>,
-}
-
-impl WholeModelSearch {
-    /// Searches among `elements` elements of one working type.
-    #[must_use]
-    pub(crate) fn new(density: f64, elements: u64, precision: ComputeType) -> Self {
-        let keep = ((density * elements as f64) as u64 + 1).min(elements.max(1));
-        let digit = digit_below(key_bits(precision), 0);
-        Self { keep, digit, above: 0, counts: Mutex::new(vec![0; 1 << 16]) }
-    }
-
-    /// Looks at one chunk of one tensor.
-    pub(crate) fn visit(&self, backend: &dyn MergeKernels, delta: Delta<'_>) {
-        let mut local = vec![0; 1 << self.digit.bits];
-        backend.magnitude_histogram(delta, self.digit, &mut local);
-        lock(&self.counts).iter_mut().zip(local).for_each(|(total, n)| *total += n);
-    }
-
-    /// Ends a round: the threshold, or `None` when another round is needed.
-    pub(crate) fn next_round(&mut self) -> Option<u64> {
-        let counts = std::mem::take(into_inner(&mut self.counts));
-        let (value, above, _) = descend(&counts, self.above, self.keep);
-        let prefix = self.digit.prefix << self.digit.bits | value;
-        if self.digit.shift == 0 {
-            return Some(prefix);
-        }
-        self.above = above;
-        self.digit = digit_below(self.digit.shift, prefix);
-        self.counts = Mutex::new(vec![0; 1 << self.digit.bits]);
-        None
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::chunk::chunks;
     use super::*;
-    use crate::compute::merge::Operand;
     use crate::compute::merge::cpu::Cpu;
+    use crate::compute::merge::{Delta, Operand};
     use crate::dtype::DType;
     use crate::rng::Philox;
 
@@ -508,24 +446,5 @@ mod tests {
             .map(|i| if i % sample_stride(400_000) < SAMPLE_RUN { 1e-6 } else { 1.0 + i as f32 * 1e-6 })
             .collect();
         assert_eq!(kept(&values, 100_000), naive(&values, 100_000));
-    }
-
-    #[test]
-    fn the_whole_model_threshold_is_the_authors() {
-        let values = random(5000, |w| (w % 997) as f32 / 997.0);
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let delta =
-            Delta { base: None, tuned: Operand { bytes: &bytes, dtype: DType::F32 }, precision: ComputeType::F32 };
-        let mut search = WholeModelSearch::new(0.2, 5000, ComputeType::F32);
-        let key = loop {
-            search.visit(&Cpu, delta);
-            if let Some(key) = search.next_round() {
-                break key;
-            }
-        };
-        let mut sorted = values.clone();
-        sorted.sort_by(f32::total_cmp);
-        // The authors take the (n - floor(n * density))-th smallest, counted from 1.
-        assert_eq!(f32::from_bits(key as u32), sorted[5000 - 1000 - 1]);
     }
 }

@@ -1,7 +1,7 @@
 //! The search for thresholds of task vectors that are trimmed as a whole: rounds over all of their tensors.
 
 use super::executor::{Executor, Piece, next_batch, pieces};
-use super::trim::{WholeModelSearch, WholeModelThresholds};
+use super::whole_model_trim::{WholeModelSearch, WholeModelThresholds};
 use crate::error::Result;
 use crate::merge::methods::{Reduction, Sparsify};
 use crate::merge::plan::TensorJob;

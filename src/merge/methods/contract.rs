@@ -45,7 +45,7 @@ pub(crate) trait MergeMethod: Sync {
     /// Facts that need no tensor.
     fn info(&self) -> MethodInfo;
 
-    /// Its parameters.
+    /// Names, kinds, ranges and defaults for the recipe reader.
     fn parameters(&self) -> &'static [ParameterSpec];
 
     /// Refuses values that have no meaning together, before anything is written: `Some` says why. Ranges of single

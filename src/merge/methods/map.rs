@@ -20,10 +20,7 @@ pub(crate) enum Map {
     /// Input 0, bytes as they are when the dtype allows.
     Copy,
     /// Input 0 times a factor.
-    Scale {
-        /// The factor.
-        factor: f64,
-    },
+    Scale { factor: f64 },
     /// See [`crate::compute::merge::WeightedSum`]; coefficients for all inputs.
     WeightedSum {
         /// One per input.

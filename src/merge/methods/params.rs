@@ -45,7 +45,7 @@ pub(crate) enum ParameterDefault {
     Required,
     /// No value.
     Absent,
-    /// This value.
+    /// Taken where the recipe is silent.
     Value(Value),
 }
 

@@ -58,7 +58,7 @@ pub(crate) enum Sparsify {
 pub(crate) enum Reduction {
     /// Nothing.
     None,
-    /// Dot products.
+    /// Of all pairs of some vectors.
     DotProducts(DotProducts),
     /// Selections of the inputs that are not the base, in order.
     Sparsify {
@@ -85,7 +85,7 @@ impl Reduction {
     }
 }
 
-/// Result of a [`Reduction`].
+/// What a method reads before its map.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ReductionResult {
     /// Of [`Reduction::None`].

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::card::model_card;
 use crate::checkpoint::model_dir::INDEX_FILE;
-use crate::merge::execute::adapted::ModelAdapter;
+use crate::lora::apply::ModelAdapter;
 use crate::merge::plan::MergePlan;
 use crate::merge::plan::options::MergeOptions;
 use crate::storage::hash::{Digest, HashAlgorithm};

@@ -58,9 +58,7 @@ pub(crate) const MASKS: u32 = 1;
 pub struct LockOptions {
     /// Largest shard in bytes.
     pub max_shard_bytes: u64,
-    /// `--trim-scope`.
     pub trim_scope: Option<TrimScope>,
-    /// `--lenient`.
     pub lenient: bool,
     pub allow_crimes: bool,
     #[serde(default)]
@@ -175,6 +173,12 @@ impl Diagnose for LockError {
     }
 }
 
+/// The one field that every version of the lock has.
+#[derive(Deserialize)]
+struct Stated {
+    lock_version: u32,
+}
+
 impl Lock {
     /// A lock of this version.
     #[must_use]
@@ -205,12 +209,13 @@ impl Lock {
                     _ => LockError::Io { path: path.clone(), source },
                 }
             })?;
-        let lock: Self =
-            serde_json::from_slice(&text).map_err(|source| LockError::Json { path: path.clone(), source })?;
-        if !LOCK_VERSIONS.contains(&lock.lock_version) {
-            return Err(LockError::Version { path, found: lock.lock_version });
+        // The version first: another one may mean other fields.
+        if let Ok(Stated { lock_version: found }) = serde_json::from_slice(&text)
+            && !LOCK_VERSIONS.contains(&found)
+        {
+            return Err(LockError::Version { path, found });
         }
-        Ok(lock)
+        serde_json::from_slice(&text).map_err(|source| LockError::Json { path, source })
     }
 
     /// Text of the lock.

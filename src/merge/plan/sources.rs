@@ -8,7 +8,7 @@ use crate::arch::{self, Alignment, LayerStack};
 use crate::checkpoint::{CheckpointError, MemoryModel, ModelConfig, ModelDir, Tensor, TensorSource};
 use crate::error::{Diagnose, Error};
 use crate::hub;
-use crate::merge::execute::adapted::ModelAdapter;
+use crate::lora::apply::{AdaptedModel, ModelAdapter};
 use crate::recipe::{Diagnostics, ModelReference, Span};
 use crate::storage::unchanged::{FileStamps, InputChanged};
 
@@ -65,7 +65,14 @@ impl Model {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             self.stamps.take(&entry.path());
         }
-        let adapter = ModelAdapter::open(folder, &self)?;
+        let model = AdaptedModel {
+            name: &self.reference.path,
+            tensors: &self.tensors,
+            config: self.config.as_ref(),
+            stack: &self.stack,
+            bytes: &|tensor| self.bytes(tensor),
+        };
+        let adapter = ModelAdapter::open(folder, &model)?;
         self.adapter = Some(adapter);
         Ok(self)
     }

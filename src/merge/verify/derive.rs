@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::files::{Check, check_file, is_hashed};
-use super::{VerifyOptions, VerifyReport};
+use super::report::{VerifyOptions, VerifyReport};
 use crate::compute::merge::MergeKernels;
 use crate::error::Result;
 use crate::event::Progress;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
-use super::VerifyReport;
+use super::report::VerifyReport;
 use crate::error::{Cancelled, Result};
 use crate::event::Progress;
 use crate::merge::output::files::FileRecord;

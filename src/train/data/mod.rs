@@ -32,10 +32,10 @@
 //! they are packed best-fit-decreasing into rows of `sequence_len`, and the rows shuffled again.
 //!
 //! ```no_run
-//! use billon::train::{data::{TrainingData, show}, recipe::TrainRecipe};
+//! use billon::internal::{TrainRecipe, TrainingData, Workers, show};
 //! # fn f(recipe: &TrainRecipe, tokenizer: &billon::internal::Tokenizer, progress: billon::internal::Progress<'_>)
 //! # -> billon::Result<()> {
-//! let data = TrainingData::load(recipe, Some("data".as_ref()), tokenizer, workers, progress)?;
+//! let data = TrainingData::load(recipe, Some("data".as_ref()), tokenizer, Workers::available(), progress)?;
 //! for row in data.rows(recipe, 0) {
 //!     let text = show(&data.examples[row[0]], tokenizer)?;
 //! }

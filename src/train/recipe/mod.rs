@@ -12,7 +12,7 @@
 //! assert_eq!((recipe.base_model.as_str(), recipe.learning_rate), ("models/base", 2e-4));
 //! assert!(warnings[0].contains("`bf16`"));
 //! assert_eq!(TrainRecipe::parse("config.resolved.yaml", &recipe.to_yaml())?.0, recipe);
-//! # Ok::<(), billon::yaml::RecipeError>(())
+//! # Ok::<(), billon::Error>(())
 //! ```
 
 mod adapter;

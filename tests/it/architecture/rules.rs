@@ -83,8 +83,12 @@ const PATHS: &[(&str, &str, &str)] = &[
     ("std::os::unix::fs::symlink", "storage", "publish through `storage::publish`"),
     ("rustix::fs", "storage", "reach files through `storage`"),
     ("tempfile", "nowhere", "prepare outputs through `storage::publish`"),
-    ("std::fs::read", "storage", "read through `storage::input`, which bounds sizes and refuses devices"),
-    ("std::fs::read_to_string", "storage", "read through `storage::input`, which bounds sizes and refuses devices"),
+    ("std::fs::read", "storage machine", "read through `storage::input`, which bounds sizes and refuses devices"),
+    (
+        "std::fs::read_to_string",
+        "storage machine",
+        "read through `storage::input`, which bounds sizes and refuses devices",
+    ),
     ("std::fs::File::open", "storage", "open through `storage::input`, which refuses devices"),
     ("std::io::stdout", "cli", "return a value; `cli` prints it"),
     ("std::io::stderr", "cli", "report an event; `cli` prints it"),
@@ -94,7 +98,8 @@ const PATHS: &[(&str, &str, &str)] = &[
     ("eprint!", "cli", "report an event; `cli` prints it"),
     ("jiff::Timestamp::now", "clock", "ask `clock`, which survives clocks far in the future"),
     ("jiff::Zoned::now", "clock", "ask `clock`, which survives clocks far in the future"),
-    ("std::env::set_var", "nowhere", "pass the value"),
+    // The tensor library has a pool of its own, which has no other switch.
+    ("std::env::set_var", "parallel", "pass the value"),
     ("include!", "nowhere", "name the module"),
 ];
 

@@ -408,7 +408,10 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let steps: Path = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        self.note(path.span().start().line, &steps);
+        // A single name is a local one, or was counted where it was imported.
+        if steps.len() > 1 {
+            self.note(path.span().start().line, &steps);
+        }
         visit::visit_path(self, path);
     }
 

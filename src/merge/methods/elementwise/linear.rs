@@ -11,7 +11,7 @@ use crate::merge::methods::{
 pub(crate) struct Linear;
 
 params! {
-    /// Parameters of `linear`.
+    /// Values that a recipe gives.
     struct LinearParameters {
         /// Factor of the model.
         weight: PerInput<f64>,

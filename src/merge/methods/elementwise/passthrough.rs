@@ -9,7 +9,7 @@ use crate::merge::methods::{
 pub(crate) struct Passthrough;
 
 params! {
-    /// Parameters of `passthrough`.
+    /// Values that a recipe gives.
     struct PassthroughParameters {
         /// Factor of the model.
         scale: PerInput<Option<f64>>,

@@ -11,7 +11,7 @@ use crate::merge::methods::{
 pub(crate) struct Slerp;
 
 params! {
-    /// Parameters of `slerp`.
+    /// Values that a recipe gives.
     struct SlerpParameters {
         /// Position between the base (0) and the other model (1).
         t: Share,

@@ -12,7 +12,7 @@ use crate::merge::methods::{
 pub(crate) struct TaskArithmetic;
 
 params! {
-    /// Parameters of `task_arithmetic`.
+    /// Values that a recipe gives.
     struct TaskArithmeticParameters {
         /// Factor of the model's task vector.
         weight: PerModel<f64>,

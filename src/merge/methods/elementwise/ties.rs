@@ -28,7 +28,7 @@ params! {
 }
 
 params! {
-    /// Parameters of `ties`.
+    /// Values that a recipe gives.
     struct TiesParameters {
         /// Factor of the model's task vector.
         weight: PerModel<f64>,

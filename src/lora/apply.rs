@@ -9,14 +9,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::chunk::rows;
 use crate::arch;
-use crate::checkpoint::ModelConfig;
-use crate::compute::merge::Operand;
+use crate::checkpoint::{ModelConfig, Tensor};
+use crate::compute::merge::{Operand, rows};
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, Error, ErrorKind};
 use crate::lora::{Adapter, LoraFactors, SavedTensor};
-use crate::merge::plan::sources::Model;
 
 /// Reasons why an adapter does not fit the model that a recipe puts it on.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +45,17 @@ impl Diagnose for AdaptedError {
     }
 }
 
+/// A model that an adapter is put on.
+pub(crate) struct AdaptedModel<'a> {
+    /// Path, for messages.
+    pub name: &'a str,
+    pub tensors: &'a BTreeMap<String, Tensor>,
+    pub config: Option<&'a ModelConfig>,
+    pub stack: &'a arch::LayerStack,
+    /// Stored bytes of a tensor.
+    pub bytes: &'a dyn Fn(&Tensor) -> &'a [u8],
+}
+
 /// An adapter, checked against the tensors of its model and under its names.
 #[derive(Debug)]
 pub(crate) struct ModelAdapter {
@@ -68,8 +77,8 @@ impl ModelAdapter {
     ///
     /// # Errors
     /// Faults of the folder, or an [`AdaptedError`].
-    pub(crate) fn open(path: &Path, model: &Model) -> Result<Self, Error> {
-        let (name, tensors) = (&model.reference.path, &model.tensors);
+    pub(crate) fn open(path: &Path, model: &AdaptedModel<'_>) -> Result<Self, Error> {
+        let (name, tensors) = (model.name, model.tensors);
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()));
         let (adapter, mut warnings) = Adapter::open(path)?.named_as(shapes);
         let factors = adapter.factors().iter().map(|(module, factors)| {
@@ -77,21 +86,21 @@ impl ModelAdapter {
         });
         let whole = adapter.saved().iter().chain(adapter.base_copies());
         let whole = whole.map(|(name, tensor)| (name.clone(), tensor.shape.clone()));
-        let tied = model.config.as_ref().is_some_and(ModelConfig::ties_word_embeddings);
+        let tied = model.config.is_some_and(ModelConfig::ties_word_embeddings);
         for (tensor_name, shape) in factors.chain(whole) {
             if tied && matches!(arch::role(&tensor_name), arch::Role::Head | arch::Role::Embedding) {
                 return Err(
-                    AdaptedError::Tied { adapter: path.into(), model: name.clone(), tensor: tensor_name }.into()
+                    AdaptedError::Tied { adapter: path.into(), model: name.to_owned(), tensor: tensor_name }.into()
                 );
             }
             let Some(tensor) = tensors.get(&tensor_name) else {
-                let (adapter, model) = (path.into(), name.clone());
+                let (adapter, model) = (path.into(), name.to_owned());
                 return Err(AdaptedError::Missing { adapter, model, module: tensor_name }.into());
             };
             if tensor.shape != shape {
                 return Err(AdaptedError::Shape {
                     adapter: path.into(),
-                    model: name.clone(),
+                    model: name.to_owned(),
                     tensor: tensor_name,
                     found: shape,
                     expected: tensor.shape.clone(),
@@ -105,7 +114,7 @@ impl ModelAdapter {
         warnings.extend(adapter.check_modules(matrices.filter_map(|(name, _)| name.strip_suffix(".weight")))?);
         let mut bases = BTreeMap::new();
         for (copied, copy) in adapter.base_copies() {
-            let same = tensors.get(copied).is_some_and(|tensor| copy.equals(tensor.dtype, model.bytes(tensor)));
+            let same = tensors.get(copied).is_some_and(|tensor| copy.equals(tensor.dtype, (model.bytes)(tensor)));
             if !same {
                 let path = path.display();
                 warnings.push(format!(
@@ -155,10 +164,8 @@ impl ModelAdapter {
         let odd = |value: &f32| !value.is_finite();
         let factors = self.adapter.factors().values();
         let saved = |tensor: &SavedTensor| {
-            let zeros = vec![0; tensor.bytes.len()];
-            let (written, zeros) = (&tensor.bytes[..], &zeros[..]);
-            let dtype = tensor.dtype;
-            super::non_finite::count_made(Operand { bytes: written, dtype }, &[Operand { bytes: zeros, dtype }]) > 0
+            let values = Operand { bytes: &tensor.bytes, dtype: tensor.dtype };
+            (0..values.len()).any(|index| values.is_non_finite(index))
         };
         factors.flat_map(|f| f.a().iter().chain(f.b()).chain(f.magnitude().into_iter().flatten())).any(odd)
             || self.adapter.saved().values().any(saved)
