@@ -36,7 +36,7 @@ pub use crate::stats::discordant::Discordant;
 pub use crate::stats::resample::{Draws, Resampling};
 pub use crate::storage::hash::{HashCache, sha256_bytes};
 pub use crate::storage::mapped::MappedFile;
-pub use crate::storage::publish::StagingDir;
+pub use crate::storage::staging::StagingDir;
 pub use crate::tokenizer::{ChatTemplate, Message, SpecialTokens, Tokenizer, TokenizerError};
 pub use crate::train::data::{Example, TrainingData, show};
 pub use crate::train::recipe::{DataFormat, DatasetRecipe, ExcessLength, TrainRecipe, UnsupportedSystem};

@@ -20,7 +20,9 @@ use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::parallel::Workers;
-use crate::storage::publish::{OutputFile, StagingDir, check_target, refuse_inputs};
+use crate::storage::output_file::OutputFile;
+use crate::storage::publish::{check_target, refuse_inputs};
+use crate::storage::staging::StagingDir;
 
 /// Elements of a chunk, about; a chunk is at least one row. With its f32 and stored copies a chunk
 /// costs some 20 MB a thread.

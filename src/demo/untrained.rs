@@ -9,7 +9,8 @@ use crate::checkpoint::header::Header;
 use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::rng::{Philox, stream_key};
-use crate::storage::publish::{StagingDir, WriteError};
+use crate::storage::publish::WriteError;
+use crate::storage::staging::StagingDir;
 use crate::tokenizer::train::train_byte_level;
 
 /// Special tokens, in the order of their ids.

@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use crate::eval::metrics::Tally;
-use crate::eval::metrics::statistic::Cell;
+use crate::eval::metrics::cell::Cell;
 use crate::stats::distribution::{normal_cdf, normal_quantile};
 use crate::stats::resample::{Resampling, default_draws, replicates};
 

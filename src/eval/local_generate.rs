@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::language_model::{Done, GenerateRequest, Generation};
-use super::local::LocalModel;
+use super::local_model::LocalModel;
 use super::prefix_cache::PrefixCache;
 use crate::error::Result;
 use crate::event::{Event, Progress};

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::language_model::{Done, Score, ScoreRequest};
-use super::local::LocalModel;
+use super::local_model::LocalModel;
 use super::prefix_cache::{PrefixCache, prefill};
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::{Event, Progress};

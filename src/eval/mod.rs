@@ -17,6 +17,7 @@ pub(crate) mod judge;
 pub(crate) mod language_model;
 pub(crate) mod local;
 mod local_generate;
+mod local_model;
 mod local_score;
 pub(crate) mod metrics;
 pub(crate) mod open;

@@ -10,7 +10,8 @@ use super::names::PREFIX;
 use super::target::TargetModules;
 use crate::checkpoint::header::Header;
 use crate::dtype::DType;
-use crate::storage::publish::{StagingDir, WriteError};
+use crate::storage::publish::WriteError;
+use crate::storage::staging::StagingDir;
 
 impl Adapter {
     /// Writes the folder: `adapter_config.json`, `adapter_model.safetensors` and a model card. It

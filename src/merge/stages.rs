@@ -26,7 +26,8 @@ use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
 use crate::storage::file_name;
 use crate::storage::hash::HashAlgorithm;
-use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
+use crate::storage::publish::{WriteError, check_target, refuse_inputs};
+use crate::storage::staging::StagingDir;
 use crate::storage::unchanged::FileStamps;
 
 /// A planned recipe file.

@@ -1,6 +1,6 @@
 //! Publishing outputs whole or not at all.
 //!
-//! A directory is prepared in a hidden folder ([`StagingDir`]) and appears by one exchange of names; a file is prepared
+//! A directory is prepared in a hidden folder ([`StagingDir`](super::staging::StagingDir)) and appears by one exchange of names; a file is prepared
 //! beside its target ([`publish_file`]) and renamed over it; files that go into a folder with others' are a
 //! [`FileSet`](super::file_set::FileSet). A run that fails, is killed or runs out of space leaves the target as it was;
 //! what a killed run leaves behind is swept by the next one. What billon did not write is never removed.
@@ -14,9 +14,6 @@ use super::manifest::{MANIFEST_FILE, Manifest, Survey, is_own_stem};
 use super::place::Place;
 use super::write_error::failed;
 
-pub(crate) use super::output_file::OutputFile;
-pub(crate) use super::staging::Former;
-pub use super::staging::StagingDir;
 pub(crate) use super::write_error::WriteError;
 
 /// Whether a directory may be written at `target`, and its real path. With `replace`, an earlier output of billon may be

@@ -16,17 +16,18 @@ use super::manifest::{FOLDER_LOCK, LOCK_FILE, MANIFEST_FILE, Manifest, Survey, f
 use super::output_file::OutputFile;
 use super::place::Place;
 use super::publish::{checked, publish_file, sync_dir};
+use super::replaced::{discard, old_name, recover};
 use super::write_error::{WriteError, failed};
 
 /// A directory that does not exist yet for anyone else.
 #[derive(Debug)]
 pub struct StagingDir {
     place: Place,
-    path: PathBuf,
+    pub(super) path: PathBuf,
     replace: bool,
     /// Whether files of the target that are not written anew stay.
     additive: bool,
-    published: bool,
+    pub(super) published: bool,
     /// Held as long as the folder is in use; none for one inside another.
     _lock: Option<File>,
 }
@@ -71,7 +72,7 @@ impl StagingDir {
         Ok(staging)
     }
 
-    fn make(place: Place, replace: bool) -> Result<Self, WriteError> {
+    pub(super) fn make(place: Place, replace: bool) -> Result<Self, WriteError> {
         let workshop = place.workshop();
         fs::create_dir_all(workshop).map_err(failed(workshop))?;
         let stem = leftovers::stem_of(&place.name);
@@ -279,109 +280,9 @@ impl Drop for StagingDir {
     }
 }
 
-/// An earlier output that a new one works in the place of; it comes back unless the new one stays.
-#[derive(Debug)]
-pub(crate) struct Former {
-    folder: PathBuf,
-    path: PathBuf,
-    _lock: Option<File>,
-}
-
-impl Former {
-    /// Puts an empty folder in the place of an earlier output, in one step. The lock file of a process at work in it is
-    /// the same in both. `None` where the folder has to stay: its files are removed then.
-    ///
-    /// # Errors
-    /// I/O errors, or files that are not billon's.
-    pub(crate) fn set_aside(folder: &Path) -> Result<Option<Self>, WriteError> {
-        let place = checked(folder, true)?;
-        let survey = Survey::of(&place.path).map_err(failed(&place.path))?;
-        if survey.is_empty() {
-            return Ok(None);
-        }
-        let mut staging = StagingDir::make(place.clone(), true)?;
-        let old = leftovers::lock_folder(&place.path);
-        let lock = place.path.join(FOLDER_LOCK);
-        let linked = !lock.exists() || fs::hard_link(&lock, staging.path.join(FOLDER_LOCK)).is_ok();
-        if !place.fixed
-            && linked
-            && rustix::fs::renameat_with(CWD, &staging.path, CWD, &place.path, RenameFlags::EXCHANGE).is_ok()
-        {
-            staging.published = true;
-            sync_dir(&place.parent)?;
-            return Ok(Some(Self { folder: place.path.clone(), path: staging.path.clone(), _lock: old }));
-        }
-        let mut survey = survey;
-        survey.own.retain(|path| path.as_os_str() != FOLDER_LOCK);
-        survey.remove_own(&place.path).map_err(failed(&place.path))?;
-        Ok(None)
-    }
-
-    /// Brings the earlier output back and removes what came in its place.
-    ///
-    /// # Errors
-    /// I/O errors.
-    pub(crate) fn restore(self) -> Result<(), WriteError> {
-        rustix::fs::renameat_with(CWD, &self.path, CWD, &self.folder, RenameFlags::EXCHANGE)
-            .map_err(|error| failed(&self.folder)(error.into()))
-        // Dropping it removes what has its hidden name now.
-    }
-}
-
-impl Drop for Former {
-    fn drop(&mut self) {
-        let _ = discard(&self.path, Some(&self.folder));
-    }
-}
-
-/// Removes an output that was replaced. Files that came into it meanwhile are not billon's: they move to the successor.
-#[expect(clippy::disallowed_methods, reason = "what came in between is handed on")]
-fn discard(old: &Path, successor: Option<&Path>) -> Result<(), WriteError> {
-    leftovers::sweep(old, |_| true);
-    let survey = Survey::of(old).map_err(failed(old))?;
-    survey.remove_own(old).map_err(failed(old))?;
-    for path in &survey.foreign {
-        let to = successor.map(|folder| folder.join(path)).filter(|to| fs::symlink_metadata(to).is_err());
-        let moved = to.is_some_and(|to| fs::rename(old.join(path), to).is_ok());
-        if !moved {
-            return Err(failed(&old.join(path))(io::Error::from(io::ErrorKind::DirectoryNotEmpty)));
-        }
-    }
-    match fs::remove_dir(old) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(old)(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Path of the previous output while its successor is renamed, on file systems that can't exchange names.
-fn old_name(staging: &Path) -> PathBuf {
-    let mut name = staging.file_name().expect("a staging folder has a name").to_os_string();
-    name.push(".old");
-    staging.with_file_name(name)
-}
-
-/// Brings an output back whose replacement was killed between two renames.
-#[expect(clippy::disallowed_methods, reason = "undoes half of a publication")]
-fn recover(place: &Place, stem: &str) {
-    let Ok(entries) = fs::read_dir(&place.parent) else { return };
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        let staged = name.to_str().and_then(|name| name.strip_suffix(".old"));
-        if staged.and_then(|name| leftovers::staged_stem(name.as_ref())) != Some(stem) {
-            continue;
-        }
-        let path = entry.path();
-        let Some(_lock) = leftovers::lock_folder(&path) else { continue };
-        if fs::symlink_metadata(&place.path).is_err() {
-            let _ = fs::rename(&path, &place.path);
-        } else {
-            let _ = discard(&path, None);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::former::Former;
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {

@@ -12,7 +12,8 @@ use super::prompt_record;
 use super::run::TrainOptions;
 use crate::error::Result;
 use crate::storage::folder_lock::FolderLock;
-use crate::storage::publish::{Former, check_target, mark_folder, refuse_inputs, sweep_folder};
+use crate::storage::former::Former;
+use crate::storage::publish::{check_target, mark_folder, refuse_inputs, sweep_folder};
 
 /// The recipe as it was resolved.
 pub(super) const CONFIG_FILE: &str = "config.resolved.yaml";

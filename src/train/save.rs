@@ -12,7 +12,7 @@ use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::merge::output::files::COMPANION_FILES;
 use crate::storage::hash::sha256_bytes;
-use crate::storage::publish::StagingDir;
+use crate::storage::staging::StagingDir;
 use crate::train::inject::TrainableModel;
 
 /// Origin of the model.

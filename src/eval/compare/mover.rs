@@ -16,7 +16,8 @@
 //! large classes it is the wider of the two by little, for small ones it is the one that holds.
 
 use super::PairedTally;
-use crate::eval::metrics::statistic::{Cell, Statistic};
+use crate::eval::metrics::cell::Cell;
+use crate::eval::metrics::statistic::Statistic;
 use crate::stats::distribution::{beta, solve};
 
 /// Counts are whole numbers to the statistics; fractions of documents are counted in these units.

@@ -3,8 +3,9 @@
 
 use super::super::interval::{Resampled, jackknife};
 use super::labels::known_labels;
-use crate::eval::metrics::statistic::Cell;
-use crate::eval::metrics::tally::{Classes, distinct};
+use crate::eval::metrics::cell::Cell;
+use crate::eval::metrics::classes::Classes;
+use crate::eval::metrics::tally::distinct;
 use crate::eval::metrics::{DocumentValue, Statistic};
 use crate::stats::discordant::Discordant;
 use crate::stats::resample::{Resampling, replicates};

@@ -1,9 +1,10 @@
 //! Range of a metric's values.
 
 use super::PairedTally;
+use crate::eval::metrics::cell::Cell;
 use crate::eval::metrics::find;
 use crate::eval::metrics::registry::Kind;
-use crate::eval::metrics::statistic::{Cell, Statistic};
+use crate::eval::metrics::statistic::Statistic;
 
 /// Bounds of a score.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,6 @@
 //! Scores of multiple-choice documents: the harness's rules for `multiple_choice`.
 
-use super::tally::{DocumentValue, NO_GOLD};
+use super::document_value::{DocumentValue, NO_GOLD};
 use crate::eval::language_model::Score;
 
 /// The choices of one document as they were scored.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::tally::DocumentValue;
+use super::document_value::DocumentValue;
 
 /// The BIO tags that an answer of "entity, TYPE" lines gives to the words of a text.
 ///

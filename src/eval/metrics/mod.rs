@@ -5,7 +5,10 @@
 //! and a [`Statistic`] is computed from those counts alone, so that a bootstrap resamples counts and
 //! never documents.
 
+pub(crate) mod cell;
 pub(crate) mod choice;
+pub(crate) mod classes;
+pub(crate) mod document_value;
 pub(crate) mod entity;
 pub(crate) mod numeric;
 pub(crate) mod registry;
@@ -16,7 +19,7 @@ pub(crate) mod text;
 #[cfg(test)]
 mod peer_tests;
 
+pub use document_value::DocumentValue;
 pub(crate) use registry::{MetricError, Scored, find};
 pub use statistic::Statistic;
-pub use tally::DocumentValue;
 pub(crate) use tally::Tally;

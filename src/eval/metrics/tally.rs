@@ -2,76 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::statistic::{Cell, Statistic};
-
-/// The label of a document whose gold answer is none of its choices, as in the harness.
-pub(crate) const NO_GOLD: i32 = -100;
-/// The label predicted when an answer names no choice.
-pub(crate) const MISSING: i32 = -1;
-
-/// Contribution of one document to a metric.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DocumentValue {
-    /// A number: 0 or 1 for accuracies, a log-probability for perplexity.
-    Number(f64),
-    /// Right and predicted label as indices of the choices ([`NO_GOLD`], [`MISSING`]).
-    Labels {
-        /// Right label.
-        gold: i32,
-        /// Predicted label.
-        predicted: i32,
-    },
-    /// The same for one of several questions.
-    Question {
-        /// The question's type.
-        kind: String,
-        /// Right label.
-        gold: i32,
-        /// Predicted label.
-        predicted: i32,
-    },
-    /// A log-probability and the number of words or bytes it is spread over.
-    Weighted {
-        /// Sum of the natural-log probabilities.
-        logprob: f64,
-        /// Words or bytes.
-        weight: f64,
-    },
-    /// A probability for each choice, and the right one.
-    Probabilities {
-        /// Right label.
-        gold: i32,
-        /// One probability a choice.
-        probabilities: Vec<f64>,
-    },
-    /// Entities found, named and wanted.
-    Entities {
-        /// Predicted entities that are right.
-        correct: u32,
-        /// Predicted entities.
-        predicted: u32,
-        /// Right entities.
-        gold: u32,
-    },
-}
+use super::cell::Cell;
+use super::classes::Classes;
+use super::document_value::DocumentValue;
+use super::statistic::Statistic;
 
 impl DocumentValue {
-    /// The value as samples files hold it: a number, or the harness's tuples as lists.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        match self {
-            Self::Number(x) => json!(x),
-            Self::Labels { gold, predicted } => json!([gold, predicted]),
-            // PIXIU's order is type, prediction, gold; the last item names the gold label.
-            Self::Question { kind, gold, predicted } => json!([kind, predicted, gold]),
-            Self::Weighted { logprob, weight } => json!([logprob, weight]),
-            Self::Probabilities { gold, probabilities } => json!([gold, probabilities]),
-            Self::Entities { correct, predicted, gold } => json!([correct, predicted, gold]),
-        }
-    }
-
     /// Reads what [`DocumentValue::to_json`] or the harness wrote for a metric of this statistic.
     #[must_use]
     pub fn from_json(statistic: Statistic, value: &Value) -> Option<Self> {
@@ -112,105 +50,6 @@ impl DocumentValue {
             }
             (s, []) if !s.takes_labels() => number(value).map(Self::Number),
             _ => None,
-        }
-    }
-
-    /// Whether the document counts as answered rightly, where that can be said.
-    #[must_use]
-    pub fn is_correct(&self) -> Option<bool> {
-        match self {
-            Self::Number(x) if *x == 0.0 || *x == 1.0 => Some(*x == 1.0),
-            Self::Labels { gold, predicted } | Self::Question { gold, predicted, .. } => Some(gold == predicted),
-            _ => None,
-        }
-    }
-}
-
-/// Numbers that labels and question types get, shared by all runs that are compared.
-#[derive(Debug, Clone, Default)]
-pub struct Classes {
-    labels: BTreeMap<i32, u16>,
-    kinds: BTreeMap<String, u16>,
-}
-
-impl Classes {
-    /// The classes named by any of these values.
-    pub fn of<'a>(values: impl IntoIterator<Item = &'a DocumentValue>) -> Self {
-        let mut classes = Self::default();
-        for value in values {
-            match value {
-                DocumentValue::Labels { gold, predicted } => classes.add_labels(*gold, *predicted),
-                DocumentValue::Question { kind, gold, predicted } => {
-                    classes.kinds.insert(kind.clone(), 0);
-                    classes.add_labels(*gold, *predicted);
-                }
-                _ => {}
-            }
-        }
-        for (index, place) in classes.labels.values_mut().enumerate() {
-            *place = index as u16;
-        }
-        for (index, place) in classes.kinds.values_mut().enumerate() {
-            *place = index as u16;
-        }
-        classes
-    }
-
-    fn add_labels(&mut self, gold: i32, predicted: i32) {
-        self.labels.insert(gold, 0);
-        self.labels.insert(predicted, 0);
-    }
-
-    /// Number of distinct labels.
-    #[must_use]
-    pub fn labels(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Number of distinct question types.
-    #[must_use]
-    pub fn kinds(&self) -> usize {
-        self.kinds.len()
-    }
-
-    /// The labels themselves, in the order of their numbers.
-    pub fn label_values(&self) -> impl Iterator<Item = i32> + '_ {
-        self.labels.keys().copied()
-    }
-
-    /// The class of label 1, which is the positive one of a binary F1.
-    #[must_use]
-    pub fn positive(&self) -> Option<u16> {
-        self.labels.get(&1).copied()
-    }
-
-    /// A value with its labels numbered; unknown labels, which cannot be, count as the first.
-    #[must_use]
-    pub fn cell(&self, value: &DocumentValue) -> Cell {
-        let label = |label: &i32| self.labels.get(label).copied().unwrap_or(0);
-        match value {
-            DocumentValue::Number(x) => Cell::Number(*x),
-            DocumentValue::Labels { gold, predicted } => {
-                Cell::Labels { kind: 0, gold: label(gold), predicted: label(predicted) }
-            }
-            DocumentValue::Question { kind, gold, predicted } => Cell::Labels {
-                kind: self.kinds.get(kind).copied().unwrap_or(0),
-                gold: label(gold),
-                predicted: label(predicted),
-            },
-            DocumentValue::Weighted { logprob, weight } => Cell::Weighted { logprob: *logprob, weight: *weight },
-            DocumentValue::Probabilities { gold, probabilities } => Cell::Number(
-                probabilities
-                    .iter()
-                    .enumerate()
-                    .map(|(index, p)| (p - f64::from(u8::from(i32::try_from(index) == Ok(*gold)))).powi(2))
-                    .sum(),
-            ),
-            DocumentValue::Entities { correct, predicted, gold } => Cell::Entities {
-                correct: f64::from(*correct),
-                predicted: f64::from(*predicted),
-                gold: f64::from(*gold),
-            },
         }
     }
 }

@@ -28,8 +28,8 @@ use crate::merge::methods::{BaseInput, Map, MethodError, MethodFault, ReductionR
 use crate::merge::plan::{JobInput, MergePlan, TensorJob};
 use crate::parallel::{Pool, Workers};
 use crate::storage::hash::{Digest, HashAlgorithm};
-use crate::storage::publish::StagingDir;
 use crate::storage::shortened;
+use crate::storage::staging::StagingDir;
 
 /// Input bytes that may be resident at once, apart from one chunk per thread.
 pub(crate) const WINDOW_BYTES: u64 = 160 << 20;

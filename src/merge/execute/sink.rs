@@ -8,7 +8,8 @@ use crate::event::{Event, Progress};
 use crate::merge::plan::MergePlan;
 use crate::parallel::{ScopedJoinHandle, scope, spawn_scoped};
 use crate::storage::hash::{Digest, HashAlgorithm};
-use crate::storage::publish::{OutputFile, WriteError};
+use crate::storage::output_file::OutputFile;
+use crate::storage::publish::WriteError;
 
 /// Takes finished chunks, from any thread.
 pub(super) trait Sink: Sync {

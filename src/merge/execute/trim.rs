@@ -362,8 +362,8 @@ pub(super) fn into_inner<T>(mutex: &mut Mutex<T>) -> &mut T {
 mod tests {
     use super::super::chunk::chunks;
     use super::*;
+    use crate::compute::merge::Operand;
     use crate::compute::merge::cpu::Cpu;
-    use crate::compute::merge::{Delta, Operand};
     use crate::dtype::DType;
     use crate::rng::Philox;
 

@@ -9,7 +9,8 @@ use crate::lora::apply::ModelAdapter;
 use crate::merge::plan::MergePlan;
 use crate::merge::plan::options::MergeOptions;
 use crate::storage::hash::{Digest, HashAlgorithm};
-use crate::storage::publish::{StagingDir, WriteError};
+use crate::storage::publish::WriteError;
+use crate::storage::staging::StagingDir;
 
 /// Tokenizer, template, generation and preprocessing files that belong to a model.
 pub(crate) const COMPANION_FILES: &[&str] = &[

@@ -89,12 +89,16 @@ const PLANTS: &[(&str, &str, &str)] = &[
     ("compute/merge/cpu.rs", "fn f() { rayon::join(|| (), || ()); }", "`rayon` belongs to `parallel`"),
     ("compute/merge/cpu.rs", "use rayon as r;", "`rayon` belongs to `parallel`"),
     ("compute/merge/cpu.rs", "fn f() { ::rayon::join(|| (), || ()); }", "`rayon` belongs to `parallel`"),
-    ("compute/merge/cpu.rs", "fn f() { std::fs::read(\"x\"); }", "`std::fs::read` belongs to `storage`"),
-    ("compute/merge/cpu.rs", "use std::fs; fn f() { fs::read(\"x\"); }", "`std::fs::read` belongs to `storage`"),
+    ("compute/merge/cpu.rs", "fn f() { std::fs::read(\"x\"); }", "`std::fs::read` belongs to `storage machine`"),
+    (
+        "compute/merge/cpu.rs",
+        "use std::fs; fn f() { fs::read(\"x\"); }",
+        "`std::fs::read` belongs to `storage machine`",
+    ),
     (
         "compute/merge/cpu.rs",
         "use std::{fs as files}; fn f() { files::read(\"x\"); }",
-        "`std::fs::read` belongs to `storage`",
+        "`std::fs::read` belongs to `storage machine`",
     ),
     (
         "merge/execute/executor.rs",
