@@ -97,7 +97,6 @@ impl Layout {
 
     /// The text of `model.safetensors.index.json`, or `None` for a single file.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub(crate) fn index(&self, tensors: &[OutputTensor]) -> Option<String> {
         if self.shards.len() == 1 {
             return None;

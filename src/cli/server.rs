@@ -10,7 +10,7 @@ use crate::eval::judge::{Judge, JudgeOptions, Prices};
 use crate::eval::server::{ClientOptions, Decode, RetryPolicy, ServerOptions};
 use crate::storage::hash::cache_dir;
 
-/// MergeKernels of the model under test.
+/// Place where the model under test runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendName {
     /// On this machine.

@@ -179,7 +179,6 @@ fn references(recipe: &Recipe) -> BTreeSet<&ModelReference> {
 ///
 /// # Errors
 /// Recipe, input and write errors; the target is then as it was.
-#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn merge(
     file: &RecipeFile,
     target: &Path,

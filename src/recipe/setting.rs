@@ -152,7 +152,7 @@ impl Setting {
         };
         let condition = |condition: &Condition| -> Json {
             let filter = condition.filter.as_ref().map(|filter| ("filter".to_owned(), filter.value.as_str().into()));
-            Map::from_iter(filter.into_iter().chain([("value".to_owned(), curve(&condition.curve))])).into()
+            filter.into_iter().chain([("value".to_owned(), curve(&condition.curve))]).collect::<Map<_, _>>().into()
         };
         match self.conditions.as_slice() {
             [] => Json::Null,

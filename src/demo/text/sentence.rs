@@ -32,7 +32,7 @@ impl Draw {
 /// A text as a sentence: a capital letter first, a full stop last.
 pub(super) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    let first: String = characters.next().map(|c| c.to_uppercase().collect()).unwrap_or_else(String::new);
+    let first: String = characters.next().map_or_else(String::new, |c| c.to_uppercase().collect());
     format!("{first}{}.", characters.as_str())
 }
 

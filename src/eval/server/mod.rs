@@ -10,12 +10,12 @@
 pub(crate) mod client;
 pub(crate) mod error;
 pub(crate) mod generate;
+pub(crate) mod openai;
 pub(crate) mod retry;
 pub(crate) mod score;
-pub(crate) mod server;
 
 pub(crate) use client::Client;
 pub use client::ClientOptions;
 pub(crate) use error::ServerError;
+pub use openai::{Decode, Needs, OpenAiServer, ServerOptions};
 pub use retry::RetryPolicy;
-pub use server::{Decode, Needs, OpenAiServer, ServerOptions};

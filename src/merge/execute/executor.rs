@@ -82,7 +82,6 @@ pub(crate) fn execute(
 ///
 /// # Errors
 /// [`crate::error::Cancelled`].
-#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn compute_tensors(
     plan: &MergePlan,
     backend: &dyn MergeKernels,

@@ -128,7 +128,6 @@ pub(crate) fn copied_files(plan: &MergePlan, options: &MergeOptions) -> Result<V
 ///
 /// # Errors
 /// Read errors.
-#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn companions(
     plan: &MergePlan,
     recipe: &str,

@@ -220,7 +220,7 @@ impl Lock {
 
     /// Text of the lock.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
+    #[expect(clippy::missing_panics_doc, reason = "a lock has nothing that JSON lacks")]
     pub fn text(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).expect("a lock has nothing that JSON lacks");
         text.push('\n');
@@ -247,7 +247,6 @@ pub(crate) fn stage_plan(plan: &MergePlan, name: Option<&str>, threads: usize) -
 
 /// A stage as the lock keeps it: without what depends on the machine.
 #[must_use]
-#[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn locked_stage(plan: &MergePlan, name: Option<&str>) -> Json {
     let mut stage = serde_json::to_value(stage_plan(plan, name, 1)).expect("a plan has nothing that JSON lacks");
     if let Some(object) = stage.as_object_mut() {

@@ -29,7 +29,7 @@ pub struct MergeReport {
     pub seconds: f64,
     /// Worker threads.
     pub threads: usize,
-    /// MergeKernels that computed.
+    /// Kernels that computed.
     pub backend: String,
     /// Warnings for the user.
     pub warnings: Vec<String>,

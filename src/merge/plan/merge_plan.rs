@@ -85,7 +85,6 @@ impl MergePlan {
 
     /// Result for stages that build on this plan.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub(crate) fn result(&self) -> PlannedResult {
         let tensors = self.outputs.iter().zip(&self.layout.places).map(|(output, &(shard, offset))| {
             let range = offset..offset + output.bytes();

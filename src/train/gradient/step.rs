@@ -46,9 +46,9 @@ pub(crate) struct StepSettings {
     pub recompute: bool,
     /// Seed of dropout.
     pub seed: u64,
-    /// Number of the step's first micro_batch.
+    /// Number of the step's first micro-batch.
     pub first_micro_batch: u64,
-    /// Threads that the micro_batches run on.
+    /// Threads that the micro-batches run on.
     pub workers: Workers,
 }
 

@@ -1,4 +1,4 @@
-//! Gradient of causal attention; the attention weights are recomputed instead of stored (as FlashAttention, Dao et al. 2022).
+//! Gradient of causal attention; the attention weights are recomputed instead of stored (as `FlashAttention`, Dao et al. 2022).
 
 use crate::compute::nn::activation::capped;
 use crate::compute::nn::attention::AttentionShape;
