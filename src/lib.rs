@@ -1,8 +1,8 @@
 //! Merge specialist language models and prove what the merge kept and what it forgot.
 //!
 //! A [`Recipe`] says what is merged. [`plan`] shows every tensor of the output before anything is computed, [`merge`]
-//! writes the model, [`verify`] derives it again from its inputs. [`train`] makes specialists, [`gate`] decides from two
-//! results whether anything was lost, and [`run`] does all of it as one experiment.
+//! writes the model, [`verify`] derives it again from its inputs. [`train`] makes specialists, [`evaluate`] scores models,
+//! [`gate`] decides from two results whether anything was lost, and [`run`] does all of it as one experiment.
 //!
 //! ```
 //! use billon::{MergeOptions, ModelReference, Progress, Recipe, Setting, Source, VerifyOptions};
@@ -86,6 +86,7 @@ pub use checkpoint::{ModelDir, Tensor};
 pub use dtype::DType;
 pub use error::{Error, ErrorKind, Result};
 pub use eval::gate::{Check, GateConfig, GateReport, Verdict};
+pub use eval::on_disk::EvaluateOptions;
 pub use eval::results::{RunResults, TaskResults};
 pub use event::{CancelFlag, Event, Progress, Reporter, Silent};
 pub use experiment::{Experiment, RunOptions};
@@ -192,6 +193,38 @@ pub fn train(
     progress: Progress<'_>,
 ) -> Result<TrainReport> {
     train::run(recipe, model, options, progress)
+}
+
+/// Scores a model on tasks: names of the built-in suite, task files, or folders of them. Results and samples are
+/// published below `out`, in the layout of lm-evaluation-harness.
+///
+/// ```
+/// use billon::{EvaluateOptions, Progress};
+///
+/// let out = tempfile::tempdir().unwrap();
+/// let options = EvaluateOptions {
+///     data: Some("fixtures/tasks/prompts/data".into()),
+///     limit: Some(2),
+///     remember: false,
+///     ..EvaluateOptions::default()
+/// };
+/// let tasks = ["fixtures/tasks/prompts/plain.yaml".to_owned()];
+/// let model = "fixtures/eval/model".as_ref();
+/// let results = billon::evaluate(model, &tasks, out.path(), &options, Progress::silent())?;
+/// assert_eq!(results.tasks.len(), 1);
+/// # Ok::<(), billon::Error>(())
+/// ```
+///
+/// # Errors
+/// Task files and data that can't be read or asked, a model that can't be opened, an output that can't be written.
+pub fn evaluate(
+    model: &Path,
+    tasks: &[String],
+    out: &Path,
+    options: &EvaluateOptions,
+    progress: Progress<'_>,
+) -> Result<RunResults> {
+    eval::on_disk::evaluate(model, tasks, out, options, progress)
 }
 
 /// Decides whether a candidate lost anything against a baseline, from the results of both.

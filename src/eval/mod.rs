@@ -20,6 +20,7 @@ mod local_generate;
 mod local_model;
 mod local_score;
 pub(crate) mod metrics;
+pub(crate) mod on_disk;
 pub(crate) mod open;
 pub(crate) mod outcome;
 mod prefix;
