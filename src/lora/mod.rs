@@ -20,17 +20,19 @@
 mod adapter;
 mod config;
 mod error;
+mod file_names;
 mod names;
 mod pattern;
 mod read;
 mod save;
 mod target;
+mod target_modules;
 mod update;
 
 pub use adapter::{Adapter, Factors, SavedTensor};
 pub use config::LoraConfig;
 pub(crate) use pattern::ModulePattern;
-pub use target::TargetModules;
 pub(crate) use target::is_saved_whole;
 pub(crate) use target::targets;
+pub use target_modules::TargetModules;
 pub(crate) use update::LoraFactors;
