@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 
-use super::config::{Shapes, SpecialIds, config, generation_config};
+use super::config::{SpecialIds, config, generation_config};
 use super::dequantise::dequantise;
 use super::error::ConvertError;
-use super::family::{Family, Mapped, Undo, interleaved_row, map_tensors};
+use super::family::Family;
 use super::gguf::file::row_bytes;
 use super::gguf::{GgmlType, GgufFile};
 use super::like;
+use super::shapes::Shapes;
+use super::tensor_map::{Mapped, Undo, interleaved_row, map_tensors};
 use super::tokenizer::rebuild;
 use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::INDEX_FILE;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::config::Shapes;
 use super::error::ConvertError;
+use super::shapes::Shapes;
 use crate::checkpoint::config::{ConfigEdit, ModelConfig};
 use crate::dtype::DType;
 use crate::merge::output::files::COMPANION_FILES;

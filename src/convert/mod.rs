@@ -14,6 +14,8 @@ pub(crate) mod family;
 pub(crate) mod gguf;
 pub(crate) mod like;
 pub(crate) mod rope;
+mod shapes;
+mod tensor_map;
 pub(crate) mod tokenizer;
 
 pub use directory::ConvertOptions;

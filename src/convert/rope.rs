@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::config::Shapes;
 use super::dequantise::dequantise;
 use super::error::ConvertError;
 use super::family::Family;
 use super::gguf::metadata::shortest;
 use super::gguf::{GgmlType, GgufFile};
+use super::shapes::Shapes;
 
 /// `rope_scaling`, or null where positions are not scaled.
 ///

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::changes::{changes, no_mean};
 use super::error::ExperimentError;
-use super::graph::{Action, Row};
+use super::graph::Action;
 use super::output::{CandidateScore, Gated};
 use super::report::ReportData;
 use super::report::data::{Curve, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn};
+use super::row::Row;
 use super::schema::{Experiment, Origin, Specialist};
 use super::step_runner::Context;
 use crate::error::Result;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::collect;
-use super::graph::Row;
 use super::output::{Evaluated, Gated, Merged, Reported, StepOutput, Trained, TrainedSet};
 use super::report::{html, markdown};
+use super::row::Row;
 use super::row_gate::row_gate;
 use super::schema::{Candidate, Origin, Specialist};
 use super::step_runner::{Context, ModelUnderTest, StepResult, StepRunner};

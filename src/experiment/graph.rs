@@ -5,10 +5,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::row_gate::Training;
+use super::row::Row;
 use super::schema::{Candidate, Experiment, Merge, Origin, Published, Specialist};
 use super::tasks::{self, RoleTask};
 use super::training;
+use super::training_tasks::Training;
 use super::value::canonical;
 use crate::error::Result;
 use crate::hub;
@@ -16,22 +17,6 @@ use crate::train::inputs;
 use crate::yaml::Node;
 
 pub(crate) use crate::train::inputs::Input;
-
-/// A row of the table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Row {
-    /// The base model as it is.
-    Base,
-    /// Specialist of this name.
-    Specialist(String),
-    /// A merge with one of its recipes.
-    Merge {
-        /// Name in the file.
-        merge: String,
-        /// Number of the recipe; `None` is the one that validation selects.
-        candidate: Option<usize>,
-    },
-}
 
 /// Action of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]

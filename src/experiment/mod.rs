@@ -18,6 +18,7 @@ pub(crate) mod graph;
 pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod report;
+mod row;
 mod row_gate;
 pub(crate) mod runner;
 pub(crate) mod schema;
@@ -26,6 +27,7 @@ pub(crate) mod step_runner;
 pub(crate) mod task_vectors;
 pub(crate) mod tasks;
 pub(crate) mod training;
+mod training_tasks;
 pub(crate) mod value;
 
 pub use graph::Graph;

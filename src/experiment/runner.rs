@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::error::ExperimentError;
-use super::graph::{Action, Graph, Row, Step};
+use super::graph::{Action, Graph, Step};
 use super::output::{CandidateScore, Selected, StepOutput};
 use super::plan::plan;
+use super::row::Row;
 use super::schema::Experiment;
 use super::state::{FORMAT, Record, State};
 use super::step_runner::{Context, ModelUnderTest, StepResult, StepRunner};

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::graph::{Graph, Row};
+use super::graph::Graph;
 use super::output::{Evaluated, Gated, Selected, StepOutput, Trained};
 use super::report::data::TaskVectors;
+use super::row::Row;
 use super::schema::{BASE, Candidate, Experiment, Origin, SPECIALIST, Specialist};
 use super::state::Record;
 use crate::error::Result;

@@ -324,5 +324,4 @@ fn byte_range(tensor: &Tensor, range: &Range<u64>) -> Range<u64> {
 }
 
 #[cfg(test)]
-#[path = "task_vectors_tests.rs"]
 mod tests;

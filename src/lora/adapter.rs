@@ -7,13 +7,11 @@ use ndarray::Array2;
 
 use super::config::LoraConfig;
 use super::error::AdapterError;
+use super::file_names::{CONFIG, WEIGHTS};
 use super::target::{Rules, saves};
 use super::update::LoraFactors;
 use crate::arch;
 use crate::dtype::{DType, widen};
-
-/// The weights' name in an adapter's folder.
-pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// The factors of one module, as a trainer hands them over.
 #[derive(Debug, Clone, PartialEq)]
@@ -247,7 +245,7 @@ impl Adapter {
     /// The files whose contents decide what the adapter does.
     #[must_use]
     pub fn input_files(&self) -> Vec<PathBuf> {
-        vec![self.path.join(super::config::CONFIG), self.path.join(WEIGHTS)]
+        vec![self.path.join(CONFIG), self.path.join(WEIGHTS)]
     }
 }
 

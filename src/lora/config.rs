@@ -9,12 +9,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::error::AdapterError;
+use super::file_names::CONFIG;
 use super::pattern::ModulePattern;
-use super::target::TargetModules;
+use super::target_modules::TargetModules;
 use crate::python::regex::SearchError;
-
-/// The config's name in an adapter's folder.
-pub(super) const CONFIG: &str = "adapter_config.json";
 
 /// Default values of a PEFT 0.21.2 config besides the fields of [`LoraConfig`].
 fn defaults() -> Map<String, Value> {

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::adapter::WEIGHTS;
-use super::config::CONFIG;
+use super::file_names::{CONFIG, WEIGHTS};
 use crate::error::{Diagnose, ErrorKind};
 use crate::python::regex::{PatternError, SearchError};
 

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use ndarray::Array2;
 
-use super::adapter::{Adapter, Factors, SavedTensor, Tensors, WEIGHTS, module_of};
+use super::adapter::{Adapter, Factors, SavedTensor, Tensors, module_of};
 use super::config::LoraConfig;
 use super::error::AdapterError;
+use super::file_names::WEIGHTS;
 use super::names::{Kind, Name, parse};
-use super::target::{Rules, TargetModules, is_saved_whole};
+use super::target::{Rules, is_saved_whole};
+use super::target_modules::TargetModules;
 use crate::checkpoint::header::{Header, TensorInfo};
 use crate::dtype::widen;
 use crate::error::Error;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayViewD, aview1};
 
-use super::adapter::{Adapter, WEIGHTS};
-use super::config::CONFIG;
+use super::adapter::Adapter;
+use super::file_names::{CONFIG, WEIGHTS};
 use super::names::PREFIX;
-use super::target::TargetModules;
+use super::target_modules::TargetModules;
 use crate::checkpoint::header::Header;
 use crate::dtype::DType;
 use crate::storage::publish::WriteError;

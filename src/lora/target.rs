@@ -4,39 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::LoraConfig;
 use super::error::AdapterError;
-use super::pattern::ModulePattern;
+use super::file_names::CONFIG;
+use super::target_modules::{TargetModules, is_named};
 use crate::python::regex::{PythonRegex, SearchError};
 use crate::yaml::diagnostic::nearest;
-
-/// Linear layers that get factors (or, as `exclude_modules`, that do not).
-#[derive(Debug, Clone, PartialEq)]
-pub enum TargetModules {
-    /// Every linear layer but the output head.
-    AllLinear,
-    /// Those whose path is one of these names or ends in a dot and one of them.
-    Names(Vec<String>),
-    /// Those whose whole path matches.
-    Pattern(ModulePattern),
-}
-
-impl TargetModules {
-    /// Whether the rule names a module.
-    ///
-    /// # Errors
-    /// A pattern that takes too many steps.
-    pub fn matches(&self, module: &str) -> Result<bool, SearchError> {
-        match self {
-            Self::AllLinear => Ok(!is_named(module, "lm_head")),
-            Self::Names(names) => Ok(names.iter().any(|name| is_named(module, name))),
-            Self::Pattern(pattern) => pattern.matches(module),
-        }
-    }
-}
-
-/// Whether a path is a name or ends in a dot and it.
-fn is_named(module: &str, name: &str) -> bool {
-    module.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
-}
 
 /// Whether `modules_to_save` has a module trained whole, itself or with one that holds it. PEFT looks at
 /// the ends of paths as plain text here: `norm` means every `input_layernorm` as well.
@@ -194,7 +165,7 @@ impl<'a> LayerNumbers<'a> {
         let before = if config.layers_pattern.is_empty() { r"^.*?\." } else { r"^(?:|.*?\.)" };
         let compile = |name: &&str| {
             PythonRegex::new(&format!(r"{before}(?:{name})\.(\d+)\.")).map_err(|source| AdapterError::Pattern {
-                file: super::config::CONFIG.into(),
+                file: CONFIG.into(),
                 key: "layers_pattern".to_owned(),
                 source,
             })
@@ -221,6 +192,7 @@ impl<'a> LayerNumbers<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lora::pattern::ModulePattern;
 
     const MODULES: &[&str] = &[
         "lm_head",

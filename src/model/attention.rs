@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::block::Batch;
+use super::batch::Batch;
 use super::norm::Norm;
 use super::ops::{Attention, Rotary};
 use super::projection::{Pass, Projection};

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::adapter::WeightedAdapter;
-use super::block::{Batch, Block, Rotations};
+use super::batch::{Batch, Rotations};
+use super::block::Block;
 use super::cache::{KvBlock, Segment};
 use super::config::DecoderConfig;
 use super::norm::Norm;

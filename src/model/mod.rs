@@ -11,6 +11,7 @@
 
 mod adapter;
 mod attention;
+mod batch;
 mod block;
 mod cache;
 mod config;

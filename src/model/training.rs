@@ -2,7 +2,8 @@
 
 use candle_core::Tensor;
 
-use super::block::{Batch, Block};
+use super::batch::Batch;
+use super::block::Block;
 use super::cache::Segment;
 use super::decoder::{Decoder, DecoderError, Embedding};
 use super::norm::Norm;

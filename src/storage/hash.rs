@@ -81,6 +81,22 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// SHA-256 of bytes that come in parts.
+#[derive(Default)]
+pub(crate) struct Sha256Parts(Sha256);
+
+impl Sha256Parts {
+    /// Adds the bytes that follow.
+    pub(crate) fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.update(bytes);
+    }
+
+    /// The digest in hexadecimal digits.
+    pub(crate) fn hex(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
 /// Checksum of a record of a cache: 16 hexadecimal digits. A record whose checksum differs was changed on
 /// disk, and is computed again.
 #[must_use]

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::data::TrainingData;
 use super::error::TrainError;
@@ -16,7 +15,7 @@ use super::inputs::{self, Input};
 use super::recipe::{AdapterRecipe, BestModel, EvaluationRecipe, LoraRecipe, Scheduler, TargetModules, TrainRecipe};
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
-use crate::storage::hash::{HashCache, hex, sha256_bytes, sha256_input};
+use crate::storage::hash::{HashCache, Sha256Parts, sha256_bytes, sha256_input};
 use crate::storage::stated;
 
 /// Parts by name: settings as text, files and data as SHA-256.
@@ -240,7 +239,7 @@ fn modules(modules: &TargetModules) -> String {
 
 /// SHA-256 of all examples, those held out included, and of how often each set is drawn.
 fn tokens(data: &TrainingData) -> String {
-    let mut sha = Sha256::new();
+    let mut sha = Sha256Parts::default();
     for set in &data.sets {
         sha.update((set.per_epoch as u64).to_le_bytes());
     }
@@ -255,7 +254,7 @@ fn tokens(data: &TrainingData) -> String {
             }
         }
     }
-    hex(&sha.finalize())
+    sha.hex()
 }
 
 #[cfg(test)]

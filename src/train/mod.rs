@@ -19,6 +19,7 @@ pub(crate) mod inputs;
 pub(crate) mod log;
 pub(crate) mod memory_estimate;
 mod optimiser;
+mod options;
 mod parameter;
 mod prompt_record;
 pub(crate) mod recipe;
@@ -29,6 +30,7 @@ pub(crate) mod schedule;
 
 pub(crate) use data::asking_template;
 pub(crate) use error::TrainError;
+pub use options::TrainOptions;
 pub(crate) use prompt_record::PromptRecord;
+pub use run::TrainReport;
 pub(crate) use run::run;
-pub use run::{TrainOptions, TrainReport};

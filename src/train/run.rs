@@ -14,6 +14,7 @@ use super::folder::{self, CONFIG_FILE, RunFolder};
 use super::gradient::{StepLoss, StepSettings, step_gradient};
 use super::log::{LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
+use super::options::TrainOptions;
 use super::prompt_record::PromptRecord;
 use super::recipe::{AdapterRecipe, TrainRecipe};
 use super::resume::{self, Resumed};
@@ -25,49 +26,12 @@ use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
-use crate::model::{Decoder, DecoderOptions, WeightPool};
-use crate::parallel::Workers;
+use crate::model::{Decoder, DecoderOptions};
 use crate::storage::publish::{publish_file, remove_output};
 use crate::tokenizer::Tokenizer;
 use crate::train::batch_sampler::BatchSampler;
 use crate::train::inject::{TrainableModel, inject, settled};
 use crate::train::memory_estimate::{Estimate, estimate};
-
-/// Paths and options of a run.
-#[derive(Debug, Clone)]
-pub struct TrainOptions {
-    /// Folder of the result, the logs and the checkpoints.
-    pub out: PathBuf,
-    /// Folder that relative data files of tasks are in.
-    pub data_dir: Option<PathBuf>,
-    /// Go on from the last checkpoint in `out`.
-    pub resume: bool,
-    /// Start over where `out` holds a run; with `resume`, only where it is not this one.
-    pub force: bool,
-    /// Further files that the run comes from, and must not replace: the recipe's.
-    pub inputs: Vec<PathBuf>,
-    /// Pool through which the base model's weights are shared with other decoders.
-    #[doc(hidden)]
-    pub pool: Option<Arc<WeightPool>>,
-    /// Threads that train and evaluate; no byte depends on them.
-    pub workers: Workers,
-}
-
-impl TrainOptions {
-    /// A new run into this folder.
-    #[must_use]
-    pub fn new(out: &Path) -> Self {
-        Self {
-            out: out.to_owned(),
-            data_dir: None,
-            resume: false,
-            force: false,
-            inputs: Vec::new(),
-            pool: None,
-            workers: Workers::available(),
-        }
-    }
-}
 
 /// Result of a run.
 #[derive(Debug, Clone)]

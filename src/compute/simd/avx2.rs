@@ -9,9 +9,9 @@ use std::arch::x86_64::{
     _mm256_sub_ps, _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
 
-use super::avx512::Avx512;
-use super::tile::{Element, Line, Operands, Tile};
-use super::vector::{Group, LANES, Simd, Task, intrinsics};
+use super::operands::{Line, Operands};
+use super::tile::Tile;
+use super::vector::{Element, Group, LANES, Simd, Task, intrinsics};
 
 /// Token of x86-64-v3: AVX2 with FMA, F16C, BMI and what else CPUs with AVX2 have.
 #[derive(Debug, Clone, Copy)]
@@ -31,11 +31,6 @@ impl Avx2 {
             && is_x86_feature_detected!("lzcnt")
             && is_x86_feature_detected!("popcnt");
         has.then_some(Self(()))
-    }
-
-    /// The token of a CPU with AVX-512, whose check covers every feature of this level.
-    pub(super) fn of_avx512(_: Avx512) -> Self {
-        Self(())
     }
 }
 

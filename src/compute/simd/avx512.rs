@@ -10,12 +10,13 @@ use std::arch::x86_64::{
 };
 
 use super::avx2::Avx2;
-use super::tile::{Element, Line, Operands, Tile};
-use super::vector::{Group, LANES, Simd, Task, intrinsics};
+use super::operands::{Line, Operands};
+use super::tile::Tile;
+use super::vector::{Element, Group, LANES, Simd, Task, intrinsics};
 
 /// Token of x86-64-v4: AVX-512 F, BW, CD, DQ and VL, and all of x86-64-v3.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512(Avx2);
 
 impl Avx512 {
     /// Returns the token where the CPU and the operating system support the level.
@@ -24,14 +25,13 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512cd")
             && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-            && Avx2::detect().is_some();
-        has.then_some(Self(()))
+            && is_x86_feature_detected!("avx512vl");
+        Avx2::detect().filter(|_| has).map(Self)
     }
 
     /// The token of the level below.
     pub(crate) fn avx2(self) -> Avx2 {
-        Avx2::of_avx512(self)
+        self.0
     }
 }
 

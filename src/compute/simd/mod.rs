@@ -11,7 +11,9 @@
 //! Crates looked at instead: `multiversion` (has no operations, and a second detection beside this one), `wide` and
 //! `pulp` (no bf16, no prefetch, no register tile).
 
+mod elements;
 mod level;
+mod operands;
 mod scalar;
 mod tile;
 mod vector;
@@ -25,7 +27,9 @@ mod avx512;
 pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx512::Avx512;
+pub(crate) use elements::{Bf16, F16};
 pub(crate) use level::{Level, with_token};
+pub(crate) use operands::{KC, LEFT_STRIDE, Line, Operands, PANEL, Start};
 pub(crate) use scalar::Scalar;
-pub(crate) use tile::{AHEAD, Bf16, Element, F16, KC, LEFT_STRIDE, Line, Operands, PANEL, Start};
-pub(crate) use vector::{Group, LANES, Simd, Task};
+pub(crate) use tile::AHEAD;
+pub(crate) use vector::{Element, Group, LANES, Simd, Task};

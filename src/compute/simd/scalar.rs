@@ -1,7 +1,8 @@
 //! Sixteen lanes in plain Rust, for every platform: the definition that the other levels are tested against.
 
-use super::tile::{Element, Operands, Tile};
-use super::vector::{Group, LANES, Simd, Task};
+use super::operands::Operands;
+use super::tile::Tile;
+use super::vector::{Element, Group, LANES, Simd, Task};
 use crate::dtype::{bf16_to_f32, f16_to_f32};
 
 /// Token of plain Rust; `f32::mul_add` rounds once everywhere, in hardware or in software.

@@ -5,7 +5,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::tile::{Element, Line, Operands};
+use super::operands::{Line, Operands};
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 16;
@@ -105,6 +105,26 @@ pub(crate) trait Simd: Copy {
             }
         }
         group[0]
+    }
+}
+
+/// Storage type of the right operand.
+pub(crate) trait Element: Copy {
+    /// Loads sixteen elements as f32.
+    fn widen<S: Simd>(simd: S, from: &[Self; LANES]) -> S::V;
+    /// Widens to f32 into `scratch`; f32 input is returned unchanged.
+    #[inline(always)]
+    fn widened<'a, S: Simd>(
+        simd: S,
+        lines: &'a [Line<Self>; LANES],
+        scratch: &'a mut [Line<f32>; LANES],
+    ) -> &'a [Line<f32>; LANES] {
+        for (line, wide) in lines.iter().zip(&mut *scratch) {
+            for (from, to) in line.0.as_chunks().0.iter().zip(wide.0.as_chunks_mut().0) {
+                simd.store(Self::widen(simd, from), to);
+            }
+        }
+        scratch
     }
 }
 

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::parts::{Parts, refused};
 use super::vocabulary::Vocabulary;
-use super::{Parts, refused};
 use crate::convert::error::ConvertError;
 use crate::convert::gguf::Metadata;
 

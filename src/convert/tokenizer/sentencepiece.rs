@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::parts::{Parts, refused};
 use super::vocabulary::{TokenKind, Vocabulary};
-use super::{Parts, refused};
 use crate::convert::config::SpecialIds;
 use crate::convert::error::ConvertError;
 use crate::convert::gguf::Metadata;

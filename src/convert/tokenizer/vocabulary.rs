@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::refused;
+use super::parts::refused;
 use crate::convert::error::ConvertError;
 use crate::convert::gguf::Metadata;
 

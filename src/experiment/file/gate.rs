@@ -126,7 +126,9 @@ fn roles(
     specialists: &IndexMap<String, Specialist>,
     merges: &IndexMap<String, Merge>,
 ) -> BTreeSet<String> {
-    let Ok(training) = row_gate::Training::new(evaluation, specialists) else { return BTreeSet::new() };
+    let Ok(training) = crate::experiment::training_tasks::Training::new(evaluation, specialists) else {
+        return BTreeSet::new();
+    };
     let rows = training.of_all_rows(merges);
     let of_rows = |task: &RoleTask| -> Vec<String> {
         rows.iter().map(|trained_on| row_gate::role(&task.config.name, task.role.name(), trained_on)).collect()

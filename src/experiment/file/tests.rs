@@ -94,8 +94,9 @@ fn gate_limits_of_an_experiment_are_checked_before_anything_runs() {
 
 #[test]
 fn what_is_unseen_depends_on_what_a_row_was_trained_on() {
-    use crate::experiment::graph::Row;
-    use crate::experiment::row_gate::{Training, role};
+    use crate::experiment::row::Row;
+    use crate::experiment::row_gate::role;
+    use crate::experiment::training_tasks::Training;
     let text = "base_model: b\nspecialists:\n  a: [fpb]\n  c: [fomc]\n  z: {adapter: some/dir}\nmerges: {m: {linear: {weight: 1}, \
                 specialists: [a, c]}}\nevaluation: {seen: [fpb, fomc], unseen: [finarg_auc], general: [gsm8k]}\n";
     let experiment = parse(text).unwrap();

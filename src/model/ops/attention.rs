@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::{like, read, values};
+use super::values::{like, read, values};
 use crate::compute::nn;
 use crate::compute::nn::{Attended, AttentionShape, KeyValues};
 use crate::model::cache::KvBlock;

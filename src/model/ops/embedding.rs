@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
-use super::{like, read, values};
+use super::values::{like, read, values};
 
 /// Picks the rows of tokens from `[vocabulary, hidden]`, times a factor.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::{like, read, values};
+use super::values::{like, read, values};
 use crate::compute::nn::{PackedMatrix, View, multiply};
 
 /// Maps rows `[m, k]` to `[m, n]`.

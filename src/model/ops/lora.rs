@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::{PackedLinear, like, read, values};
+use super::linear::PackedLinear;
+use super::values::{like, read, values};
 use crate::compute::nn::{View, multiply};
 use crate::rng::Philox;
 

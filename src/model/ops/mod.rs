@@ -13,6 +13,7 @@ mod linear;
 mod lora;
 mod norm;
 mod rotary;
+mod values;
 
 pub(crate) use attention::{Attention, Span};
 pub(crate) use embedding::EmbeddingRows;
@@ -21,29 +22,3 @@ pub(crate) use linear::{PackedLinear, TrainedLinear};
 pub(crate) use lora::{Dropout, LoraLinear, Magnitude};
 pub(crate) use norm::{RmsNorm, TrainedRmsNorm};
 pub(crate) use rotary::Rotary;
-
-use candle_core::{CpuStorage, Device, Layout, Result, Storage, Tensor, bail};
-
-/// The values of a contiguous f32 tensor.
-fn values<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let all = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets().and_then(|(start, end)| all.get(start..end)) {
-        Some(values) => Ok(values),
-        None => bail!("{op} needs a contiguous tensor, not {layout:?}"),
-    }
-}
-
-/// The values of a tensor, made contiguous if it isn't.
-fn read<R>(op: &str, tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
-    let tensor = tensor.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    match &*storage {
-        Storage::Cpu(storage) => f(values(op, storage, layout)?),
-        _ => bail!("{op} runs on the CPU only"),
-    }
-}
-
-/// A tensor of the shape of another.
-fn like(tensor: &Tensor, values: Vec<f32>) -> Result<Tensor> {
-    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
-}

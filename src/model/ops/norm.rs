@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
-use super::{like, read, values};
+use super::values::{like, read, values};
 use crate::compute::nn;
 
 /// Normalises runs of `weight.len()` values: whole rows, or the heads in a row.

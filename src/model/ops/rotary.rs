@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
-use super::{like, read, values};
+use super::values::{like, read, values};
 use crate::compute::nn;
 use crate::model::rope::Rotation;
 

@@ -17,12 +17,12 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use serde_json::{Map, Value};
-
 use super::content::{Conversation, Turn};
-use super::encode::{Encoded, Place};
-use super::ending::Ending;
+use super::encoded::Encoded;
+use super::ending::{Ending, Tokens};
 use super::error::DataError;
+use super::place::Place;
+use super::render::render;
 use super::shown;
 use crate::error::Result;
 use crate::python::repr::is_space;
@@ -43,8 +43,6 @@ pub(super) struct Chat {
     closing: Vec<u32>,
     eos: Option<u32>,
 }
-
-pub(super) type Tokens = [(u32, Range<usize>)];
 
 impl Chat {
     /// # Errors
@@ -103,9 +101,7 @@ impl Chat {
         count: usize,
         prompt: bool,
     ) -> Result<String, TokenizerError> {
-        let messages: Vec<Map<String, Value>> =
-            conversation.turns.iter().take(count).map(|turn| turn.message.clone()).collect();
-        self.template.render_messages(&messages, &conversation.variables, prompt)
+        render(&self.template, conversation, count, prompt)
     }
 
     /// The tokens of a conversation and which of them carry loss.
@@ -116,10 +112,10 @@ impl Chat {
         place: Place<'_>,
     ) -> Result<Encoded, DataError> {
         let fault = |source| place.tokenizer_fault(source);
-        let conversation = &*shown::as_the_template_reads_it(self, conversation);
+        let conversation = &*shown::as_the_template_reads_it(&self.template, conversation);
         let turns = &conversation.turns;
         let whole = self.render(conversation, turns.len(), false).map_err(fault)?;
-        shown::check(self, conversation, &whole, place)?;
+        shown::check(&self.template, conversation, &whole, place)?;
         let tokens = tokenizer.encode_with_offsets(&whole).map_err(fault)?;
         let mut trained = vec![false; tokens.len()];
         let mut unclosed = false;

@@ -5,50 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::asked::Asked;
 use super::chat::Chat;
 use super::content::{Closing, Content, Conversation};
+use super::encoded::Encoded;
 use super::error::DataError;
+use super::place::Place;
 use crate::error::Result;
 use crate::python::repr::is_space;
 use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 use crate::train::recipe::{TrainRecipe, UnsupportedSystem};
-
-/// A token sequence and which of its tokens carry loss.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Encoded {
-    pub tokens: Vec<u32>,
-    pub trained: Vec<bool>,
-}
-
-impl Encoded {
-    fn push(&mut self, tokens: &[u32], trained: bool) {
-        self.tokens.extend_from_slice(tokens);
-        self.trained.resize(self.tokens.len(), trained);
-    }
-
-    /// Loss on everything that can carry it: the first token has nothing before it.
-    pub(crate) fn train_on_all(&mut self) {
-        self.trained.fill(true);
-        self.leave_first();
-    }
-
-    pub(crate) fn leave_first(&mut self) {
-        if let Some(first) = self.trained.first_mut() {
-            *first = false;
-        }
-    }
-}
-
-/// Origin of a row, for messages.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    pub origin: &'a str,
-    pub row: usize,
-}
-
-impl Place<'_> {
-    pub(crate) fn tokenizer_fault(self, source: TokenizerError) -> DataError {
-        DataError::Encode { origin: self.origin.to_owned(), row: self.row, source }
-    }
-}
 
 /// Turns contents into tokens.
 #[derive(Debug)]

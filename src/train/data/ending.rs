@@ -1,7 +1,11 @@
 //! Ending of the assistant's turns under a chat template.
 
-use super::chat::Tokens;
+use std::ops::Range;
+
 use crate::python::repr::is_space;
+
+/// Tokens with the bytes of the text that they stand for.
+pub(super) type Tokens = [(u32, Range<usize>)];
 
 /// Text after an answer that still belongs to its turn.
 #[derive(Debug, Clone, Default)]

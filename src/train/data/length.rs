@@ -10,7 +10,7 @@
 //!
 //! [`Conversation::shorter`]: super::content::Conversation::shorter
 
-use super::encode::Encoded;
+use super::encoded::Encoded;
 
 /// Result of shortening an example.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use super::content::{Closing, Content, Conversation};
-use super::encode::{Encoded, Encoder, Place};
+use super::encode::Encoder;
+use super::encoded::Encoded;
 use super::error::DataError;
 use super::length::{Shortened, pieces, shorten, without_tail};
 use super::limits::ModelLimits;
 use super::mix;
-use super::source::{self, Item};
+use super::place::Place;
+use super::rows::Item;
+use super::source;
 use super::{Example, SetSummary, TrainingData};
 use crate::error::{Cancelled, Error, Result};
 use crate::event::Progress;

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::chat::Chat;
 use super::content::{Conversation, Turn};
-use super::encode::Place;
 use super::error::DataError;
+use super::place::Place;
+use super::render::render;
 use crate::python::repr::is_space;
+use crate::tokenizer::ChatTemplate;
 
 /// Keys of a message that are part of what is said.
 const SAID: &[&str] = &["tool_calls", "reasoning_content", "reasoning", "thinking", "thought", "refusal"];
@@ -23,10 +24,15 @@ const BESIDE: &[&str] = &["tools", "documents"];
 const CERTAIN: usize = 24;
 
 /// Refuses a conversation of which something would be missing in the text.
-pub(super) fn check(chat: &Chat, conversation: &Conversation, whole: &str, place: Place<'_>) -> Result<(), DataError> {
+pub(super) fn check(
+    template: &ChatTemplate,
+    conversation: &Conversation,
+    whole: &str,
+    place: Place<'_>,
+) -> Result<(), DataError> {
     let count = conversation.turns.len();
     // A template that refuses a conversation without the part does read it.
-    let same = |changed: &Conversation| chat.render(changed, count, false).is_ok_and(|text| text == whole);
+    let same = |changed: &Conversation| render(template, changed, count, false).is_ok_and(|text| text == whole);
     let missing = |key: &str, turn: Option<usize>| DataError::NotShown {
         origin: place.origin.to_owned(),
         row: place.row,
@@ -43,7 +49,7 @@ pub(super) fn check(chat: &Chat, conversation: &Conversation, whole: &str, place
     let mut read = 0;
     for (number, turn) in conversation.turns.iter().enumerate() {
         for key in SAID.iter().filter(|key| turn.message.contains_key(**key)) {
-            let by_design = THOUGHTS.contains(key) && names(chat.template().source(), key);
+            let by_design = THOUGHTS.contains(key) && names(template.source(), key);
             let mut changed = conversation.clone();
             if let Some(turn) = changed.turns.get_mut(number) {
                 turn.message.shift_remove(*key);
@@ -89,9 +95,12 @@ fn names(template: &str, word: &str) -> bool {
 ///   where it would be printed as `None`.
 /// - Arguments that are the text of an object, as `OpenAI`'s interface sends them, become that object where
 ///   the template would write them as JSON a second time.
-pub(super) fn as_the_template_reads_it<'a>(chat: &Chat, conversation: &'a Conversation) -> Cow<'a, Conversation> {
+pub(super) fn as_the_template_reads_it<'a>(
+    template: &ChatTemplate,
+    conversation: &'a Conversation,
+) -> Cow<'a, Conversation> {
     let mut found = Cow::Borrowed(conversation);
-    let render = |conversation: &Conversation| chat.render(conversation, conversation.turns.len(), false);
+    let render = |conversation: &Conversation| render(template, conversation, conversation.turns.len(), false);
     if conversation.turns.iter().any(has_text_arguments) {
         let objects = with_object_arguments(&found);
         let escaped =

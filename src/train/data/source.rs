@@ -4,11 +4,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::content::Content;
 use super::data_row::DataRow;
 use super::encode::Encoder;
 use super::error::DataError;
 use super::format;
+use super::rows::{Item, Rows};
 use super::task_rows;
 use crate::error::Result;
 use crate::event::Progress;
@@ -29,22 +29,6 @@ const PACKED: &[(&[u8], &str, &str)] = &[
     (b"ARROW1", "an Arrow file", "export it as JSON lines"),
     (b"\xff\xff\xff\xff", "an Arrow stream", "export it as JSON lines"),
 ];
-
-/// A row, ready to be encoded.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub origin: Arc<str>,
-    pub row: usize,
-    pub content: Content,
-}
-
-/// The rows of a set.
-#[derive(Debug, Default)]
-pub(super) struct Rows {
-    pub items: Vec<Item>,
-    /// Documents of a task whose right answer is none of the choices.
-    pub unanswered: usize,
-}
 
 /// Reads the rows of a data set.
 ///

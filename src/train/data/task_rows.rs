@@ -8,7 +8,7 @@ use super::chat::Chat;
 use super::content::{Closing, Content};
 use super::encode::Encoder;
 use super::error::DataError;
-use super::source::{Item, Rows};
+use super::rows::{Item, Rows};
 use crate::error::Result;
 use crate::event::Progress;
 use crate::task::{OutputType, PromptSettings, Task, TaskConfig, TaskError};

@@ -3,12 +3,12 @@
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
-use super::step::StepLoss;
+use super::seed_gradient::seed_gradient;
+use super::step_loss::StepLoss;
 use crate::compute::nn::{cross_entropy, soft_cap};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, DecoderError, Pass};
 use crate::train::error::TrainError;
-use crate::train::gradient::micro_batch::seed_gradient;
 
 /// Rows whose logits exist at a time: enough for products at full speed.
 pub(crate) const LOGIT_ROWS: usize = 256;

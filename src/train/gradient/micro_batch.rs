@@ -1,10 +1,11 @@
 //! Forward and backward pass of one micro-batch.
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var};
+use candle_core::{Tensor, TensorId, Var};
 
 use super::loss::head_loss;
-use super::step::StepLoss;
+use super::seed_gradient::seed_gradient;
+use super::step_loss::StepLoss;
 use crate::model::{Decoder, DecoderError, Pass, Segment};
 use crate::train::data::Example;
 use crate::train::error::TrainError;
@@ -229,29 +230,6 @@ impl Backward<'_> {
         let mut store = seed_gradient(output, gradient)?.backward()?;
         self.collect(&store)?;
         store.remove(input.as_tensor()).ok_or_else(|| DecoderError::Rows.into())
-    }
-}
-
-/// Scalar whose backward pass starts from this gradient of `output`.
-pub(super) fn seed_gradient(output: &Tensor, gradient: Tensor) -> candle_core::Result<Tensor> {
-    output.apply_op1(SeedGradient { gradient })
-}
-
-struct SeedGradient {
-    gradient: Tensor,
-}
-
-impl CustomOp1 for SeedGradient {
-    fn name(&self) -> &'static str {
-        "seed-gradient"
-    }
-
-    fn cpu_fwd(&self, _storage: &CpuStorage, _layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok((CpuStorage::F32(vec![0.0]), Shape::from(())))
-    }
-
-    fn bwd(&self, _arg: &Tensor, _res: &Tensor, _grad_res: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        Ok(Some(self.gradient.clone()))
     }
 }
 

@@ -7,10 +7,13 @@
 
 mod loss;
 pub(crate) mod micro_batch;
+mod seed_gradient;
 mod step;
+mod step_loss;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use crate::train::gradient::micro_batch::MICRO_BATCH_TOKENS;
 pub(crate) use loss::LOGIT_ROWS;
-pub(crate) use step::{StepLoss, StepSettings, step_gradient, validation_loss};
+pub(crate) use step::{StepSettings, step_gradient, validation_loss};
+pub(crate) use step_loss::StepLoss;

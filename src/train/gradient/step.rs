@@ -1,5 +1,6 @@
 //! All micro-batches of a step on all threads, their gradients added in order.
 
+use super::step_loss::StepLoss;
 use crate::error::Result;
 use crate::event::CancelFlag;
 use crate::model::Decoder;
@@ -7,37 +8,6 @@ use crate::parallel::Workers;
 use crate::train::data::Example;
 use crate::train::gradient::micro_batch::{MicroBatch, MicroBatchSettings, ParameterIndex, split_micro_batches};
 use crate::train::parameter::{Gradients, Parameter};
-
-/// Sums over the trained tokens of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct StepLoss {
-    /// Sum of the token losses, in nats.
-    pub sum: f64,
-    /// Trained tokens.
-    pub targets: u64,
-    /// All tokens.
-    pub tokens: u64,
-    /// Trained tokens that are the most probable ones.
-    pub correct: u64,
-    /// Sum of the distributions' entropies, in nats.
-    pub entropy: f64,
-}
-
-impl StepLoss {
-    fn add(&mut self, other: &Self) {
-        self.sum += other.sum;
-        self.targets += other.targets;
-        self.tokens += other.tokens;
-        self.correct += other.correct;
-        self.entropy += other.entropy;
-    }
-
-    /// Mean loss of a trained token.
-    #[must_use]
-    pub(crate) fn mean(&self) -> f64 {
-        self.sum / self.targets as f64
-    }
-}
 
 /// Settings of computing a step's gradient.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{Result, Tensor};
 
-use super::{Refresh, part};
+use super::fused_part::part;
+use super::refresh::Refresh;
 use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::model::ops::TrainedLinear;
 use crate::model::{Pass, Projection};

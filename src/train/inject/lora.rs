@@ -4,7 +4,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use candle_core::{Result, Tensor};
 
-use super::{Refresh, part};
+use super::fused_part::part;
+use super::refresh::Refresh;
 use crate::compute::nn::{View, multiply};
 use crate::model::ops::{Dropout, LoraLinear, Magnitude, PackedLinear};
 use crate::model::{Pass, Projection};

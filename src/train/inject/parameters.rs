@@ -6,9 +6,9 @@ use std::sync::{Arc, RwLock};
 use candle_core::Tensor;
 use ndarray::Array2;
 
-use super::Refresh;
 use super::full::FullProjection;
 use super::lora::{Dora, LoraProjection};
+use super::refresh::Refresh;
 use super::start::same_targets;
 use crate::compute::nn::PackedMatrix;
 use crate::error::{Error, Result};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::LogError;
+use super::error::LogError;
 use crate::storage::append_log;
 
 /// An append-only file of JSON objects with a `step`.

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::LogError;
+use super::error::LogError;
 use crate::storage::append_log;
 
 /// Version that the first record of an event file states.
