@@ -15,6 +15,7 @@ mod rng;
 mod visible;
 
 mod parallel;
+mod suggest;
 
 mod storage;
 mod yaml;

@@ -6,7 +6,7 @@ use super::config::LoraConfig;
 use super::error::AdapterError;
 use super::pattern::ModulePattern;
 use crate::python::regex::{PythonRegex, SearchError};
-use crate::yaml::diagnostic::nearest;
+use crate::suggest::nearest;
 
 /// Which linear layers get factors (or, as `exclude_modules`, which do not).
 #[derive(Debug, Clone, PartialEq)]

@@ -1,9 +1,10 @@
 //! Merge recipes: mergekit's YAML, read strictly.
 //!
-//! [`schema`] turns the tree of [`yaml`](crate::yaml) into [`Recipe`]s; [`setting`] evaluates
+//! `read` turns the tree of [`yaml`](crate::yaml) into [`Recipe`]s; [`setting`] evaluates
 //! parameters with filters and gradients. Every fault of a recipe is reported at once.
 //! Which parameters a method has is not known here: `merge::plan` checks that.
 
+mod read;
 pub(crate) mod reference;
 pub(crate) mod schema;
 pub(crate) mod setting;

@@ -1,4 +1,4 @@
-//! How a model writes: `generation_kwargs`, each key honoured or refused.
+//! Settings of text generation: `generation_kwargs`, each key honoured or refused.
 //!
 //! The harness hands these keys to transformers' `generate`. What billon's greedy and temperature
 //! sampling cannot follow would give other texts than the file asks for, so it is an error; values
@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::yaml::diagnostic::nearest;
+use crate::suggest::advice;
 
-/// How a model writes.
+/// Settings of text generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationArguments {
     /// The text ends before the first of these; the end-of-sequence text counts without being named.
@@ -163,10 +163,9 @@ pub(super) fn faults(raw: &Map<String, Value>) -> Vec<Fault> {
                     fault(key, format!("`{key}` is not supported with this value"), help);
                 }
                 None => {
-                    let help = match (key, nearest(key, KNOWN)) {
-                        ("stop" | "stop_strings" | "stop_sequences", _) => "did you mean `until`?".to_owned(),
-                        (_, Some(candidate)) => format!("did you mean `{candidate}`?"),
-                        (_, None) => format!("known here: {}", KNOWN.join(", ")),
+                    let help = match key {
+                        "stop" | "stop_strings" | "stop_sequences" => "did you mean `until`?".to_owned(),
+                        _ => advice(key, KNOWN),
                     };
                     fault(key, format!("unknown key of `generation_kwargs` `{key}`"), &help);
                 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::TaskError;
 use super::file::{Entries, Files, Origin};
 use super::schema;
-use crate::yaml::diagnostic::nearest;
+use crate::suggest::nearest;
 
 /// A named thing that can be asked for, with the files that it was read from.
 #[derive(Debug, Clone)]
@@ -26,12 +26,12 @@ impl Named {
     }
 }
 
-/// Which definition of a name counts where there are two.
+/// Precedence of definitions where a name has two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precedence {
     /// Files of one folder, as in the harness.
     First,
-    /// What the user names later, over what was known before.
+    /// The user's later definition, over what was known before.
     Last,
 }
 

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::config::Sampler;
 use super::documents::Documents;
 use super::generation::GenerationArguments;
+use crate::suggest::nearest;
 use crate::tokenizer::ChatTemplate;
-use crate::yaml::diagnostic::nearest;
 
 /// How prompts are written.
 #[derive(Debug, Clone, Copy)]

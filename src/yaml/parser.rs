@@ -65,7 +65,7 @@ fn unprintable(text: &str) -> Option<(Span, char)> {
     Some((Span { line, column, length: 1 }, text.get(place..)?.chars().next()?))
 }
 
-/// Why a text was not read to its end.
+/// Reason why a text was not read to its end.
 enum Fault {
     Syntax(ScanError),
     /// The diagnostics have it.
@@ -80,7 +80,7 @@ impl From<ScanError> for Fault {
 
 type Parsed<T> = Result<T, Fault>;
 
-/// Which collections can start at a place.
+/// Collections that can start at a place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Context {
     Flow,
@@ -207,7 +207,7 @@ impl Parser<'_> {
         Ok(node)
     }
 
-    /// What stands after anchor and tag.
+    /// Parses the node after anchor and tag.
     fn content(&mut self, context: Context, start: Mark, end: Mark, named: bool, depth: usize) -> Parsed<Node> {
         let token = self.scanner.peek()?;
         let (from, to) = (token.start, token.end);

@@ -13,7 +13,7 @@ pub(super) struct Mark {
     pub shown: (usize, usize),
 }
 
-/// What a token is.
+/// Kinds of tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TokenKind {
     StreamEnd,

@@ -19,27 +19,27 @@ pub struct Span {
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Its place.
+    /// Place of the value.
     pub span: Span,
 }
 
 /// A node of the tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Where it starts.
+    /// Place of its start.
     pub span: Span,
-    /// What it is.
+    /// Kind with its content.
     pub kind: Kind,
 }
 
-/// What a node is.
+/// Kinds of nodes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// `null`, `~` or nothing.
     Null,
     /// Any other scalar.
     Scalar {
-        /// Its text, unquoted.
+        /// Text, unquoted.
         text: String,
         /// Whether it was written with quotes or as a block.
         quoted: bool,
@@ -51,7 +51,7 @@ pub enum Kind {
 }
 
 impl Node {
-    /// What it is, for messages.
+    /// The kind in words, for messages.
     #[must_use]
     pub fn describe(&self) -> &'static str {
         match self.kind {

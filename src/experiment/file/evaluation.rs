@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::reader::Reader;
 use crate::eval::protocol::Protocol;
 use crate::experiment::schema::{Evaluation, Origin, Specialist};
-use crate::yaml::{Node, boolean};
+use crate::yaml::{Field, Fields, Node, boolean};
 
 const KEYS: &[&str] = &[
     "seen",
@@ -27,37 +27,37 @@ const WEIGHTS: [&str; 3] = ["f32", "bf16", "f16"];
 impl Reader {
     pub(super) fn evaluation(&mut self, node: &Node, specialists: &IndexMap<String, Specialist>) -> Evaluation {
         let mut found = Evaluation { weights: "f32".to_owned(), fewshot_seed: 1234, ..Evaluation::default() };
-        for (key, value) in self.entries(node, "`evaluation`", KEYS) {
-            let key = key.value.as_str();
-            match key {
-                "seen" => found.seen = self.tasks(value, key),
-                "unseen" => found.unseen = self.tasks(value, key),
-                "general" => found.general = self.tasks(value, key),
+        let fields = Fields::of_optional(node, "`evaluation`", &mut self.diagnostics);
+        for field in fields.known("key", KEYS, &mut self.diagnostics).iter() {
+            match field.name {
+                "seen" => found.seen = self.tasks(field),
+                "unseen" => found.unseen = self.tasks(field),
+                "general" => found.general = self.tasks(field),
                 "protocol" | "protocols" => {
-                    found.protocols = self.texts(value, key);
+                    found.protocols = self.texts(field);
                     for name in found.protocols.iter().filter(|name| Protocol::named(name).is_none()) {
-                        self.diagnostics.unknown(value.span, "protocol", name, &Protocol::NAMES);
+                        self.diagnostics.unknown(field.node.span, "protocol", name, &Protocol::NAMES);
                     }
                 }
-                "metric" => found.metric = self.text(value, key),
-                "limit" => found.limit = self.whole(value, key),
-                "validation_limit" => found.validation_limit = self.whole(value, key),
-                "num_fewshot" => found.num_fewshot = self.whole(value, key),
-                "fewshot_seed" => found.fewshot_seed = self.whole(value, key).unwrap_or(found.fewshot_seed),
-                "system_instruction" => found.system_instruction = self.text(value, key),
+                "metric" => found.metric = field.read(&mut self.diagnostics),
+                "limit" => found.limit = field.read(&mut self.diagnostics),
+                "validation_limit" => found.validation_limit = field.read(&mut self.diagnostics),
+                "num_fewshot" => found.num_fewshot = field.read(&mut self.diagnostics),
+                "fewshot_seed" => {
+                    found.fewshot_seed = field.read(&mut self.diagnostics).unwrap_or(found.fewshot_seed);
+                }
+                "system_instruction" => found.system_instruction = field.read(&mut self.diagnostics),
                 "apply_chat_template" => {
-                    found.chat_template = match value.text().map(boolean) {
+                    found.chat_template = match field.scalar().map(boolean) {
                         Some(Some(true)) => Some(String::new()),
                         Some(Some(false)) => None,
-                        _ => self.text(value, key),
+                        _ => field.read(&mut self.diagnostics),
                     };
                 }
                 "weights" => {
-                    let word = self.text(value, key).unwrap_or_default();
-                    if WEIGHTS.contains(&word.as_str()) {
-                        found.weights = word;
-                    } else {
-                        self.diagnostics.unknown(value.span, "storage of weights", &word, &WEIGHTS);
+                    let words = WEIGHTS.map(|word| (word, word));
+                    if let Some(word) = field.one_of("storage of weights", &words, &mut self.diagnostics) {
+                        word.clone_into(&mut found.weights);
                     }
                 }
                 _ => {}
@@ -76,8 +76,8 @@ impl Reader {
         found
     }
 
-    fn tasks(&mut self, node: &Node, key: &str) -> Vec<String> {
-        let names = self.texts(node, key);
+    fn tasks(&mut self, field: Field<'_>) -> Vec<String> {
+        let names = self.texts(field);
         names.iter().map(|name| self.file_or_name(name)).collect()
     }
 }

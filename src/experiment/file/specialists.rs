@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use super::reader::Reader;
 use crate::experiment::schema::{Origin, Specialist};
 use crate::experiment::value::{json, overlaid};
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Field, Fields, Kind, Node};
 
 /// Keys of a specialist that are ours; all others are its training recipe's.
 const OWN: &[&str] = &["tasks", "datasets", "adapter", "max_rows"];
-/// What the experiment itself says of every training.
+/// Training settings that the experiment itself makes.
 const TAKEN: &[&str] = &["base_model", "output_dir"];
 
 impl Reader {
@@ -20,38 +20,36 @@ impl Reader {
             self.diagnostics
                 .error(node.span, format!("`{key}` does not belong into `training`: the experiment sets it"));
         }
-        for (name, value) in self.entries(node, "`specialists`", &[]).to_vec() {
-            found.extend(self.specialist(&name.value, &value, training).map(|s| (name.value.clone(), s)));
+        for field in Fields::of_optional(node, "`specialists`", &mut self.diagnostics).iter() {
+            found.extend(self.specialist(field, training).map(|specialist| (field.name.to_owned(), specialist)));
         }
         found
     }
 
     /// A list is short for its tasks.
-    fn specialist(&mut self, name: &str, node: &Node, training: &Map<String, Value>) -> Option<Specialist> {
+    fn specialist(&mut self, specialist: Field<'_>, training: &Map<String, Value>) -> Option<Specialist> {
+        let Field { name, node, .. } = specialist;
         if matches!(node.kind, Kind::Sequence(_)) {
-            let tasks = self.texts(node, "tasks");
+            let tasks = self.texts(Field { name: "tasks", ..specialist });
             return self.trained(name, node, &tasks, &[], None, training.clone());
         }
-        let entries = self.entries(node, &format!("specialist `{name}`"), &[]);
+        let fields = Fields::of_optional(node, &format!("specialist `{name}`"), &mut self.diagnostics);
         let (mut tasks, mut datasets, mut folder, mut max_rows) = (Vec::new(), Vec::new(), None, None);
         let mut own = Map::new();
-        for (key, value) in entries {
-            match key.value.as_str() {
-                "tasks" => tasks = self.texts(value, "tasks"),
-                "datasets" => match &value.kind {
-                    Kind::Sequence(items) => datasets.clone_from(items),
-                    _ => self.diagnostics.error(value.span, format!("`datasets` is a list, not {}", value.describe())),
-                },
+        for field in fields.iter() {
+            match field.name {
+                "tasks" => tasks = self.texts(field),
+                "datasets" => datasets = field.items(&mut self.diagnostics).unwrap_or_default().to_vec(),
                 // A folder is an adapter that exists; `lora` or `full` is the recipe's word for what to train.
-                "adapter" if !matches!(value.text(), Some("lora" | "qlora" | "full" | "none")) => {
-                    folder = self.text(value, "adapter").map(|path| self.beside(&path));
+                "adapter" if !matches!(field.scalar(), Some("lora" | "qlora" | "full" | "none")) => {
+                    folder = field.read::<String>(&mut self.diagnostics).map(|path| self.beside(&path));
                 }
-                "max_rows" => max_rows = self.whole::<u64>(value, "max_rows"),
+                "max_rows" => max_rows = field.read::<u64>(&mut self.diagnostics),
                 taken if TAKEN.contains(&taken) => {
-                    self.diagnostics.error(key.span, format!("`{taken}` is set by the experiment"));
+                    self.diagnostics.error(field.key, format!("`{taken}` is set by the experiment"));
                 }
                 _ => {
-                    own.insert(key.value.clone(), json(value));
+                    own.insert(field.name.to_owned(), json(field.node));
                 }
             }
         }

@@ -16,10 +16,10 @@ use crate::lora::{self, Adapter, Factors, LoraConfig, SavedTensor};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, Projection};
 use crate::rng::{Philox, stream_key};
+use crate::suggest::nearest;
 use crate::train::error::TrainError;
 use crate::train::parameter::{Group, Parameter};
 use crate::train::recipe::{AdapterRecipe, TrainRecipe};
-use crate::yaml::diagnostic::nearest;
 
 /// A decoder whose parameters are trained.
 pub(crate) struct Attached {

@@ -331,11 +331,11 @@ pub(super) const QUANTISED_LOADING: &[&str] = &[
 
 /// A key that would change what is learnt, and that this trainer does not follow.
 pub(super) struct Refused {
-    /// Its name.
+    /// Name of the key.
     pub(super) key: &'static str,
     /// Values that ask for nothing special; false, none, 0 and empty ones never do.
     pub(super) plain: &'static [&'static str],
-    /// Why it is refused, or what to write instead.
+    /// Reason of the refusal, or the setting to use instead.
     pub(super) reason: &'static str,
 }
 

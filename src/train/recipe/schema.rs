@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub struct TrainRecipe {
     /// Model directory or cached repository id.
     pub base_model: String,
-    /// What is trained.
+    /// Adapter, or full training.
     pub adapter: AdapterRecipe,
     /// Data sets of the mix.
     pub datasets: Vec<DatasetRecipe>,
@@ -17,7 +17,7 @@ pub struct TrainRecipe {
     pub mixing_temperature: f64,
     /// Most tokens of a row.
     pub sequence_len: usize,
-    /// What is done with longer ones.
+    /// Treatment of longer ones.
     pub excess_length: ExcessLength,
     /// Whether several examples share a row (each attending to itself only).
     pub sample_packing: bool,
@@ -25,7 +25,7 @@ pub struct TrainRecipe {
     pub chat_template: Option<String>,
     /// Whether task files are asked as chats: `None` follows the tokenizer having a template.
     pub apply_chat_template: Option<bool>,
-    /// What becomes of conversations with a system message that the chat template has no place for.
+    /// Treatment of conversations with a system message that the chat template has no place for.
     pub unsupported_system: UnsupportedSystem,
     /// Special tokens by role that the recipe counts on; the tokenizer has to have them so.
     pub special_tokens: Vec<(String, String)>,
@@ -45,9 +45,9 @@ pub struct TrainRecipe {
     pub max_steps: Option<u64>,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Its course.
+    /// Schedule of the learning rate.
     pub lr_scheduler: Scheduler,
-    /// Its rise.
+    /// Warm-up of the learning rate.
     pub warmup: Warmup,
     /// AdamW's decoupled decay.
     pub weight_decay: f64,
@@ -83,7 +83,7 @@ pub struct TrainRecipe {
     pub evaluation: EvaluationRecipe,
 }
 
-/// What is trained.
+/// The trained parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AdapterRecipe {
     /// LoRA factors (Hu et al. 2021).
@@ -120,13 +120,13 @@ pub struct LoraRecipe {
 /// An adapter that training starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartAdapter {
-    /// Its folder.
+    /// Folder of the adapter.
     pub path: PathBuf,
     /// Keys that the recipe does not set: the adapter's own values hold, whatever the fields say.
     pub inherited: Vec<&'static str>,
 }
 
-/// Which linear layers get factors.
+/// Linear layers that get factors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetModules {
     /// Every linear layer but the output head.
@@ -140,11 +140,11 @@ pub enum TargetModules {
 /// One data set of the mix.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DatasetRecipe {
-    /// What logs call it.
+    /// Name in logs.
     pub name: String,
     /// A task's name, or a path.
     pub path: String,
-    /// How rows are read.
+    /// Format of the rows.
     pub format: DataFormat,
     /// Split of a task.
     pub split: Option<String>,
@@ -156,7 +156,7 @@ pub struct DatasetRecipe {
     pub share: Option<f64>,
 }
 
-/// How a data set's rows are read.
+/// Format of a data set's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataFormat {
     /// By its keys.
@@ -177,7 +177,7 @@ pub enum DataFormat {
     Tokenised,
 }
 
-/// What is done with examples longer than a row.
+/// Treatment of examples longer than a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExcessLength {
     /// The beginning of a prompt is cut off, a conversation loses early rounds, the answer is kept.
@@ -188,7 +188,7 @@ pub enum ExcessLength {
     Raise,
 }
 
-/// What becomes of a conversation whose system message the chat template refuses or does not show.
+/// Treatment of a conversation whose system message the chat template refuses or does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnsupportedSystem {
     /// It is an error.
@@ -199,7 +199,7 @@ pub enum UnsupportedSystem {
     Drop,
 }
 
-/// Course of the learning rate after the warm-up.
+/// Schedule of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheduler {
     /// Half a cosine, to zero.
@@ -237,11 +237,11 @@ pub struct EvaluationRecipe {
     pub limit: Option<usize>,
     /// Few-shot examples.
     pub num_fewshot: Option<usize>,
-    /// Which checkpoint is the best one.
+    /// Measure of the best checkpoint.
     pub best: Option<BestModel>,
 }
 
-/// What makes a checkpoint the best one, and when training stops for want of better ones.
+/// Measure of the best checkpoint, and early stopping by it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BestModel {
     /// `eval_loss`, or `task/metric`.
