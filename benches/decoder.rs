@@ -6,7 +6,8 @@ use std::hint::black_box;
 
 use billon::internal::Philox;
 use billon::internal::nn::{
-    Activation, AttentionShape, KeyValues, PackedMatrix, Precision, attention, gated, log_softmax_at, rms_norm, rotate,
+    Activation, AttentionShape, KeyValues, PackedMatrix, WeightDtype, attention, gated, log_softmax_at, rms_norm,
+    rotate,
 };
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -58,7 +59,7 @@ fn products(criterion: &mut Criterion) {
         let (x, w) = (random(m * k, 1), random(n * k, 2));
         let y = random(m * n, 11);
         let (mut out, mut back) = (vec![0.0; m * n], vec![0.0; m * k]);
-        for precision in [Precision::F32, Precision::Bf16, Precision::F16] {
+        for precision in [WeightDtype::F32, WeightDtype::Bf16, WeightDtype::F16] {
             let packed = PackedMatrix::pack(n, k, precision, &mut |r, row| row.copy_from_slice(&w[r * k..][..k]));
             group.bench_function(format!("{m}x{k}x{n} {precision:?}"), |b| {
                 b.iter(|| packed.matmul(black_box(&x), None, &mut out));

@@ -2,8 +2,8 @@
 //! model has, with the same maps, chunks, threads, preallocation, positional writes, sync and
 //! rename as a merge, and no arithmetic beyond adding up what was read.
 //!
-//! `floor [--hash] THREADS OUT MODEL_DIR...`; the output has the size of the first model. With `--hash` its SHA-256 is
-//! taken while it is written, as a merge does unless told not to.
+//! `floor [--hash] THREADS OUT MODEL_DIR...`; the output has the size of the first model. With `--hash` its BLAKE3 is
+//! taken by the threads that write it, as a merge does unless told not to.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use billon::internal::MappedFile;
 use billon::internal::ModelDir;
 use billon::internal::StagingDir;
-use billon::internal::sha256_while_written;
 
 /// Bytes of a chunk: what a merge of bf16 models takes at a time.
 const CHUNK: u64 = 1 << 20;
@@ -22,6 +21,7 @@ fn run(threads: usize, hash: bool, out: &Path, models: &[PathBuf]) -> Result<u64
     let staging = StagingDir::create(out, true)?;
     let total: u64 = models[0].shards().iter().map(MappedFile::len).sum();
     let output = staging.create_file("model.safetensors", total)?;
+    let output = if hash { output.hashed() } else { output };
     // Chunks of the first model's files, with where they go.
     let mut chunks = Vec::new();
     let mut offset = 0;
@@ -39,9 +39,6 @@ fn run(threads: usize, hash: bool, out: &Path, models: &[PathBuf]) -> Result<u64
     let failed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         scope.spawn(|| output.sync_while_written());
-        if hash {
-            scope.spawn(|| sha256_while_written(&output));
-        }
         for _ in 0..threads {
             scope.spawn(|| {
                 let mut buffer = Vec::new();
@@ -69,6 +66,7 @@ fn run(threads: usize, hash: bool, out: &Path, models: &[PathBuf]) -> Result<u64
         }
     });
     output.sync()?;
+    output.digest()?;
     staging.publish()?;
     Ok(sum.into_inner().wrapping_add(failed.into_inner() as u64))
 }

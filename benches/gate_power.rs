@@ -16,12 +16,12 @@ mod rare;
 
 use std::collections::BTreeMap;
 
-use billon::internal::Draws;
 use billon::internal::Evidence;
 use billon::internal::bootstrap;
 use billon::internal::holm;
 use billon::internal::{Discordant, PairedTally};
 use billon::internal::{DocumentValue, Statistic};
+use billon::internal::{Draws, Resampling, Workers};
 
 const ALPHA: f64 = 0.05;
 const DOCUMENTS: [u64; 3] = [200, 500, 1000];
@@ -66,7 +66,8 @@ fn main() {
                     let tally = draw_labels(&mut stream(&["f1", &format!("{drop}"), &n.to_string()], index), n, drop);
                     let excess = |counts: &[Vec<u64>]| tally.drop(&counts[0]) - tolerance;
                     let value = tally.drop(tally.counts());
-                    let resampled = bootstrap(&[&tally], DRAWS, index, &["f1"], excess);
+                    let resampling = Resampling { seed: index, workers: Workers::available() };
+                    let resampled = bootstrap(&[&tally], DRAWS, resampling, &["f1"], excess);
                     let evidence = Evidence::of_resamples((value, value - tolerance), false, &resampled, n, ALPHA);
                     (evidence.p_broken, evidence.p_kept)
                 });

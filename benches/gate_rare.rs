@@ -3,10 +3,10 @@
 //! The tolerance is the true drop, where both kinds of false verdict are most frequent: a PASS and a FAIL
 //! are wrong there with probability at most alpha each.
 
-use billon::internal::Draws;
 use billon::internal::Evidence;
 use billon::internal::bootstrap;
 use billon::internal::{DocumentValue, Statistic};
+use billon::internal::{Draws, Resampling, Workers};
 use billon::internal::{Mover, PairedTally, Quantity, Side};
 
 use super::{ALPHA, stream};
@@ -144,7 +144,7 @@ pub(crate) fn table(simulations: u64, first: usize) {
                         gate[0],
                         gate[1]
                     );
-                    for (worst, found) in worst.iter_mut().zip([own.unwrap_or_default(), gate]) {
+                    for (worst, found) in worst.iter_mut().zip([own.unwrap_or([0.0; 2]), gate]) {
                         if at_edge {
                             worst.iter_mut().zip(found).for_each(|(worst, rate)| *worst = worst.max(rate));
                         }
@@ -182,7 +182,8 @@ fn drawn(draws: &mut Draws, outcomes: &[Outcome], n: u64) -> Vec<u64> {
 /// Pass and fail of the bootstrap.
 fn of_bootstrap(tally: &PairedTally, tolerance: f64, seed: u64) -> [bool; 2] {
     let value = tally.drop(tally.counts());
-    let resampled = bootstrap(&[tally], DRAWS, seed, &["rare"], |counts| tally.drop(&counts[0]) - tolerance);
+    let resampling = Resampling { seed, workers: Workers::available() };
+    let resampled = bootstrap(&[tally], DRAWS, resampling, &["rare"], |counts| tally.drop(&counts[0]) - tolerance);
     let evidence = Evidence::of_resamples((value, value - tolerance), false, &resampled, tally.documents(), ALPHA);
     [evidence.p_kept <= ALPHA, evidence.p_broken <= ALPHA]
 }

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use billon::internal::Philox;
 use billon::internal::merge_kernels::Cpu;
 use billon::internal::merge_kernels::{
-    Backend, Bracket, Coefficient, Delta, Digit, Operand, Output, Precision, Selection, TaskVectors, WeightedSum,
+    Bracket, Coefficient, ComputeType, Delta, Digit, MergeKernels, Operand, Output, Selection, TaskVectors, WeightedSum,
 };
 use billon::internal::{DType, f32_to_bf16};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -39,7 +39,7 @@ fn kernels(criterion: &mut Criterion) {
     let base = operand(&base);
     let coefficients = [Coefficient::Uniform(0.4); MODELS];
     let mut out = vec![0; ELEMENTS * 2];
-    let precision = Precision::F32;
+    let precision = ComputeType::F32;
 
     let mut group = criterion.benchmark_group("map, 3 bf16 models and base");
     group.throughput(Throughput::Bytes((ELEMENTS * 2 * (MODELS + 2)) as u64));
@@ -108,7 +108,7 @@ fn kernels(criterion: &mut Criterion) {
     group.bench_function("dare sums", |b| {
         b.iter(|| black_box(Cpu.magnitude_sums(black_box(delta), random(1), 0, None)));
     });
-    group.bench_function("diff", |b| b.iter(|| black_box(Cpu.delta_statistics(black_box(base), &inputs[..1]))));
+    group.bench_function("diff", |b| b.iter(|| black_box(Cpu.delta_summary(black_box(base), &inputs[..1]))));
     group.finish();
 }
 

@@ -1,7 +1,7 @@
 //! The time of day, whatever the clock says.
 //!
 //! A machine without a battery starts in 1970, a broken one in the year 30000, and the system's time may lie before its
-//! epoch. Times are only shown and written here, so what can't be told is moved to the nearest that can.
+//! epoch. Times are only shown and written here, so a time that can't be represented is moved to the nearest that can.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

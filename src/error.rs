@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-/// What went wrong, coarsely: this decides the exit code and nothing else.
+/// Coarse kind of an error: it decides the exit code and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Wrong command line or invalid recipe.

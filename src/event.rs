@@ -1,4 +1,4 @@
-//! What a run tells while it works.
+//! Events of a run.
 //!
 //! Work takes a [`Progress`] (a reporter and the cancel flag) and never prints. Consumers live in
 //! `cli::report`. A merge calls in this order: warnings found while planning, at most one
@@ -26,7 +26,7 @@ pub enum Event {
         /// The stage's `name:`, if it has one.
         name: Option<String>,
     },
-    /// Files are being hashed before the merge (bytes that need reading).
+    /// Input files are to be hashed: while the merge reads them, or as a whole before or after it.
     HashingInputs {
         /// Bytes that were not in the hash cache.
         bytes: u64,
@@ -46,7 +46,7 @@ pub enum Event {
     BytesWritten(u64),
     /// An output tensor is complete.
     TensorDone {
-        /// Its name.
+        /// Name of the tensor.
         name: String,
     },
     /// All bytes are computed; files are being synced and hashed.
@@ -60,7 +60,7 @@ pub enum Event {
     },
     /// Requests answered since the last event of this kind.
     RequestsScored(usize),
-    /// What a training run will need, before it starts.
+    /// Needs of a training run, before it starts.
     TrainingPlanned {
         /// Optimiser steps.
         steps: u64,
@@ -77,18 +77,18 @@ pub enum Event {
     TrainingStarted {
         /// Optimiser steps in all.
         steps: u64,
-        /// Those of earlier processes.
+        /// Steps of earlier processes.
         done: u64,
     },
     /// An optimiser step has been taken.
     TrainingStep {
-        /// Its number, from 1.
+        /// Step number, from 1.
         step: u64,
         /// Mean loss of its trained tokens.
         loss: f64,
         /// Tokens it saw.
         tokens: u64,
-        /// Its learning rate.
+        /// Learning rate of the step.
         learning_rate: f64,
     },
     /// A step of an experiment begins (`index` counts from 0, among the steps that run).
@@ -97,12 +97,12 @@ pub enum Event {
         index: usize,
         /// Number of steps that run.
         count: usize,
-        /// Its name.
+        /// Name of the step.
         name: String,
     },
     /// Something the user should know; the run goes on.
     Warning(String),
-    /// A warning that the result may not be what was meant; told even with `--quiet`.
+    /// A warning that the result may not be what was meant; shown even with `--quiet`.
     Alert(String),
     /// The output is published.
     Finished,
@@ -166,13 +166,22 @@ impl CancelFlag {
     }
 }
 
-/// What long work is given to talk to the outside.
+/// Reporter and cancel flag, passed down to long work.
 #[derive(Clone, Copy)]
 pub struct Progress<'a> {
-    /// Where events go.
+    /// Receiver of events.
     pub reporter: &'a dyn Reporter,
     /// Checked between chunks.
     pub cancel: &'a CancelFlag,
+}
+
+impl Progress<'static> {
+    /// Drops every event, and is never cancelled.
+    #[must_use]
+    pub fn silent() -> Self {
+        static NEVER: CancelFlag = CancelFlag::new();
+        Self { reporter: &Silent, cancel: &NEVER }
+    }
 }
 
 impl Progress<'_> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Diagnose, ErrorKind};
 
-/// Why a model reference leads nowhere.
+/// Reasons why a model reference can't be resolved.
 #[derive(Debug, Clone, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum HubError {
@@ -44,8 +44,8 @@ impl Diagnose for HubError {
     }
 }
 
-/// Where repositories of the Hugging Face cache live: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`,
-/// `HF_HOME/hub`, `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`; first one set wins.
+/// Directory of the Hugging Face cache: `HF_HUB_CACHE`, `HUGGINGFACE_HUB_CACHE`, `HF_HOME/hub`,
+/// `XDG_CACHE_HOME/huggingface/hub`, `~/.cache/huggingface/hub`; first one set wins.
 #[must_use]
 pub(crate) fn cache_dir() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);

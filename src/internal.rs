@@ -1,5 +1,5 @@
-//! What the benches, the integration tests, the fuzz targets and the binary need of the insides. No promise is made
-//! about any of it.
+//! Internals for the benches, the integration tests, the fuzz targets and the binary. No promise is made about any
+//! of it.
 
 pub use crate::checkpoint::header::{Header, HeaderError};
 pub use crate::checkpoint::{ModelDir, TensorSource};
@@ -24,16 +24,17 @@ pub use crate::event::{CancelFlag, Event, Progress, Reporter, Silent};
 pub use crate::lora::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 pub use crate::merge::output::lock::Lock;
 pub use crate::merge::verify::{VerifyOptions, verify};
-pub use crate::merge::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
+pub use crate::merge::{MergeOptions, MergedModel, in_memory};
 pub use crate::model::{
     Decoder, DecoderOptions, RopeFactors, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, step,
 };
+pub use crate::parallel::Workers;
 pub use crate::recipe::RecipeFile;
 pub use crate::recipe::setting::ParameterKind;
 pub use crate::rng::Philox;
 pub use crate::stats::discordant::Discordant;
-pub use crate::stats::resample::Draws;
-pub use crate::storage::hash::{HashCache, sha256_bytes, sha256_while_written};
+pub use crate::stats::resample::{Draws, Resampling};
+pub use crate::storage::hash::{HashCache, sha256_bytes};
 pub use crate::storage::mapped::MappedFile;
 pub use crate::storage::publish::StagingDir;
 pub use crate::tokenizer::{ChatTemplate, Message, SpecialTokens, Tokenizer, TokenizerError};
@@ -44,14 +45,15 @@ pub use crate::train::recipe::{DataFormat, DatasetRecipe, ExcessLength, TrainRec
 pub mod merge_kernels {
     pub use crate::compute::merge::cpu::Cpu;
     pub use crate::compute::merge::{
-        Backend, Bracket, Coefficient, Delta, Digit, Operand, Output, Precision, Selection, TaskVectors, WeightedSum,
+        Bracket, Coefficient, ComputeType, Delta, Digit, MergeKernels, Operand, Output, Selection, TaskVectors,
+        WeightedSum,
     };
 }
 
 /// The decoder's kernels.
 pub mod nn {
     pub use crate::compute::nn::{
-        Activation, AttentionShape, KeyValues, PackedMatrix, Precision, attention, gated, log_softmax_at, rms_norm,
+        Activation, AttentionShape, KeyValues, PackedMatrix, WeightDtype, attention, gated, log_softmax_at, rms_norm,
         rotate,
     };
 }
@@ -61,7 +63,7 @@ pub mod task {
     pub use crate::task::{Ask, Documents, PromptSettings, Rendered, Task, load, load_from};
 }
 
-/// Experiments.
+/// Files, graphs and plans of experiments.
 pub mod experiment {
     pub use crate::experiment::Graph;
     pub use crate::experiment::plan::plan;
@@ -69,9 +71,5 @@ pub mod experiment {
     /// Experiment files.
     pub mod file {
         pub use crate::experiment::file::load;
-    }
-    /// Values of a recipe as text.
-    pub mod value {
-        pub use crate::experiment::value::yaml;
     }
 }

@@ -15,7 +15,7 @@ thread_local! {
 /// Runs `work`; a panic becomes its message. Whatever `work` was changing when it panicked must not be used again.
 ///
 /// # Errors
-/// What the panic said.
+/// Message of the panic.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     CATCHING.set(CATCHING.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(work));

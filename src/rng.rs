@@ -16,7 +16,7 @@ pub struct Philox {
 }
 
 impl Philox {
-    /// What a round multiplies two of the words by.
+    /// Multipliers of two of the words in a round.
     pub const MULTIPLIERS: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 
     /// A stream for a 64-bit key.
@@ -25,7 +25,7 @@ impl Philox {
         Self { key: [key as u32, (key >> 32) as u32] }
     }
 
-    /// What round `round` (from 0) mixes in.
+    /// Key that round `round` (from 0) mixes in.
     #[inline(always)]
     #[must_use]
     pub fn round_key(self, round: usize) -> [u32; 2] {

@@ -4,10 +4,10 @@
 
 mod scratch;
 
+use billon::internal::Lock;
 use billon::internal::merge_kernels::Cpu;
 use billon::internal::{CancelFlag, Progress, Silent};
-use billon::internal::Lock;
-use billon::internal::{VerifyOptions, verify};
+use billon::internal::{VerifyOptions, Workers, verify};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -22,7 +22,8 @@ fuzz_target!(|input: &[u8]| {
         Err(error) => assert!(!error.to_string().is_empty()),
     }
     let progress = Progress { reporter: &Silent, cancel: &CancelFlag::new() };
-    match verify(scratch::folder(), VerifyOptions { sample: 1, threads: 1 }, &Cpu, progress) {
+    let options = VerifyOptions { sample: 1, workers: Workers::new(1), require_derived: false };
+    match verify(scratch::folder(), options, &Cpu, progress) {
         Ok(report) => assert!(report.files_verified <= 1, "the folder holds nothing but the lock"),
         Err(error) => assert!(error.chain().iter().all(|message| !message.is_empty())),
     }

@@ -1,4 +1,4 @@
-//! What tensor names say: decoder layer, place before or after the layers, vocabulary axis, ties.
+//! Meaning of tensor names: decoder layer, place before or after the layers, vocabulary axis, ties.
 //!
 //! There is no table of tensors per architecture: a checkpoint's own tensor list is the truth, so
 //! that nothing in it is dropped. Names only tell where a tensor belongs.
@@ -11,7 +11,7 @@ mod stack;
 pub(crate) use prefix::{Alignment, align};
 pub(crate) use stack::{LayerStack, Place};
 
-/// How a tensor is used, as far as merging has to know.
+/// Role of a tensor in its model, as far as merging has to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Rows are vocabulary entries: input embeddings.
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn buffers_are_told_from_weights() {
+    fn buffers_are_distinguished_from_weights() {
         assert!(is_buffer("embeddings.position_ids", DType::I64, &[1, 16]));
         assert!(is_buffer("model.layers.0.self_attn.rotary_emb.inv_freq", DType::F32, &[2]));
         assert!(is_buffer("h.0.attn.bias", DType::F32, &[1, 1, 16, 16]));

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-/// How the names of one checkpoint become those of another.
+/// Mapping of the names of one checkpoint to those of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Alignment {
     /// Nothing has to be renamed, or nothing can be.
@@ -18,7 +18,6 @@ pub(crate) enum Alignment {
     Renamed(Prefixes),
     /// Two prefixes fit one name equally well.
     Ambiguous {
-        /// The name.
         name: String,
         /// Names that it could stand for.
         candidates: [String; 2],
@@ -44,7 +43,7 @@ impl Prefixes {
         if let Some((renamed, _)) = self.names.get(name) {
             return renamed.clone();
         }
-        // A tensor that only this checkpoint has goes with its neighbours in the sorted list.
+        // A tensor that only this checkpoint has keeps its place between those next to it in the sorted list.
         let before = self.names.range::<str, _>((Bound::Unbounded, Bound::Excluded(name))).next_back();
         let after = self.names.range::<str, _>((Bound::Excluded(name), Bound::Unbounded)).next();
         let shared = |other: &str| parts(other).zip(parts(name)).take_while(|(a, b)| a == b).count();
@@ -127,7 +126,7 @@ fn split(name: &str) -> (&str, &str) {
     let mut starts = vec![0];
     starts.extend(name.match_indices('.').map(|(at, _)| at + 1));
     let is_number = |start: usize| {
-        let part = name.get(start..).and_then(|rest| rest.split('.').next()).unwrap_or_default();
+        let part = name[start..].split('.').next().expect("a split has a first piece");
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit())
     };
     let number = starts.iter().position(|start| is_number(*start));

@@ -1,4 +1,4 @@
-//! Which numbers in tensor names are decoder layers.
+//! Decoder layers, recognised by the numbers in tensor names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +18,8 @@ pub(crate) struct LayerStack {
     others: BTreeMap<String, u64>,
 }
 
-/// Where a tensor that is not in a layer stands: it decides whose parameters it takes when
-/// `slices:` assemble a model (the first slice's, or the last slice's).
+/// Position of a tensor that is not in a layer: it decides whose parameters it takes when `slices:`
+/// assemble a model (the first slice's, or the last slice's).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Embeddings and other inputs.
@@ -139,7 +139,7 @@ impl LayerStack {
         self.others.get_key_value(&encoder).map(|(prefix, count)| (prefix.as_str(), *count))
     }
 
-    /// Where a tensor outside the layers stands.
+    /// Position of a tensor outside the layers.
     #[must_use]
     pub(crate) fn place(&self, name: &str) -> Place {
         if self.encoder().is_some() && name.split('.').any(|part| part == "encoder" || part == "shared") {
@@ -158,7 +158,7 @@ fn encoder_of(prefix: &str) -> Option<String> {
     is_decoder.then(|| prefix.split('.').map(swap).collect::<Vec<_>>().join("."))
 }
 
-/// How many layers follow those of the config for multi-token prediction: the config says so, or they
+/// Number of layers after those of the config for multi-token prediction: the config says so, or they
 /// have modules that only such layers have.
 fn predictions(numbers: &BTreeMap<u64, BTreeSet<&str>>, layers: u64, announced: u64) -> u64 {
     let complete = layers > 0 && (0..layers).all(|layer| numbers.contains_key(&layer));

@@ -31,7 +31,6 @@ impl ModelConfig {
         Ok(Self { path: path.into(), text, value: Value::Object(value) })
     }
 
-    /// Where it was read from.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -155,7 +154,7 @@ impl ModelConfig {
     }
 }
 
-/// Values to change; `None` leaves what the donor has.
+/// Values to change; `None` keeps the value of the config source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigEdit {
     /// Number of decoder layers.

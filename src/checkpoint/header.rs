@@ -1,8 +1,9 @@
 //! The safetensors header: parse, validate, build.
 //!
 //! A file is an 8-byte little-endian header length, a JSON header, and tensor data. The header is
-//! input from strangers: every defect has a [`HeaderError`] of its own naming file and tensor, and
-//! nothing past the end of the file is ever addressed by a [`Header`] that validated.
+//! input from strangers: the `safetensors` crate parses it and checks the layout, and what it refuses
+//! our own `diagnose` explains, with a [`HeaderError`] for every defect naming file and tensor.
+//! Nothing past the end of the file is ever addressed by a [`Header`] that validated.
 //!
 //! ```
 //! use billon::internal::Header;
@@ -15,46 +16,18 @@
 //! # Ok::<(), billon::Error>(())
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
+use safetensors::tensor::Metadata;
+use serde::de::{self, IgnoredAny, MapAccess, Visitor};
 
+pub use super::diagnosis::HeaderError;
+use super::diagnosis::{MAX_HEADER_BYTES, diagnose};
+pub(crate) use super::tensor_info::TensorInfo;
 use crate::dtype::DType;
-use crate::error::{Diagnose, ErrorKind};
-
-/// Largest header accepted, the limit of the safetensors library.
-pub(crate) const MAX_HEADER_BYTES: u64 = 100_000_000;
-
-/// One tensor of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Name, unique in its file.
-    pub name: String,
-    /// Element type.
-    pub dtype: DType,
-    /// Dimensions, outermost first; empty for a scalar.
-    pub shape: Vec<u64>,
-    /// First byte, counted from the start of the file.
-    pub start: u64,
-    /// One past the last byte, counted from the start of the file.
-    pub end: u64,
-}
-
-impl TensorInfo {
-    /// Number of elements (validated not to overflow).
-    #[must_use]
-    pub fn elements(&self) -> u64 {
-        self.shape.iter().product()
-    }
-
-    /// Size in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.end - self.start
-    }
-}
 
 /// A validated header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,58 +36,6 @@ pub struct Header {
     pub metadata: BTreeMap<String, String>,
     /// Tensors in file order.
     pub tensors: Vec<TensorInfo>,
-}
-
-/// A defect of a safetensors file; one variant each.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum HeaderError {
-    #[error("{}: {length} bytes are too few for a safetensors file", file.display())]
-    TooShort { file: PathBuf, length: u64 },
-    #[error("{}: header length {header} is over the limit of {MAX_HEADER_BYTES} bytes", file.display())]
-    HeaderTooLarge { file: PathBuf, header: u64 },
-    #[error("{}: header length {header} reaches beyond the end of the file ({length} bytes)", file.display())]
-    HeaderBeyondFile { file: PathBuf, header: u64, length: u64 },
-    #[error("{}: header is not valid JSON of the safetensors form", file.display())]
-    Json { file: PathBuf, source: serde_json::Error },
-    #[error("{}: tensor `{tensor}` is listed twice", file.display())]
-    DuplicateTensor { file: PathBuf, tensor: String },
-    #[error("{}: tensor `{tensor}` has unknown dtype `{dtype}`", file.display())]
-    UnknownDtype { file: PathBuf, tensor: String, dtype: String },
-    #[error("{}: tensor `{tensor}` has shape {shape:?}, whose size overflows", file.display())]
-    ShapeOverflow { file: PathBuf, tensor: String, shape: Vec<u64> },
-    #[error("{}: tensor `{tensor}` has offsets [{begin}, {end}] in the wrong order", file.display())]
-    OffsetsReversed { file: PathBuf, tensor: String, begin: u64, end: u64 },
-    #[error(
-        "{}: tensor `{tensor}` ({dtype}, shape {shape:?}) needs {expected} bytes but its offsets span {found}",
-        file.display()
-    )]
-    WrongByteCount { file: PathBuf, tensor: String, dtype: DType, shape: Vec<u64>, expected: u64, found: u64 },
-    #[error("{}: tensor `{tensor}` starts at byte {begin}, inside tensor `{previous}` (ends at {previous_end})", file.display())]
-    Overlap { file: PathBuf, tensor: String, begin: u64, previous: String, previous_end: u64 },
-    #[error("{}: {} unused bytes before tensor `{tensor}`", file.display(), begin - previous_end)]
-    Gap { file: PathBuf, tensor: String, begin: u64, previous_end: u64 },
-    #[error("{}: truncated: tensor `{tensor}` ends at byte {end} of the data but only {available} are there", file.display())]
-    TensorBeyondFile { file: PathBuf, tensor: String, end: u64, available: u64 },
-    #[error("{}: {surplus} bytes after the last tensor belong to none", file.display())]
-    TrailingBytes { file: PathBuf, surplus: u64 },
-}
-
-impl Diagnose for HeaderError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Input
-    }
-
-    fn hints(&self) -> Vec<String> {
-        let hint = match self {
-            Self::TooShort { .. } | Self::HeaderBeyondFile { .. } | Self::TensorBeyondFile { .. } => {
-                "the file looks cut off or is not safetensors (a Git LFS pointer?): fetch it again"
-            }
-            Self::UnknownDtype { .. } => "this version of billon reads F64, F32, F16, BF16 and integers",
-            _ => "the file is damaged or was written by a faulty tool: write it again with safetensors",
-        };
-        vec![hint.to_owned()]
-    }
 }
 
 impl Header {
@@ -135,8 +56,40 @@ impl Header {
         let (Some(json), true) = (json, data_start <= length) else {
             return Err(HeaderError::HeaderBeyondFile { file: file.into(), header, length });
         };
-        let raw = RawHeader::parse(json).map_err(|source| HeaderError::Json { file: file.into(), source })?;
-        raw.validate(file, data_start, length)
+        let metadata = serde_json::from_slice::<Metadata>(json);
+        if let Ok(metadata) = &metadata
+            && let Some(header) = Self::accept(metadata, json, data_start, length)
+        {
+            return Ok(header);
+        }
+        let (own_metadata, tensors) = diagnose(file, json, data_start, length)?;
+        match metadata {
+            Ok(_) => Ok(Self { metadata: own_metadata, tensors }),
+            Err(source) => Err(HeaderError::Refused { file: file.into(), source }),
+        }
+    }
+
+    /// What the crate has read, unless it fills the file otherwise or is among the few things that the crate accepts
+    /// and that mean nothing, or different things to different readers.
+    fn accept(metadata: &Metadata, json: &[u8], data_start: u64, length: u64) -> Option<Self> {
+        let infos = metadata.tensors();
+        let spelling = Spelling::read(json).ok()?;
+        if metadata.data_len() as u64 != length - data_start || spelling.names != infos.len() || spelling.null_metadata
+        {
+            return None;
+        }
+        let mut tensors = Vec::with_capacity(infos.len());
+        for (name, info) in infos {
+            let dtype = DType::from_safetensors(&info.dtype.to_string())?;
+            let shape: Vec<u64> = info.shape.iter().map(|&n| n as u64).collect();
+            // A zero dimension must not hide an overflow of the others.
+            shape.iter().filter(|&&n| n > 0).try_fold(64_u64, |total, &n| total.checked_mul(n))?;
+            let (start, end) = (info.data_offsets.0 as u64 + data_start, info.data_offsets.1 as u64 + data_start);
+            tensors.push(TensorInfo { name, dtype, shape, start, end });
+        }
+        tensors.sort_by(|a, b| (a.start, a.end, &a.name).cmp(&(b.start, b.end, &b.name)));
+        let metadata = metadata.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();
+        Some(Self { metadata, tensors })
     }
 
     /// Length in bytes of the header with its length prefix, given the first 8 bytes of a file;
@@ -172,137 +125,55 @@ impl Header {
     }
 }
 
-/// The JSON as written, names possibly repeated.
-struct RawHeader {
-    metadata: BTreeMap<String, String>,
-    tensors: Vec<(String, RawTensor)>,
+/// What the JSON says that the crate's map no longer shows: how often names occur, and how dtypes are spelt.
+#[derive(Default)]
+struct Spelling {
+    names: usize,
+    null_metadata: bool,
 }
 
 #[derive(serde::Deserialize)]
-struct RawTensor {
-    dtype: String,
-    shape: Vec<u64>,
-    data_offsets: [u64; 2],
+enum Key {
+    #[serde(rename = "__metadata__")]
+    Metadata,
+    #[serde(other)]
+    Tensor,
 }
 
-impl RawHeader {
-    fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let raw = de::Deserializer::deserialize_map(&mut deserializer, RawVisitor)?;
-        deserializer.end()?;
-        Ok(raw)
-    }
+/// An entry whose dtype is text: an enum could also be spelt as a map.
+#[derive(serde::Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, rename = "dtype")]
+    _dtype: Cow<'a, str>,
+}
 
-    fn validate(self, file: &Path, data_start: u64, length: u64) -> Result<Header, HeaderError> {
-        let available = length - data_start;
-        let mut names = BTreeSet::new();
-        for (name, _) in &self.tensors {
-            if !names.insert(name.as_str()) {
-                return Err(HeaderError::DuplicateTensor { file: file.into(), tensor: name.clone() });
-            }
-        }
-        let mut tensors = Vec::with_capacity(self.tensors.len());
-        for (name, raw) in self.tensors {
-            let [begin, end] = raw.data_offsets;
-            let Some(dtype) = DType::from_safetensors(&raw.dtype) else {
-                return Err(HeaderError::UnknownDtype { file: file.into(), tensor: name, dtype: raw.dtype });
-            };
-            if begin > end {
-                return Err(HeaderError::OffsetsReversed { file: file.into(), tensor: name, begin, end });
-            }
-            let bits = raw
-                .shape
-                .iter()
-                .try_fold(u64::from(dtype.bits()), |total, &n| total.checked_mul(n))
-                // A zero dimension must not hide an overflow of the others.
-                .filter(|_| raw.shape.iter().filter(|&&n| n > 0).try_fold(64_u64, |t, &n| t.checked_mul(n)).is_some());
-            let Some(bits) = bits else {
-                return Err(HeaderError::ShapeOverflow { file: file.into(), tensor: name, shape: raw.shape });
-            };
-            let (expected, found) = (bits.div_ceil(8), end - begin);
-            if expected != found || bits % 8 != 0 {
-                return Err(HeaderError::WrongByteCount {
-                    file: file.into(),
-                    tensor: name,
-                    dtype,
-                    shape: raw.shape,
-                    expected,
-                    found,
-                });
-            }
-            if end > available {
-                return Err(HeaderError::TensorBeyondFile { file: file.into(), tensor: name, end, available });
-            }
-            tensors.push(TensorInfo { name, dtype, shape: raw.shape, start: begin, end });
-        }
-        tensors.sort_by(|a, b| (a.start, a.end, &a.name).cmp(&(b.start, b.end, &b.name)));
-        let mut previous: Option<&TensorInfo> = None;
-        for tensor in &tensors {
-            let previous_end = previous.map_or(0, |p| p.end);
-            if tensor.start < previous_end {
-                return Err(HeaderError::Overlap {
-                    file: file.into(),
-                    tensor: tensor.name.clone(),
-                    begin: tensor.start,
-                    previous: previous.map(|p| p.name.clone()).unwrap_or_default(),
-                    previous_end,
-                });
-            }
-            if tensor.start > previous_end {
-                return Err(HeaderError::Gap {
-                    file: file.into(),
-                    tensor: tensor.name.clone(),
-                    begin: tensor.start,
-                    previous_end,
-                });
-            }
-            previous = Some(tensor);
-        }
-        let used = previous.map_or(0, |p| p.end);
-        if used < available {
-            return Err(HeaderError::TrailingBytes { file: file.into(), surplus: available - used });
-        }
-        for tensor in &mut tensors {
-            tensor.start += data_start;
-            tensor.end += data_start;
-        }
-        Ok(Header { metadata: self.metadata, tensors })
+impl Spelling {
+    fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+        de::Deserializer::deserialize_map(&mut serde_json::Deserializer::from_slice(json), SpellingVisitor)
     }
 }
 
-struct RawVisitor;
+struct SpellingVisitor;
 
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = RawHeader;
+impl<'de> Visitor<'de> for SpellingVisitor {
+    type Value = Spelling;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a map of tensor names")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
-        let mut metadata = None;
-        let mut tensors = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if name != "__metadata__" {
-                let tensor = map.next_value_seed(Named(&name))?;
-                tensors.push((name, tensor));
-            } else if metadata.replace(map.next_value()?).is_some() {
-                return Err(de::Error::duplicate_field("__metadata__"));
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Spelling, A::Error> {
+        let mut spelling = Spelling::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::Metadata => spelling.null_metadata |= map.next_value::<Option<IgnoredAny>>()?.is_none(),
+                Key::Tensor => {
+                    map.next_value::<Entry<'de>>()?;
+                    spelling.names += 1;
+                }
             }
         }
-        Ok(RawHeader { metadata: metadata.unwrap_or_default(), tensors })
-    }
-}
-
-/// Deserialises one entry and names it in the error.
-struct Named<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for Named<'_> {
-    type Value = RawTensor;
-
-    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<RawTensor, D::Error> {
-        <RawTensor as de::Deserialize>::deserialize(deserializer)
-            .map_err(|error| de::Error::custom(format!("tensor `{}`: {error}", self.0)))
+        Ok(spelling)
     }
 }
 
@@ -376,6 +247,85 @@ mod tests {
         assert_eq!(ours.tensors.len(), 2);
     }
 
+    /// What the crate accepts and readers could take for different files stays refused; what only looks odd is read.
+    #[test]
+    fn oddly_spelt_headers_mean_what_they_meant() {
+        let entry = r#"{"dtype":"U8","shape":[1],"data_offsets":[0,1]}"#;
+        let same_twice = file(&format!(r#"{{"w":{entry},"w":{entry}}}"#), 1);
+        assert!(safetensors::SafeTensors::read_metadata(&same_twice).is_ok());
+        assert!(matches!(defect(&same_twice), HeaderError::DuplicateTensor { .. }));
+        for spelling in [r#"{"__metadata__":null}"#, r#"{"w":{"dtype":{"F32":null},"shape":[0],"data_offsets":[0,0]}}"#]
+        {
+            assert!(safetensors::SafeTensors::read_metadata(&file(spelling, 0)).is_ok());
+            assert!(matches!(defect(&file(spelling, 0)), HeaderError::Json { .. }), "{spelling}");
+        }
+        let parse = |bytes: &[u8]| Header::parse("m.safetensors".as_ref(), bytes, bytes.len() as u64);
+        let listed = parse(&file(r#"{"w":["F32",[1],[0,4]]}"#, 4)).unwrap();
+        let named = parse(&file(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 4)).unwrap();
+        assert_eq!(listed.tensors[0].shape, named.tensors[0].shape);
+        assert!(parse(&file(r#"{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"note":"x"}}"#, 1)).is_ok());
+    }
+
+    /// A fault in a field that nobody reads: our diagnosis finds none, so the crate's own words are given.
+    #[test]
+    fn a_header_that_only_the_crate_refuses_is_refused() {
+        let nested = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let json = format!(r#"{{"w":{{"dtype":"U8","shape":[1],"data_offsets":[0,1],"note":{nested}}}}}"#);
+        let error = defect(&file(&json, 1));
+        assert!(matches!(error, HeaderError::Refused { .. }), "{error}");
+    }
+
+    /// Names, dtypes and shapes that follow each other, then at most one thing wrong with them.
+    fn any_header() -> impl Strategy<Value = (String, u64)> {
+        const DTYPES: [&str; 8] = ["F32", "BF16", "U8", "F8_E4M3", "F6_E2M3", "F4", "C64", "F99"];
+        let tensor = (prop::sample::select(&DTYPES[..]), prop::collection::vec(0_u64..5, 0..4));
+        let bytes = |dtype: &str, shape: &[u64]| {
+            let bits = DType::from_safetensors(dtype).map_or(32, |dtype| u64::from(dtype.bits()));
+            (shape.iter().product::<u64>() * bits).div_ceil(8)
+        };
+        let fault = (0_u8..12, any::<prop::sample::Index>(), 1_u64..9);
+        (prop::collection::vec(tensor, 0..6), fault, any::<bool>()).prop_map(move |(tensors, fault, shuffle)| {
+            let (fault, place, amount) = fault;
+            let (mut entries, mut offset) = (Vec::new(), 0);
+            for (index, (dtype, shape)) in tensors.iter().enumerate() {
+                let end = offset + bytes(dtype, shape);
+                entries.push((format!("t{index}"), (*dtype).to_owned(), shape.clone(), [offset, end]));
+                offset = end;
+            }
+            if !entries.is_empty() {
+                let place = place.index(entries.len());
+                let [begin, end] = entries[place].3;
+                match fault {
+                    0 => entries[place].3 = [begin + amount, end + amount],
+                    1 => entries[place].3 = [end, begin],
+                    2 => entries[place].3 = [begin, end + amount],
+                    3 => entries[place].0 = "t0".to_owned(),
+                    4 => entries[place].2.push(0),
+                    5 => entries[place].2 = vec![u64::MAX, 2],
+                    6 => entries[place].2 = vec![0, u64::MAX, 2],
+                    7 => entries.push(entries[place].clone()),
+                    _ => {}
+                }
+            }
+            if shuffle {
+                entries.reverse();
+            }
+            let mut json: Vec<String> = entries
+                .iter()
+                .map(|(name, dtype, shape, offsets)| {
+                    format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":{offsets:?}}}"#)
+                })
+                .collect();
+            match fault {
+                8 => json.push(r#""__metadata__":null"#.to_owned()),
+                9 => json.push(r#""__metadata__":{"format":"pt","note":"x"}"#.to_owned()),
+                _ => {}
+            }
+            let data = if fault == 10 { offset + amount } else { offset };
+            (format!("{{{}}}", json.join(",")), data)
+        })
+    }
+
     proptest! {
         /// Random bytes, and valid files with random damage: no panic, and whatever is accepted
         /// stays inside the file and is accepted by the safetensors crate too.
@@ -401,6 +351,23 @@ mod tests {
                     prop_assert_eq!(tensor.elements() * tensor.dtype.bytes() as u64, tensor.bytes());
                 }
                 prop_assert!(safetensors::SafeTensors::deserialize(&bytes).is_ok());
+            }
+        }
+
+        /// A header is read if the crate and our own reader both accept it, and means to both the same.
+        #[test]
+        fn both_readers_agree((json, data) in any_header()) {
+            let bytes = file(&json, data as usize);
+            let start = 8 + json.len() as u64;
+            let read = Header::parse("x".as_ref(), &bytes, bytes.len() as u64);
+            let own = diagnose("x".as_ref(), json.as_bytes(), start, bytes.len() as u64);
+            let own = own.map(|(metadata, tensors)| Header { metadata, tensors });
+            let theirs = safetensors::SafeTensors::read_metadata(&bytes);
+            prop_assert_eq!(read.is_ok(), own.is_ok() && theirs.is_ok(), "{}", json);
+            match (read, own) {
+                (Ok(read), Ok(own)) => prop_assert_eq!(read, own),
+                (Err(read), Err(own)) => prop_assert_eq!(read.to_string(), own.to_string()),
+                (read, own) => prop_assert!(false, "{:?} {:?} {}", read, own, json),
             }
         }
 

@@ -1,4 +1,4 @@
-//! Where every output byte goes, decided before the first one is computed.
+//! Place of every output byte, decided before the first one is computed.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use crate::dtype::DType;
 /// A tensor to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OutputTensor {
-    /// Name.
     pub name: String,
     /// Stored element type.
     pub dtype: DType,
@@ -28,7 +27,6 @@ impl OutputTensor {
 /// One output file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shard {
-    /// File name.
     pub file_name: String,
     /// Length prefix and header.
     pub header: Vec<u8>,

@@ -5,15 +5,17 @@
 //! shards.
 
 pub(crate) mod config;
+mod diagnosis;
 pub(crate) mod header;
 pub(crate) mod layout;
 pub(crate) mod model_dir;
 pub(crate) mod quantised;
 pub(crate) mod source;
+mod tensor_info;
 
 pub(crate) use config::ModelConfig;
 pub(crate) use model_dir::CheckpointError;
 pub use model_dir::ModelDir;
-pub(crate) use model_dir::Tensor;
+pub use model_dir::Tensor;
 pub(crate) use source::MemoryModel;
 pub use source::TensorSource;

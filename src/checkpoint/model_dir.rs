@@ -55,11 +55,11 @@ pub struct ModelDir {
     shards: Vec<MappedFile>,
     tensors: BTreeMap<String, Tensor>,
     warnings: Vec<String>,
-    /// Of config and index, taken before they were read.
+    /// Stamps of config and index, taken before they were read.
     stamps: FileStamps,
 }
 
-/// Why a model directory can't be used.
+/// Reasons why a model directory can't be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum CheckpointError {
@@ -94,7 +94,7 @@ pub enum CheckpointError {
 }
 
 fn of(base: Option<&String>) -> String {
-    base.map(|base| format!(" of `{base}`")).unwrap_or_default()
+    base.map_or_else(String::new, |base| format!(" of `{base}`"))
 }
 
 impl Diagnose for CheckpointError {
@@ -185,7 +185,7 @@ impl ModelDir {
         &self.root
     }
 
-    /// Its `config.json`, if there is one.
+    /// Contents of `config.json`, if there is one.
     #[must_use]
     pub fn config(&self) -> Option<&ModelConfig> {
         self.config.as_ref()
@@ -212,7 +212,7 @@ impl ModelDir {
     /// The bytes of a tensor of this model.
     #[must_use]
     pub fn bytes(&self, tensor: &Tensor) -> &[u8] {
-        self.shards.get(tensor.shard).map_or(&[], |shard| shard.slice(tensor.range.clone()))
+        self.shards[tensor.shard].slice(tensor.range.clone())
     }
 
     /// Whether weights, index and config are what they were when the directory was opened.
@@ -340,8 +340,8 @@ fn read_config(root: &Path) -> Result<Option<ModelConfig>, CheckpointError> {
 /// The most helpful error for a directory without safetensors weights.
 fn no_weights(root: &Path) -> CheckpointError {
     let mut names: Vec<PathBuf> = std::fs::read_dir(root)
-        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.file_name().into())).collect())
-        .unwrap_or_default();
+        // A folder that cannot be listed shows no other weights; that it holds none is said all the same.
+        .map_or_else(|_| Vec::new(), |entries| entries.filter_map(|e| e.ok().map(|e| e.file_name().into())).collect());
     names.sort();
     let with = |extensions: &[&str]| {
         names.iter().find(|n| n.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e))).cloned()
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn index_defects_are_told_apart() {
+    fn index_defects_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         shard(root, "a.safetensors", &["x", "y"]);

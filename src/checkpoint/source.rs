@@ -108,7 +108,8 @@ impl TensorSource for MemoryModel {
     fn bytes(&self, tensor: &Tensor) -> &[u8] {
         let range = usize::try_from(tensor.range.start).ok().zip(usize::try_from(tensor.range.end).ok());
         let buffer = self.buffers.get(tensor.shard).zip(range);
-        buffer.and_then(|(buffer, (start, end))| buffer.get(start..end)).unwrap_or_default()
+        let part = buffer.and_then(|(buffer, (start, end))| buffer.get(start..end));
+        part.expect("a tensor lies inside the buffer of its own model")
     }
 
     fn release(&self, _: &Tensor, _: Range<u64>) {}

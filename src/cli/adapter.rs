@@ -1,20 +1,19 @@
 //! `billon adapter`: what is done to adapters by themselves.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
-use super::merge::summary;
+use super::merge::{lock_algorithm, summary};
 use super::size::parse_bytes;
 use super::{OutputArgs, print, print_json, report};
 use crate::compute::merge::cpu::Cpu;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{CancelFlag, Progress};
-use crate::merge::output::files::CompanionOptions;
-use crate::merge::{MergeOptions, PlanOptions, merge};
+use crate::merge::{MergeOptions, merge};
+use crate::recipe::{ModelReference, Recipe};
 
 /// Arguments of `billon adapter`.
 #[derive(Debug, Args)]
@@ -47,6 +46,9 @@ struct BakeArgs {
     /// Replace a non-empty output directory, at the very end.
     #[arg(long, short)]
     force: bool,
+    /// Record SHA-256 in the lock, as model hubs do, instead of BLAKE3.
+    #[arg(long)]
+    sha256: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -60,33 +62,56 @@ impl AdapterArgs {
     pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
         let AdapterCommand::Bake(args) = self.command;
         let options = MergeOptions {
-            plan: PlanOptions { max_shard_bytes: args.max_shard_size, ..PlanOptions::default() },
-            threads: args.output.threads(),
+            max_shard_bytes: args.max_shard_size,
+            workers: args.output.workers(),
             force: args.force,
-            keep_intermediates: false,
-            hash: true,
-            companions: CompanionOptions { copy_tokenizer: true, model_card: true },
+            hash: Some(lock_algorithm(args.sha256)),
+            ..MergeOptions::default()
         };
         let reporter = report::reporter(args.output.json, args.output.quiet);
         let progress = Progress { reporter: &*reporter, cancel };
-        let result = merge(Path::new(""), &args.recipe(), &args.out, &options, &Cpu, progress)?;
+        let result = merge(&args.recipe()?.into(), &args.out, &options, &Cpu, progress)?;
         drop(reporter);
         if args.output.json { print_json(&result) } else { print(&summary(&result)) }
     }
 }
 
 impl BakeArgs {
-    /// Baking is a merge of one model: `verify` then knows what to derive again. The recipe has no file name,
-    /// so that no message quotes it.
-    fn recipe(&self) -> String {
-        // JSON strings are YAML strings, whatever the paths hold.
-        let quoted = |text: &str| serde_json::Value::from(text);
-        let mut recipe = String::from("merge_method: passthrough\n");
-        if let Some(dtype) = &self.dtype {
-            let _ = writeln!(recipe, "dtype: {dtype}");
-        }
-        let (base, adapter) = (quoted(&self.base), quoted(&self.adapter));
-        let _ = writeln!(recipe, "models:\n- model:\n    model: {base}\n    lora: {adapter}");
-        recipe
+    /// Baking is a merge of one model: `verify` then knows what to derive again.
+    fn recipe(&self) -> Result<Recipe> {
+        let model = named(&self.base)?;
+        let adapter = named(&self.adapter)?;
+        let model = ModelReference { adapter: Some((adapter.path, adapter.revision)), ..model };
+        let recipe = Recipe::new("passthrough").with_model(model);
+        Ok(match self.dtype.as_deref().and_then(DType::from_recipe) {
+            Some(dtype) => recipe.with_dtype(dtype),
+            None => recipe,
+        })
+    }
+}
+
+/// A directory or repository, with a revision after `@`.
+fn named(text: &str) -> Result<ModelReference> {
+    let reference: ModelReference = text.parse()?;
+    if reference.adapter.is_some() {
+        return Err(AdapterInName { name: text.to_owned() }.into());
+    }
+    Ok(reference)
+}
+
+/// A `+` in the name of a model or of an adapter.
+#[derive(Debug, thiserror::Error)]
+#[error("`{name}` names a model with an adapter, which does not belong here")]
+struct AdapterInName {
+    name: String,
+}
+
+impl Diagnose for AdapterInName {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec!["give model and adapter as two arguments; a directory with `+` in its name needs a recipe".to_owned()]
     }
 }

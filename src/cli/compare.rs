@@ -10,6 +10,8 @@ use super::{print, print_json};
 use crate::error::Result;
 use crate::eval::compare::{Comparison, compare};
 use crate::eval::results::RunResults;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 use crate::storage::publish::publish_file;
 use crate::visible::value as shown;
 
@@ -47,11 +49,12 @@ pub(crate) struct CompareArgs {
 impl CompareArgs {
     pub(super) fn run(self) -> Result<()> {
         let baseline = RunResults::load(&self.baseline)?;
+        let resampling = Resampling { seed: self.seed, workers: Workers::available() };
         let mut comparisons = Vec::new();
         for candidate in &self.candidates {
             let candidate = RunResults::load(candidate)?;
             let metric = self.metric.as_deref();
-            comparisons.push(compare(&baseline, &candidate, &self.tasks, metric, !self.allow_mismatch, self.seed)?);
+            comparisons.push(compare(&baseline, &candidate, &self.tasks, metric, !self.allow_mismatch, resampling)?);
         }
         if let Some(path) = &self.markdown {
             let text: Vec<String> = comparisons.iter().map(|c| markdown(c, self.flips)).collect();
@@ -90,14 +93,14 @@ fn rows(comparison: &Comparison) -> Vec<[String; 10]> {
     let tasks = comparison.tasks.iter().map(|task| {
         [
             task.task.clone(),
-            task.role.clone().unwrap_or_default(),
+            task.role.clone().unwrap_or_else(String::new),
             task.metric.clone(),
-            task.documents.map(|documents| documents.to_string()).unwrap_or_default(),
+            task.documents.map_or_else(String::new, |documents| documents.to_string()),
             format!("{:.4}", task.baseline),
             format!("{:.4}", task.candidate),
             format!("{:+.4}", task.difference),
             task.interval.map_or_else(|| "–".to_owned(), interval),
-            task.mcnemar_p.map(crate::eval::gate::run::p_text).unwrap_or_default(),
+            task.mcnemar_p.map_or_else(String::new, crate::eval::gate::run::p_text),
             if task.paired { format!("{}/{}", task.lost, task.won) } else { String::new() },
         ]
     });

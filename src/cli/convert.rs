@@ -53,7 +53,7 @@ impl ConvertArgs {
     }
 
     pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
-        let out = self.paths.pop().unwrap_or_default();
+        let out = self.paths.pop().expect("the parser asks for two paths");
         let options = ConvertOptions {
             like: self.like,
             dtype: self.dtype.map(|dtype| match dtype {
@@ -63,7 +63,7 @@ impl ConvertArgs {
             }),
             max_shard_bytes: self.max_shard_size,
             force: self.force,
-            threads: self.output.threads(),
+            workers: self.output.workers(),
         };
         let reporter = report::reporter(self.output.json, self.output.quiet);
         let result = convert(&self.paths, &out, &options, Progress { reporter: &*reporter, cancel })?;

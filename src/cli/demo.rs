@@ -8,6 +8,7 @@ use super::OutputArgs;
 use crate::demo;
 use crate::error::Result;
 use crate::event::CancelFlag;
+use crate::storage::hash::HashAlgorithm;
 
 /// Arguments of `billon demo`.
 #[derive(Debug, Args)]
@@ -25,9 +26,9 @@ impl DemoArgs {
     }
 
     pub(super) fn run(self, cancel: &CancelFlag) -> Result<()> {
-        // A tokenizer is trained, on the threads of a pool that is there.
-        let experiment = super::thread_pool(self.output.threads())?.install(|| demo::prepare(&self.out))?;
+        // A tokenizer is trained, by a library that splits its work by rayon.
+        let experiment = self.output.workers().install(|| demo::prepare(&self.out))??;
         // Answers are not remembered: the demo leaves nothing outside its folder.
-        super::run::execute(&experiment, &self.out, &[], false, &self.output, cancel)
+        super::run::execute(&experiment, &self.out, &[], false, HashAlgorithm::Blake3, &self.output, cancel)
     }
 }

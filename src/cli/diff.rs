@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::inspect::TaskVectorReport;
 use crate::inspect::open::open;
-use crate::inspect::statistics::Group;
+use crate::inspect::statistics::GroupSummary;
 use crate::inspect::task_vectors::compare;
 use crate::merge::plan::sources::Resolver;
 use crate::visible::value as shown;
@@ -67,7 +67,7 @@ impl DiffArgs {
             under_base_names.push(model);
         }
         let tuned = under_base_names;
-        let mut result = compare(&base, &tuned, &Cpu, self.output.threads(), progress)?;
+        let mut result = compare(&base, &tuned, &Cpu, self.output.workers(), progress)?;
         drop(reporter);
         let by = if self.by.is_empty() { &[Grouping::Total, Grouping::Module][..] } else { &self.by };
         let parts = [
@@ -116,7 +116,7 @@ fn render(report: &TaskVectorReport, total: bool) -> String {
 }
 
 /// One line per group and model; what belongs to the group as a whole stands on its first line.
-fn table(title: &str, groups: &[Group], models: usize) -> String {
+fn table(title: &str, groups: &[GroupSummary], models: usize) -> String {
     let mut header = vec![if title == "total" { String::new() } else { title.to_owned() }, "parameters".to_owned()];
     if models > 1 {
         header.push("model".to_owned());
@@ -160,7 +160,7 @@ fn table(title: &str, groups: &[Group], models: usize) -> String {
     table.render()
 }
 
-fn cosine(group: &Group, first: usize, second: usize) -> String {
+fn cosine(group: &GroupSummary, first: usize, second: usize) -> String {
     let pair = group.pairs.iter().find(|p| (p.first, p.second) == (first, second));
     pair.and_then(|p| p.cosine)
         .map_or_else(|| "–".to_owned(), |c| format!("{:.4}", if c.abs() < 5e-5 { 0.0 } else { c }))

@@ -2,30 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::harness_flags::HarnessFlags;
 use super::prompts::PromptArgs;
 use super::server::{BackendName, JudgeArgs, ServerArgs};
 use super::size::at_least_one;
 use super::{OutputArgs, print, print_json, report};
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::error::Result;
-use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::identity::ModelIdentity;
-use crate::eval::judge::Judge;
-use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
-use crate::eval::open::{AdapterChoice, OpenedModel, open_model};
-use crate::eval::results::{self, Destination, GroupMetric, GroupRecord, RunRecord, TaskRecord, Written};
-use crate::eval::run::{EvalOptions, evaluate};
+use crate::eval::open::{AdapterChoice, open_model};
+use crate::eval::results::{self, Destination, RunRecord, Written};
 use crate::eval::server::{Decode, Needs, OpenAiServer};
+use crate::eval::session::{EvaluatedModel, ModelFacts, Session, SessionOptions, response_folder};
 use crate::event::{CancelFlag, Progress};
 use crate::recipe::ModelReference;
-use crate::storage::hash::cache_dir;
 use crate::task::{self, Documents, Task, TaskSet};
 use crate::tokenizer::Tokenizer;
 use crate::train::PromptRecord;
@@ -88,14 +83,6 @@ pub(crate) struct EvalArgs {
     output: OutputArgs,
 }
 
-/// The model under test.
-struct Opened {
-    model: Box<dyn LanguageModel>,
-    tokenizer: Arc<Tokenizer>,
-    identity: ModelIdentity,
-    parameters: Option<u64>,
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Weights {
     F32,
@@ -112,7 +99,7 @@ fn adapter(text: &str) -> Result<AdapterChoice, String> {
     Ok(AdapterChoice { path: path.into(), weight })
 }
 
-impl From<Weights> for Precision {
+impl From<Weights> for WeightDtype {
     fn from(weights: Weights) -> Self {
         match weights {
             Weights::F32 => Self::F32,
@@ -130,11 +117,10 @@ impl EvalArgs {
     pub(super) fn run(mut self, cancel: &CancelFlag) -> Result<()> {
         self.split_adapter()?;
         let reporter = report::reporter(self.output.json, self.output.quiet);
-        let pool = super::thread_pool(self.output.threads())?;
         let progress = Progress { reporter: &*reporter, cancel };
-        let (record, destination) = pool.install(|| self.record(progress))?;
+        let (record, destination) = self.record(progress)?;
         drop(reporter);
-        // Files first: a reader of stdout that has gone costs no results.
+        // Files first: a reader of stdout that has closed costs no results.
         let written = destination.map(|place| place.write(&record, &results::stamp())).transpose()?;
         if self.output.json {
             return print_json(&with_paths(results::write::results_json(&record), written.as_ref()));
@@ -167,22 +153,26 @@ impl EvalArgs {
     }
 
     fn record(&self, progress: Progress<'_>) -> Result<(RunRecord, Option<Destination>)> {
-        let started = crate::clock::instant();
-        let clock = Instant::now();
         let model_name = self.harness.model(self.model.as_deref())?;
         self.harness.warn(progress);
-        let set = task::load_from(&self.tasks, &self.include_path)?;
-        for warning in &set.warnings {
-            progress.warn(warning.clone());
+        let TaskSet { tasks, groups, warnings } = task::load_from(&self.tasks, &self.include_path)?;
+        for warning in warnings {
+            progress.warn(warning);
         }
-        let TaskSet { tasks: configs, groups, .. } = set;
-        let data = self.data.as_deref();
-        let tasks = configs.into_iter().map(|config| Task::open(config, data)).collect::<Result<Vec<_>, _>>()?;
+        let options = SessionOptions {
+            prompts: self.prompts.options(),
+            documents: self.documents(),
+            protocols: self.protocol.clone(),
+            seed: self.seed,
+            workers: self.output.workers(),
+        };
+        let chosen = options.prompts.clone();
+        let session = Session::open(tasks, groups, self.data.as_deref(), options)?;
         let directory = crate::hub::resolve(&model_name, None, crate::hub::cache_dir().as_deref())?;
         let destination = self.out.as_ref().map(|out| Destination::prepare(out, &model_name)).transpose()?;
         let judge = self.judge.judge(self.seed, self.server.request_timeout, !self.no_cache)?;
-        let Opened { model, tokenizer, mut identity, parameters } = self.open(&directory, &tasks, progress)?;
-        let chat = self.prompts.template(&tokenizer)?;
+        let model = self.open(&model_name, &directory, session.tasks(), progress)?;
+        let chat = chosen.template(&model.tokenizer)?;
         let folders = self.adapter.iter().map(|choice| choice.path.as_path()).chain([directory.as_path()]);
         for folder in folders {
             let difference = PromptRecord::read(folder).and_then(|record| record.difference(chat.as_ref()));
@@ -194,52 +184,30 @@ impl EvalArgs {
                 ));
             }
         }
-        identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
-        let place = self.cache.clone().or_else(|| Some(cache_dir()?.join("responses"))).filter(|_| !self.no_cache);
-        let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
-        let unusable = [cache.as_ref().and_then(ResponseCache::warning), judge.as_ref().and_then(Judge::warning)];
-        for warning in unusable.into_iter().flatten() {
-            progress.warn(warning);
-        }
-        let model = CachedModel { model: &*model, cache: cache.as_ref(), seed: self.seed };
-        let options = EvalOptions {
-            prompts: self.prompts.settings(self.documents(), chat.as_ref()),
-            protocols: self.protocol.clone(),
-            seed: self.seed,
-        };
-        let records = evaluate(&tasks, &model, &tokenizer, judge.as_ref(), &options, progress)?;
-        for notice in records.iter().flat_map(TaskRecord::notices) {
+        let cache = self.cache.clone().or_else(response_folder).filter(|_| !self.no_cache);
+        let evaluated = session.evaluate(&model, chat.as_ref(), cache.as_deref(), judge.as_ref(), progress)?;
+        for notice in evaluated.notices {
             progress.warn(notice);
         }
-        let record = RunRecord {
-            model_args: self.model_arguments(&model_name),
-            model_name,
-            model_source: if self.server.backend == BackendName::Local { "billon" } else { "openai" }.to_owned(),
-            config: self.config(parameters),
-            environment: environment(&tokenizer, model.max_length()),
-            // What a server computes with may change behind its name.
-            weights_hash: (self.server.backend == BackendName::Local).then(|| identity.weights_digest()),
-            tokenizer_hash: identity.tokenizer.clone(),
-            chat_template: chat.as_ref().map(|template| template.source().to_owned()),
-            system_instruction: self.prompts.system_instruction().map(str::to_owned),
-            fewshot_as_multiturn: chat.as_ref().map(|_| self.prompts.fewshot_as_multiturn()),
-            fewshot_seed: self.prompts.fewshot_seed(),
-            seed: self.seed,
-            started: started.as_millisecond() as f64 / 1e3,
-            elapsed: clock.elapsed().as_secs_f64(),
-            tasks: records,
-            groups: groups.into_iter().rev().map(group).collect(),
-        };
-        Ok((record, destination))
+        Ok((evaluated.record, destination))
     }
 
     /// The model under test, on this machine or behind a server.
-    fn open(&self, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<Opened> {
+    fn open(&self, name: &str, directory: &Path, tasks: &[Task], progress: Progress<'_>) -> Result<EvaluatedModel> {
+        let facts = ModelFacts {
+            name: name.to_owned(),
+            pretrained: name.to_owned(),
+            adapters: self.adapter.clone(),
+            dtype: format!("{:?}", self.weights).to_lowercase(),
+            parameters: None,
+            batch_tokens: self.batch_tokens,
+            served: true,
+        };
         if self.server.backend == BackendName::Local {
-            let local = LocalOptions { batch_tokens: self.batch_tokens, seed: self.seed };
+            let workers = self.output.workers();
+            let local = LocalOptions { batch_tokens: self.batch_tokens, seed: self.seed, workers };
             let opened = open_model(directory, &self.adapter, self.weights.into(), None, local, progress)?;
-            let OpenedModel { model, tokenizer, identity, parameters } = opened;
-            return Ok(Opened { model: Box::new(model), tokenizer, identity, parameters: Some(parameters) });
+            return Ok(EvaluatedModel::local(opened, facts));
         }
         if !self.adapter.is_empty() {
             return Err(AdapterOfServer.into());
@@ -263,7 +231,7 @@ impl EvalArgs {
         let probe = tokenizer.encode_prompt("Profit rose. The tone is positive")?;
         let server =
             OpenAiServer::connect(self.server.options(max_length, self.seed, probe, decode), needs, progress.cancel)?;
-        let url = self.server.base_url.clone().unwrap_or_default();
+        let url = self.server.base_url.clone().unwrap_or_else(String::new);
         let identity = ModelIdentity {
             weights: vec![(url, server.model().to_owned())],
             adapters: Vec::new(),
@@ -271,32 +239,7 @@ impl EvalArgs {
             chat_template: None,
             precision: "server".to_owned(),
         };
-        Ok(Opened { model: Box::new(server), tokenizer, identity, parameters: None })
-    }
-
-    fn model_arguments(&self, model: &str) -> Map<String, Value> {
-        let mut arguments = Map::new();
-        arguments.insert("pretrained".into(), json!(model));
-        arguments.insert("dtype".into(), json!(format!("{:?}", self.weights).to_lowercase()));
-        if !self.adapter.is_empty() {
-            let adapters: Vec<Value> =
-                self.adapter.iter().map(|a| json!({"path": a.path, "weight": a.weight})).collect();
-            arguments.insert("peft".into(), adapters.into());
-        }
-        arguments
-    }
-
-    fn config(&self, parameters: Option<u64>) -> Map<String, Value> {
-        let mut config = Map::new();
-        config.insert("model_num_parameters".into(), json!(parameters));
-        config.insert("model_dtype".into(), json!(format!("{:?}", self.weights).to_lowercase()));
-        config.insert("batch_size".into(), self.batch_tokens.into());
-        config.insert("device".into(), json!("cpu"));
-        config.insert("limit".into(), json!(self.limit));
-        if let Some(count) = self.sample {
-            config.insert("sample".into(), json!({"documents": count, "seed": self.seed}));
-        }
-        config
+        Ok(EvaluatedModel { model: Box::new(server), tokenizer, identity: Some(identity), facts })
     }
 }
 
@@ -321,28 +264,5 @@ impl crate::error::Diagnose for AdapterOfServer {
 
     fn hints(&self) -> Vec<String> {
         vec!["let the server load the adapter, and name its model with --served-model".to_owned()]
-    }
-}
-
-fn environment(tokenizer: &Tokenizer, max_length: usize) -> Map<String, Value> {
-    let mut map = Map::new();
-    for (key, token) in [("pad", tokenizer.pad()), ("eos", tokenizer.eos()), ("bos", tokenizer.bos())] {
-        map.insert(format!("tokenizer_{key}_token"), json!(token.map(|(text, id)| (text, id.to_string()))));
-    }
-    map.insert("eot_token_id".into(), json!(tokenizer.eos().map(|(_, id)| id)));
-    map.insert("max_length".into(), max_length.into());
-    map
-}
-
-fn group(group: task::Group) -> GroupRecord {
-    let metric =
-        |m: task::AggregateMetric| GroupMetric { metric: m.metric, weight_by_size: m.weight_by_size, slots: m.filters };
-    GroupRecord {
-        version: group.metadata.get("version").cloned().unwrap_or(Value::Null),
-        name: group.name,
-        alias: group.alias,
-        children: group.members,
-        tasks: group.tasks,
-        metrics: group.aggregate.into_iter().map(metric).collect(),
     }
 }

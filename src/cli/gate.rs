@@ -11,6 +11,7 @@ use super::{print, print_json, read_text};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::eval::gate::{GateConfig, GateReport, Limit, Verdict, decide, junit, markdown};
 use crate::eval::results::RunResults;
+use crate::parallel::Workers;
 
 /// Exit codes of the two verdicts that are no success (101 is a panic's).
 const FAILED: u8 = 100;
@@ -84,7 +85,8 @@ impl GateArgs {
             }
             _ => return Err(NoBaseline.into()),
         };
-        let report = decide(&config, &RunResults::load(&baseline)?, &RunResults::load(candidate)?)?;
+        let report =
+            decide(&config, &RunResults::load(&baseline)?, &RunResults::load(candidate)?, Workers::available())?;
         if let Some(path) = &self.junit {
             write_file(path, &junit::render(&report, config.fail_on_inconclusive))?;
         }
@@ -137,7 +139,7 @@ fn render(report: &GateReport) -> String {
     for check in &report.checks {
         table.row([
             check.name.clone(),
-            check.role.clone().unwrap_or_default(),
+            check.role.clone().unwrap_or_else(String::new),
             if check.group { "mean of tasks".to_owned() } else { check.metric.clone() },
             format!("{} {}", check.rule, check.limit),
             format!("{:.4}", check.baseline),

@@ -48,7 +48,7 @@ impl HarnessFlags {
     /// The model to evaluate.
     pub(super) fn model(&self, given: Option<&str>) -> Result<String> {
         if self.model.is_some() || self.model_args.is_some() {
-            let pretrained = self.model_args.as_deref().unwrap_or_default();
+            let pretrained = self.model_args.as_deref().unwrap_or("");
             let model = pretrained.split(',').find_map(|pair| pair.trim().strip_prefix("pretrained="));
             return Err(ModelError::Harness { model: model.map(str::to_owned) }.into());
         }

@@ -92,7 +92,7 @@ fn tensor_table(tensors: &[TensorSummary]) -> String {
     for tensor in tensors {
         table.row([
             tensor.name.clone(),
-            tensor.layer.map(|layer| layer.to_string()).unwrap_or_default(),
+            tensor.layer.map_or_else(String::new, |layer| layer.to_string()),
             tensor.dtype.to_owned(),
             format!("{:?}", tensor.shape),
             human_bytes(tensor.bytes),
@@ -114,7 +114,7 @@ impl Listing {
         let mut table = Table::new();
         let rule = LineStyle::none().fill('─').junction('─');
         table.load_style(TableStyle::new().header_separator(rule));
-        table.set_content_arrangement(ContentArrangement::Disabled).force_no_tty().set_header(header.to_vec());
+        table.set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
         Self { table, right: right.to_vec() }
     }
 

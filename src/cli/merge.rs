@@ -11,8 +11,9 @@ use super::{OutputArgs, print, print_json, read_text, report};
 use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
-use crate::merge::output::files::CompanionOptions;
 use crate::merge::{MergeOptions, MergeReport, merge};
+use crate::recipe::RecipeFile;
+use crate::storage::hash::HashAlgorithm;
 
 /// Arguments of `billon merge`.
 #[derive(Debug, Args)]
@@ -40,9 +41,12 @@ pub(crate) struct MergeArgs {
     /// Don't write a model card (`README.md`).
     #[arg(long, alias = "no-write-model-card", overrides_with = "write_model_card")]
     no_model_card: bool,
-    /// Leave SHA-256 of inputs and weights out of the lock: faster, but can't be verified.
+    /// Leave digests of inputs and weights out of the lock: faster, but can't be verified.
     #[arg(long)]
     no_hash: bool,
+    /// Record SHA-256 in the lock, as model hubs do, instead of BLAKE3: slower, since one thread hashes a file.
+    #[arg(long, conflicts_with = "no_hash")]
+    sha256: bool,
     #[command(flatten)]
     mergekit: MergekitFlags,
     #[command(flatten)]
@@ -62,19 +66,25 @@ impl MergeArgs {
             drop(reporter);
             return PlanArgs::new(self.recipe, self.recipe_args, self.output).run();
         };
-        let options = MergeOptions {
-            plan: self.recipe_args.plan_options(),
-            threads: self.output.threads(),
+        let options = self.recipe_args.merge_options(MergeOptions {
+            workers: self.output.workers(),
             force: self.force,
             keep_intermediates: self.keep_intermediates,
-            hash: !self.no_hash,
-            companions: CompanionOptions { copy_tokenizer: !self.no_copy_tokenizer, model_card: !self.no_model_card },
-        };
-        let text = read_text(&self.recipe)?;
-        let result = merge(&self.recipe, &text, &out, &options, &Cpu, progress)?;
+            hash: (!self.no_hash).then_some(lock_algorithm(self.sha256)),
+            copy_tokenizer: !self.no_copy_tokenizer,
+            model_card: !self.no_model_card,
+            ..MergeOptions::default()
+        });
+        let recipe = RecipeFile::parse(&self.recipe, &read_text(&self.recipe)?, options.lenient);
+        let result = merge(&recipe, &out, &options, &Cpu, progress)?;
         drop(reporter);
         if self.output.json { print_json(&result) } else { print(&summary(&result)) }
     }
+}
+
+/// The function of the lock's digests: SHA-256 where `--sha256` asks for it.
+pub(super) fn lock_algorithm(sha256: bool) -> HashAlgorithm {
+    if sha256 { HashAlgorithm::Sha256 } else { HashAlgorithm::Blake3 }
 }
 
 pub(super) fn summary(report: &MergeReport) -> String {

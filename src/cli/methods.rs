@@ -24,8 +24,9 @@ impl MethodsArgs {
                 .iter()
                 .map(|m| {
                     let parameters: Vec<String> = m.parameters().iter().map(describe).collect();
+                    let info = m.info();
                     serde_json::json!({
-                        "name": m.name(), "summary": m.summary(), "reference": m.reference(),
+                        "name": info.name, "summary": info.summary, "reference": info.reference,
                         "inputs": inputs(*m), "parameters": parameters,
                     })
                 })
@@ -34,10 +35,10 @@ impl MethodsArgs {
         }
         let mut text = String::new();
         for method in REGISTRY {
-            let _ = writeln!(text, "{}: {}", method.name(), method.summary());
+            let _ = writeln!(text, "{}: {}", method.name(), method.info().summary);
             let _ = writeln!(text, "  inputs: {}", inputs(*method));
             for spec in method.parameters() {
-                let _ = writeln!(text, "  {}", describe(spec));
+                let _ = writeln!(text, "  {}: {}", describe(spec), spec.doc);
             }
         }
         print(&text)

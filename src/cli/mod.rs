@@ -37,6 +37,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::event::CancelFlag;
+use crate::parallel::{Workers, disable_candle_threads};
 use crate::storage::shortened;
 use crate::storage::unchanged::InputChanged;
 use crate::visible;
@@ -99,29 +100,15 @@ struct OutputArgs {
 }
 
 impl OutputArgs {
-    fn threads(&self) -> usize {
-        self.threads.map_or_else(crate::parallel::available, usize::from)
-    }
-}
-
-/// Worker threads of a command.
-fn thread_pool(threads: usize) -> Result<rayon::ThreadPool> {
-    Ok(crate::parallel::pool(threads, "worker")?)
-}
-
-/// Keeps the tensor library to the thread that calls it. It would otherwise hand pieces of every
-/// larger sum to a pool of its own, which our threads, each with work of its own, would wait for in turn.
-fn work_is_split_here() {
-    if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
-        // SAFETY: this is the first thing that the process does; no other thread reads the environment.
-        unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    fn workers(&self) -> Workers {
+        self.threads.map_or_else(Workers::available, |threads| Workers::new(usize::from(threads)))
     }
 }
 
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    work_is_split_here();
+    disable_candle_threads();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -132,7 +119,7 @@ pub fn main() -> ExitCode {
     crate::panics::print_only_uncaught();
     let cancel = Arc::new(CancelFlag::new());
     signals::watch(&cancel);
-    catch_file_size_signal();
+    signals::catch_file_size_signal();
     let json = cli.command.json();
     runaway::watch(json);
     let result = cli.command.run(&cancel).and_then(|code| match shortened::first() {
@@ -154,7 +141,7 @@ impl Command {
     fn run(self, cancel: &CancelFlag) -> Result<ExitCode> {
         match self {
             // The one command whose result is a verdict.
-            Self::Gate(args) => return thread_pool(crate::parallel::available())?.install(|| args.run()),
+            Self::Gate(args) => return args.run(),
             Self::Merge(args) => args.run(cancel),
             Self::Plan(args) => args.run(),
             Self::Verify(args) => args.run(cancel),
@@ -166,7 +153,7 @@ impl Command {
             Self::Adapter(args) => args.run(cancel),
             Self::Convert(args) => args.run(cancel),
             Self::Tasks(args) => args.run(),
-            Self::Compare(args) => thread_pool(crate::parallel::available())?.install(|| args.run()),
+            Self::Compare(args) => args.run(),
             Self::Run(args) => args.run(cancel),
             Self::Methods(args) => args.run(),
         }
@@ -192,13 +179,6 @@ impl Command {
             Self::Methods(args) => args.json,
         }
     }
-}
-
-/// Lets a write beyond `ulimit -f` fail as any other does, with an error and a clean-up: the signal would end the process.
-fn catch_file_size_signal() {
-    let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    // Without it, such a write ends the process as a kill does, and the next run sweeps.
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
 
 /// An error and its hints. What comes from files is escaped; only the excerpts of a recipe's problems have lines.
@@ -242,7 +222,7 @@ fn print_json_text(text: &str) -> Result<()> {
     write(&visible::json(text))
 }
 
-/// A reader that has gone away is not an error.
+/// A reader that has closed the pipe is not an error.
 fn write(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::merge::output::report::{PlanReport, StagePlan, TensorPlan};
 use crate::merge::plan::sources::Resolver;
-use crate::merge::{PlanOptions, plan_recipe};
+use crate::merge::{MergeOptions, TrimScope as Scope, plan_recipe};
+use crate::recipe::RecipeFile;
 use crate::visible::value as shown;
 
 /// Options that shape a plan.
@@ -51,20 +52,21 @@ enum TrimScope {
 }
 
 impl RecipeArgs {
-    /// The plan options these flags mean.
-    pub(crate) fn plan_options(&self) -> PlanOptions {
-        PlanOptions {
+    /// The options of a merge that these flags set, on top of the others.
+    pub(crate) fn merge_options(&self, others: MergeOptions) -> MergeOptions {
+        MergeOptions {
             seed: self.seed,
             max_shard_bytes: self.max_shard_size,
             trim_scope: self.trim_scope.map(|scope| match scope {
-                TrimScope::Tensor => "tensor",
-                TrimScope::Model => "model",
+                TrimScope::Tensor => Scope::Tensor,
+                TrimScope::Model => Scope::Model,
             }),
             lenient: self.lenient,
             allow_crimes: self.allow_crimes,
             allow_mismatch: self.allow_mismatch,
             allow_non_finite: self.allow_non_finite,
             truncate_embeddings: self.unsafe_truncate_embeddings,
+            ..others
         }
     }
 }
@@ -93,11 +95,12 @@ impl PlanArgs {
     }
 
     pub(super) fn run(self) -> Result<()> {
-        let text = read_text(&self.recipe)?;
         let resolver = Resolver::from_environment();
-        let planned = plan_recipe(&self.recipe, &text, &resolver, &self.recipe_args.plan_options())?;
+        let options = self.recipe_args.merge_options(MergeOptions::default());
+        let recipe = RecipeFile::parse(&self.recipe, &read_text(&self.recipe)?, options.lenient);
+        let planned = plan_recipe(&recipe, &resolver, &options)?;
         let output = OutputArgs { json: self.json, quiet: self.quiet, threads: self.threads };
-        let plan = planned.report(output.threads());
+        let plan = planned.report(output.workers().threads());
         let reporter = report::reporter(self.json, self.quiet);
         let cancel = CancelFlag::new();
         planned.warn(Progress { reporter: &*reporter, cancel: &cancel });

@@ -1,21 +1,20 @@
-//! Flags that say how prompts are written: the same for `eval` and `tasks show`, so that a prompt can be
-//! looked at with the very flags that it is evaluated with.
+//! Flags that say how prompts are written: the same for `eval`, `tasks show` and `run`, so that a prompt can be looked at
+//! with the very flags that it is evaluated with. Over an experiment, they replace what its file says. `train` has none:
+//! how a run asks is part of its recipe, which is compared when a run is resumed.
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use crate::error::Result;
-use crate::task::{Documents, PromptSettings, Sampler};
-use crate::tokenizer::{ChatTemplate, Tokenizer};
+use crate::task::{PromptOptions, Sampler};
 
-/// How prompts are written.
+/// Options of writing prompts.
 #[derive(Debug, Args)]
 pub(super) struct PromptArgs {
     /// Examples in each prompt (default: the task's own number).
     #[arg(long, short = 'f', alias = "num_fewshot", value_name = "K")]
     num_fewshot: Option<usize>,
-    /// Seed of the few-shot sampler.
-    #[arg(long, value_name = "SEED", default_value_t = 1234)]
-    fewshot_seed: u64,
+    /// Seed of the few-shot sampler [default: 1234].
+    #[arg(long, value_name = "SEED")]
+    fewshot_seed: Option<u64>,
     /// How examples are picked instead of the task's way.
     #[arg(long, alias = "sampler", value_enum)]
     fewshot_sampler: Option<SamplerName>,
@@ -32,16 +31,9 @@ pub(super) struct PromptArgs {
     /// Text before the task's description.
     #[arg(long, alias = "system_instruction", value_name = "TEXT")]
     system_instruction: Option<String>,
-    /// With a chat template, examples are turns of the conversation.
-    #[arg(
-        long,
-        alias = "fewshot_as_multiturn",
-        value_name = "BOOL",
-        default_value_t = true,
-        action = ArgAction::Set,
-        overrides_with = "no_fewshot_as_multiturn"
-    )]
-    fewshot_as_multiturn: bool,
+    /// With a chat template, examples are turns of the conversation [default: true].
+    #[arg(long, alias = "fewshot_as_multiturn", value_name = "BOOL", overrides_with = "no_fewshot_as_multiturn")]
+    fewshot_as_multiturn: Option<bool>,
     /// The same as `--fewshot-as-multiturn false`.
     #[arg(long, hide = true, overrides_with = "fewshot_as_multiturn")]
     no_fewshot_as_multiturn: bool,
@@ -66,42 +58,25 @@ impl From<SamplerName> for Sampler {
 }
 
 impl PromptArgs {
-    /// Whether a chat template was asked for.
-    pub(super) fn wants_template(&self) -> bool {
-        self.apply_chat_template.is_some()
+    /// What was asked for, and the defaults of the rest.
+    pub(super) fn options(&self) -> PromptOptions {
+        let mut options = PromptOptions::default();
+        self.apply(&mut options);
+        options
     }
 
-    /// The chat template that was asked for.
-    pub(super) fn template(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
-        match &self.apply_chat_template {
-            Some(name) => Ok(Some(tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()))?)),
-            None => Ok(None),
+    /// Puts what was asked for in the place of what a file says.
+    pub(super) fn apply(&self, options: &mut PromptOptions) {
+        options.num_fewshot = self.num_fewshot.or(options.num_fewshot);
+        options.fewshot_seed = self.fewshot_seed.unwrap_or(options.fewshot_seed);
+        options.sampler = self.fewshot_sampler.map(Into::into).or(options.sampler);
+        if let Some(template) = &self.apply_chat_template {
+            options.chat_template = Some(template.clone());
         }
-    }
-
-    /// The settings for these documents.
-    pub(super) fn settings<'a>(&'a self, documents: Documents, chat: Option<&'a ChatTemplate>) -> PromptSettings<'a> {
-        PromptSettings {
-            num_fewshot: self.num_fewshot,
-            fewshot_seed: self.fewshot_seed,
-            sampler: self.fewshot_sampler.map(Into::into),
-            documents,
-            chat,
-            system_instruction: self.system_instruction.as_deref(),
-            fewshot_as_multiturn: self.fewshot_as_multiturn(),
-            generation_kwargs: None,
+        if let Some(text) = &self.system_instruction {
+            options.system_instruction = Some(text.clone());
         }
-    }
-
-    pub(super) fn fewshot_as_multiturn(&self) -> bool {
-        self.fewshot_as_multiturn && !self.no_fewshot_as_multiturn
-    }
-
-    pub(super) fn fewshot_seed(&self) -> u64 {
-        self.fewshot_seed
-    }
-
-    pub(super) fn system_instruction(&self) -> Option<&str> {
-        self.system_instruction.as_deref()
+        let multiturn = if self.no_fewshot_as_multiturn { Some(false) } else { self.fewshot_as_multiturn };
+        options.fewshot_as_multiturn = multiturn.unwrap_or(options.fewshot_as_multiturn);
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::merge::lock_algorithm;
+use super::prompts::PromptArgs;
 use super::{OutputArgs, print, print_json, report};
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
@@ -11,7 +13,7 @@ use crate::experiment::engine::Local;
 use crate::experiment::report::data::{ReportData, Score};
 use crate::experiment::state::State;
 use crate::experiment::{Experiment, Graph, RunOptions, file, plan, run};
-use crate::storage::hash::HashCache;
+use crate::storage::hash::{HashAlgorithm, HashCache};
 
 /// Arguments of `billon run`.
 #[derive(Debug, Args)]
@@ -36,6 +38,11 @@ pub(crate) struct RunArgs {
     /// Don't remember answers, and don't use remembered ones.
     #[arg(long)]
     no_cache: bool,
+    /// Record SHA-256 in the locks of merged models, as model hubs do, instead of BLAKE3.
+    #[arg(long)]
+    sha256: bool,
+    #[command(flatten)]
+    prompts: PromptArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -53,7 +60,8 @@ impl RunArgs {
             let plan = plan(&graph, &state, &self.force, &mut HashCache::open_default(), cancel)?;
             return if self.output.json { print_json(&plan) } else { print(&plan.render()) };
         }
-        execute(&experiment, &self.out, &self.force, !self.no_cache, &self.output, cancel)
+        let algorithm = lock_algorithm(self.sha256);
+        execute(&experiment, &self.out, &self.force, !self.no_cache, algorithm, &self.output, cancel)
     }
 
     fn read(&self) -> Result<Experiment> {
@@ -64,6 +72,7 @@ impl RunArgs {
         if let Some(model) = &self.base_model {
             experiment.base_model.clone_from(model);
         }
+        self.prompts.apply(&mut experiment.evaluation.prompts);
         Ok(experiment)
     }
 }
@@ -74,16 +83,15 @@ pub(super) fn execute(
     out: &Path,
     force: &[String],
     remember: bool,
+    algorithm: HashAlgorithm,
     output: &OutputArgs,
     cancel: &CancelFlag,
 ) -> Result<()> {
     let reporter = report::reporter(output.json, output.quiet);
-    let threads = output.threads();
-    let pool = super::thread_pool(threads)?;
     let progress = Progress { reporter: &*reporter, cancel };
-    let mut work = Local::new(threads, remember);
+    let mut steps = Local::new(output.workers(), remember, algorithm);
     let options = RunOptions { force: force.to_vec() };
-    pool.install(|| run(experiment, out, &options, &mut work, progress))?;
+    run(experiment, out, &options, &mut steps, progress)?;
     drop(reporter);
     // What the report shows is what is printed, whether or not it was written by this run.
     let text = super::read_text(&out.join("report.json"))?;

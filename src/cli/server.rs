@@ -10,7 +10,7 @@ use crate::eval::judge::{Judge, JudgeOptions, Prices};
 use crate::eval::server::{ClientOptions, Decode, RetryPolicy, ServerOptions};
 use crate::storage::hash::cache_dir;
 
-/// Where the model under test runs.
+/// MergeKernels of the model under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BackendName {
     /// On this machine.
@@ -53,7 +53,7 @@ impl ServerArgs {
     pub(crate) fn options(&self, max_length: usize, seed: u64, probe: Vec<u32>, decode: Decode) -> ServerOptions {
         ServerOptions {
             client: client(
-                self.base_url.as_deref().unwrap_or_default(),
+                self.base_url.as_deref().unwrap_or(""),
                 self.api_key_env.clone(),
                 self.request_timeout,
                 seed,

@@ -1,16 +1,18 @@
 //! Signals: the first asks the work to stop, the second ends the process, and work that does not stop is ended.
 
 use std::io;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::{emulate_default_handler, exit};
 
 use super::report::plain::write_line;
 use crate::error::ErrorKind;
 use crate::event::CancelFlag;
+use crate::parallel::{sleep, spawn_detached};
 
 /// Time for the work to notice that it shall stop: a chunk of a merge, a batch of an evaluation, a long `fsync`.
 const TO_NOTICE: Duration = Duration::from_secs(10);
@@ -40,12 +42,19 @@ pub(super) fn watch(cancel: &Arc<CancelFlag>) {
             cancel.cancel();
             let cancel = Arc::clone(&cancel);
             // Without this thread only a second signal ends work that does not stop.
-            let _ = std::thread::Builder::new().name("deadline".to_owned()).spawn(move || end_when_late(&cancel));
+            let _ = spawn_detached("deadline", move || end_when_late(&cancel));
         }
     };
-    if std::thread::Builder::new().name("signals".to_owned()).spawn(watch).is_ok() {
+    if spawn_detached("signals", watch).is_ok() {
         let _ = wait.recv();
     }
+}
+
+/// Lets a write beyond `ulimit -f` fail with an error and a clean-up: the signal would end the process.
+pub(super) fn catch_file_size_signal() {
+    let seen = Arc::new(AtomicBool::new(false));
+    // Without it, such a write ends the process as a kill does, and the next run sweeps.
+    let _ = signal_hook::flag::register(SIGXFSZ, seen);
 }
 
 /// Ends the process when the work goes on although it was asked to stop.
@@ -56,12 +65,12 @@ fn end_when_late(cancel: &CancelFlag) {
         if start.elapsed() > limit {
             break;
         }
-        std::thread::sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(100));
     }
     let seconds = start.elapsed().as_secs();
     let message = format!("error: interrupted; the work did not stop within {seconds} s and was ended");
     // The work may be stuck in writing to a pipe that nobody reads, and hold the lock of stderr.
-    let _ = std::thread::Builder::new().spawn(move || write_line(&message)).map(|_| std::thread::sleep(TO_SAY));
+    let _ = spawn_detached("last words", move || write_line(&message)).map(|_| sleep(TO_SAY));
     exit(i32::from(ErrorKind::Cancelled.exit_code()));
 }
 

@@ -3,7 +3,7 @@
 /// Reads `5GB`, `500MB`, `2GiB`, `1.5G`, plain bytes, and mergekit's `5B` (billions).
 ///
 /// # Errors
-/// What is wrong with the text.
+/// Faults of the text.
 pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -28,7 +28,7 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
 /// Reads a count of which none would leave nothing to do.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// Faults of the text.
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) | Err(_) => Err("must be a whole number of 1 or more".to_owned()),

@@ -115,7 +115,7 @@ fn check_scoring(config: &TaskConfig) -> Result<()> {
     Scorer::new(&metrics, &config.filters, None).map(|_| ())
 }
 
-/// What is known about a task; with `read`, its documents are read and its first prompt is written.
+/// Describes a task; with `read`, its documents are read and its first prompt is written.
 fn row(config: &TaskConfig, data: Option<&Path>, read: bool) -> Result<Value> {
     let mut row = json!({
         "task": config.name,
@@ -223,13 +223,14 @@ impl ShowArgs {
             }
             None => None,
         };
+        let options = self.prompts.options();
         let chat = match &tokenizer {
-            Some(tokenizer) => self.prompts.template(tokenizer)?,
-            None if self.prompts.wants_template() => return Err(ShowError::NoModel.into()),
+            Some(tokenizer) => options.template(tokenizer)?,
+            None if options.chat_template.is_some() => return Err(ShowError::NoModel.into()),
             None => None,
         };
         // Examples depend on how many documents came before, so all of those are rendered too.
-        let prompts = task.prompts(&self.prompts.settings(Documents::First(self.doc + 1), chat.as_ref()))?;
+        let prompts = task.prompts(&options.settings(Documents::First(self.doc + 1), chat.as_ref()))?;
         let Some(rendered) = prompts.rendered.last() else {
             return Err(ShowError::NoDocument { task: config.name.clone(), count, doc: self.doc }.into());
         };
@@ -387,7 +388,7 @@ impl<'a> Shown<'a> {
 }
 
 fn named(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<(u32, String)> {
-    ids.iter().map(|id| (*id, tokenizer.token(*id).unwrap_or_default())).collect()
+    ids.iter().map(|id| (*id, tokenizer.token(*id).unwrap_or_else(String::new))).collect()
 }
 
 fn listed(tokens: &[(u32, String)]) -> String {

@@ -72,22 +72,22 @@ impl TrainArgs {
         let directory = crate::hub::resolve(&recipe.base_model, None, crate::hub::cache_dir().as_deref())?;
         if self.show_batch {
             let tokenizer = Tokenizer::open(&directory)?;
-            let data = TrainingData::load(&recipe, self.data.as_deref(), &tokenizer, progress)?;
+            let data = TrainingData::load(&recipe, self.data.as_deref(), &tokenizer, self.output.workers(), progress)?;
             drop(reporter);
             let first = data.rows(&recipe, 0).into_iter().flatten().next();
             let example = first.and_then(|first| data.examples.get(first)).ok_or(TrainError::NothingTrained)?;
             return print(&show(example, &tokenizer)?);
         }
         let options = TrainOptions {
-            out: self.out.clone().unwrap_or_default(),
+            out: self.out.clone().expect("the parser asks for `--out` unless a dry run has returned"),
             data_dir: self.data.clone(),
             resume: self.resume,
             force: self.force,
             inputs: vec![self.recipe.clone()],
             pool: None,
+            workers: self.output.workers(),
         };
-        let pool = super::thread_pool(self.output.threads())?;
-        let done = pool.install(|| train::run(&recipe, &directory, &options, progress))?;
+        let done = train::run(&recipe, &directory, &options, progress)?;
         drop(reporter);
         if self.output.json { print_json(&json(&done)) } else { print(&text(&done)) }
     }

@@ -24,7 +24,7 @@ pub(crate) struct VerifyArgs {
     /// Derive every tensor again.
     #[arg(long, conflicts_with = "sample")]
     all: bool,
-    /// Fail when no tensor could be derived again: inputs that are missing or have changed, or a recipe of several
+    /// Fail when no tensor could be recomputed: inputs that are missing or have changed, or a recipe of several
     /// documents.
     #[arg(long)]
     require_derived: bool,
@@ -41,7 +41,7 @@ impl VerifyArgs {
         let reporter = report::reporter(self.output.json, true);
         let options = VerifyOptions {
             sample: if self.all { usize::MAX } else { self.sample },
-            threads: self.output.threads(),
+            workers: self.output.workers(),
             require_derived: self.require_derived,
         };
         let result = verify(&self.out, options, &Cpu, Progress { reporter: &*reporter, cancel })?;
@@ -55,7 +55,7 @@ impl VerifyArgs {
 }
 
 fn summary(report: &VerifyReport) -> String {
-    let mut text = format!("{} files match their SHA-256\n", report.files_verified);
+    let mut text = format!("{} files match their hashes\n", report.files_verified);
     if !report.files_without_hash.is_empty() {
         let _ = writeln!(text, "{} files have no hash in the lock; their sizes match", report.files_without_hash.len());
     }
@@ -63,7 +63,7 @@ fn summary(report: &VerifyReport) -> String {
         let _ = writeln!(text, "not in the lock: {}", shown(&report.unknown_files.join(", ")));
     }
     if report.inputs_verified > 0 {
-        let _ = writeln!(text, "{} input files match their SHA-256", report.inputs_verified);
+        let _ = writeln!(text, "{} input files match their hashes", report.inputs_verified);
     }
     let files = match report.files_derived.len() {
         0 => String::new(),
@@ -72,13 +72,13 @@ fn summary(report: &VerifyReport) -> String {
     match &report.not_derived {
         Some(reason) => {
             if !report.files_derived.is_empty() {
-                let _ = writeln!(text, "{} files derived again, byte for byte equal", report.files_derived.len());
+                let _ = writeln!(text, "{} files recomputed, byte for byte equal", report.files_derived.len());
             }
-            let _ = writeln!(text, "no tensor was derived again: {}", shown(reason));
+            let _ = writeln!(text, "no tensor was recomputed: {}", shown(reason));
         }
         None => {
             let tensors = report.tensors_derived.len();
-            let _ = writeln!(text, "{tensors} tensors{files} derived again, byte for byte equal");
+            let _ = writeln!(text, "{tensors} tensors{files} recomputed, byte for byte equal");
         }
     }
     for problem in &report.problems {

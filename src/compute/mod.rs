@@ -1,8 +1,11 @@
-//! Arithmetic on slices: merge kernels and the decoder's kernels.
+//! Arithmetic on slices: merge kernels and the decoder's kernels, over one SIMD abstraction.
 //!
-//! [`merge`] holds the kernels that merge methods are made of, [`nn`] those of the decoder, forward and backward.
-//! Neither knows files, recipes, tokenizers or threads.
+//! [`merge`] holds the kernels of merge methods, [`nn`] those of the decoder, forward and backward; both are written against
+//! [`simd`]. `conformance` is the suite that every implementation passes. Nothing here knows files, recipes, tokenizers or
+//! threads.
 
+#[cfg(test)]
 pub(crate) mod conformance;
 pub(crate) mod merge;
 pub(crate) mod nn;
+pub(crate) mod simd;

@@ -167,7 +167,7 @@ impl SpecialIds {
 /// The text of `config.json`.
 ///
 /// # Errors
-/// What the family's config can't say.
+/// Settings that the family's config can't express.
 pub(crate) fn config(
     file: &GgufFile,
     family: Family,

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::config::{Shapes, SpecialIds, config, generation_config};
@@ -20,13 +19,14 @@ use crate::checkpoint::model_dir::INDEX_FILE;
 use crate::dtype::{DType, f32_to_bf16, f32_to_f16};
 use crate::error::Result;
 use crate::event::{Event, Progress};
+use crate::parallel::Workers;
 use crate::storage::publish::{OutputFile, StagingDir, check_target, refuse_inputs};
 
 /// Elements of a chunk, about; a chunk is at least one row. With its f32 and stored copies a chunk
 /// costs some 20 MB a thread.
 const CHUNK_ELEMENTS: u64 = 1 << 20;
 
-/// How to convert.
+/// Options of a conversion.
 #[derive(Debug, Clone)]
 pub struct ConvertOptions {
     /// Take config and tokenizer from this directory instead of rebuilding them.
@@ -38,11 +38,11 @@ pub struct ConvertOptions {
     pub max_shard_bytes: u64,
     /// Replace a non-empty output directory.
     pub force: bool,
-    /// Worker threads.
-    pub threads: usize,
+    /// Threads that dequantise.
+    pub workers: Workers,
 }
 
-/// What was done.
+/// Result of a conversion.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ConvertReport {
     /// The GGUF files.
@@ -53,9 +53,9 @@ pub struct ConvertReport {
     pub architecture: &'static str,
     /// Tensors written.
     pub tensors: usize,
-    /// Their elements.
+    /// Elements of all tensors.
     pub parameters: u64,
-    /// Their dtype.
+    /// Element type of the written tensors.
     pub dtype: &'static str,
     /// Shards written.
     pub shards: usize,
@@ -63,7 +63,7 @@ pub struct ConvertReport {
     pub bytes_written: u64,
     /// Number of tensors of each GGUF type.
     pub types: std::collections::BTreeMap<&'static str, usize>,
-    /// Where config and tokenizer come from.
+    /// Directory from which config and tokenizer are copied.
     pub like: Option<PathBuf>,
     /// Whether a tokenizer was written.
     pub tokenizer: bool,
@@ -116,7 +116,7 @@ pub fn convert(
         shards.push(output);
     }
     let work = Work { file: &file, mapped: &mapped, layout: &layout, shards: &shards, shapes: &shapes, dtype };
-    work.run(options.threads, progress)?.into_iter().for_each(|warning| {
+    work.run(options.workers, progress)?.into_iter().for_each(|warning| {
         progress.warn(warning.clone());
         warnings.push(warning);
     });
@@ -207,7 +207,7 @@ fn companions(
 }
 
 fn json_text(value: &Value) -> Vec<u8> {
-    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(value).expect("a JSON value has nothing that JSON lacks");
     text.push('\n');
     text.into_bytes()
 }
@@ -227,7 +227,7 @@ fn input_paths(inputs: &[PathBuf], like: Option<&Path>) -> Vec<PathBuf> {
     paths
 }
 
-/// What the threads share.
+/// State shared by the threads.
 struct Work<'a> {
     file: &'a GgufFile,
     mapped: &'a [Mapped<'a>],
@@ -239,7 +239,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Converts every chunk; returns warnings.
-    fn run(&self, threads: usize, progress: Progress<'_>) -> Result<Vec<String>> {
+    fn run(&self, workers: Workers, progress: Progress<'_>) -> Result<Vec<String>> {
         let mut chunks: Vec<(usize, Range<u64>)> = Vec::new();
         let mut left: Vec<AtomicU64> = Vec::new();
         for (index, tensor) in self.mapped.iter().enumerate() {
@@ -272,11 +272,7 @@ impl Work<'_> {
             }
             Ok(())
         };
-        match crate::parallel::pool(threads, "convert") {
-            Ok(pool) => pool.install(|| chunks.par_iter().try_for_each(convert))?,
-            // No threads to be had: the work is the same on this one.
-            Err(_) => chunks.iter().try_for_each(convert)?,
-        }
+        workers.for_each_index(chunks.len(), |chunk| convert(&chunks[chunk]))?;
         let overflowed = self.mapped.iter().zip(&overflowed).filter(|(_, flag)| flag.load(Ordering::Relaxed));
         Ok(overflowed
             .map(|(tensor, _)| {

@@ -1,4 +1,4 @@
-//! Why a model can't be converted.
+//! Reasons why a model can't be converted.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::gguf::GgufError;
 use crate::error::{Diagnose, ErrorKind};
 use crate::storage::publish::WriteError;
 
-/// What stops a conversion.
+/// Reasons why a model can't be converted.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum ConvertError {

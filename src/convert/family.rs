@@ -1,4 +1,4 @@
-//! Which Hugging Face tensor each GGUF tensor is, and what llama.cpp's converter did to it.
+//! Mapping of GGUF tensors to Hugging Face tensors, and the inverse of llama.cpp's conversion.
 //!
 //! Names on the GGUF side are those of llama.cpp's `gguf-py/gguf/constants.py`; what is undone is
 //! what its `convert_hf_to_gguf.py` does: rows of q and k are reordered for interleaved rotary
@@ -11,7 +11,6 @@ use super::gguf::{GgufFile, GgufTensor};
 /// A size that the metadata give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dim {
-    /// Vocabulary.
     Vocabulary,
     /// Model width.
     Hidden,
@@ -29,10 +28,9 @@ pub(crate) enum Dim {
     Head,
 }
 
-/// What has to be undone.
+/// Transformation that has to be undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Undo {
-    /// Nothing.
     Nothing,
     /// Rows of each query head are interleaved.
     QueryOrder,
@@ -223,11 +221,10 @@ pub(crate) const ROPE_TENSORS: [&str; 3] =
 /// A tensor to convert.
 #[derive(Debug, Clone)]
 pub(crate) struct Mapped<'a> {
-    /// Where it comes from.
     pub tensor: &'a GgufTensor,
-    /// Its Hugging Face name.
+    /// Hugging Face name.
     pub name: String,
-    /// What has to be undone.
+    /// Transformation that has to be undone.
     pub undo: Undo,
 }
 

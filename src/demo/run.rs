@@ -18,7 +18,7 @@ const BASE: [(&str, &[u8]); 4] = [
     ("tokenizer_config.json", include_bytes!("../../fixtures/demo/base/tokenizer_config.json")),
 ];
 
-/// What is written beside the run's own files.
+/// Files written beside the run's own.
 const NAMES: [&str; 3] = ["demo.yml", "data", "base"];
 
 /// Seed of the demo's data: the one whose pre-training share the base model has seen.
@@ -28,7 +28,7 @@ const SEED: u64 = 0;
 /// again, with the same bytes.
 ///
 /// # Errors
-/// What the operating system says; a folder in which these names are someone else's.
+/// I/O errors; a folder in which these names are someone else's.
 pub(crate) fn prepare(folder: &Path) -> Result<Experiment> {
     // A demo of version 0.1 is known by its experiment file.
     if crate::storage::input::read(&folder.join(NAMES[0]), crate::storage::input::TEXT_BYTES).ok().as_deref()

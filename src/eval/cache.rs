@@ -6,8 +6,8 @@
 //! the identity's hash, so two models can never share an entry.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +17,9 @@ use super::identity::ModelIdentity;
 use super::language_model::{Done, GenerateRequest, Generation, LanguageModel, Score, ScoreRequest};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
+use crate::storage::append_log;
 use crate::storage::hash::{checksum, sha256_bytes};
+use crate::storage::stated;
 
 /// The remembered answers of one model.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(crate) struct ResponseCache {
     path: PathBuf,
     known: BTreeMap<String, Answer>,
     damaged: usize,
+    later: usize,
     file: Mutex<File>,
     failure: Mutex<Option<io::Error>>,
 }
@@ -37,8 +40,14 @@ enum Answer {
     Text(String),
 }
 
+/// Layout of a line. 1 did not say so, and its checksum was of Rust's debugging text of the answer.
+const FORMAT: u32 = 2;
+
 #[derive(Serialize, Deserialize)]
 struct Line {
+    /// Layout.
+    #[serde(default = "unstated")]
+    version: u32,
     key: String,
     #[serde(flatten)]
     answer: Answer,
@@ -46,20 +55,50 @@ struct Line {
     sum: String,
 }
 
+fn unstated() -> u32 {
+    1
+}
+
+/// A line of another layout says at least this.
+#[derive(Deserialize)]
+struct Stated {
+    version: u32,
+}
+
+/// What a line holds.
+#[derive(Debug, PartialEq)]
+enum Found {
+    Answer(String, Answer),
+    /// A later billon wrote it.
+    Later,
+    Damaged,
+}
+
 impl Line {
     fn new(key: String, answer: Answer) -> Self {
-        let sum = Self::checksum(&key, &answer);
-        Self { key, answer, sum }
+        let sum = Self::checksum(FORMAT, &key, &answer);
+        Self { version: FORMAT, key, answer, sum }
     }
 
-    fn checksum(key: &str, answer: &Answer) -> String {
-        checksum(&format!("{key} {answer:?}"))
+    fn checksum(version: u32, key: &str, answer: &Answer) -> String {
+        match (version, answer) {
+            (1, answer) => checksum(&format!("{key} {answer:?}")),
+            (_, Answer::Score(bits, greedy)) => checksum(&format!("{version} {key} score {bits} {greedy}")),
+            (_, Answer::Text(text)) => checksum(&format!("{version} {key} text {text}")),
+        }
     }
 
-    /// The line's record; `None` where it is damaged.
-    fn read(line: &[u8]) -> Option<(String, Answer)> {
-        let line: Self = serde_json::from_slice(line).ok()?;
-        (line.sum == Self::checksum(&line.key, &line.answer)).then_some((line.key, line.answer))
+    fn read(line: &[u8]) -> Found {
+        match serde_json::from_slice::<Stated>(line) {
+            Ok(Stated { version }) if version > FORMAT => return Found::Later,
+            _ => {}
+        }
+        match serde_json::from_slice::<Self>(line) {
+            Ok(line) if line.sum == Self::checksum(line.version, &line.key, &line.answer) => {
+                Found::Answer(line.key, line.answer)
+            }
+            _ => Found::Damaged,
+        }
     }
 }
 
@@ -90,45 +129,42 @@ impl ResponseCache {
     pub(crate) fn open(dir: &Path, identity: &ModelIdentity) -> Result<Self, CacheError> {
         let path = dir.join(format!("{}.jsonl", identity.digest()));
         let failed = |what, source| CacheError { what, path: path.clone(), source };
-        std::fs::create_dir_all(dir).map_err(|source| failed("create", source))?;
-        let mut file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(|source| failed("open", source))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|source| failed("read", source))?;
+        let (mut file, bytes) = append_log::open_shared(&path).map_err(|source| failed("open", source))?;
         let mut known = BTreeMap::new();
-        let mut damaged = 0;
+        let (mut damaged, mut later) = (0, 0);
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match Line::read(line) {
-                Some((key, answer)) => _ = known.insert(key, answer),
-                None => damaged += usize::from(is_whole(line)),
+                Found::Answer(key, answer) => _ = known.insert(key, answer),
+                Found::Later => later += 1,
+                Found::Damaged => damaged += usize::from(is_whole(line)),
             }
         }
         if !bytes.is_empty() && bytes.last() != Some(&b'\n') {
             // The last run was cut off in the middle of a line: keep the next one apart from it.
             file.write_all(b"\n").map_err(|source| failed("write", source))?;
         }
-        Ok(Self { path, known, damaged, file: Mutex::new(file), failure: Mutex::new(None) })
+        Ok(Self { path, known, damaged, later, file: Mutex::new(file), failure: Mutex::new(None) })
     }
 
-    /// What there is to say about records that could not be used, once.
+    /// Warning about records that could not be used, given once.
     #[must_use]
     pub(crate) fn warning(&self) -> Option<String> {
-        let records = if self.damaged == 1 { "1 record".to_owned() } else { format!("{} records", self.damaged) };
-        (self.damaged > 0).then(|| {
+        let unusable = self.damaged + self.later;
+        let records = if unusable == 1 { "1 record".to_owned() } else { format!("{unusable} records") };
+        let reason = match self.later {
+            0 => "damaged, or of an older version".to_owned(),
+            later if later == unusable => "of a later version of billon".to_owned(),
+            later => format!("damaged, or of an older version; {later} of a later version of billon"),
+        };
+        (unusable > 0).then(|| {
             let path = self.path.display();
-            format!(
-                "{records} of the response cache {path} cannot be used (damaged, or of an older version); asked again"
-            )
+            format!("{records} of the response cache {path} cannot be used ({reason}); asked again")
         })
     }
 
     /// Remembers an answer. Trouble is kept for [`ResponseCache::check`].
     fn remember(&self, key: String, answer: Answer) {
-        let Ok(mut text) = serde_json::to_string(&Line::new(key, answer)) else { return };
+        let mut text = serde_json::to_string(&Line::new(key, answer)).expect("an answer has nothing that JSON lacks");
         text.push('\n');
         // One write per line: concurrent runs of one model append whole lines.
         let written = self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes());
@@ -184,9 +220,8 @@ fn generate_keys(requests: &[GenerateRequest], seed: u64) -> Vec<String> {
 fn generate_key(request: &GenerateRequest) -> String {
     let mut bytes = b"generate".to_vec();
     tokens(&mut bytes, &request.context);
-    bytes.extend(
-        format!("{:?} {} {} {:?}", request.until, request.max_tokens, request.temperature, request.messages).bytes(),
-    );
+    let (until, messages) = (stated::texts(&request.until), stated::pairs(&request.messages));
+    bytes.extend(format!("{until} {} {} {messages}", request.max_tokens, request.temperature).bytes());
     sha256_bytes(&bytes)
 }
 
@@ -194,7 +229,7 @@ fn generate_key(request: &GenerateRequest) -> String {
 pub(crate) struct CachedModel<'a> {
     /// Asked for what is not known.
     pub model: &'a dyn LanguageModel,
-    /// Where answers are kept; without one, this only counts.
+    /// Cache of answers; without one, this only counts.
     pub cache: Option<&'a ResponseCache>,
     /// Seed of drawn texts.
     pub seed: u64,
@@ -271,6 +306,7 @@ impl LanguageModel for CachedModel<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -369,6 +405,25 @@ mod tests {
         assert_eq!(again, scores);
         // The answer that was asked again is known from now on.
         assert_eq!(run(dir.path(), "a", 100).0, 0);
+    }
+
+    #[test]
+    fn lines_of_other_versions_are_read_or_named() {
+        // Written before lines said their version: the checksums are of Rust's debugging text.
+        for (answer, text) in [
+            (Answer::Score(7, true), r#""score":[7,true]"#),
+            (Answer::Text("a \"b\"\n".to_owned()), r#""text":"a \"b\"\n""#),
+        ] {
+            let line = format!(r#"{{"key":"k",{text},"sum":"{}"}}"#, checksum(&format!("k {answer:?}")));
+            assert_eq!(Line::read(line.as_bytes()), Found::Answer("k".to_owned(), answer.clone()), "{line}");
+            let ours = serde_json::to_string(&Line::new("k".to_owned(), answer.clone())).unwrap();
+            assert_eq!(Line::read(ours.as_bytes()), Found::Answer("k".to_owned(), answer));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(format!("{}.jsonl", identity("a").digest()));
+        std::fs::write(&file, "{\"version\":3,\"score\":{\"bits\":1},\"sum\":\"x\"}\n").unwrap();
+        let warning = ResponseCache::open(dir.path(), &identity("a")).unwrap().warning().unwrap();
+        assert!(warning.ends_with("cannot be used (of a later version of billon); asked again"), "{warning}");
     }
 
     #[test]

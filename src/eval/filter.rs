@@ -15,7 +15,7 @@ use crate::task::spec::{FilterPipeline, FilterStep};
 const FUNCTIONS: &[(&str, &[&str])] = crate::task::spec::FILTER_FUNCTIONS;
 const DEFAULT_PATTERN: &str = r"#### (\-?[0-9\.\,]+)";
 
-/// Why a pipeline cannot be used.
+/// Reasons why a pipeline cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum FilterError {
@@ -70,7 +70,7 @@ pub(crate) fn compile(pattern: &str) -> Result<PythonRegex, String> {
     PythonRegex::new(pattern).map_err(|error| error.to_string())
 }
 
-/// What Python's `str.strip()` removes: white space and the four information separators.
+/// Strips as Python's `str.strip()`: white space and the four information separators.
 #[must_use]
 pub(crate) fn strip(text: &str) -> &str {
     text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
@@ -162,7 +162,7 @@ impl Pipeline {
         Ok(Self { name: spec.name.clone(), steps })
     }
 
-    /// Its name: the second half of the results' keys.
+    /// Second half of the results' keys.
     #[must_use]
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -217,7 +217,7 @@ impl Pipeline {
     }
 }
 
-/// What is no text is empty to a pattern, as in the harness.
+/// Maps each value; what is no text is empty to a pattern, as in the harness.
 fn each(values: &mut [Value], f: impl Fn(&str) -> Result<Value, SearchError>) -> Result<(), SearchError> {
     for value in values {
         *value = f(value.as_str().unwrap_or(""))?;
@@ -250,7 +250,7 @@ fn pos_tags(text: &str, fallback: &Value) -> Value {
     if tags.is_empty() { fallback.clone() } else { Value::Array(tags) }
 }
 
-/// What Python's `findall` gives for one match: the whole text without groups, the group's text with
+/// One match as Python's `findall` gives it: the whole text without groups, the group's text with
 /// one, else the first group that is not empty. `None`: there are groups, and all are empty.
 fn matched<'t>(found: &Found<'t>) -> Option<&'t str> {
     let group = |index: usize| found.group(index).unwrap_or("");

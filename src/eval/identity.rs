@@ -1,4 +1,4 @@
-//! What a model's answers depend on besides the question: the key under which they are remembered.
+//! Identity of a model: all that its answers depend on besides the question; a part of the cache key.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
 use crate::event::CancelFlag;
 use crate::storage::hash::{HashCache, sha256_bytes, sha256_input};
+use crate::storage::stated;
 
 /// Raised when the decoder's or the engine's arithmetic changes: answers of older versions are then
 /// not used any more.
@@ -47,15 +48,24 @@ impl ModelIdentity {
     /// One hash of everything, in hexadecimal.
     #[must_use]
     pub fn digest(&self) -> String {
-        // Debug output quotes strings, so no two identities print alike.
-        sha256_bytes(format!("{ARITHMETIC} {self:?}").as_bytes())
+        let Self { weights, adapters, tokenizer, chat_template, precision } = self;
+        // Strings are quoted, so no two identities have one text.
+        let text = format!(
+            "{ARITHMETIC} ModelIdentity {{ weights: {}, adapters: {}, tokenizer: {}, chat_template: {}, precision: {} }}",
+            stated::pairs(weights),
+            stated::pairs(adapters),
+            stated::optional(tokenizer.as_deref().map(stated::quoted)),
+            stated::optional(chat_template.as_deref().map(stated::quoted)),
+            stated::quoted(precision),
+        );
+        sha256_bytes(text.as_bytes())
     }
 
     /// One hash of what is computed with: weights, adapters with their weights, storage type. Equal
     /// hashes stand for equal models, so it leaves out nothing but tokenizer and template.
     #[must_use]
     pub fn weights_digest(&self) -> String {
-        let mut text = format!("{} {:?}\n", self.precision, self.adapters);
+        let mut text = format!("{} {}\n", self.precision, stated::pairs(&self.adapters));
         for (name, hash) in &self.weights {
             let _ = writeln!(text, "{hash}  {name}");
         }
@@ -111,6 +121,8 @@ mod tests {
             chat_template: None,
             precision: "f32".into(),
         };
+        // The key that version 0.1 used.
+        assert_eq!(base.digest(), sha256_bytes(format!("{ARITHMETIC} {base:?}").as_bytes()));
         let changes: [fn(&mut ModelIdentity); 6] = [
             |i| i.weights[0].1 = "b".into(),
             |i| i.adapters.push(("x".into(), "1".into())),

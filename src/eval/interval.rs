@@ -1,4 +1,4 @@
-//! How sure a score is: standard errors and intervals.
+//! Standard errors and confidence intervals of scores.
 //!
 //! Means have the closed form (sample standard deviation over the square root of n), and 0-or-1
 //! means Wilson's interval. Everything else is bootstrapped from counts: the standard error is the
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::eval::metrics::Tally;
 use crate::eval::metrics::statistic::Cell;
 use crate::stats::distribution::{normal_cdf, normal_quantile};
-use crate::stats::resample::{default_draws, replicates};
+use crate::stats::resample::{Resampling, default_draws, replicates};
 
 /// The level of reported intervals.
 pub(crate) const LEVEL: f64 = 0.95;
@@ -35,16 +35,16 @@ pub(crate) struct Interval {
 pub(crate) struct Estimate {
     /// The score.
     pub value: f64,
-    /// Its standard error; `None` for fewer than two documents.
+    /// `None` for fewer than two documents.
     pub standard_error: Option<f64>,
-    /// Its interval; `None` for fewer than two documents.
+    /// `None` for fewer than two documents.
     pub interval: Option<Interval>,
 }
 
 /// The score of a task's documents. `stream` names what is resampled, so that every metric of a run
 /// draws its own numbers.
 #[must_use]
-pub(crate) fn estimate(tally: &Tally, seed: u64, stream: &[&str]) -> Estimate {
+pub(crate) fn estimate(tally: &Tally, resampling: Resampling, stream: &[&str]) -> Estimate {
     let value = tally.value();
     if tally.documents() < 2 || !value.is_finite() {
         return Estimate { value, standard_error: None, interval: None };
@@ -54,10 +54,10 @@ pub(crate) fn estimate(tally: &Tally, seed: u64, stream: &[&str]) -> Estimate {
         if let Some(interval) = wilson(tally) {
             return Estimate { value, standard_error: Some(standard_error), interval: Some(interval) };
         }
-        let (_, interval) = bootstrap(tally, seed, stream);
+        let (_, interval) = bootstrap(tally, resampling, stream);
         return Estimate { value, standard_error: Some(standard_error), interval: Some(interval) };
     }
-    let (standard_error, interval) = bootstrap(tally, seed, stream);
+    let (standard_error, interval) = bootstrap(tally, resampling, stream);
     Estimate { value, standard_error: Some(standard_error), interval: Some(interval) }
 }
 
@@ -81,10 +81,10 @@ fn wilson(tally: &Tally) -> Option<Interval> {
     binary.then_some(Interval { low, high, level: LEVEL, method: "wilson", draws: 0 })
 }
 
-fn bootstrap(tally: &Tally, seed: u64, stream: &[&str]) -> (f64, Interval) {
+fn bootstrap(tally: &Tally, resampling: Resampling, stream: &[&str]) -> (f64, Interval) {
     let draws = default_draws(tally.cells.len());
     let statistic = |counts: &[u64]| tally.statistic.of(&tally.classes, &tally.cells, counts);
-    let values = replicates(&[&tally.counts], draws, seed, stream, |drawn| {
+    let values = replicates(&[&tally.counts], draws, resampling, stream, |drawn| {
         drawn.first().map_or(f64::NAN, |counts| statistic(counts))
     });
     let resampled = Resampled::new(tally.value(), values, jackknife(&[&tally.counts], |c| statistic(&c[0])));
@@ -199,9 +199,9 @@ impl Resampled {
 pub(crate) struct Part {
     /// The task's score.
     pub value: f64,
-    /// Its standard error.
+    /// `None` for fewer than two documents.
     pub standard_error: Option<f64>,
-    /// Its number of documents.
+    /// Number of documents.
     pub documents: u64,
 }
 
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn means_have_the_closed_form_and_wilsons_interval() {
         let values: Vec<_> = (0..50).map(|i| DocumentValue::Number(f64::from(u8::from(i < 40)))).collect();
-        let estimate = estimate(&Tally::new(Statistic::Mean, &values), 0, &[]);
+        let estimate = estimate(&Tally::new(Statistic::Mean, &values), Resampling::seeded(0), &[]);
         assert!((estimate.standard_error.unwrap() - (0.8_f64 * 0.2 / 49.0).sqrt()).abs() < 1e-12);
         let interval = estimate.interval.unwrap();
         // Wilson's interval of 40 of 50 by hand: (0.838415 -+ 0.117342) / 1.076829.
@@ -253,7 +253,7 @@ mod tests {
     fn resampled_counts_find_the_known_error_of_a_mean() {
         let values: Vec<_> = (0..400).map(|i| DocumentValue::Number(f64::from(i % 7))).collect();
         let tally = Tally::new(Statistic::Mean, &values);
-        let (standard_error, interval) = bootstrap(&tally, 1, &["t"]);
+        let (standard_error, interval) = bootstrap(&tally, Resampling::seeded(1), &["t"]);
         let closed = mean_stderr(&tally);
         assert!((standard_error / closed - 1.0).abs() < 0.01, "{standard_error} for {closed}");
         assert!((interval.low - (tally.value() - 1.96 * closed)).abs() < 0.05 * closed, "{interval:?}");
@@ -265,11 +265,15 @@ mod tests {
     fn corpus_metrics_get_the_error_of_the_mean_they_equal() {
         let values = labels(&[(0, 0, 60), (0, 1, 20), (1, 1, 90), (1, 0, 30)]);
         let tally = Tally::new(Statistic::F1Micro, &values);
-        let estimate = estimate(&tally, 3, &["f1"]);
+        let estimate = estimate(&tally, Resampling::seeded(3), &["f1"]);
         assert!((estimate.value - 0.75).abs() < 1e-12);
         let expected = (0.75_f64 * 0.25 / 200.0).sqrt();
         assert!((estimate.standard_error.unwrap() / expected - 1.0).abs() < 0.02);
-        assert_eq!(estimate, super::estimate(&tally, 3, &["f1"]), "the same seed gives the same numbers");
+        assert_eq!(
+            estimate,
+            super::estimate(&tally, Resampling::seeded(3), &["f1"]),
+            "the same seed gives the same numbers"
+        );
     }
 
     #[test]

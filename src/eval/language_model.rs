@@ -1,4 +1,4 @@
-//! What scores text: the one seam between the evaluation engine and a model, local or remote.
+//! Language models: the one seam between the evaluation engine and a model, local or remote.
 
 use crate::error::Result;
 use crate::event::Progress;
@@ -16,7 +16,7 @@ pub struct ScoreRequest {
     pub continuation: Vec<u32>,
 }
 
-/// What a model says about one continuation.
+/// Score of one continuation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// Sum of the natural-log probabilities of the continuation's tokens.
@@ -30,7 +30,7 @@ pub struct Score {
 pub struct GenerateRequest {
     /// Prompt tokens, already cut to leave room for `max_tokens`; never empty.
     pub context: Vec<u32>,
-    /// The prompt as text, for models behind a server.
+    /// The prompt as text, for models on a server.
     pub text: String,
     /// The conversation that `text` was rendered from, for chat servers: (role, content) pairs.
     pub messages: Vec<(String, String)>,
@@ -42,7 +42,7 @@ pub struct GenerateRequest {
     pub temperature: f64,
 }
 
-/// What a model wrote.
+/// Text that a model generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generation {
     /// The text before the first stop string, special tokens left out.
@@ -64,12 +64,12 @@ pub trait LanguageModel: Sync {
     /// Scores continuations.
     ///
     /// # Errors
-    /// What stopped the run; requests already passed to `done` keep their results.
+    /// The failure that stopped the run; requests already passed to `done` keep their results.
     fn score(&self, requests: &[ScoreRequest], done: Done<'_, Score>, progress: Progress<'_>) -> Result<()>;
 
     /// Continues prompts.
     ///
     /// # Errors
-    /// What stopped the run; requests already passed to `done` keep their results.
+    /// The failure that stopped the run; requests already passed to `done` keep their results.
     fn generate(&self, requests: &[GenerateRequest], done: Done<'_, Generation>, progress: Progress<'_>) -> Result<()>;
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::language_model::{Done, GenerateRequest, Generation};
-use super::local::{LocalModel, in_threads};
+use super::local::LocalModel;
 use super::prefix_cache::PrefixCache;
 use crate::error::Result;
 use crate::event::{Event, Progress};
@@ -46,8 +46,8 @@ pub(super) fn generate(
     let prompts: Vec<(RopeFactors, &[u32])> = order.iter().map(|(factors, context, _)| (*factors, *context)).collect();
     let cache = PrefixCache::new(model.decoder(), &prompts, model.options.batch_tokens);
     let next = AtomicUsize::new(0);
-    let workers = rayon::current_num_threads();
-    let in_flight = IN_FLIGHT.min(requests.len().div_ceil(workers.max(1)));
+    let threads = model.options.workers.threads();
+    let in_flight = IN_FLIGHT.min(requests.len().div_ceil(threads));
     let work = || -> Result<()> {
         let mut running: Vec<Running<'_>> = Vec::new();
         loop {
@@ -59,7 +59,7 @@ pub(super) fn generate(
                 let Some(&(factors, context, request)) = order.get(prompt) else { break };
                 let (Some(asked), Some(key)) = (requests.get(request), keys.get(request)) else { break };
                 let sampling = Sampling { temperature: asked.temperature, key: *key };
-                let past = cache.chain(prompt, progress)?;
+                let past = cache.key_values(prompt, progress)?;
                 let sequence = Sequence::behind(past, factors, context, sampling);
                 running.push(Running { request, asked, prompt, sequence });
             }
@@ -89,7 +89,8 @@ pub(super) fn generate(
         }
     };
     // After a failure nobody starts another request.
-    in_threads(workers, progress.cancel, |_| work().inspect_err(|_| next.store(order.len(), Ordering::Relaxed)))
+    let until_failure = |_| work().inspect_err(|_| next.store(order.len(), Ordering::Relaxed));
+    model.options.workers.for_each_index(threads, until_failure)
 }
 
 /// The text of a sequence that has come to its end; `None` while it goes on.
@@ -112,7 +113,7 @@ fn end(model: &LocalModel, request: &GenerateRequest, sequence: &Sequence) -> Re
 }
 
 /// Keys of the draws: by the prompt, and for equal prompts by their count, so that repeats differ and
-/// neither order nor company of the requests matters.
+/// neither order nor neighbours of a request matter.
 fn sampling_keys(seed: u64, requests: &[GenerateRequest]) -> Vec<u64> {
     let mut seen: BTreeMap<&[u32], usize> = BTreeMap::new();
     let key = |request: &GenerateRequest, repeat: usize| {

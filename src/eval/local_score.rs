@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::language_model::{Done, Score, ScoreRequest};
-use super::local::{LocalModel, in_threads};
+use super::local::LocalModel;
 use super::prefix_cache::{PrefixCache, prefill};
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
@@ -51,15 +51,16 @@ pub(super) fn score(
     let scoring = Scoring { model, requests, prompts: &prompts, cache: &cache, done, progress };
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
-        let mut pending = Pending::default();
+        let mut pending = InFlight::default();
         while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
             pending = scoring.run(batch.clone(), pending)?;
         }
         scoring.run(0..0, pending).map(drop)
     };
     // After a failure nobody takes another batch.
-    let workers = rayon::current_num_threads().min(batches.len());
-    in_threads(workers, progress.cancel, |_| work().inspect_err(|_| next.store(batches.len(), Ordering::Relaxed)))
+    let until_failure = |_| work().inspect_err(|_| next.store(batches.len(), Ordering::Relaxed));
+    let workers = model.options.workers;
+    workers.for_each_index(workers.threads().min(batches.len()), until_failure)
 }
 
 impl LocalModel {
@@ -107,7 +108,7 @@ impl LocalModel {
             prompt.context.len() - cache.covered(index) + read.map(|r| r.continuation.len() - 1).sum::<usize>()
         };
         let sizes: Vec<usize> = prompts.iter().enumerate().map(|(index, prompt)| own(index, prompt)).collect();
-        let share = sizes.iter().sum::<usize>().div_ceil(rayon::current_num_threads().max(1));
+        let share = sizes.iter().sum::<usize>().div_ceil(self.options.workers.threads());
         let budget = self.options.batch_tokens.min(share).max(1);
         let mut batches = Vec::new();
         let (mut start, mut tokens) = (0, 0);
@@ -136,41 +137,41 @@ struct Scoring<'a> {
 }
 
 /// Tokens of one request whose probabilities a pass gives: from `first` on, at consecutive rows.
-struct Wanted {
+struct ScoredSpan {
     request: usize,
     first: usize,
     count: usize,
     row: usize,
 }
 
-/// What runs in one pass.
+/// Segments that run in one forward pass.
 #[derive(Default)]
-struct Pass<'a> {
+struct PackedBatch<'a> {
     segments: Vec<Segment<'a>>,
     tokens: usize,
     /// Rows of tokens whose successors are asked for.
     rows: Vec<usize>,
-    wanted: Vec<Wanted>,
+    spans: Vec<ScoredSpan>,
 }
 
-impl<'a> Pass<'a> {
-    /// Adds a segment, some of whose rows are wanted.
-    fn push(&mut self, segment: Segment<'a>, wanted: Range<usize>) {
-        self.rows.extend(self.tokens + wanted.start..self.tokens + wanted.end);
+impl<'a> PackedBatch<'a> {
+    /// Adds a segment, some of whose rows are scored.
+    fn push(&mut self, segment: Segment<'a>, scored: Range<usize>) {
+        self.rows.extend(self.tokens + scored.start..self.tokens + scored.end);
         self.tokens += segment.tokens.len();
         self.segments.push(segment);
     }
 }
 
-/// What a pass gives: keys and values to keep of each segment, and what it says about tokens, each with the number
-/// of what wanted it.
+/// Output of a forward pass: keys and values to keep of each segment, and scores of tokens, each with the number of
+/// its span.
 #[derive(Default)]
-struct Ran {
+struct BatchOutput {
     kept: Vec<Option<Arc<KvBlock>>>,
     scores: Vec<(usize, TokenScore)>,
 }
 
-/// What a pass says about one token of a request. Sums are taken at the end, token by token, so that
+/// Score of one token of a request. Sums are taken at the end, token by token, so that
 /// they do not depend on which tokens came in one pass.
 struct TokenScore {
     request: usize,
@@ -179,17 +180,17 @@ struct TokenScore {
     is_greedy: bool,
 }
 
-/// A batch whose prompts have been read, and what is left of it: continuations behind their prompts. They run in the
+/// A batch whose prompts have been read, and its pending continuations, which follow their prompts. They run in the
 /// same pass as the next batch's prompts, since a pass of few tokens takes longer than its share of a long one.
 #[derive(Default)]
-struct Pending<'a> {
+struct InFlight<'a> {
     prompts: Range<usize>,
-    continuations: Vec<Behind<'a>>,
+    continuations: Vec<PendingContinuation<'a>>,
     scores: Vec<TokenScore>,
 }
 
-/// A continuation behind its prompt, without its last token.
-struct Behind<'a> {
+/// A continuation that follows its prompt, without its last token.
+struct PendingContinuation<'a> {
     request: usize,
     factors: RopeFactors,
     past: Vec<Arc<KvBlock>>,
@@ -198,15 +199,14 @@ struct Behind<'a> {
 
 impl<'a> Scoring<'a> {
     /// Reads the prompts of a batch, with what is left of the batch before, which is then over.
-    fn run(&self, range: Range<usize>, before: Pending<'a>) -> Result<Pending<'a>> {
+    fn run(&self, range: Range<usize>, before: InFlight<'a>) -> Result<InFlight<'a>> {
         let budget = self.model.options.batch_tokens;
-        let prompts = self.prompts.get(range.clone()).unwrap_or_default();
+        let prompts = &self.prompts[range.clone()];
         let mut contexts = Vec::with_capacity(prompts.len());
-        // What is left to run of each prompt, behind its shared prefix and, for a very long one,
-        // behind pieces of itself.
+        // The rest of each prompt after its shared prefix and, for a very long one, after pieces of itself.
         for (index, prompt) in range.clone().zip(prompts) {
-            let mut past = self.cache.chain(index, self.progress)?;
-            let mut rest = prompt.context.get(self.cache.covered(index)..).unwrap_or_default();
+            let mut past = self.cache.key_values(index, self.progress)?;
+            let mut rest = &prompt.context[self.cache.covered(index)..];
             if rest.len() > budget {
                 let (first, last) = rest.split_at((rest.len() - 1) / budget * budget);
                 prefill(&self.model.decoder, first, prompt.factors, &mut past, budget, self.progress)?;
@@ -220,20 +220,20 @@ impl<'a> Scoring<'a> {
             }
             contexts.push((tokens, rest.len(), past));
         }
-        let mut pass = Pass::default();
+        let mut packed = PackedBatch::default();
         for (prompt, (tokens, context, past)) in prompts.iter().zip(&contexts) {
             let longer = prompt.requests.len() > 1
                 && prompt.requests.iter().any(|request| self.continuation(*request).len() > 1);
             for &request in &prompt.requests {
                 let count = if prompt.requests.len() == 1 { self.continuation(request).len() } else { 1 };
-                pass.wanted.push(Wanted { request, first: 0, count, row: pass.rows.len() });
+                packed.spans.push(ScoredSpan { request, first: 0, count, row: packed.rows.len() });
             }
             let segment = Segment { tokens, past: past.clone(), factors: prompt.factors, keep: longer };
-            pass.push(segment, context - 1..tokens.len());
+            packed.push(segment, context - 1..tokens.len());
         }
         let mut scores = Vec::new();
-        let (kept, scored) = self.finish(before, pass, &mut scores)?;
-        // The continuations' own tokens, each behind its prompt.
+        let (kept, scored) = self.finish(before, packed, &mut scores)?;
+        // The continuations' own tokens, each after its prompt.
         let mut continuations = Vec::new();
         for ((prompt, (_, _, past)), kept) in prompts.iter().zip(contexts).zip(kept) {
             let Some(block) = kept else { continue };
@@ -243,24 +243,29 @@ impl<'a> Scoring<'a> {
                 if let [tokens @ .., _] = continuation
                     && !tokens.is_empty()
                 {
-                    continuations.push(Behind { request, factors: prompt.factors, past: past.clone(), tokens });
+                    continuations.push(PendingContinuation {
+                        request,
+                        factors: prompt.factors,
+                        past: past.clone(),
+                        tokens,
+                    });
                 }
             }
         }
         if !scored.prompts.is_empty() {
             self.report(scored);
         }
-        Ok(Pending { prompts: range, continuations, scores })
+        Ok(InFlight { prompts: range, continuations, scores })
     }
 
-    /// Runs a pass together with the continuations of the batch before; where those are more than a pass may hold,
-    /// some run by themselves. Returns the keys and values to keep of the pass's own segments, and the finished batch.
+    /// Runs a batch together with the continuations of the batch before; where those are more than a pass may hold,
+    /// some run by themselves. Returns the keys and values to keep of the batch's own segments, and the finished batch.
     fn finish<'p>(
         &self,
-        mut before: Pending<'a>,
-        mut pass: Pass<'p>,
+        mut before: InFlight<'a>,
+        mut batch: PackedBatch<'p>,
         scores: &mut Vec<TokenScore>,
-    ) -> Result<(Vec<Option<Arc<KvBlock>>>, Pending<'a>)>
+    ) -> Result<(Vec<Option<Arc<KvBlock>>>, InFlight<'a>)>
     where
         'a: 'p,
     {
@@ -269,23 +274,28 @@ impl<'a> Scoring<'a> {
         let mut rest = continuations.as_slice();
         loop {
             let mut tokens = 0;
-            let fits = rest.iter().take_while(|behind| {
-                tokens += behind.tokens.len();
+            let fits = rest.iter().take_while(|continuation| {
+                tokens += continuation.tokens.len();
                 tokens <= budget
             });
             let (now, later) = rest.split_at(fits.count().max(1).min(rest.len()));
             rest = later;
-            let own = pass.wanted.len();
+            let own = batch.spans.len();
             let last = rest.is_empty();
-            let mut these = if last { std::mem::take(&mut pass) } else { Pass::default() };
-            for Behind { request, factors, past, tokens } in now {
-                these.wanted.push(Wanted { request: *request, first: 1, count: tokens.len(), row: these.rows.len() });
+            let mut these = if last { std::mem::take(&mut batch) } else { PackedBatch::default() };
+            for PendingContinuation { request, factors, past, tokens } in now {
+                these.spans.push(ScoredSpan {
+                    request: *request,
+                    first: 1,
+                    count: tokens.len(),
+                    row: these.rows.len(),
+                });
                 let segment = Segment { tokens, past: past.clone(), factors: *factors, keep: false };
                 these.push(segment, 0..tokens.len());
             }
-            let Ran { kept, scores: found } = self.run_pass(&these)?;
+            let BatchOutput { kept, scores: found } = self.run_batch(&these)?;
             if last {
-                let (mine, theirs): (Vec<_>, Vec<_>) = found.into_iter().partition(|(wanted, _)| *wanted < own);
+                let (mine, theirs): (Vec<_>, Vec<_>) = found.into_iter().partition(|(span, _)| *span < own);
                 scores.extend(mine.into_iter().map(|(_, score)| score));
                 before.scores.extend(theirs.into_iter().map(|(_, score)| score));
                 return Ok((kept, before));
@@ -299,22 +309,22 @@ impl<'a> Scoring<'a> {
     }
 
     /// One forward pass.
-    fn run_pass(&self, pass: &Pass<'_>) -> Result<Ran> {
+    fn run_batch(&self, batch: &PackedBatch<'_>) -> Result<BatchOutput> {
         self.progress.cancel.check()?;
-        if pass.segments.is_empty() {
-            return Ok(Ran::default());
+        if batch.segments.is_empty() {
+            return Ok(BatchOutput::default());
         }
         let decoder = &self.model.decoder;
-        let forward = decoder.forward(&pass.segments, &pass.rows)?;
+        let forward = decoder.forward(&batch.segments, &batch.rows)?;
         let mut scores = Vec::new();
-        let Some(hidden) = forward.hidden else { return Ok(Ran { kept: forward.kept, scores }) };
+        let Some(hidden) = forward.hidden else { return Ok(BatchOutput { kept: forward.kept, scores }) };
         let mut targets = Vec::new();
-        for Wanted { request, first, count, row } in &pass.wanted {
+        for ScoredSpan { request, first, count, row } in &batch.spans {
             let tokens = self.continuation(*request).iter().skip(*first).take(*count);
             targets.extend(tokens.enumerate().map(|(offset, token)| (row + offset, *token)));
         }
         let mut found = decoder.log_probs(&hidden, &targets)?.into_iter();
-        for (number, &Wanted { request, first, count, .. }) in pass.wanted.iter().enumerate() {
+        for (number, &ScoredSpan { request, first, count, .. }) in batch.spans.iter().enumerate() {
             for (offset, (logprob, is_greedy)) in found.by_ref().take(count).enumerate() {
                 if !logprob.is_finite() {
                     return Err(self.not_finite(request));
@@ -322,18 +332,18 @@ impl<'a> Scoring<'a> {
                 scores.push((number, TokenScore { request, token: first + offset, logprob, is_greedy }));
             }
         }
-        Ok(Ran { kept: forward.kept, scores })
+        Ok(BatchOutput { kept: forward.kept, scores })
     }
 
     fn not_finite(&self, request: usize) -> Error {
-        let request = self.requests.get(request);
-        let tokens = request.map(|r| [r.context.as_slice(), &r.continuation].concat()).unwrap_or_default();
-        let read = tokens.get(..tokens.len().saturating_sub(1)).unwrap_or_default();
+        let request = &self.requests[request];
+        let tokens = [request.context.as_slice(), &request.continuation].concat();
+        let read = &tokens[..tokens.len().saturating_sub(1)];
         self.model.decoder.locate_not_finite(read).into()
     }
 
     /// Adds up each request's tokens and hands the scores out.
-    fn report(&self, Pending { prompts, mut scores, .. }: Pending<'_>) {
+    fn report(&self, InFlight { prompts, mut scores, .. }: InFlight<'_>) {
         scores.sort_unstable_by_key(|score| (score.request, score.token));
         let mut count = 0;
         for tokens in scores.chunk_by(|a, b| a.request == b.request) {

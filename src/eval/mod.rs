@@ -1,6 +1,6 @@
 //! Scoring models on tasks, comparing the scores, and deciding whether something was forgotten.
 //!
-//! [`run`] asks a [`language_model`] ([`local`] or behind a server) what [`request`] makes of a
+//! A [`session`] opens what an evaluation needs. [`run`] asks a [`language_model`] ([`local`] or behind a server) what [`request`] makes of a
 //! task's prompts; [`cache`] remembers the answers of a model's [`identity`]. What is then known
 //! about a document is an [`outcome`]. [`scoring`] reads it through [`filter`]s and a [`protocol`]
 //! into [`metric`]s with [`interval`]s, [`results`] keeps them in the harness's layout, and
@@ -29,3 +29,4 @@ pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod scoring;
 pub(crate) mod server;
+pub(crate) mod session;

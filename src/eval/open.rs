@@ -7,7 +7,7 @@ use super::adapter_companions::warn_of_differences;
 use super::identity::{ModelIdentity, file_hashes, is_model_file};
 use super::local::{LocalModel, LocalOptions};
 use crate::checkpoint::{ModelDir, Tensor, TensorSource};
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::lora::Adapter;
@@ -21,17 +21,15 @@ use crate::tokenizer::Tokenizer;
 pub struct AdapterChoice {
     /// The PEFT adapter's folder.
     pub path: PathBuf,
-    /// What its update is multiplied with.
+    /// Factor of the adapter's update.
     pub weight: f32,
 }
 
 /// A model ready to be asked.
 pub struct OpenedModel {
-    /// The model.
     pub model: LocalModel,
-    /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    /// What its answers depend on; the chat template is the caller's to add.
+    /// Identity of the model for the cache; the chat template is the caller's to add.
     pub identity: ModelIdentity,
     /// Parameters of the decoder, those of adapters not counted.
     pub parameters: u64,
@@ -40,11 +38,11 @@ pub struct OpenedModel {
 /// Opens a Hugging Face model directory with adapters added to its weights; what they leave alone is shared by `pool`.
 ///
 /// # Errors
-/// What the checkpoint, the config, the tokenizer or an adapter has wrong; `Cancelled`.
+/// Faults of the checkpoint, the config, the tokenizer or an adapter; `Cancelled`.
 pub fn open_model(
     directory: &Path,
     adapters: &[AdapterChoice],
-    precision: Precision,
+    precision: WeightDtype,
     pool: Option<Arc<WeightPool>>,
     options: LocalOptions,
     progress: Progress<'_>,
@@ -65,33 +63,34 @@ pub fn open_model(
         opened.push(WeightedAdapter { adapter, weight: *weight });
     }
     // Hashing and packing read the same pages; side by side they are read once.
-    let (identity, decoder) = rayon::join(
+    let (identity, decoder) = options.workers.join(
         || identity(directory, adapters, precision, &tokenizer, progress),
-        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened, pool }),
+        || Decoder::open(&files, &DecoderOptions { precision, adapters: opened, pool, workers: options.workers }),
     );
     let (identity, decoder) = (identity?, decoder?);
     Ok(assemble(decoder, &files, tokenizer, identity, options, progress))
 }
 
-/// Opens what a merge left in memory, with the tokenizer of the recipe's donor. The merged tensors are
+/// Opens what a merge left in memory, with the tokenizer of the recipe's config source. The merged tensors are
 /// not needed any more afterwards.
 ///
 /// # Errors
-/// What the merged config or the donor's tokenizer has wrong.
+/// Faults of the merged config or the config source's tokenizer.
 pub fn open_merged(
     merged: &MergedModel,
-    precision: Precision,
+    precision: WeightDtype,
     options: LocalOptions,
     progress: Progress<'_>,
 ) -> Result<OpenedModel> {
     let tokenizer = Arc::new(Tokenizer::open(merged.model.root())?);
-    let decoder = Decoder::open(merged.model.as_ref(), &DecoderOptions { precision, ..DecoderOptions::default() })?;
+    let opening = DecoderOptions { precision, workers: options.workers, ..DecoderOptions::default() };
+    let decoder = Decoder::open(merged.model.as_ref(), &opening)?;
     let identity = ModelIdentity {
         weights: merged.identity(),
         adapters: Vec::new(),
         tokenizer: Some(tokenizer.sha256().to_owned()),
         chat_template: None,
-        precision: format!("{precision:?}").to_lowercase(),
+        precision: precision.name().to_owned(),
     };
     Ok(assemble(decoder, merged.model.as_ref(), tokenizer, identity, options, progress))
 }
@@ -108,15 +107,14 @@ fn assemble(
         progress.warn(warning.clone());
     }
     let parameters = source.tensors().values().map(Tensor::elements).sum();
-    let text = Arc::clone(&tokenizer);
-    let detokenize = Box::new(move |ids: &[u32]| Ok(text.decode(ids, true)?));
-    OpenedModel { model: LocalModel::new(decoder, detokenize, options), tokenizer, identity, parameters }
+    let model = LocalModel::with_tokenizer(decoder, &tokenizer, options);
+    OpenedModel { model, tokenizer, identity, parameters }
 }
 
 fn identity(
     directory: &Path,
     adapters: &[AdapterChoice],
-    precision: Precision,
+    precision: WeightDtype,
     tokenizer: &Tokenizer,
     progress: Progress<'_>,
 ) -> Result<ModelIdentity> {
@@ -133,6 +131,6 @@ fn identity(
         adapters: added,
         tokenizer: Some(tokenizer.sha256().to_owned()),
         chat_template: None,
-        precision: format!("{precision:?}").to_lowercase(),
+        precision: precision.name().to_owned(),
     })
 }

@@ -1,4 +1,4 @@
-//! What is known about one document once the model has answered.
+//! Outcome of one document, once the model has answered.
 
 use super::language_model::Score;
 
@@ -28,10 +28,7 @@ pub(crate) enum Outcome {
         doc: serde_json::Value,
     },
     /// `loglikelihood`: one continuation was scored.
-    Continuation {
-        /// Its score.
-        score: Score,
-    },
+    Continuation { score: Score },
     /// `loglikelihood_rolling`: a whole text was scored.
     Rolling {
         /// Sum of the natural-log probabilities.

@@ -1,4 +1,4 @@
-//! Which token prefixes of a set of prompts are worth computing once.
+//! Plan of the token prefixes of a set of prompts that are worth computing once.
 //!
 //! Prompts of one task begin alike: the instruction, the few-shot examples. Sorted, prompts that share
 //! a prefix stand side by side, so the prefixes form a tree over ranges of the sorted list. The plan
@@ -19,7 +19,7 @@ pub(super) struct Prefix {
     pub(super) parent: Option<usize>,
     /// A prompt that has it.
     pub(super) prompt: usize,
-    /// Its tokens in that prompt.
+    /// Tokens of the prefix in that prompt.
     pub(super) tokens: Range<usize>,
     /// Number of prompts that have it.
     pub(super) prompts: usize,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every prompt's chain spells out the beginning of that prompt and leaves its last token.
+        /// Every prompt's prefixes spell out the beginning of that prompt and leave its last token.
         #[test]
         fn chains_spell_prefixes(mut prompts in prop::collection::vec(prop::collection::vec(0_u32..2, 0..9), 1..40)) {
             // Stretch each token so that the thresholds are passed.

@@ -53,23 +53,23 @@ impl<'a> PrefixCache<'a> {
     }
 
     /// Keys and values of a prompt's first [`PrefixCache::covered`] tokens.
-    pub(super) fn chain(&self, prompt: usize, progress: Progress<'_>) -> Result<Vec<Arc<KvBlock>>> {
-        let mut chain = Vec::new();
+    pub(super) fn key_values(&self, prompt: usize, progress: Progress<'_>) -> Result<Vec<Arc<KvBlock>>> {
+        let mut found = Vec::new();
         for node in self.path(prompt) {
-            let (Some(slot), Some(prefix)) = (self.nodes.get(node), self.plan.prefixes.get(node)) else { continue };
-            let Some((factors, tokens)) = self.prompts.get(prefix.prompt) else { continue };
-            let tokens = tokens.get(prefix.tokens.clone()).unwrap_or_default();
+            let (slot, prefix) = (&self.nodes[node], &self.plan.prefixes[node]);
+            let (factors, tokens) = &self.prompts[prefix.prompt];
+            let tokens = &tokens[prefix.tokens.clone()];
             // Whoever needs it next waits here rather than compute it twice.
             let mut blocks = slot.blocks.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(blocks) = &*blocks {
-                chain.extend(blocks.iter().cloned());
+                found.extend(blocks.iter().cloned());
                 continue;
             }
-            let before = chain.len();
-            prefill(self.decoder, tokens, *factors, &mut chain, self.chunk, progress)?;
-            *blocks = Some(chain.get(before..).unwrap_or_default().to_vec());
+            let before = found.len();
+            prefill(self.decoder, tokens, *factors, &mut found, self.chunk, progress)?;
+            *blocks = Some(found[before..].to_vec());
         }
-        Ok(chain)
+        Ok(found)
     }
 
     /// Says that a prompt needs its prefixes no more.
@@ -83,20 +83,20 @@ impl<'a> PrefixCache<'a> {
     }
 }
 
-/// Runs tokens in pieces for their keys and values alone, and appends these to the chain.
+/// Runs tokens in pieces for their keys and values alone, and appends these to `past`.
 pub(super) fn prefill(
     decoder: &Decoder,
     tokens: &[u32],
     factors: RopeFactors,
-    chain: &mut Vec<Arc<KvBlock>>,
+    past: &mut Vec<Arc<KvBlock>>,
     chunk: usize,
     progress: Progress<'_>,
 ) -> Result<()> {
     for tokens in tokens.chunks(chunk.max(1)) {
         progress.cancel.check()?;
-        let segment = Segment { tokens, past: chain.clone(), factors, keep: true };
+        let segment = Segment { tokens, past: past.clone(), factors, keep: true };
         let forward = decoder.forward(&[segment], &[])?;
-        chain.extend(forward.kept.into_iter().flatten());
+        past.extend(forward.kept.into_iter().flatten());
     }
     Ok(())
 }

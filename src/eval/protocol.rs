@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::filter::strip;
 
-/// How labels are read from answers.
+/// Protocol by which labels are read from answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Protocol {
     /// Argmax over the choices' log-probabilities.
@@ -21,7 +21,7 @@ pub(crate) enum Protocol {
     StrictGen,
 }
 
-/// What some PIXIU tasks add to its general rule.
+/// Rules that some PIXIU tasks add to the general one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PixiuRules {
     /// Further texts that stand for a choice (stock movement: `yes` and `positive` for `rise`).
@@ -47,7 +47,6 @@ impl Protocol {
         }
     }
 
-    /// Its name.
     #[must_use]
     pub(crate) fn name(&self) -> &'static str {
         match self {

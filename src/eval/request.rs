@@ -20,7 +20,7 @@ pub(crate) struct Requests {
     pub truncated: usize,
 }
 
-/// Where the answers to one document are.
+/// Index of the answers to one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// One score a choice, and the same choices after an empty context.
@@ -33,7 +33,7 @@ pub(crate) enum Place {
     Text(usize),
 }
 
-/// How a document is asked.
+/// Settings of asking a document.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asking<'a> {
     /// Splits text into tokens.
@@ -64,7 +64,7 @@ impl Requests {
     /// Adds a document's requests.
     ///
     /// # Errors
-    /// What the tokenizer says, and choices with prompts of their own under a generation protocol.
+    /// Errors of the tokenizer, and choices with prompts of their own under a generation protocol.
     pub(crate) fn add(&mut self, rendered: &Rendered, asking: &Asking<'_>) -> Result<Place> {
         let before = self.truncated;
         let place = self.place(rendered, asking)?;
@@ -175,10 +175,10 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    /// What is known about a document.
+    /// Outcome of a document.
     #[must_use]
     pub(crate) fn outcome(&self, rendered: &Rendered, place: &Place, repeats: usize) -> Outcome {
-        let scores = |range: &Range<usize>| self.scores.get(range.clone()).unwrap_or_default();
+        let scores = |range: &Range<usize>| &self.scores[range.clone()];
         let text = |index: &usize| match self.texts.get(*index) {
             Some(Some(text)) => vec![text.clone(); repeats.max(1)],
             _ => Vec::new(),

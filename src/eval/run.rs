@@ -15,19 +15,20 @@ use super::results::{SampleRecord, TaskRecord, TaskRun};
 use super::scoring::Scorer;
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
+use crate::stats::resample::Resampling;
 use crate::task::spec::{JUDGED, MetricSpec};
 use crate::task::{Ask, GenerationArguments, PromptSettings, Prompts, Rendered, Task, TaskConfig, UnknownLabel};
 use crate::tokenizer::Tokenizer;
 
-/// How tasks are evaluated.
+/// Options of an evaluation.
 #[derive(Debug, Clone)]
 pub(crate) struct EvalOptions<'a> {
-    /// How prompts are written.
+    /// Settings of writing prompts.
     pub prompts: PromptSettings<'a>,
     /// Protocols instead of the tasks' first ones.
     pub protocols: Vec<String>,
-    /// Seed of intervals.
-    pub seed: u64,
+    /// Seed of intervals, and the threads that compute them.
+    pub resampling: Resampling,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +76,7 @@ struct RunPlan {
     protocol: Option<Protocol>,
     scorer: Scorer,
     written_labels: Option<GenerationArguments>,
-    /// Where each document's answers are.
+    /// Index of each document's answers.
     places: Vec<Place>,
     truncated: usize,
 }
@@ -111,9 +112,9 @@ pub(crate) fn evaluate(
     let mut records = Vec::with_capacity(plans.len());
     for plan in plans {
         let asks_judge = wants_judge(plan.task.config());
-        let mut record = record(plan, &answers, options.seed)?;
+        let mut record = record(plan, &answers, options.resampling)?;
         if asks_judge {
-            judged(&mut record, judge, options.seed, progress)?;
+            judged(&mut record, judge, options.resampling, progress)?;
         }
         records.push(record);
     }
@@ -232,7 +233,12 @@ fn wants_judge(config: &TaskConfig) -> bool {
 
 /// Adds a judge's verdicts to a task of free answers. Without a judge the metric is named as not
 /// scored, which is not zero.
-fn judged(record: &mut TaskRecord, judge: Option<&Judge>, seed: u64, progress: Progress<'_>) -> Result<()> {
+fn judged(
+    record: &mut TaskRecord,
+    judge: Option<&Judge>,
+    resampling: Resampling,
+    progress: Progress<'_>,
+) -> Result<()> {
     let Some(judge) = judge else {
         record.not_scored.push(format!("{JUDGED} (no --judge-url)"));
         return Ok(());
@@ -248,9 +254,9 @@ fn judged(record: &mut TaskRecord, judge: Option<&Judge>, seed: u64, progress: P
             let own = doc.get("question").and_then(serde_json::Value::as_str);
             let prompt = sample.arguments.first().map(|(prompt, _)| prompt.as_str());
             questions.push(Question {
-                question: own.or(prompt).unwrap_or_default().to_owned(),
+                question: own.or(prompt).map_or_else(String::new, str::to_owned),
                 reference: references.join("\n"),
-                answer: responses.first().cloned().unwrap_or_default(),
+                answer: responses.first().cloned().unwrap_or_else(String::new),
             });
         }
         let judgement = judge.judge(&questions, progress)?;
@@ -260,7 +266,7 @@ fn judged(record: &mut TaskRecord, judge: Option<&Judge>, seed: u64, progress: P
             record.not_scored.push(format!("{JUDGED} (the judge decided none of {} answers)", questions.len()));
         } else {
             let right = |verdict: &Option<Verdict>| verdict.map(|v| f64::from(u8::from(v == Verdict::Correct)));
-            run.scores.add_mean(JUDGED, &judgement.verdicts.iter().map(right).collect::<Vec<_>>(), seed);
+            run.scores.add_mean(JUDGED, &judgement.verdicts.iter().map(right).collect::<Vec<_>>(), resampling);
         }
         let mut warn = |text: &str, count: usize| {
             if count > 0 {
@@ -274,7 +280,7 @@ fn judged(record: &mut TaskRecord, judge: Option<&Judge>, seed: u64, progress: P
     Ok(())
 }
 
-fn record(plan: Plan<'_>, answers: &Answers, seed: u64) -> Result<TaskRecord> {
+fn record(plan: Plan<'_>, answers: &Answers, resampling: Resampling) -> Result<TaskRecord> {
     let config = plan.task.config();
     let docs: Vec<serde_json::Value> = plan.prompts.rendered.iter().map(|r| r.doc.clone()).collect();
     let mut warnings = std::collections::BTreeMap::new();
@@ -291,7 +297,7 @@ fn record(plan: Plan<'_>, answers: &Answers, seed: u64) -> Result<TaskRecord> {
             .zip(&run.places)
             .map(|(rendered, place)| answers.outcome(rendered, place, config.repeats))
             .collect();
-        let scores = run.scorer.score(&outcomes, &docs, seed)?;
+        let scores = run.scorer.score(&outcomes, &docs, resampling)?;
         let samples = plan
             .prompts
             .rendered

@@ -22,6 +22,7 @@ use crate::eval::metrics::tally::{MISSING, NO_GOLD};
 use crate::eval::metrics::text::ExactMatch;
 use crate::eval::metrics::{DocumentValue, MetricError, Scored, Statistic, Tally};
 use crate::python::regex::SearchError;
+use crate::stats::resample::Resampling;
 use crate::task::spec::{FilterPipeline, MetricSpec};
 
 /// A task's metrics, checked.
@@ -34,12 +35,12 @@ pub(crate) struct Scorer {
     skipped: Vec<String>,
 }
 
-/// The scores of a task.
+/// Metrics of a task, by filter pipeline.
 #[derive(Debug, Clone)]
 pub(crate) struct TaskScores {
     /// Scores in the order of pipelines, then metrics.
     pub metrics: Vec<MetricScore>,
-    /// What each pipeline made of each document.
+    /// Scores of each document under each pipeline.
     pub slots: Vec<SlotScores>,
     /// Things worth knowing, with the number of documents they concern.
     pub warnings: BTreeMap<String, usize>,
@@ -48,14 +49,14 @@ pub(crate) struct TaskScores {
 impl TaskScores {
     /// Adds a mean that is not computed from outcomes (a judge's) to the first slot; one value a
     /// document, or none where the document is not scored.
-    pub(crate) fn add_mean(&mut self, metric: &str, values: &[Option<f64>], seed: u64) {
+    pub(crate) fn add_mean(&mut self, metric: &str, values: &[Option<f64>], resampling: Resampling) {
         let Some(slot) = self.slots.first_mut() else { return };
         let scored: Vec<DocumentValue> = values.iter().flatten().map(|value| DocumentValue::Number(*value)).collect();
         let tally = Tally::new(Statistic::Mean, &scored);
         self.metrics.push(MetricScore {
             metric: metric.to_owned(),
             slot: slot.slot.clone(),
-            estimate: estimate(&tally, seed, &[metric, &slot.slot]),
+            estimate: estimate(&tally, resampling, &[metric, &slot.slot]),
             higher_is_better: true,
         });
         for (document, value) in slot.documents.iter_mut().zip(values) {
@@ -67,7 +68,6 @@ impl TaskScores {
 /// One number of the results.
 #[derive(Debug, Clone)]
 pub(crate) struct MetricScore {
-    /// The metric.
     pub metric: String,
     /// The filter slot of its key.
     pub slot: String,
@@ -171,7 +171,7 @@ impl Scorer {
     /// # Errors
     /// A metric that cannot be computed from such outcomes, log-probabilities that are no numbers, a
     /// binary F1 of more than two classes, too few responses for a filter.
-    pub(crate) fn score(&self, outcomes: &[Outcome], docs: &[Value], seed: u64) -> Result<TaskScores> {
+    pub(crate) fn score(&self, outcomes: &[Outcome], docs: &[Value], resampling: Resampling) -> Result<TaskScores> {
         if outcomes.is_empty() {
             return Err(MetricError::Empty.into());
         }
@@ -202,7 +202,7 @@ impl Scorer {
                 scores.metrics.push(MetricScore {
                     metric: metric.name.clone(),
                     slot: slot.clone(),
-                    estimate: estimate(&tally, seed, &[&metric.name, &slot]),
+                    estimate: estimate(&tally, resampling, &[&metric.name, &slot]),
                     higher_is_better: metric.higher_is_better,
                 });
             }
@@ -397,7 +397,7 @@ impl DocumentReader<'_> {
         for (metric, exact) in &self.scorer.metrics {
             let value = match (metric.info.kind, &labels) {
                 (Kind::ExactMatch, _) => {
-                    let exact = exact.clone().unwrap_or_default();
+                    let exact = exact.clone().expect("read with the metric");
                     share(&|text| exact.matches(text, references))?
                 }
                 (Kind::NumericMatch, _) => {

@@ -1,11 +1,12 @@
-//! What every row of an experiment gained and lost against the base model.
+//! Gains and losses of every row of an experiment against the base model.
 
 use super::report::data::{Difference, Forgetting, TaskColumn};
 use crate::error::Result;
-use crate::eval::compare::report::TaskComparison;
+use crate::eval::compare::TaskComparison;
 use crate::eval::compare::{Range, Wanted, compare_each};
 use crate::eval::metrics::find;
 use crate::eval::results::RunResults;
+use crate::stats::resample::Resampling;
 
 /// The changes of a row by task, and of its means by role. What has no change is explained in `notes`, once for
 /// all rows.
@@ -14,13 +15,13 @@ pub(super) fn changes(
     base: &RunResults,
     results: &RunResults,
     tasks: &[TaskColumn],
-    seed: u64,
+    resampling: Resampling,
     notes: &mut Vec<String>,
 ) -> Result<Forgetting> {
     let mut found = Forgetting { row: name.to_owned(), ..Forgetting::default() };
     let wanted = |task: &TaskColumn| Wanted { task: task.name.clone(), metric: Some(task.metric.clone()) };
     for task in tasks {
-        let comparison = compare_each(base, results, &[wanted(task)], true, seed)?;
+        let comparison = compare_each(base, results, &[wanted(task)], true, resampling)?;
         found.tasks.push(comparison.tasks.first().and_then(difference));
     }
     for role in ["seen", "unseen"] {
@@ -35,7 +36,7 @@ pub(super) fn changes(
             members => {
                 // Each task by its own metric: two ways of reading answers are still one mean of accuracies.
                 let list: Vec<Wanted> = members.iter().map(|task| wanted(task)).collect();
-                let comparison = compare_each(base, results, &list, true, seed)?;
+                let comparison = compare_each(base, results, &list, true, resampling)?;
                 comparison.groups.iter().find(|group| group.name == format!("role:{role}")).map(|mean| {
                     let (value, interval) = (mean.difference, mean.interval);
                     Difference { value, interval, ..Difference::default() }
@@ -55,7 +56,7 @@ pub(super) fn changes(
     Ok(found)
 }
 
-/// Why the tasks of a role have no mean: their metrics have no common scale. `None` where they have one.
+/// Reason why the tasks of a role have no mean: their metrics have no common scale. `None` where they have one.
 pub(super) fn no_mean(tasks: &[TaskColumn], role: &str) -> Option<String> {
     let metric = |task: &TaskColumn| task.metric.split_once(',').map_or(task.metric.clone(), |(name, _)| name.into());
     let members: Vec<(&TaskColumn, String)> =

@@ -2,46 +2,50 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::changes::{changes, no_mean};
+use super::error::ExperimentError;
 use super::graph::{Action, Row};
+use super::output::{CandidateScore, Gated};
 use super::report::ReportData;
-use super::report::data::{
-    Curve, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn, TaskVectors,
-};
+use super::report::data::{Curve, GateCheck, GateVerdict, PublishedTable, ReportRow, Score, Selection, TaskColumn};
 use super::schema::{Experiment, Origin, Specialist};
-use super::value::yaml;
-use super::work::Context;
+use super::step_runner::Context;
 use crate::error::Result;
 use crate::eval::gate::GateReport;
 use crate::eval::interval::{Part, group};
 use crate::eval::results::{RunResults, TaskResults};
 use crate::hub;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
+use crate::yaml::write::block;
 
-/// Where the results of a row are.
-#[must_use]
-pub(crate) fn results_file(row: &str, context: Context<'_>) -> PathBuf {
-    let file = context.outcome(&format!("evaluate {row}")).and_then(|o| o.get("results")).and_then(Value::as_str);
-    context.out.join(file.unwrap_or_default())
+/// Path of a row's results.
+///
+/// # Errors
+/// The row was not evaluated.
+pub(crate) fn results_file(row: &str, context: Context<'_>) -> Result<PathBuf, ExperimentError> {
+    let evaluated = context.evaluated(&format!("evaluate {row}"));
+    let evaluated = evaluated.ok_or_else(|| ExperimentError::NotEvaluated { row: row.to_owned() })?;
+    Ok(context.out.join(&evaluated.results))
 }
 
 /// Everything that the report shows.
 ///
 /// # Errors
 /// Results that can't be read or compared.
-pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData> {
+pub(crate) fn report(context: Context<'_>, workers: Workers) -> Result<ReportData> {
     let experiment = context.experiment;
     let names: Vec<&String> = context.graph.rows.iter().map(|(name, _)| name).collect();
     let mut loaded = Vec::with_capacity(names.len());
     for name in names {
-        loaded.push((name.clone(), RunResults::load(&results_file(name, context))?));
+        loaded.push((name.clone(), RunResults::load(&results_file(name, context)?)?));
     }
-    let tasks = loaded.first().map(|(_, base)| columns(base, experiment)).unwrap_or_default();
+    let tasks = loaded.first().map_or_else(Vec::new, |(_, base)| columns(base, experiment));
     let rows = context.graph.rows.iter().zip(&loaded).map(|((name, row), (_, results))| {
         let cells: Vec<Option<Cell>> = tasks.iter().map(|task| cell(results, task)).collect();
         let mean = |role: &str| mean(&cells, &tasks, role);
-        let verdict = context.outcome(&format!("gate {name}")).and_then(|o| o.get("verdict")).and_then(Value::as_str);
         ReportRow {
             name: name.clone(),
             kind: kind(row, experiment).to_owned(),
@@ -49,16 +53,17 @@ pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData>
             seen: mean("seen"),
             unseen: mean("unseen"),
             cells: cells.into_iter().map(|cell| cell.map(|cell| cell.score)).collect(),
-            verdict: verdict.map(str::to_owned),
+            verdict: context.gated(name).map(|gated| gated.verdict.clone()),
             recipe: recipe(row, context),
         }
     });
     let rows = rows.collect();
     let mut forgetting = Vec::new();
     let mut notes: Vec<String> = ["seen", "unseen"].iter().filter_map(|role| no_mean(&tasks, role)).collect();
+    let resampling = Resampling { seed: experiment.seed, workers };
     if let Some(((_, base), others)) = loaded.split_first() {
         for (name, results) in others {
-            forgetting.push(changes(name, base, results, &tasks, experiment.seed, &mut notes)?);
+            forgetting.push(changes(name, base, results, &tasks, resampling, &mut notes)?);
         }
     }
     Ok(ReportData {
@@ -72,9 +77,9 @@ pub(crate) fn report(context: Context<'_>, threads: usize) -> Result<ReportData>
         gates: gates(context),
         selections: selections(context),
         curves: curves(context),
-        task_vectors: context.outcome("task-vectors").and_then(task_vectors),
+        task_vectors: context.task_vectors().cloned(),
         published: published(experiment),
-        environment: environment(threads),
+        environment: environment(workers.threads()),
         hashes: hashes(context),
         durations: context
             .graph
@@ -92,7 +97,7 @@ pub(super) fn columns(base: &RunResults, experiment: &Experiment) -> Vec<TaskCol
         let fits = |key: &String| wanted.is_some_and(|w| key == w || key.split(',').next() == Some(w));
         let found = task.scores.iter().find(|(key, _)| fits(key)).or_else(|| task.scores.first())?;
         let documents = base.value(&["n-samples", &task.name, "effective"]).and_then(Value::as_u64).unwrap_or(0);
-        let role = task.role.clone().unwrap_or_default();
+        let role = task.role.clone().unwrap_or_else(String::new);
         Some(TaskColumn { name: task.name.clone(), role, metric: found.0.clone(), documents })
     };
     let mut columns: Vec<TaskColumn> = base.tasks.iter().filter_map(column).collect();
@@ -151,11 +156,11 @@ fn note(row: &Row, context: Context<'_>) -> String {
     match row {
         Row::Base => "base model".to_owned(),
         Row::Specialist(name) => {
-            let learns = context.experiment.specialists.get(name).map(|s| s.learns.join(", ")).unwrap_or_default();
+            let learns = context.experiment.specialists[name].learns.join(", ");
             if learns.is_empty() { "specialist".to_owned() } else { format!("learns {learns}") }
         }
         Row::Merge { merge, candidate } => {
-            let of = context.experiment.merges.get(merge).map(|m| m.specialists.join(", ")).unwrap_or_default();
+            let of = context.experiment.merges[merge].specialists.join(", ");
             let chosen = context.candidate(row).filter(|_| candidate.is_none()).map(|c| c.setting.clone());
             let chosen = chosen.map_or_else(String::new, |setting| format!("{setting}, chosen on validation; "));
             format!("{chosen}merge of {of}")
@@ -168,85 +173,65 @@ fn recipe(row: &Row, context: Context<'_>) -> Option<String> {
         Row::Base => None,
         Row::Specialist(name) => match &context.experiment.specialists.get(name)?.origin {
             Origin::Adapter(folder) => Some(format!("adapter: {}", folder.display())),
-            Origin::Trained { datasets, settings } => {
+            Origin::Trained { datasets, settings, .. } => {
                 let mut recipe = serde_json::Map::new();
                 recipe.insert("base_model".to_owned(), context.experiment.base_model.as_str().into());
                 recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
                 recipe.extend(settings.clone());
-                Some(yaml(&Value::Object(recipe)))
+                Some(block(&Value::Object(recipe)))
             }
         },
         Row::Merge { .. } => {
             let reference = &context.experiment.base_model;
             let base = hub::resolve(reference, None, hub::cache_dir().as_deref()).unwrap_or_else(|_| reference.into());
-            context.candidate(row).map(|candidate| yaml(&context.recipe(candidate, &base)))
+            context.candidate(row).map(|candidate| context.recipe(candidate, &base).text().to_owned())
         }
     }
 }
 
 /// The checks of a gate, as its step remembers them.
 #[must_use]
-pub(crate) fn checks(report: &GateReport) -> Value {
+pub(crate) fn checks(report: &GateReport) -> Vec<GateCheck> {
     let check = |check: &crate::eval::gate::Check| {
         let metric = if check.metric.is_empty() { String::new() } else { format!(" of {}", check.metric) };
-        json!({
-            "name": check.name, "role": check.role, "rule": format!("{} {}{metric}", check.rule, check.limit), "baseline": check.baseline,
-            "candidate": check.candidate, "verdict": check.verdict.name(), "reason": check.reason,
-        })
+        GateCheck {
+            name: check.name.clone(),
+            role: check.role.clone().unwrap_or_else(String::new),
+            rule: format!("{} {}{metric}", check.rule, check.limit),
+            baseline: check.baseline,
+            candidate: check.candidate,
+            verdict: check.verdict.name().to_owned(),
+            reason: check.reason.clone(),
+        }
     };
     report.checks.iter().map(check).collect()
 }
 
-fn text(value: &Value, key: &str) -> String {
-    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn real(value: &Value, key: &str) -> f64 {
-    value.get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
-}
-
 fn gates(context: Context<'_>) -> Vec<GateVerdict> {
     let of = |name: &String| {
-        let outcome = context.outcome(&format!("gate {name}"))?;
-        let checks = outcome.get("checks").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let check = |check: &Value| GateCheck {
-            name: text(check, "name"),
-            role: text(check, "role"),
-            rule: text(check, "rule"),
-            baseline: real(check, "baseline"),
-            candidate: real(check, "candidate"),
-            verdict: text(check, "verdict"),
-            reason: text(check, "reason"),
-        };
-        let verdict = text(outcome, "verdict");
-        let rule = text(outcome, "rule");
-        Some(GateVerdict { row: name.clone(), verdict, rule, checks: checks.iter().map(check).collect() })
+        let Gated { verdict, rule, checks } = context.gated(name)?.clone();
+        Some(GateVerdict { row: name.clone(), verdict, rule, checks })
     };
     context.graph.rows.iter().filter_map(|(name, _)| of(name)).collect()
 }
 
 fn selections(context: Context<'_>) -> Vec<Selection> {
     let selected = context.graph.steps.iter().filter_map(|step| match &step.action {
-        Action::Select(merge) => Some((merge, context.outcome(&step.name)?)),
+        Action::Select(merge) => Some((merge, context.selected(merge)?)),
         _ => None,
     });
     selected
-        .map(|(merge, outcome)| {
-            let chosen = outcome.get("candidate").and_then(Value::as_u64);
-            let scores = outcome.get("scores").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            let candidate = |(index, score): (usize, &Value)| {
-                (text(score, "setting"), score.get("score").and_then(Value::as_f64), chosen == Some(index as u64))
+        .map(|(merge, selected)| {
+            let candidate = |(index, score): (usize, &CandidateScore)| {
+                (score.setting.clone(), score.score, selected.candidate == index)
             };
-            Selection { merge: merge.clone(), candidates: scores.iter().enumerate().map(candidate).collect() }
+            Selection { merge: merge.clone(), candidates: selected.scores.iter().enumerate().map(candidate).collect() }
         })
         .collect()
 }
 
 fn curves(context: Context<'_>) -> Vec<Curve> {
-    let of = |name: &String| {
-        let log = context.outcome(&format!("train {name}"))?.get("log")?.as_str()?;
-        curve(name, &context.out.join(log))
-    };
+    let of = |name: &String| curve(name, &context.out.join(&context.trained(name)?.log));
     context.experiment.specialists.keys().filter_map(of).collect()
 }
 
@@ -278,22 +263,6 @@ fn is_evaluation(key: &str) -> bool {
     (key.starts_with("eval_") || key.contains('/')) && !timing
 }
 
-/// Statistics as their step remembers them.
-fn task_vectors(outcome: &Value) -> Option<TaskVectors> {
-    let numbers = |value: &Value| -> Option<Vec<f64>> { value.as_array()?.iter().map(Value::as_f64).collect() };
-    Some(TaskVectors {
-        names: outcome.get("names")?.as_array()?.iter().filter_map(|n| Some(n.as_str()?.to_owned())).collect(),
-        norms: numbers(outcome.get("norms")?)?,
-        layers: outcome
-            .get("layers")?
-            .as_array()?
-            .iter()
-            .map(|layer| Some((layer.get(0)?.as_str()?.to_owned(), numbers(layer.get(1)?)?)))
-            .collect::<Option<_>>()?,
-        cosines: outcome.get("cosines")?.as_array()?.iter().map(numbers).collect::<Option<_>>()?,
-    })
-}
-
 fn published(experiment: &Experiment) -> Option<PublishedTable> {
     let published = experiment.published.as_ref()?;
     let mut columns: Vec<String> = Vec::new();
@@ -317,7 +286,7 @@ fn published(experiment: &Experiment) -> Option<PublishedTable> {
 fn settings(experiment: &Experiment) -> Vec<(String, String)> {
     let evaluation = &experiment.evaluation;
     let number = |value: Option<usize>, none: &str| value.map_or_else(|| none.to_owned(), |n| n.to_string());
-    let template = match evaluation.chat_template.as_deref() {
+    let template = match evaluation.prompts.chat_template.as_deref() {
         None => "none",
         Some("") => "the tokenizer's",
         Some(name) => name,
@@ -327,7 +296,7 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
         ("protocol", if protocols.is_empty() { "each task's first".to_owned() } else { protocols }),
         ("documents of a task", number(evaluation.limit, "all")),
         ("documents of a validation split", number(evaluation.validation_limit, "all")),
-        ("examples in each prompt", number(evaluation.num_fewshot, "each task's own number")),
+        ("examples in each prompt", number(evaluation.prompts.num_fewshot, "each task's own number")),
         ("chat template", template.to_owned()),
         ("storage of weights", evaluation.weights.clone()),
         ("seed", experiment.seed.to_string()),
@@ -338,19 +307,11 @@ fn settings(experiment: &Experiment) -> Vec<(String, String)> {
 }
 
 fn environment(threads: usize) -> Vec<(String, String)> {
-    let read = |path: &str| {
-        crate::storage::input::read_text(path.as_ref(), crate::storage::input::SETTINGS_BYTES).unwrap_or_default()
-    };
-    let after = |text: &str, key: &str| {
-        let line = text.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once([':', '='])?.1.trim().trim_matches('"').to_owned())
-    };
-    let unknown = || "unknown".to_owned();
     [
         ("billon", env!("CARGO_PKG_VERSION").to_owned()),
-        ("processor", after(&read("/proc/cpuinfo"), "model name").unwrap_or_else(unknown)),
+        ("processor", crate::machine::processor().unwrap_or_else(|| "unknown".to_owned())),
         ("threads", threads.to_string()),
-        ("system", after(&read("/etc/os-release"), "PRETTY_NAME").unwrap_or_else(|| std::env::consts::OS.to_owned())),
+        ("system", crate::machine::system().unwrap_or_else(|| std::env::consts::OS.to_owned())),
         ("architecture", std::env::consts::ARCH.to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -1,39 +1,37 @@
 //! The real work of an experiment's steps, on this machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::collect;
 use super::graph::Row;
+use super::output::{Evaluated, Gated, Merged, Reported, StepOutput, Trained, TrainedSet};
 use super::report::{html, markdown};
 use super::row_gate::row_gate;
 use super::schema::{Candidate, Origin, Specialist};
+use super::step_runner::{Context, ModelUnderTest, StepResult, StepRunner};
 use super::task_vectors::{Part, statistics};
 use super::tasks;
 use super::training;
-use super::value::yaml;
-use super::work::{Context, Done, Subject, Work};
 use crate::compute::merge::cpu::Cpu;
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::error::Result;
-use crate::eval::cache::{CachedModel, ResponseCache};
 use crate::eval::gate::decide;
-use crate::eval::language_model::LanguageModel;
 use crate::eval::local::LocalOptions;
-use crate::eval::open::{AdapterChoice, OpenedModel, open_merged, open_model};
-use crate::eval::results::{self, RunRecord, RunResults, TaskRecord};
-use crate::eval::run::{EvalOptions, evaluate};
+use crate::eval::open::{AdapterChoice, open_merged, open_model};
+use crate::eval::results::{self, RunResults, TaskRecord};
+use crate::eval::session::{self, EvaluatedModel, ModelFacts, Session, SessionOptions, response_folder};
 use crate::hub;
 use crate::lora::{Adapter, LoraFactors};
-use crate::merge::output::files::CompanionOptions;
-use crate::merge::{InMemoryOptions, MergeOptions, PlanOptions, in_memory, merge};
+use crate::merge::{MergeOptions, in_memory, merge};
 use crate::model::WeightPool;
-use crate::storage::hash::cache_dir;
+use crate::parallel::Workers;
+use crate::storage::hash::HashAlgorithm;
 use crate::storage::publish::publish_file;
-use crate::task::{Documents, PromptSettings, Role, Task};
+use crate::task::{Documents, Role};
 use crate::tokenizer::Tokenizer;
 use crate::train::log::LOG_FILE;
 use crate::train::{self, PromptRecord, TrainOptions, asking_template};
@@ -45,8 +43,10 @@ const STAMP: &str = "run";
 /// Does the work with the engines of this program.
 #[derive(Debug)]
 pub(crate) struct Local {
-    threads: usize,
+    workers: Workers,
     remember: bool,
+    /// Function of the digests in the locks of merges.
+    algorithm: HashAlgorithm,
     /// The base model's weights, packed once for all steps.
     base: Arc<WeightPool>,
     /// Warnings about tasks, which are the same for every row.
@@ -54,15 +54,15 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// With so many threads for merges; `remember` keeps answers for other runs.
+    /// On these threads; the locks of merges have digests of `algorithm`; `remember` keeps answers for other runs.
     #[must_use]
-    pub(crate) fn new(threads: usize, remember: bool) -> Self {
-        Self { threads, remember, base: Arc::default(), said: BTreeSet::new() }
+    pub(crate) fn new(workers: Workers, remember: bool, algorithm: HashAlgorithm) -> Self {
+        Self { workers, remember, algorithm, base: Arc::default(), said: BTreeSet::new() }
     }
 
     /// Lets go of the base model where another one beside it would not fit into memory.
-    fn make_room(&self) {
-        if train::available_bytes().is_some_and(|free| free < 2 * self.base.bytes()) {
+    fn evict_base(&self) {
+        if crate::machine::available_bytes().is_some_and(|free| free < 2 * self.base.bytes()) {
             self.base.clear();
         }
     }
@@ -78,50 +78,64 @@ impl Local {
         Ok(hub::resolve(&context.experiment.base_model, None, hub::cache_dir().as_deref())?)
     }
 
-    fn open(&self, subject: &Subject<'_>, context: Context<'_>) -> Result<OpenedModel> {
+    fn open(&self, row: &str, model: &ModelUnderTest<'_>, context: Context<'_>) -> Result<EvaluatedModel> {
         let base = Self::base(context)?;
-        let options = LocalOptions { seed: context.experiment.seed, ..LocalOptions::default() };
-        let precision = match context.experiment.evaluation.weights.as_str() {
-            "bf16" => Precision::Bf16,
-            "f16" => Precision::F16,
-            _ => Precision::F32,
+        let options = LocalOptions { seed: context.experiment.seed, workers: self.workers, ..LocalOptions::default() };
+        let dtype = context.experiment.evaluation.weights.as_str();
+        let precision = match dtype {
+            "bf16" => WeightDtype::Bf16,
+            "f16" => WeightDtype::F16,
+            _ => WeightDtype::F32,
         };
         let progress = context.progress;
         let pool = Some(Arc::clone(&self.base));
-        if !matches!(subject, Subject::Base) {
-            self.make_room();
+        if !matches!(model, ModelUnderTest::Base) {
+            self.evict_base();
         }
-        match subject {
-            Subject::Base => open_model(&base, &[], precision, pool, options, progress),
-            Subject::Kept(folder) => open_model(folder, &[], precision, None, options, progress),
-            Subject::Specialist(name) => {
+        // Results say the same wherever the output folder is.
+        let below_out = |folder: &Path| folder.strip_prefix(context.out).unwrap_or(folder).to_path_buf();
+        let mut facts = ModelFacts {
+            name: row.to_owned(),
+            pretrained: context.experiment.base_model.clone(),
+            dtype: dtype.to_owned(),
+            ..ModelFacts::default()
+        };
+        let opened = match model {
+            ModelUnderTest::Base => open_model(&base, &[], precision, pool, options, progress)?,
+            ModelUnderTest::OnDisk(folder) => {
+                facts.pretrained = below_out(folder).display().to_string();
+                open_model(folder, &[], precision, None, options, progress)?
+            }
+            ModelUnderTest::Specialist(name) => {
                 let folder = context.specialist_folder(name);
                 if folder.join("adapter_config.json").is_file() {
+                    facts.adapters = vec![AdapterChoice { path: below_out(&folder), weight: 1.0 }];
                     let adapter = AdapterChoice { path: folder, weight: 1.0 };
-                    open_model(&base, &[adapter], precision, pool, options, progress)
+                    open_model(&base, &[adapter], precision, pool, options, progress)?
                 } else {
-                    open_model(&folder, &[], precision, None, options, progress)
+                    facts.pretrained = below_out(&folder).display().to_string();
+                    open_model(&folder, &[], precision, None, options, progress)?
                 }
             }
-            Subject::Merged(candidate) => {
-                let text = yaml(&context.recipe(candidate, &base));
-                let name = format!("merge {}", candidate.name);
-                let plan = PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() };
-                let into_memory = InMemoryOptions { plan, threads: rayon::current_num_threads() };
-                let model = in_memory(name.as_ref(), &text, &into_memory, &Cpu, progress)?;
-                open_merged(&model, precision, options, progress)
+            ModelUnderTest::Merged(candidate) => {
+                let recipe = context.recipe(candidate, &base);
+                let workers = self.workers;
+                let merged = MergeOptions { seed: context.experiment.seed, workers, ..MergeOptions::default() };
+                let model = in_memory(&recipe, &merged, &Cpu, progress)?;
+                open_merged(&model, precision, options, progress)?
             }
-        }
+        };
+        Ok(EvaluatedModel::local(opened, facts))
     }
 }
 
-impl Work for Local {
+impl StepRunner for Local {
     fn check(&self, context: Context<'_>) -> Result<()> {
         // Where the base model is not at hand, the steps that need it say so.
         let tokenizer = Self::base(context).ok().and_then(|base| Tokenizer::open(&base).ok());
         for (name, specialist) in &context.experiment.specialists {
-            if let Origin::Trained { datasets, settings } = &specialist.origin {
-                let (recipe, _) = training::recipe(name, datasets, settings, context.experiment)?;
+            if let Origin::Trained { recipe, .. } = &specialist.origin {
+                let (recipe, _) = training::recipe(recipe, context.experiment)?;
                 let template = tokenizer.as_ref().and_then(|tokenizer| asking_template(tokenizer, &recipe).ok());
                 if let Some(template) = template.filter(|_| learns_tasks(specialist)) {
                     warn_of_prompts(name, template.is_some(), context);
@@ -131,11 +145,11 @@ impl Work for Local {
         Ok(())
     }
 
-    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<Done> {
-        let Origin::Trained { datasets, settings } = &specialist.origin else {
-            return Ok(Done { outputs: Vec::new(), outcome: Value::Null });
+    fn train(&mut self, name: &str, specialist: &Specialist, context: Context<'_>) -> Result<StepResult> {
+        let Origin::Trained { recipe, .. } = &specialist.origin else {
+            return Ok(StepResult::default());
         };
-        let (recipe, warnings) = training::recipe(name, datasets, settings, context.experiment)?;
+        let (recipe, warnings) = training::recipe(recipe, context.experiment)?;
         for warning in warnings {
             context.progress.warn(warning);
         }
@@ -148,56 +162,74 @@ impl Work for Local {
             force: true,
             inputs: vec![context.experiment.file.clone()],
             pool: Some(Arc::clone(&self.base)),
+            workers: self.workers,
         };
         let report = train::run(&recipe, &Self::base(context)?, &options, context.progress)?;
         let log = out.join(LOG_FILE);
-        let outcome = json!({
-            "log": log.strip_prefix(context.out).unwrap_or(&log),
-            "steps": report.steps, "epochs": report.epochs, "loss": report.loss, "tokens": report.tokens,
-            "parameters": report.parameters, "seconds": report.seconds,
-            "datasets": report.sets.iter().map(|set| json!({
-                "name": set.name, "examples": set.examples, "per_epoch": set.per_epoch, "tokens": set.tokens,
-            })).collect::<Vec<_>>(),
+        let datasets = report.sets.into_iter().map(|set| TrainedSet {
+            name: set.name,
+            examples: set.examples,
+            per_epoch: set.per_epoch,
+            tokens: set.tokens,
         });
-        Ok(Done { outputs: files_of(&out), outcome })
-    }
-
-    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<Done> {
-        let text = yaml(&context.recipe(candidate, &Self::base(context)?));
-        let options = MergeOptions {
-            plan: PlanOptions { seed: context.experiment.seed, ..PlanOptions::default() },
-            threads: self.threads,
-            force: true,
-            keep_intermediates: false,
-            hash: true,
-            companions: CompanionOptions { copy_tokenizer: true, model_card: true },
+        let trained = Trained {
+            log: log.strip_prefix(context.out).unwrap_or(&log).to_owned(),
+            steps: report.steps,
+            epochs: report.epochs,
+            loss: report.loss,
+            tokens: report.tokens,
+            parameters: report.parameters,
+            seconds: report.seconds,
+            datasets: datasets.collect(),
         };
-        let name = format!("merge {}", candidate.name);
-        merge(name.as_ref(), &text, folder, &options, &Cpu, context.progress)?;
-        let outputs = files_of(folder);
-        Ok(Done { outputs, outcome: json!({"recipe": text}) })
+        Ok(StepResult { files: files_of(&out), output: StepOutput::Trained(trained) })
     }
 
-    fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {
+    fn merge(&mut self, candidate: &Candidate, folder: &Path, context: Context<'_>) -> Result<StepResult> {
+        let recipe = context.recipe(candidate, &Self::base(context)?);
+        let options = MergeOptions {
+            seed: context.experiment.seed,
+            workers: self.workers,
+            force: true,
+            hash: Some(self.algorithm),
+            ..MergeOptions::default()
+        };
+        merge(&recipe, folder, &options, &Cpu, context.progress)?;
+        let merged = Merged { recipe: recipe.text().to_owned() };
+        Ok(StepResult { files: files_of(folder), output: StepOutput::Merged(merged) })
+    }
+
+    fn evaluate(
+        &mut self,
+        row: &str,
+        model: &ModelUnderTest<'_>,
+        validation: bool,
+        context: Context<'_>,
+    ) -> Result<StepResult> {
         let evaluation = &context.experiment.evaluation;
-        let (mut opened, mut roles) = (Vec::new(), Vec::new());
+        let (mut configs, mut roles) = (Vec::new(), Vec::new());
         for task in tasks::load(evaluation)?.into_iter().filter(|task| !validation || task.role == Role::Seen) {
             for warning in task.warnings {
                 self.warn(warning, context);
             }
             let config = if validation { tasks::validation(&task.config)? } else { task.config };
-            opened.push(Task::open(config, context.experiment.data.as_deref())?);
+            configs.push(config);
             roles.push(task.role);
         }
-        let clock = std::time::Instant::now();
-        let started = crate::clock::instant().as_millisecond() as f64 / 1e3;
-        let OpenedModel { model, tokenizer, mut identity, parameters } = self.open(subject, context)?;
-        let chat = evaluation
-            .chat_template
-            .as_ref()
-            .map(|name| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty())));
-        let chat = chat.transpose()?;
-        if let Subject::Specialist(name) = subject
+        let (limit, seed) =
+            (if validation { evaluation.validation_limit } else { evaluation.limit }, context.experiment.seed);
+        let options = SessionOptions {
+            prompts: evaluation.prompts.clone(),
+            documents: Documents::drawn(limit, seed),
+            protocols: evaluation.protocols.clone(),
+            seed,
+            workers: self.workers,
+        };
+        // Rows are averaged by role; the groups of task files are no part of an experiment.
+        let session = Session::open(configs, Vec::new(), context.experiment.data.as_deref(), options)?;
+        let opened = self.open(row, model, context)?;
+        let chat = evaluation.prompts.template(&opened.tokenizer)?;
+        if let ModelUnderTest::Specialist(name) = model
             && !validation
             && !context.experiment.specialists.get(*name).is_some_and(learns_tasks)
             && let Some(record) = PromptRecord::read(&context.specialist_folder(name))
@@ -206,86 +238,38 @@ impl Work for Local {
             let cure = "see `apply_chat_template` of `evaluation` and of `training`";
             context.progress.warn(format!("specialist `{name}` {difference}: {cure}"));
         }
-        identity.chat_template = chat.as_ref().map(crate::tokenizer::ChatTemplate::sha256);
         // A forced step asks anew.
-        let place = cache_dir().filter(|_| self.remember && !context.forced).map(|dir| dir.join("responses"));
-        let cache = place.map(|place| ResponseCache::open(&place, &identity)).transpose()?;
-        if let Some(warning) = cache.as_ref().and_then(ResponseCache::warning) {
-            context.progress.warn(warning);
-        }
-        let limit = if validation { evaluation.validation_limit } else { evaluation.limit };
-        let options = EvalOptions {
-            prompts: PromptSettings {
-                num_fewshot: evaluation.num_fewshot,
-                fewshot_seed: evaluation.fewshot_seed,
-                sampler: None,
-                documents: Documents::drawn(limit, context.experiment.seed),
-                chat: chat.as_ref(),
-                system_instruction: evaluation.system_instruction.as_deref(),
-                fewshot_as_multiturn: true,
-                generation_kwargs: None,
-            },
-            protocols: evaluation.protocols.clone(),
-            seed: context.experiment.seed,
-        };
-        let asked = CachedModel { model: &model, cache: cache.as_ref(), seed: context.experiment.seed };
-        let mut records = evaluate(&opened, &asked, &tokenizer, None, &options, context.progress)?;
-        for notice in records.iter().flat_map(TaskRecord::notices) {
+        let cache = response_folder().filter(|_| self.remember && !context.forced);
+        let evaluated = session.evaluate(&opened, chat.as_ref(), cache.as_deref(), None, context.progress)?;
+        let session::Evaluated { record, notices } = evaluated.with_roles(&roles);
+        for notice in notices {
             self.warn(notice, context);
         }
-        for (record, role) in records.iter_mut().zip(&roles) {
-            record.role = Some(role.name().to_owned());
-        }
-        let (score, by_task) = primary(&records, evaluation.metric.as_deref());
-        let mut config = Map::new();
-        config.insert("model_num_parameters".to_owned(), parameters.into());
-        config.insert("model_dtype".to_owned(), evaluation.weights.as_str().into());
-        config.insert("limit".to_owned(), Value::Null);
-        if let Some(count) = limit {
-            config.insert("sample".to_owned(), json!({"documents": count, "seed": context.experiment.seed}));
-        }
-        let record = RunRecord {
-            model_name: row.to_owned(),
-            model_source: "billon".to_owned(),
-            model_args: Map::from_iter([("pretrained".to_owned(), context.experiment.base_model.as_str().into())]),
-            config,
-            environment: Map::from_iter([("max_length".to_owned(), asked.max_length().into())]),
-            weights_hash: Some(identity.weights_digest()),
-            tokenizer_hash: identity.tokenizer.clone(),
-            chat_template: chat.as_ref().map(|template| template.source().to_owned()),
-            system_instruction: evaluation.system_instruction.clone(),
-            fewshot_as_multiturn: chat.as_ref().map(|_| true),
-            fewshot_seed: evaluation.fewshot_seed,
-            seed: context.experiment.seed,
-            started,
-            elapsed: clock.elapsed().as_secs_f64(),
-            tasks: records,
-            groups: Vec::new(),
-        };
+        let (score, by_task) = primary(&record.tasks, evaluation.metric.as_deref());
         let folder = if validation { "validation" } else { "results" };
         let written = results::write(&context.out.join(folder).join(row).join("results.json"), &record, STAMP)?;
         let file = written.results.strip_prefix(context.out).unwrap_or(&written.results).to_owned();
-        let mut outputs = written.samples;
-        outputs.push(written.results);
-        Ok(Done { outputs, outcome: json!({"results": file, "score": score, "tasks": by_task}) })
+        let mut files = written.samples;
+        files.push(written.results);
+        let evaluated = Evaluated { results: file, score, tasks: by_task };
+        Ok(StepResult { files, output: StepOutput::Evaluated(evaluated) })
     }
 
-    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
-        let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context))?) };
+    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<StepResult> {
+        let load = |row: &str| -> Result<RunResults> { Ok(RunResults::load(&collect::results_file(row, context)?)?) };
         let base = load("base")?;
         let of_row = context.graph.rows.iter().find(|(name, _)| name == row).map_or(&Row::Base, |(_, row)| row);
-        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?)?;
+        let report = decide(&row_gate(context.experiment, of_row, &base)?, &base, &load(row)?, self.workers)?;
         let path = context.out.join("gates").join(format!("{row}.json"));
-        let mut text = serde_json::to_string_pretty(&report).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&report).expect("a report has nothing that JSON lacks");
         text.push('\n');
         publish_file(&path, text.as_bytes())?;
-        let outcome = json!({
-            "verdict": report.verdict.name(), "rule": report.rule, "checks": collect::checks(&report),
-        });
-        Ok(Done { outputs: vec![path], outcome })
+        let (verdict, checks) = (report.verdict.name().to_owned(), collect::checks(&report));
+        let gated = Gated { verdict, rule: report.rule, checks };
+        Ok(StepResult { files: vec![path], output: StepOutput::Gated(gated) })
     }
 
-    fn task_vectors(&mut self, context: Context<'_>) -> Result<Done> {
+    fn task_vectors(&mut self, context: Context<'_>) -> Result<StepResult> {
         let mut adapters = Vec::new();
         for name in context.experiment.specialists.keys() {
             let folder = context.specialist_folder(name);
@@ -299,22 +283,24 @@ impl Work for Local {
             .map(|(name, adapter)| (name.clone(), adapter.factors().iter().map(part).collect()))
             .collect();
         let layer = |module: &str| module.split('.').find_map(|step| step.parse().ok());
-        Ok(Done { outputs: Vec::new(), outcome: json!(statistics(&vectors, layer)?) })
+        let output = StepOutput::TaskVectors(statistics(&vectors, layer)?);
+        Ok(StepResult { files: Vec::new(), output })
     }
 
-    fn report(&mut self, context: Context<'_>) -> Result<Done> {
-        let data = collect::report(context, self.threads)?;
-        let mut json = serde_json::to_string_pretty(&data).unwrap_or_default();
+    fn report(&mut self, context: Context<'_>) -> Result<StepResult> {
+        let data = collect::report(context, self.workers)?;
+        let mut json = serde_json::to_string_pretty(&data).expect("a report has nothing that JSON lacks");
         json.push('\n');
-        let mut outputs = Vec::new();
+        let mut files = Vec::new();
         for (name, text) in
             [("report.html", html::render(&data)?), ("report.md", markdown::render(&data)?), ("report.json", json)]
         {
             let path = context.out.join(name);
             publish_file(&path, text.as_bytes())?;
-            outputs.push(path);
+            files.push(path);
         }
-        Ok(Done { outputs, outcome: json!({"report": "report.html"}) })
+        let reported = Reported { report: "report.html".into() };
+        Ok(StepResult { files, output: StepOutput::Reported(reported) })
     }
 }
 
@@ -327,7 +313,7 @@ fn learns_tasks(specialist: &Specialist) -> bool {
 /// Says before anything runs that tasks are trained one way and evaluated another.
 fn warn_of_prompts(name: &str, trained_as_chat: bool, context: Context<'_>) {
     let evaluation = &context.experiment.evaluation;
-    let text = match (trained_as_chat, evaluation.chat_template.is_some()) {
+    let text = match (trained_as_chat, evaluation.prompts.chat_template.is_some()) {
         (true, false) => {
             "is trained through the chat template and evaluated without one; set `apply_chat_template: true` under \
              `evaluation`, or `apply_chat_template: false` under `training`"
@@ -342,8 +328,8 @@ fn warn_of_prompts(name: &str, trained_as_chat: bool, context: Context<'_>) {
 }
 
 /// The mean of the tasks' shown metrics, greater being better, and each by itself.
-fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<String, Value>) {
-    let (mut sum, mut count, mut tasks) = (0.0, 0, Map::new());
+fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, BTreeMap<String, f64>) {
+    let (mut sum, mut count, mut tasks) = (0.0, 0, BTreeMap::new());
     for record in records {
         let found = record.metrics().find(|m| metric.is_some_and(|name| m.metric == name || m.key() == name));
         let Some(score) = found.or_else(|| record.metrics().next()) else { continue };
@@ -351,7 +337,7 @@ fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<St
         if value.is_finite() {
             sum += if score.higher_is_better { value } else { -value };
             count += 1;
-            tasks.insert(record.name.clone(), value.into());
+            tasks.insert(record.name.clone(), value);
         }
     }
     ((count > 0).then(|| sum / f64::from(count)), tasks)
@@ -359,7 +345,7 @@ fn primary(records: &[TaskRecord], metric: Option<&str>) -> (Option<f64>, Map<St
 
 /// A module's factors as the statistics take them.
 fn part<'a>((module, factors): (&'a String, &'a LoraFactors)) -> Part<'a> {
-    Part { module, rank: factors.rank(), scale: factors.scale(), a: factors.a(), b: factors.b() }
+    Part { module, scale: factors.scale(), a: factors.a().view(), b: factors.b().view() }
 }
 
 /// All files directly in a folder but hidden ones, in order of name.

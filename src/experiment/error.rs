@@ -1,10 +1,10 @@
-//! What can go wrong with an experiment, besides what its steps say themselves.
+//! Errors of an experiment, besides those of its steps.
 
 use std::path::PathBuf;
 
 use crate::error::{Diagnose, Error, ErrorKind};
 
-/// Why an experiment can't be read or run.
+/// Reasons why an experiment can't be read or run.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum ExperimentError {
@@ -28,6 +28,8 @@ pub(crate) enum ExperimentError {
     NoSplit { task: String, what: &'static str },
     #[error("task `{task}` is listed as {first} and as {second}")]
     TwoRoles { task: String, first: &'static str, second: &'static str },
+    #[error("row `{row}` has no results")]
+    NotEvaluated { row: String },
     #[error("no candidate of merge `{merge}` has a validation score")]
     NothingToSelect { merge: String },
     #[error("{} and {} change different modules, or modules of different shapes ({module})", first, second)]
@@ -51,9 +53,11 @@ impl Diagnose for ExperimentError {
             Self::Step { kind, .. } => *kind,
             Self::Missing { .. } | Self::NoSplit { .. } | Self::NewRecord { .. } => ErrorKind::Input,
             Self::Shapes { .. } => ErrorKind::Mismatch,
-            Self::NoOutput { .. } | Self::Unwritable { .. } | Self::NothingToSelect { .. } | Self::Plot { .. } => {
-                ErrorKind::Internal
-            }
+            Self::NoOutput { .. }
+            | Self::Unwritable { .. }
+            | Self::NotEvaluated { .. }
+            | Self::NothingToSelect { .. }
+            | Self::Plot { .. } => ErrorKind::Internal,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
 use crate::storage::hash::{HashCache, sha256_bytes, sha256_input};
 
-/// What writes fingerprints: the version, and that of what they cover, raised when that changes.
+/// Writer of fingerprints: the version, and that of what they cover, raised when that changes.
 const WRITER: &str = concat!(env!("CARGO_PKG_VERSION"), " (fingerprints 2)");
 
 /// Stands for the hash of a file that was not found.
@@ -19,7 +19,7 @@ pub(crate) const MISSING: &str = "missing";
 /// Parts by name, `setting:...`, `input:...`, `step:...` and `version`, and the hash of all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// What counts.
+    /// Parts by name.
     pub parts: BTreeMap<String, String>,
     /// SHA-256 of the canonical JSON of the parts.
     pub digest: String,
@@ -40,7 +40,7 @@ impl Fingerprint {
             ("setting", "settings changed"),
             ("input", "input changed"),
             ("version", "billon changed"),
-            ("step", "rests on changed"),
+            ("step", "dependency changed"),
         ];
         words
             .iter()

@@ -1,18 +1,19 @@
-//! The steps of an experiment and what each rests on.
+//! The steps of an experiment and their dependencies.
 //!
 //! Steps stand in an order in which they can run; the order is that of the file, so it is the same
 //! every time.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::row_gate::Training;
-use super::schema::{Candidate, Experiment, Merge, Origin, Specialist};
+use super::schema::{Candidate, Experiment, Merge, Origin, Published, Specialist};
 use super::tasks::{self, RoleTask};
 use super::training;
 use super::value::canonical;
 use crate::error::Result;
 use crate::hub;
 use crate::train::inputs;
+use crate::yaml::Node;
 
 pub(crate) use crate::train::inputs::Input;
 
@@ -21,18 +22,18 @@ pub(crate) use crate::train::inputs::Input;
 pub enum Row {
     /// The base model as it is.
     Base,
-    /// A specialist.
+    /// Specialist of this name.
     Specialist(String),
     /// A merge with one of its recipes.
     Merge {
-        /// Its name in the file.
+        /// Name in the file.
         merge: String,
-        /// Its recipe; `None` is the one that validation selects.
+        /// Number of the recipe; `None` is the one that validation selects.
         candidate: Option<usize>,
     },
 }
 
-/// What a step does.
+/// Action of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Trains a specialist.
@@ -41,9 +42,8 @@ pub enum Action {
     Evaluate(Row),
     /// Scores a recipe of a merge on the validation splits of the seen tasks.
     Validate {
-        /// The merge.
         merge: String,
-        /// Its recipe.
+        /// Number of the recipe.
         candidate: usize,
     },
     /// Picks the recipe with the best validation score.
@@ -59,7 +59,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// What kinds of steps are called.
+    /// Name of the kind of step.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -78,13 +78,12 @@ impl Action {
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Its name: kind and subject.
+    /// Name: kind and subject.
     pub name: String,
-    /// What it does.
     pub action: Action,
     /// Names of the steps that come before it.
     pub needs: Vec<String>,
-    /// Its own settings.
+    /// Settings that the fingerprint covers.
     pub settings: Map<String, Value>,
     /// Files it reads that no step makes.
     pub inputs: Vec<Input>,
@@ -93,7 +92,7 @@ pub struct Step {
 /// All steps, each after those that it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
-    /// The steps.
+    /// In the order of their run.
     pub steps: Vec<Step>,
     /// The rows of the table with their names, in order.
     pub rows: Vec<(String, Row)>,
@@ -117,7 +116,7 @@ impl Graph {
         self.steps.iter().find(|step| step.name == name)
     }
 
-    /// The name of a row.
+    /// Name in tables and files.
     #[must_use]
     pub fn row_name(&self, row: &Row) -> &str {
         self.rows.iter().find(|(_, known)| known == row).map_or("", |(name, _)| name)
@@ -137,8 +136,8 @@ impl Maker<'_> {
         steps.push(self.evaluate("base", Row::Base, Map::new(), Vec::new(), Vec::new())?);
         for (name, specialist) in &self.experiment.specialists {
             let mut needs = Vec::new();
-            if let Origin::Trained { datasets, settings } = &specialist.origin {
-                steps.push(self.train(name, datasets, settings));
+            if let Origin::Trained { datasets, settings, recipe } = &specialist.origin {
+                steps.push(self.train(name, datasets, settings, recipe));
                 needs.push(format!("train {name}"));
             }
             let row = Row::Specialist(name.clone());
@@ -164,14 +163,16 @@ impl Maker<'_> {
         Ok(Graph { steps, rows })
     }
 
-    fn train(&self, name: &str, datasets: &[Map<String, Value>], settings: &Map<String, Value>) -> Step {
+    fn train(&self, name: &str, datasets: &[Map<String, Value>], settings: &Map<String, Value>, recipe: &Node) -> Step {
         let mut all = settings.clone();
         all.entry("seed").or_insert_with(|| self.experiment.seed.into());
         all.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
         let mut inputs = self.base.clone();
-        // What is wrong with the recipe is told before anything runs; until then it reads nothing.
-        let recipe = training::recipe(name, datasets, settings, self.experiment);
-        let sources = recipe.and_then(|(recipe, _)| training::sources(&recipe, self.experiment)).unwrap_or_default();
+        // Faults of the recipe are reported before anything runs; until then it reads nothing.
+        let recipe = training::recipe(recipe, self.experiment);
+        let sources = recipe
+            .and_then(|(recipe, _)| training::sources(&recipe, self.experiment))
+            .unwrap_or_else(|_| training::Sources::default());
         inputs.extend(sources.files);
         for (key, tasks) in [("task", sources.trained), ("evaluation_task", sources.evaluated)] {
             for (name, settings) in tasks {
@@ -197,7 +198,12 @@ impl Maker<'_> {
             let config = if validation { tasks::validation(&task.config)? } else { task.config.clone() };
             let data = self.experiment.data.as_deref();
             inputs::split_files(&config, config.evaluation_split(), data, &mut inputs);
-            inputs::split_files(&config, inputs::shown_split(&config, evaluation.num_fewshot), data, &mut inputs);
+            inputs::split_files(
+                &config,
+                inputs::shown_split(&config, evaluation.prompts.num_fewshot),
+                data,
+                &mut inputs,
+            );
             asked.insert(config.name.clone(), tasks::settings(&config));
             roles.insert(config.name.clone(), task.role.name().into());
         }
@@ -225,7 +231,7 @@ impl Maker<'_> {
     fn merge(&self, name: &str, merge: &Merge, steps: &mut Vec<Step>, rows: &mut Vec<(String, Row)>) -> Result<()> {
         let subject = |candidate: &Candidate| {
             Map::from_iter([
-                ("recipe".to_owned(), candidate.recipe.clone()),
+                ("recipe".to_owned(), candidate.written.clone()),
                 ("merge_seed".to_owned(), self.experiment.seed.into()),
             ])
         };
@@ -310,7 +316,10 @@ impl Maker<'_> {
     }
 
     fn report(&self, steps: &[Step]) -> Step {
-        let published = self.experiment.published.as_ref().map(|p| format!("{p:?}"));
+        let published = self.experiment.published.as_ref().map(|published| {
+            let Published { source, metric, rows } = published;
+            json!({"source": source, "metric": metric, "rows": rows})
+        });
         let settings = Map::from_iter([
             ("name".to_owned(), self.experiment.name.as_str().into()),
             ("published".to_owned(), published.into()),

@@ -1,4 +1,4 @@
-//! What would run, and why: the graph against what finished before.
+//! Plan of a run: steps that would run, with reasons, after comparing the graph with what finished before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -29,26 +29,24 @@ pub struct Plan {
 /// The decision about one step.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedStep {
-    /// Its name.
     pub step: String,
     /// Whether it runs.
     pub run: bool,
     /// Whether that is because the user named it.
     #[serde(skip)]
     pub forced: bool,
-    /// Why it runs or does not.
+    /// Reason why it runs or does not.
     pub why: String,
-    /// How long it is expected to take; `None` is unknown, and 0 for a step that is skipped.
+    /// Expected seconds; `None` is unknown, and 0 for a step that is skipped.
     pub seconds: Option<f64>,
-    /// Where that figure is from.
+    /// Source of the estimate.
     pub estimate: &'static str,
-    /// What it rests on.
     #[serde(skip)]
     pub fingerprint: Fingerprint,
 }
 
 /// Compares a graph with the records of an output folder. A step runs when it never ran, when
-/// anything that it rests on changed, when its record or its outputs are damaged or gone, when it is forced, or when a step
+/// any of its dependencies changed, when its record or its outputs are damaged or lost, when it is forced, or when a step
 /// that it needs runs.
 ///
 /// # Errors
@@ -111,7 +109,7 @@ fn reason(
     if record.fingerprint != fingerprint.digest {
         let mut changes = fingerprint.changes(&record.parts);
         if !before.is_empty() {
-            changes.retain(|change| !change.starts_with("rests on changed"));
+            changes.retain(|change| !change.starts_with("dependency changed"));
             changes.push(runs_again(&before));
         }
         return Some(changes.join("; "));
@@ -150,7 +148,7 @@ fn estimate(step: &Step, state: &State, typical: &BTreeMap<&'static str, f64>) -
     } else if let Some(seconds) = typical.get(kind) {
         (Some(*seconds), "steps like it")
     } else if ["select", "gate", "report", "task-vectors"].contains(&kind) {
-        (Some(1.0), "a moment")
+        (Some(1.0), "estimate")
     } else {
         (None, "unknown")
     }

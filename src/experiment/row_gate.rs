@@ -17,7 +17,7 @@ use crate::eval::gate::{GateConfig, Rules, TaskRules};
 use crate::eval::results::RunResults;
 use crate::task;
 
-/// What the specialists of an experiment were trained on, looked up once: loading a task reads the whole suite.
+/// Training data of an experiment's specialists, looked up once: loading a task reads the whole suite.
 pub(super) struct Training {
     by_specialist: IndexMap<String, BTreeSet<String>>,
 }
@@ -40,7 +40,7 @@ impl Training {
             for listed in listed(specialist) {
                 let names = loaded.entry(listed.clone()).or_insert_with(|| {
                     // A set may be no task of ours; that of a trained specialist is checked before it runs.
-                    let set = task::load(&[listed]).map(|set| set.tasks).unwrap_or_default();
+                    let set = task::load(&[listed]).map_or_else(|_| Vec::new(), |set| set.tasks);
                     set.into_iter().map(|config| config.name).collect()
                 });
                 learnt.extend(names.iter().cloned());
@@ -70,7 +70,7 @@ impl Training {
     }
 }
 
-/// What a specialist learns in the words of a task loader: names or files of tasks and groups.
+/// Tasks that a specialist learns in the words of a task loader: names or files of tasks and groups.
 fn listed(specialist: &Specialist) -> Vec<String> {
     match &specialist.origin {
         Origin::Adapter(_) => specialist.learns.clone(),

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use serde_json::{Value, json};
-
 use super::error::ExperimentError;
 use super::graph::{Action, Graph, Row, Step};
+use super::output::{CandidateScore, Selected, StepOutput};
 use super::plan::plan;
 use super::schema::Experiment;
 use super::state::{FORMAT, Record, State};
-use super::work::{Context, Done, Subject, Work};
+use super::step_runner::{Context, ModelUnderTest, StepResult, StepRunner};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::storage::folder_lock::FolderLock;
@@ -23,13 +22,13 @@ use crate::storage::publish::{mark_folder, refuse_taken, sweep_leftovers};
 
 /// Files of the report.
 const REPORTS: [&str; 3] = ["report.html", "report.json", "report.md"];
-/// What a run makes in its folder.
+/// Files and folders that a run makes.
 const NAMES: [&str; 9] =
     ["report.html", "report.json", "report.md", "gates", "merges", "results", "specialists", "steps", "validation"];
 
-/// How an experiment is run.
+/// Choices of the user for a run.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RunOptions {
+pub struct RunOptions {
     /// Steps that run whatever is remembered of them.
     pub force: Vec<String>,
 }
@@ -43,7 +42,7 @@ pub(crate) fn run(
     experiment: &Experiment,
     out: &Path,
     options: &RunOptions,
-    work: &mut dyn Work,
+    steps: &mut dyn StepRunner,
     progress: Progress<'_>,
 ) -> Result<()> {
     let graph = Graph::new(experiment)?;
@@ -75,7 +74,7 @@ pub(crate) fn run(
     let mut finished: BTreeMap<String, Record> = BTreeMap::new();
     let context = Context { experiment, graph: &graph, out, finished: &finished, forced: false, progress };
     if plan.running().any(|step| graph.step(&step.step).is_some_and(|s| matches!(s.action, Action::Train(_)))) {
-        work.check(context)?;
+        steps.check(context)?;
     }
     let count = plan.running().count();
     let mut index = 0;
@@ -94,15 +93,15 @@ pub(crate) fn run(
             ErrorKind::Cancelled => error,
             _ => ExperimentError::step(&step.name, &error, finished).into(),
         };
-        let done = carry_out(step, work, context).map_err(|error| failed(error, finished.len()))?;
-        let outputs = state.outputs(&step.name, &done.outputs, &mut cache, progress.cancel)?;
+        let done = carry_out(step, steps, context).map_err(|error| failed(error, finished.len()))?;
+        let outputs = state.outputs(&step.name, &done.files, &mut cache, progress.cancel)?;
         let record = Record {
             format: FORMAT,
             step: step.name.clone(),
             fingerprint: planned.fingerprint.digest.clone(),
             parts: planned.fingerprint.parts.clone(),
             outputs,
-            outcome: done.outcome,
+            outcome: done.output,
             seconds: clock.elapsed().as_secs_f64(),
             finished: crate::clock::instant().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         };
@@ -113,52 +112,52 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn carry_out(step: &Step, work: &mut dyn Work, context: Context<'_>) -> Result<Done> {
+fn carry_out(step: &Step, steps: &mut dyn StepRunner, context: Context<'_>) -> Result<StepResult> {
     let experiment = context.experiment;
     let nothing = |merge: &str| ExperimentError::NothingToSelect { merge: merge.to_owned() };
     match &step.action {
         Action::Train(name) => match experiment.specialists.get(name) {
-            Some(specialist) => work.train(name, specialist, context),
-            None => Ok(Done::default()),
+            Some(specialist) => steps.train(name, specialist, context),
+            None => Ok(StepResult::default()),
         },
         Action::Validate { merge, candidate } => {
             let row = Row::Merge { merge: merge.clone(), candidate: Some(*candidate) };
             let candidate = context.candidate(&row).ok_or_else(|| nothing(merge))?;
-            work.evaluate(&candidate.name, &Subject::Merged(candidate), true, context)
+            steps.evaluate(&candidate.name, &ModelUnderTest::Merged(candidate), true, context)
         }
         Action::Select(merge) => select(merge, context),
         Action::Merge(row) => {
             let name = context.graph.row_name(row);
             let candidate = context.candidate(row).ok_or_else(|| nothing(name))?;
-            work.merge(candidate, &context.merge_folder(name), context)
+            steps.merge(candidate, &context.merge_folder(name), context)
         }
         Action::Evaluate(row) => {
             let name = context.graph.row_name(row);
-            let subject = match row {
-                Row::Base => Subject::Base,
-                Row::Specialist(name) => Subject::Specialist(name),
+            let model = match row {
+                Row::Base => ModelUnderTest::Base,
+                Row::Specialist(name) => ModelUnderTest::Specialist(name),
                 Row::Merge { merge, .. } if experiment.merges.get(merge).is_some_and(|merge| merge.keep) => {
-                    Subject::Kept(context.merge_folder(name))
+                    ModelUnderTest::OnDisk(context.merge_folder(name))
                 }
-                Row::Merge { .. } => Subject::Merged(context.candidate(row).ok_or_else(|| nothing(name))?),
+                Row::Merge { .. } => ModelUnderTest::Merged(context.candidate(row).ok_or_else(|| nothing(name))?),
             };
-            work.evaluate(name, &subject, false, context)
+            steps.evaluate(name, &model, false, context)
         }
-        Action::Gate(row) => work.gate(context.graph.row_name(row), context),
-        Action::TaskVectors => work.task_vectors(context),
-        Action::Report => work.report(context),
+        Action::Gate(row) => steps.gate(context.graph.row_name(row), context),
+        Action::TaskVectors => steps.task_vectors(context),
+        Action::Report => steps.report(context),
     }
 }
 
 /// The candidate with the best mean score on the validation splits; the first of equals.
-fn select(merge: &str, context: Context<'_>) -> Result<Done> {
+fn select(merge: &str, context: Context<'_>) -> Result<StepResult> {
     let candidates = context.experiment.merges.get(merge).map_or(&[][..], |merge| &merge.candidates);
     let mut best: Option<(usize, f64)> = None;
     let mut scores = Vec::new();
     for (index, candidate) in candidates.iter().enumerate() {
-        let outcome = context.outcome(&format!("validate {}", candidate.name));
-        let score = outcome.and_then(|outcome| outcome.get("score")).and_then(Value::as_f64);
-        scores.push(json!({"name": candidate.name, "setting": candidate.setting, "score": score}));
+        let score = context.evaluated(&format!("validate {}", candidate.name)).and_then(|evaluated| evaluated.score);
+        let (name, setting) = (candidate.name.clone(), candidate.setting.clone());
+        scores.push(CandidateScore { name, setting, score });
         if let Some(score) = score
             && best.is_none_or(|(_, best)| score > best)
         {
@@ -166,6 +165,7 @@ fn select(merge: &str, context: Context<'_>) -> Result<Done> {
         }
     }
     let (index, _) = best.ok_or_else(|| ExperimentError::NothingToSelect { merge: merge.to_owned() })?;
-    let chosen = candidates.get(index).map(|candidate| candidate.setting.clone());
-    Ok(Done { outputs: Vec::new(), outcome: json!({"candidate": index, "setting": chosen, "scores": scores}) })
+    let setting = candidates.get(index).map(|candidate| candidate.setting.clone());
+    let selected = Selected { candidate: index, setting, scores };
+    Ok(StepResult { files: Vec::new(), output: StepOutput::Selected(selected) })
 }

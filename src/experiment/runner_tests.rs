@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use super::graph::Graph;
+use super::output::{Evaluated, StepOutput};
 use super::plan::{Plan, plan};
 use super::runner::{RunOptions, run};
 use super::schema::{Candidate, Experiment, Specialist};
 use super::state::State;
-use super::work::{Context, Done, Subject, Work};
+use super::step_runner::{Context, ModelUnderTest, StepResult, StepRunner};
 use super::{error::ExperimentError, file};
 use crate::error::{ErrorKind, Result};
 use crate::event::{CancelFlag, Progress, Silent};
@@ -34,7 +33,7 @@ evaluation:
   limit: 10
 ";
 
-/// Notes what it is asked to do, and fails once where it is told to.
+/// Records its calls, and fails once at a chosen step.
 #[derive(Default)]
 struct Notes {
     calls: Vec<String>,
@@ -42,50 +41,59 @@ struct Notes {
 }
 
 impl Notes {
-    fn note(&mut self, call: String, output: &Path, score: f64) -> Result<Done> {
+    fn note(&mut self, call: String, output: &Path, score: f64) -> Result<StepResult> {
         if self.fail_at.take_if(|at| *at == call).is_some() {
             return Err(ExperimentError::NothingToSelect { merge: "made to fail".into() }.into());
         }
         std::fs::create_dir_all(output.parent().unwrap()).unwrap();
         std::fs::write(output, &call).unwrap();
         self.calls.push(call);
-        Ok(Done { outputs: vec![output.to_owned()], outcome: json!({"score": score}) })
+        let evaluated = Evaluated { score: Some(score), ..Evaluated::default() };
+        Ok(StepResult { files: vec![output.to_owned()], output: StepOutput::Evaluated(evaluated) })
     }
 }
 
-impl Work for Notes {
+impl StepRunner for Notes {
     fn check(&self, _: Context<'_>) -> Result<()> {
         Ok(())
     }
 
-    fn train(&mut self, name: &str, _: &Specialist, context: Context<'_>) -> Result<Done> {
+    fn train(&mut self, name: &str, _: &Specialist, context: Context<'_>) -> Result<StepResult> {
         self.note(format!("train {name}"), &context.specialist_folder(name).join("adapter"), 0.0)
     }
 
-    fn merge(&mut self, candidate: &Candidate, folder: &Path, _: Context<'_>) -> Result<Done> {
+    fn merge(&mut self, candidate: &Candidate, folder: &Path, _: Context<'_>) -> Result<StepResult> {
         self.note(format!("merge {}", candidate.name), &folder.join("model"), 0.0)
     }
 
-    fn evaluate(&mut self, row: &str, subject: &Subject<'_>, validation: bool, context: Context<'_>) -> Result<Done> {
+    fn evaluate(
+        &mut self,
+        row: &str,
+        model: &ModelUnderTest<'_>,
+        validation: bool,
+        context: Context<'_>,
+    ) -> Result<StepResult> {
         let kind = if validation { "validate" } else { "evaluate" };
-        let how = match subject {
-            Subject::Merged(candidate) => format!(" ({})", context.recipe(candidate, Path::new("B"))["merge_method"]),
-            Subject::Kept(_) => " (kept)".to_owned(),
+        let how = match model {
+            ModelUnderTest::Merged(candidate) => {
+                format!(" ({:?})", context.recipe(candidate, Path::new("B")).recipes()[0].method.value)
+            }
+            ModelUnderTest::OnDisk(_) => " (kept)".to_owned(),
             _ => String::new(),
         };
         let score = if row.contains("weight=1.0") { 0.9 } else { 0.1 };
         self.note(format!("{kind} {row}{how}"), &context.out.join(kind).join(row), score)
     }
 
-    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<Done> {
+    fn gate(&mut self, row: &str, context: Context<'_>) -> Result<StepResult> {
         self.note(format!("gate {row}"), &context.out.join("gates").join(row), 0.0)
     }
 
-    fn task_vectors(&mut self, context: Context<'_>) -> Result<Done> {
+    fn task_vectors(&mut self, context: Context<'_>) -> Result<StepResult> {
         self.note("task-vectors".to_owned(), &context.out.join("task-vectors.json"), 0.0)
     }
 
-    fn report(&mut self, context: Context<'_>) -> Result<Done> {
+    fn report(&mut self, context: Context<'_>) -> Result<StepResult> {
         self.note("report".to_owned(), &context.out.join("report.html"), 0.0)
     }
 }
@@ -210,7 +218,7 @@ fn what_changed_and_what_rests_on_it_runs_again() {
     assert_eq!(why(&planned, "evaluate task_arithmetic"), "unchanged");
     bench.run(&slower, &[], Notes::default()).1.unwrap();
 
-    // An output that is gone, and one that someone wrote over.
+    // An output that is missing, and one that someone wrote over.
     std::fs::remove_file(bench.out().join("specialists/both/adapter")).unwrap();
     bench.write("out/gates/fomc", "tampered");
     let planned = bench.plan(&slower, &[]).unwrap();

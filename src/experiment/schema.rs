@@ -1,33 +1,39 @@
 //! An experiment, read and checked: short forms written out, defaults filled in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use crate::eval::gate::GateConfig;
-use crate::task::Role;
+use crate::recipe::RecipeFile;
+use crate::task::{PromptOptions, Role};
+use crate::yaml::Node;
+use crate::yaml::diagnostic::SourceText;
 
 /// A whole experiment.
 #[derive(Debug, Clone)]
 pub struct Experiment {
-    /// What the report is called.
+    /// Title of the report.
     pub name: String,
     /// The experiment file. Relative paths in it start from its folder.
     pub file: PathBuf,
+    /// Its text, which messages quote.
+    pub source: Arc<SourceText>,
     /// Model directory or cached repository id that everything starts from.
     pub base_model: String,
     /// Folder of the tasks' data files.
     pub data: Option<PathBuf>,
     /// Seed of training, intervals and tests.
     pub seed: u64,
-    /// What is trained, in the order of the file.
+    /// Specialists in the order of the file.
     pub specialists: IndexMap<String, Specialist>,
-    /// What is merged, in the order of the file.
+    /// Merges in the order of the file.
     pub merges: IndexMap<String, Merge>,
-    /// How every row is measured.
+    /// Settings of measuring every row.
     pub evaluation: Evaluation,
-    /// What a row must not lose.
+    /// Limits on what a row may lose.
     pub gate: GateConfig,
     /// The gate's settings as written, for fingerprints and the report.
     pub gate_settings: Value,
@@ -40,21 +46,22 @@ pub struct Experiment {
 pub struct Specialist {
     /// Names of the sets that it learns from.
     pub learns: Vec<String>,
-    /// Where it comes from.
     pub origin: Origin,
 }
 
-/// Where a specialist comes from.
+/// Origin of a specialist.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
     /// A PEFT adapter that exists.
     Adapter(PathBuf),
-    /// It is trained.
+    /// Specialist that the experiment trains.
     Trained {
         /// The mix, in the words of a training recipe's `datasets`.
         datasets: Vec<Map<String, Value>>,
         /// All other keys of its training recipe: the experiment's `training`, overridden.
         settings: Map<String, Value>,
+        /// Both as they stand in the experiment file, for the reader of training recipes.
+        recipe: Node,
     },
 }
 
@@ -73,7 +80,7 @@ impl Specialist {
 }
 
 /// One entry of `merges`: a row of the table, or several.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Merge {
     /// The recipes, one without a sweep.
     pub candidates: Vec<Candidate>,
@@ -86,15 +93,17 @@ pub struct Merge {
 }
 
 /// One recipe of a merge.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     /// Name of the row it makes: that of the merge, with what a sweep sets.
     pub name: String,
-    /// What the sweep sets, as it is shown; empty without one.
+    /// Swept setting, as it is shown; empty without one.
     pub setting: String,
     /// The merge recipe. Models are named by [`BASE`] and by specialists' names with
     /// [`SPECIALIST`] before them.
-    pub recipe: Value,
+    pub recipe: RecipeFile,
+    /// The recipe as the experiment writes it, with the same names, for fingerprints.
+    pub written: Value,
 }
 
 /// Stands for the base model in a [`Candidate`]'s recipe.
@@ -102,7 +111,7 @@ pub(crate) const BASE: &str = "$base";
 /// Goes before a specialist's name in a [`Candidate`]'s recipe.
 pub(crate) const SPECIALIST: &str = "$specialist:";
 
-/// How every row is measured.
+/// Settings of measuring every row.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Evaluation {
     /// Tasks that specialists learn.
@@ -119,14 +128,8 @@ pub struct Evaluation {
     pub limit: Option<usize>,
     /// Most documents of a task's validation split, drawn likewise.
     pub validation_limit: Option<usize>,
-    /// Examples in each prompt instead of the tasks' own number.
-    pub num_fewshot: Option<usize>,
-    /// Seed of the few-shot sampler.
-    pub fewshot_seed: u64,
-    /// Chat template: none, the tokenizer's (an empty name), or one of several.
-    pub chat_template: Option<String>,
-    /// Text before the tasks' descriptions.
-    pub system_instruction: Option<String>,
+    /// How prompts are written.
+    pub prompts: PromptOptions,
     /// Storage of the weights in memory: `f32`, `bf16` or `f16`.
     pub weights: String,
 }
@@ -143,16 +146,31 @@ impl Evaluation {
     pub fn settings(&self, validation: bool) -> Map<String, Value> {
         let mut map = Map::new();
         let limit = if validation { self.validation_limit } else { self.limit };
+        let PromptOptions {
+            num_fewshot,
+            fewshot_seed,
+            sampler,
+            chat_template,
+            system_instruction,
+            fewshot_as_multiturn,
+        } = self.prompts.clone();
         for (key, value) in [
             ("protocols", Value::from(self.protocols.clone())),
             ("limit", limit.into()),
-            ("num_fewshot", self.num_fewshot.into()),
-            ("fewshot_seed", self.fewshot_seed.into()),
-            ("apply_chat_template", self.chat_template.clone().into()),
-            ("system_instruction", self.system_instruction.clone().into()),
+            ("num_fewshot", num_fewshot.into()),
+            ("fewshot_seed", fewshot_seed.into()),
+            ("apply_chat_template", chat_template.into()),
+            ("system_instruction", system_instruction.into()),
             ("weights", self.weights.clone().into()),
         ] {
             map.insert(key.to_owned(), value);
+        }
+        // Left out where they are the defaults, as they were before there were keys for them.
+        if let Some(sampler) = sampler {
+            map.insert("fewshot_sampler".to_owned(), sampler.name().into());
+        }
+        if !fewshot_as_multiturn {
+            map.insert("fewshot_as_multiturn".to_owned(), false.into());
         }
         map
     }
@@ -161,9 +179,8 @@ impl Evaluation {
 /// A paper's figures.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Published {
-    /// Where they are from.
     pub source: String,
-    /// What they are, for example `weighted F1`.
+    /// Metric, for example `weighted F1`.
     pub metric: String,
     /// Row name, then task and figure, in the order of the file.
     pub rows: Vec<(String, Vec<(String, f64)>)>,

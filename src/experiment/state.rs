@@ -1,5 +1,5 @@
-//! What finished steps leave behind: `OUT/steps/NAME.json`, published whole or not at all, with the SHA-256 of its own
-//! contents. A record that is damaged counts as none: its step runs again, and the user is told.
+//! Records of finished steps: `OUT/steps/NAME.json`, published whole or not at all, with the SHA-256 of its own
+//! contents. A record that is damaged counts as none: its step runs again, with a warning.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::ExperimentError;
+use super::output::StepOutput;
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
 use crate::storage::hash::{HashCache, sha256_input};
@@ -24,17 +25,16 @@ pub struct Record {
     /// The record's layout.
     #[serde(default = "first_format")]
     pub format: u64,
-    /// Its name.
     pub step: String,
-    /// Hash of what it rests on.
+    /// Hash of its dependencies.
     pub fingerprint: String,
-    /// What it rests on.
+    /// Parts of the fingerprint.
     pub parts: BTreeMap<String, String>,
     /// The files it made.
     pub outputs: Vec<OutputRecord>,
-    /// What it found: scores, the chosen recipe, a verdict.
-    pub outcome: Value,
-    /// How long it took.
+    /// Scores, the chosen recipe, a verdict.
+    pub(crate) outcome: StepOutput,
+    /// Duration.
     pub seconds: f64,
     /// When it was finished.
     pub finished: String,
@@ -50,7 +50,7 @@ fn first_format() -> u64 {
 pub struct OutputRecord {
     /// From the output folder.
     pub path: PathBuf,
-    /// Its length.
+    /// Length.
     pub bytes: u64,
     /// SHA-256 of its bytes.
     pub sha256: String,
@@ -70,6 +70,7 @@ impl State {
     ///
     /// # Errors
     /// A file that can't be read, a record of a later version.
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn load(out: &Path) -> Result<Self> {
         let (mut records, mut damaged) = (BTreeMap::new(), BTreeMap::new());
         let entries = std::fs::read_dir(out.join("steps")).into_iter().flatten();
@@ -80,7 +81,7 @@ impl State {
             }
             let text = crate::storage::input::read(&path, crate::storage::input::LIST_BYTES)
                 .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path.file_name().expect("an entry of a folder has a name").to_string_lossy().into_owned();
             match read(&text) {
                 Ok(record) if format!("{}.json", file_name(&record.step)) == name => {
                     records.insert(record.step.clone(), record);
@@ -99,7 +100,7 @@ impl State {
         Ok(Self { out: out.to_owned(), records, damaged })
     }
 
-    /// What the user should know of the records: which are damaged.
+    /// Warnings about damaged records.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let steps = self.out.join("steps");
         self.damaged.iter().map(move |(name, reason)| {
@@ -188,11 +189,11 @@ impl State {
     }
 }
 
-/// Why a record can't be used.
+/// Reasons why a record can't be used.
 enum Unread {
-    /// It has the layout of a later version.
+    /// Layout of a later version.
     Later(u64),
-    /// It is not what was written.
+    /// Contents that differ from what was written.
     Damaged(String),
 }
 

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::{ArrayView1, ArrayView2};
+
 use super::error::ExperimentError;
 use super::report::data::TaskVectors;
 
@@ -14,14 +16,12 @@ use super::report::data::TaskVectors;
 pub(crate) struct Part<'a> {
     /// The module as the base model names it.
     pub module: &'a str,
-    /// Rows of A and columns of B.
-    pub rank: usize,
-    /// What `B A` is multiplied with.
+    /// Factor of `B A`.
     pub scale: f64,
     /// `[rank, inputs]`.
-    pub a: &'a [f32],
+    pub a: ArrayView2<'a, f32>,
     /// `[outputs, rank]`.
-    pub b: &'a [f32],
+    pub b: ArrayView2<'a, f32>,
 }
 
 /// Statistics of the named task vectors. `layer` gives the layer of a module, as reports name it.
@@ -77,19 +77,16 @@ pub(crate) fn statistics(
 
 /// The inner product of two task vectors of one module; `None` when their shapes differ.
 fn inner(first: &Part<'_>, second: &Part<'_>) -> Option<f64> {
-    let inputs = first.a.len().checked_div(first.rank)?;
-    let outputs = first.b.len().checked_div(first.rank)?;
-    if second.a.len() != second.rank * inputs || second.b.len() != second.rank * outputs {
+    if first.a.ncols() != second.a.ncols() || first.b.nrows() != second.b.nrows() {
         return None;
     }
+    let dot = |x: ArrayView1<'_, f32>, y: ArrayView1<'_, f32>| -> f64 {
+        x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    };
     let mut sum = 0.0;
-    for r in 0..first.rank {
-        for s in 0..second.rank {
-            let rows = first.a[r * inputs..].iter().zip(&second.a[s * inputs..(s + 1) * inputs]);
-            let a: f64 = rows.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
-            let columns = first.b.chunks_exact(first.rank).zip(second.b.chunks_exact(second.rank));
-            let b: f64 = columns.map(|(x, y)| f64::from(x[r]) * f64::from(y[s])).sum();
-            sum += a * b;
+    for (a, b) in first.a.rows().into_iter().zip(first.b.columns()) {
+        for (other_a, other_b) in second.a.rows().into_iter().zip(second.b.columns()) {
+            sum += dot(a, other_a) * dot(b, other_b);
         }
     }
     Some(first.scale * second.scale * sum)
@@ -98,15 +95,18 @@ fn inner(first: &Part<'_>, second: &Part<'_>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::Array2;
+
+    fn part<'a>(module: &'a str, scale: f64, a: &'a Array2<f32>, b: &'a Array2<f32>) -> Part<'a> {
+        Part { module, scale, a: a.view(), b: b.view() }
+    }
 
     /// The products written out, `[outputs, inputs]`.
     fn dense(part: &Part<'_>) -> Vec<f64> {
-        let inputs = part.a.len() / part.rank;
         let mut out = Vec::new();
-        for b in part.b.chunks_exact(part.rank) {
-            for column in 0..inputs {
-                let sum: f64 = (0..part.rank).map(|r| f64::from(b[r]) * f64::from(part.a[r * inputs + column])).sum();
-                out.push(part.scale * sum);
+        for b in part.b.rows() {
+            for a in part.a.columns() {
+                out.push(part.scale * b.iter().zip(a).map(|(b, a)| f64::from(*b) * f64::from(*a)).sum::<f64>());
             }
         }
         out
@@ -114,14 +114,20 @@ mod tests {
 
     #[test]
     fn the_short_way_gives_the_norms_of_the_products() {
-        let numbers = |n: usize, seed: usize| -> Vec<f32> {
-            (0..n).map(|i| (((i * 7 + seed * 13) % 23) as f32 - 11.0) / 7.0).collect()
+        let numbers = |rows: usize, columns: usize, seed: usize| {
+            let number = |i: usize| (((i * 7 + seed * 13) % 23) as f32 - 11.0) / 7.0;
+            Array2::from_shape_fn((rows, columns), |(row, column)| number(row * columns + column))
         };
-        let (a1, b1, a2, b2, a3, b3) =
-            (numbers(10, 1), numbers(8, 2), numbers(15, 3), numbers(12, 4), numbers(6, 5), numbers(4, 6));
-        let part = |module, rank, scale, a, b| Part { module, rank, scale, a, b };
-        let x = vec![part("layers.0.q", 2, 2.0, &a1[..], &b1[..]), part("head", 2, 1.0, &a3[..], &b3[..])];
-        let y = vec![part("layers.0.q", 3, 0.5, &a2[..], &b2[..])];
+        let (a1, b1, a2, b2, a3, b3) = (
+            numbers(2, 5, 1),
+            numbers(4, 2, 2),
+            numbers(3, 5, 3),
+            numbers(4, 3, 4),
+            numbers(2, 3, 5),
+            numbers(2, 2, 6),
+        );
+        let x = vec![part("layers.0.q", 2.0, &a1, &b1), part("head", 1.0, &a3, &b3)];
+        let y = vec![part("layers.0.q", 0.5, &a2, &b2)];
         let (dx, dy, dh) = (dense(&x[0]), dense(&y[0]), dense(&x[1]));
         let square = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>();
         let norm_x = (square(&dx) + square(&dh)).sqrt();
@@ -132,7 +138,7 @@ mod tests {
         assert!((found.cosines[1][1] - 1.0).abs() < 1e-12);
         assert_eq!(found.layers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["0", "outside layers"]);
         assert!((found.layers[1].1[0] - square(&dh).sqrt()).abs() < 1e-9);
-        let wrong = vec![part("layers.0.q", 2, 1.0, &a3[..], &b1[..])];
+        let wrong = vec![part("layers.0.q", 1.0, &a3, &b1)];
         assert!(statistics(&[("y".into(), y), ("w".into(), wrong)], layer).is_err());
     }
 }

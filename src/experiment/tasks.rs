@@ -10,7 +10,7 @@ use crate::task::{self, Role, TaskConfig};
 /// A task and the role that the experiment gives it.
 #[derive(Debug, Clone)]
 pub(crate) struct RoleTask {
-    /// What the task file says.
+    /// Settings of the task file.
     pub config: TaskConfig,
     /// Seen, unseen or general.
     pub role: Role,
@@ -70,7 +70,7 @@ pub(crate) fn validation(config: &TaskConfig) -> Result<TaskConfig, ExperimentEr
     Ok(config)
 }
 
-/// What of a task file decides prompts, answers and scores.
+/// Settings of a task file that decide prompts, answers and scores.
 #[must_use]
 pub(crate) fn settings(config: &TaskConfig) -> Value {
     Value::Object(config.raw.clone())

@@ -4,35 +4,40 @@ use serde_json::{Map, Value};
 
 use super::schema::Experiment;
 use super::tasks;
-use super::value::yaml;
 use crate::error::Result;
 use crate::train::inputs::{self, Input};
 use crate::train::recipe::{Parsed, TrainRecipe};
+use crate::yaml::{Kind, Node, Span, Spanned};
 
 /// The training recipe of a specialist: its own settings, and the experiment's base model and seed.
 ///
 /// # Errors
-/// What is wrong with the settings.
-pub(crate) fn recipe(
-    name: &str,
-    datasets: &[Map<String, Value>],
-    settings: &Map<String, Value>,
-    experiment: &Experiment,
-) -> Result<Parsed> {
-    let mut recipe = Map::new();
-    recipe.insert("base_model".to_owned(), experiment.base_model.as_str().into());
-    recipe.insert("datasets".to_owned(), datasets.iter().cloned().map(Value::Object).collect());
-    recipe.extend(settings.clone());
-    recipe.entry("seed").or_insert_with(|| experiment.seed.into());
-    Ok(TrainRecipe::parse(&format!("training of {name}"), &yaml(&Value::Object(recipe)))?)
+/// What is wrong with the settings, each with its place in the experiment file.
+pub(crate) fn recipe(settings: &Node, experiment: &Experiment) -> Result<Parsed> {
+    let own = match &settings.kind {
+        Kind::Mapping(entries) => entries.as_slice(),
+        _ => &[],
+    };
+    // Spans of line 0: no user wrote these.
+    let made = |key: &str, text: String| {
+        let node = Node { span: Span::default(), kind: Kind::Scalar { text, quoted: true } };
+        (Spanned { value: key.to_owned(), span: Span::default() }, node)
+    };
+    let mut entries = vec![made("base_model", experiment.base_model.clone())];
+    entries.extend_from_slice(own);
+    if !own.iter().any(|(key, _)| key.value == "seed") {
+        entries.push(made("seed", experiment.seed.to_string()));
+    }
+    let root = Node { span: settings.span, kind: Kind::Mapping(entries) };
+    Ok(TrainRecipe::read(&root, &experiment.source)?)
 }
 
-/// What a recipe's result depends on besides its own text and the base model.
+/// Inputs of a recipe's result besides its own text and the base model.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     /// Data files, and those of the adapter that training starts from.
     pub files: Vec<Input>,
-    /// What the files of the tasks say that are trained on, by name, includes resolved.
+    /// Files of the tasks that are trained on, by name, includes resolved.
     pub trained: Map<String, Value>,
     /// The same of the tasks that training is evaluated on.
     pub evaluated: Map<String, Value>,

@@ -1,4 +1,4 @@
-//! What a model directory says about itself.
+//! Description of a model directory.
 //!
 //! Reads headers and `config.json`, never a tensor.
 
@@ -50,7 +50,6 @@ pub(crate) const CONFIG_KEYS: &[&str] = &[
 pub(crate) struct ModelSummary {
     /// The model as the user named it.
     pub model: String,
-    /// Its directory.
     pub directory: PathBuf,
     /// First entry of the config's `architectures`.
     pub architecture: Option<String>,
@@ -75,7 +74,7 @@ pub(crate) struct ModelSummary {
     /// Every tensor, inputs first, then by layer; absent unless asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensors: Option<Vec<TensorSummary>>,
-    /// What is odd about the directory.
+    /// Oddities of the directory.
     pub warnings: Vec<String>,
 }
 
@@ -84,9 +83,9 @@ pub(crate) struct ModelSummary {
 pub(crate) struct DtypeSummary {
     /// Number of tensors.
     pub tensors: usize,
-    /// Their elements.
+    /// Elements of all tensors.
     pub parameters: u64,
-    /// Their bytes.
+    /// Bytes of all tensors.
     pub bytes: u64,
 }
 
@@ -135,7 +134,6 @@ impl TiedWeights {
 /// One tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TensorSummary {
-    /// Name.
     pub name: String,
     /// Safetensors name of its dtype.
     pub dtype: &'static str,
@@ -143,16 +141,16 @@ pub(crate) struct TensorSummary {
     pub shape: Vec<u64>,
     /// Size.
     pub bytes: u64,
-    /// Its file, inside the directory.
+    /// File, inside the directory.
     pub shard: PathBuf,
-    /// Its decoder layer.
+    /// Decoder layer; `None` outside the layers.
     pub layer: Option<u64>,
 }
 
 /// Describes an opened model; lists its tensors when `list_tensors`.
 #[must_use]
 pub(crate) fn summarize(model: &Model, list_tensors: bool) -> ModelSummary {
-    let root = model.dir.as_ref().map(|dir| dir.root().to_owned()).unwrap_or_default();
+    let root = model.dir.as_ref().map_or_else(PathBuf::new, |dir| dir.root().to_owned());
     let files = model.dir.iter().flat_map(ModelDir::shards);
     let mut shards: Vec<ShardSummary> = files
         .map(|shard| ShardSummary {

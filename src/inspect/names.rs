@@ -2,7 +2,7 @@
 
 use crate::arch::{LayerStack, Place};
 
-/// Where a tensor stands in a listing: inputs, then layers by number, then the rest; names break
+/// Sort key of a tensor in a listing: inputs, then layers by number, then the rest; names break
 /// ties.
 #[must_use]
 pub(crate) fn position<'a>(name: &'a str, stack: &LayerStack) -> (u8, u64, &'a str) {

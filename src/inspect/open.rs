@@ -8,7 +8,7 @@ use crate::hub::HubError;
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::ModelReference;
 
-/// Why a model can't be looked at.
+/// Reasons why a model can't be inspected.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum OpenError {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_told_apart() {
+    fn faults_are_distinguished() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
         let resolver = Resolver::default();

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::compute::merge::DeltaStatistics;
+use crate::compute::merge::DeltaSummary;
 
 /// Statistics of a tensor, or of a group of tensors taken as one vector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Group {
+pub(crate) struct GroupSummary {
     /// Tensor or module name, `layer N`, `outside layers` or `total`.
     pub name: String,
     /// The decoder layer, for layers and for tensors inside one.
@@ -24,7 +24,7 @@ pub(crate) struct Group {
     pub task_vectors: Vec<VectorStatistics>,
     /// One for each pair of fine-tuned models; empty when there is only one model.
     pub pairs: Vec<PairStatistics>,
-    /// How often task vectors disagree; absent when there is only one.
+    /// Sign conflicts between task vectors; absent when there is only one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sign_conflicts: Option<SignConflicts>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct PairStatistics {
     pub cosine: Option<f64>,
 }
 
-/// How often task vectors disagree.
+/// Frequency of sign conflicts between task vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct SignConflicts {
     /// Elements where two task vectors have opposite signs.
@@ -72,12 +72,12 @@ pub(crate) struct SignConflicts {
 pub(crate) struct Sums {
     tensors: usize,
     elements: u64,
-    sums: DeltaStatistics,
+    sums: DeltaSummary,
 }
 
 impl Sums {
     /// Adds a tensor. Floating-point sums depend on the order of these calls.
-    pub(crate) fn add(&mut self, elements: u64, tensor: &DeltaStatistics) {
+    pub(crate) fn add(&mut self, elements: u64, tensor: &DeltaSummary) {
         self.tensors += 1;
         self.elements += elements;
         self.sums.add(tensor);
@@ -85,21 +85,22 @@ impl Sums {
 
     /// The statistics of `models` task vectors.
     #[must_use]
-    pub(crate) fn finish(&self, name: String, layer: Option<u64>, models: usize) -> Group {
+    pub(crate) fn finish(&self, name: String, layer: Option<u64>, models: usize) -> GroupSummary {
         let sums = &self.sums;
-        let product = |i: usize, j: usize| sums.products.get(pair_index(i, j, models)).copied().unwrap_or_default();
+        // A group without tensors has no sums yet.
+        let product = |i: usize, j: usize| sums.products.get(pair_index(i, j, models)).copied().unwrap_or(0.0);
         let norm = |i: usize| product(i, i).sqrt();
         let base_norm = sums.base_square.sqrt();
         let task_vectors = (0..models)
             .map(|i| {
-                let zeros = sums.zeros.get(i).copied().unwrap_or_default();
+                let zeros = sums.zeros.get(i).copied().unwrap_or(0);
                 VectorStatistics {
                     norm: finite(norm(i)),
                     relative_norm: ratio(norm(i), base_norm),
                     zeros,
                     zero_share: ratio(zeros as f64, self.elements as f64),
                     // The kernel's maximum passes over NaN; the norm tells.
-                    largest: finite(norm(i)).and_then(|_| finite(sums.largest.get(i).copied().unwrap_or_default())),
+                    largest: finite(norm(i)).and_then(|_| finite(sums.largest.get(i).copied().unwrap_or(0.0))),
                 }
             })
             .collect();
@@ -113,7 +114,7 @@ impl Sums {
         let rate = ratio(sums.conflicts as f64, sums.contested as f64);
         let sign_conflicts =
             (models > 1).then_some(SignConflicts { conflicts: sums.conflicts, contested: sums.contested, rate });
-        Group {
+        GroupSummary {
             name,
             layer,
             tensors: self.tensors,
@@ -138,14 +139,14 @@ impl<K: Ord> Default for Groups<K> {
 
 impl<K: Ord> Groups<K> {
     /// Adds a tensor to the group of `key`, which has this name and layer.
-    pub(crate) fn add(&mut self, key: K, name: impl Into<String>, layer: Option<u64>, part: (u64, &DeltaStatistics)) {
+    pub(crate) fn add(&mut self, key: K, name: impl Into<String>, layer: Option<u64>, part: (u64, &DeltaSummary)) {
         let group = self.0.entry(key).or_insert_with(|| (name.into(), layer, Sums::default()));
         group.2.add(part.0, part.1);
     }
 
     /// The statistics of all groups.
     #[must_use]
-    pub(crate) fn finish(self, models: usize) -> Vec<Group> {
+    pub(crate) fn finish(self, models: usize) -> Vec<GroupSummary> {
         self.0.into_values().map(|(name, layer, sums)| sums.finish(name, layer, models)).collect()
     }
 }
@@ -181,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_is_absent() {
-        let zero = DeltaStatistics { products: vec![0.0, 0.0, 4.0], zeros: vec![3, 0], ..Default::default() };
+        let zero = DeltaSummary { products: vec![0.0, 0.0, 4.0], zeros: vec![3, 0], ..Default::default() };
         let mut sums = Sums::default();
         sums.add(3, &zero);
         let group = sums.finish("x".into(), None, 2);
@@ -189,7 +190,7 @@ mod tests {
         assert_eq!(group.task_vectors[0].zero_share, Some(1.0));
         assert_eq!((group.task_vectors[1].norm, group.task_vectors[1].relative_norm), (Some(2.0), None));
         assert_eq!(group.sign_conflicts.unwrap().rate, None);
-        sums.add(1, &DeltaStatistics { products: vec![f64::NAN; 3], base_square: f64::INFINITY, ..zero });
+        sums.add(1, &DeltaSummary { products: vec![f64::NAN; 3], base_square: f64::INFINITY, ..zero });
         let group = sums.finish("x".into(), None, 2);
         assert_eq!((group.base_norm, group.task_vectors[1].norm, group.task_vectors[1].largest), (None, None, None));
         let json = serde_json::to_string(&Sums::default().finish("e".into(), None, 1)).unwrap();

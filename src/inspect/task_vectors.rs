@@ -1,7 +1,7 @@
 //! Task-vector statistics of fine-tuned models, in one streaming pass.
 //!
 //! Tensors are read in the order of the base's files, in fixed chunks, by any number of threads;
-//! pages are given back behind every chunk. Parts are added in chunk order and groups in listing
+//! pages are given back after every chunk. Parts are added in chunk order and groups in listing
 //! order, so the result depends neither on the number of threads nor on the sharding.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,16 +13,17 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use super::names;
-use super::statistics::{Group, Groups, Sums, pair_index};
+use super::statistics::{GroupSummary, Groups, Sums, pair_index};
 use crate::checkpoint::{ModelDir, Tensor};
-use crate::compute::merge::{Backend, DeltaStatistics, Operand};
+use crate::compute::merge::{DeltaSummary, MergeKernels, Operand};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::chunk::chunks;
 use crate::merge::execute::reduction::InOrder;
 use crate::merge::plan::sources::Model;
+use crate::parallel::Workers;
 
-/// What a comparison found.
+/// Result of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct TaskVectorReport {
     /// The base as the user named it.
@@ -32,17 +33,17 @@ pub(crate) struct TaskVectorReport {
     /// Bytes of all compared tensors in all models.
     pub bytes_read: u64,
     /// All compared tensors as one vector.
-    pub total: Group,
+    pub total: GroupSummary,
     /// Tensors of the same name but for the layer number, as one vector each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub modules: Vec<Group>,
+    pub modules: Vec<GroupSummary>,
     /// Decoder layers by number, then everything outside them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub layers: Vec<Group>,
+    pub layers: Vec<GroupSummary>,
     /// Every compared tensor.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tensors: Vec<Group>,
-    /// What could not be compared and is in no statistic.
+    pub tensors: Vec<GroupSummary>,
+    /// Tensors that could not be compared and are in no statistic.
     pub skipped: Vec<Skipped>,
     /// Compared tensors that hold NaN or infinities; their statistics and those of their groups are
     /// absent.
@@ -56,23 +57,22 @@ pub(crate) struct Skipped {
     pub tensor: String,
     /// The model that is the reason.
     pub model: String,
-    /// What is wrong with it there.
     #[serde(flatten)]
     pub reason: SkipReason,
 }
 
-/// Why a tensor could not be compared.
+/// Reasons why a tensor could not be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub(crate) enum SkipReason {
     /// The model does not have it while another does (a tied head, for example).
     Missing,
-    /// Its elements are not floating-point numbers.
+    /// Elements that are not floating-point numbers.
     NotFloating {
         /// Safetensors name of the dtype.
         dtype: &'static str,
     },
-    /// Its shape differs from the base's.
+    /// Shape that differs from the base's.
     Shape {
         /// Shape in the model.
         found: Vec<u64>,
@@ -112,7 +112,7 @@ impl fmt::Display for NonFinite {
     }
 }
 
-/// Why models can't be compared.
+/// Reasons why models can't be compared.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum TaskVectorError {
@@ -155,8 +155,8 @@ impl Compared<'_> {
 pub(crate) fn compare(
     base: &Model,
     tuned: &[Model],
-    backend: &dyn Backend,
-    threads: usize,
+    backend: &dyn MergeKernels,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<TaskVectorReport> {
     let models: Vec<&Model> = std::iter::once(base).chain(tuned).collect();
@@ -176,7 +176,7 @@ pub(crate) fn compare(
     }
     let bytes_read = compared.iter().flat_map(|c| &c.places).map(|tensor| tensor.bytes()).sum();
     progress.event(Event::PlanReady { tensors: compared.len(), bytes_read, bytes_written: 0 });
-    let statistics = measure(&models, &compared, backend, threads, progress)?;
+    let statistics = measure(&models, &compared, backend, workers, progress)?;
     for model in &models {
         model.unchanged()?;
     }
@@ -246,11 +246,11 @@ fn fault(tensor: Option<&Tensor>, base: Option<&Tensor>) -> Option<SkipReason> {
 }
 
 /// The models (0 is the base) that make a tensor's sums infinite or NaN.
-fn broken(statistics: &DeltaStatistics, models: usize) -> Vec<usize> {
+fn broken(statistics: &DeltaSummary, models: usize) -> Vec<usize> {
     if !statistics.base_square.is_finite() {
         return vec![0];
     }
-    let square = |i: usize| statistics.products.get(pair_index(i, i, models)).copied().unwrap_or_default();
+    let square = |i: usize| statistics.products[pair_index(i, i, models)];
     (0..models).filter(|&i| !square(i).is_finite()).map(|i| i + 1).collect()
 }
 
@@ -264,20 +264,20 @@ struct Piece {
 fn measure(
     models: &[&Model],
     compared: &[Compared<'_>],
-    backend: &dyn Backend,
-    threads: usize,
+    backend: &dyn MergeKernels,
+    workers: Workers,
     progress: Progress<'_>,
-) -> Result<Vec<DeltaStatistics>> {
-    let pool = crate::parallel::pool(threads, "diff")?;
+) -> Result<Vec<DeltaSummary>> {
+    let pool = workers.pool("diff")?;
     let pieces: Vec<Piece> = compared
         .iter()
         .enumerate()
         .flat_map(|(tensor, c)| chunks(c.elements()).map(move |range| Piece { tensor, range }))
         .collect();
-    let results = Mutex::new(vec![DeltaStatistics::default(); compared.len()]);
-    let parts: InOrder<(usize, DeltaStatistics)> = InOrder::default();
+    let results = Mutex::new(vec![DeltaSummary::default(); compared.len()]);
+    let parts: InOrder<(usize, DeltaSummary)> = InOrder::default();
     let next = AtomicUsize::new(0);
-    pool.broadcast(|_| {
+    pool.broadcast(|| {
         while let Some((index, piece)) = take(&pieces, &next) {
             if progress.cancel.is_cancelled() {
                 return;
@@ -292,7 +292,7 @@ fn measure(
                     Operand { bytes: shard.map_or(&[], |s| s.slice(range.clone())), dtype: tensor.dtype }
                 })
                 .collect();
-            let part = backend.delta_statistics(operands[0], &operands[1..]);
+            let part = backend.delta_summary(operands[0], &operands[1..]);
             for ((tensor, model), range) in places {
                 if let Some(shard) = model.dir.as_ref().and_then(|dir| dir.shards().get(tensor.shard)) {
                     shard.release(range.clone());
@@ -313,7 +313,7 @@ fn take<'a>(pieces: &'a [Piece], next: &AtomicUsize) -> Option<(usize, &'a Piece
     pieces.get(index).map(|piece| (index, piece))
 }
 
-/// Where elements of a tensor are in its file.
+/// Byte range of elements of a tensor in its file.
 fn byte_range(tensor: &Tensor, range: &Range<u64>) -> Range<u64> {
     let width = tensor.dtype.bytes() as u64;
     tensor.range.start + range.start * width..tensor.range.start + range.end * width

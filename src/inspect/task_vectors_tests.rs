@@ -9,6 +9,7 @@ use crate::event::{CancelFlag, Reporter, Silent};
 use crate::inspect::open::open;
 use crate::merge::execute::chunk::CHUNK_ELEMENTS;
 use crate::merge::plan::sources::Resolver;
+use crate::parallel::Workers;
 
 /// Values as they are stored, and the bytes.
 fn encode(dtype: Dtype, values: &[f64]) -> (Vec<f64>, Vec<u8>) {
@@ -55,11 +56,11 @@ fn numbers(seed: u64, n: usize) -> Vec<f64> {
 }
 
 fn compare_with(base: &Model, tuned: &[Model], threads: usize) -> Result<TaskVectorReport> {
-    compare(base, tuned, &Cpu, threads, Progress { reporter: &Silent, cancel: &CancelFlag::new() })
+    compare(base, tuned, &Cpu, Workers::new(threads), Progress { reporter: &Silent, cancel: &CancelFlag::new() })
 }
 
 /// Straight from the definitions, all in f64.
-fn check(group: &Group, base: &[f64], tuned: &[Vec<f64>]) {
+fn check(group: &GroupSummary, base: &[f64], tuned: &[Vec<f64>]) {
     let close = |found: Option<f64>, wanted: f64, what: &str| {
         let found = found.unwrap_or_else(|| panic!("{}: {what} is absent", group.name));
         assert!((found - wanted).abs() <= 1e-6 * wanted.abs().max(1e-3), "{}: {what} {found} {wanted}", group.name);
@@ -122,7 +123,7 @@ fn statistics_match_their_definitions_whatever_the_threads() {
     let report = compare_with(&base, &tuned, 1).unwrap();
     assert_eq!(report, compare_with(&base, &tuned, 3).unwrap());
 
-    let check_names = |group: &Group, wanted: &[&str]| {
+    let check_names = |group: &GroupSummary, wanted: &[&str]| {
         let join = |values: &BTreeMap<String, Vec<f64>>| -> Vec<f64> {
             wanted.iter().flat_map(|n| values[*n].clone()).collect()
         };
@@ -203,7 +204,7 @@ fn events_come_in_order_and_a_raised_flag_stops() {
     let (tuned, _) = write(&dir.path().join("t"), &[("w", Dtype::F32, vec![n], vec![1.5; n])]);
     let (recorder, cancel) = (Recorder::default(), CancelFlag::new());
     let tuned = [tuned];
-    compare(&base, &tuned, &Cpu, 1, Progress { reporter: &recorder, cancel: &cancel }).unwrap();
+    compare(&base, &tuned, &Cpu, Workers::default(), Progress { reporter: &recorder, cancel: &cancel }).unwrap();
     let bytes_read = n as u64 * 6;
     let expected = [
         Event::PlanReady { tensors: 1, bytes_read, bytes_written: 0 },
@@ -213,6 +214,6 @@ fn events_come_in_order_and_a_raised_flag_stops() {
     ];
     assert_eq!(*recorder.0.lock().unwrap(), expected);
     cancel.cancel();
-    let stopped = compare(&base, &tuned, &Cpu, 2, Progress { reporter: &Silent, cancel: &cancel });
+    let stopped = compare(&base, &tuned, &Cpu, Workers::new(2), Progress { reporter: &Silent, cancel: &cancel });
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Cancelled);
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use ndarray::Array2;
+
 use super::config::LoraConfig;
 use super::error::AdapterError;
 use super::target::{Rules, saves};
@@ -16,14 +18,10 @@ pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 /// The factors of one module, as a trainer hands them over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Factors {
-    /// Columns of the weight.
-    pub inputs: usize,
-    /// Rows of the weight.
-    pub outputs: usize,
-    /// A, `[rank, inputs]` by rows.
-    pub a: Vec<f32>,
-    /// B, `[outputs, rank]` by rows.
-    pub b: Vec<f32>,
+    /// A, `[rank, inputs]`.
+    pub a: Array2<f32>,
+    /// B, `[outputs, rank]`.
+    pub b: Array2<f32>,
     /// DoRA's magnitudes, `[outputs]`.
     pub magnitude: Option<Vec<f32>>,
 }
@@ -85,6 +83,11 @@ pub(super) struct Tensors {
     pub(super) embeddings: BTreeSet<String>,
 }
 
+/// The same matrix, row after row in memory.
+fn by_rows(matrix: Array2<f32>) -> Array2<f32> {
+    if matrix.is_standard_layout() { matrix } else { matrix.as_standard_layout().into_owned() }
+}
+
 impl Adapter {
     /// An adapter of factors by module path and of whole tensors by name, both as the base model
     /// names them.
@@ -105,10 +108,11 @@ impl Adapter {
         let fault =
             |tensor: &str, reason: String| AdapterError::Tensor { file: path.into(), tensor: tensor.into(), reason };
         let mut checked = BTreeMap::new();
-        for (module, Factors { inputs, outputs, a, b, magnitude }) in factors {
+        for (module, Factors { a, b, magnitude }) in factors {
             let (rank, scale) = config.rank_and_scale(&module)?;
-            if inputs == 0 || outputs == 0 || a.len() != rank * inputs || b.len() != outputs * rank {
-                let (a, b) = (a.len() / inputs.max(1), b.len() / outputs.max(1));
+            let (inputs, outputs) = (a.ncols(), b.nrows());
+            if inputs == 0 || outputs == 0 || a.nrows() != rank || b.ncols() != rank {
+                let (a, b) = (a.nrows(), b.ncols());
                 return Err(fault(&module, format!("has ranks {a} (A) and {b} (B), the config makes it {rank}")));
             }
             if magnitude.is_some() != config.use_dora {
@@ -118,7 +122,7 @@ impl Adapter {
             if magnitude.as_ref().is_some_and(|magnitude| magnitude.len() != outputs) {
                 return Err(fault(&module, format!("has not one magnitude for each of its {outputs} rows")));
             }
-            checked.insert(module, LoraFactors { inputs, outputs, rank, scale, a, b, magnitude });
+            checked.insert(module, LoraFactors { scale, a: by_rows(a), b: by_rows(b), magnitude });
         }
         let unsaved = |name: &&String| !saved.keys().any(|tensor| saves(name, module_of(tensor)));
         if let Some(name) = config.modules_to_save.iter().find(unsaved) {
@@ -127,7 +131,7 @@ impl Adapter {
         for (name, tensor) in saved.iter().chain(&base_copies) {
             let elements: u64 = tensor.shape.iter().product();
             if !tensor.dtype.is_float() {
-                return Err(fault(name, format!("is {}, which is no float", tensor.dtype)));
+                return Err(fault(name, format!("is {}, which is not a floating-point dtype", tensor.dtype)));
             }
             if elements * tensor.dtype.bytes() as u64 != tensor.bytes.len() as u64 {
                 return Err(fault(name, format!("has not the elements of shape {:?}", tensor.shape)));
@@ -142,8 +146,8 @@ impl Adapter {
         &self.path
     }
 
-    /// Its settings.
     #[must_use]
+    /// Settings from `adapter_config.json`.
     pub fn config(&self) -> &LoraConfig {
         &self.config
     }

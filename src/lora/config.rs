@@ -16,7 +16,7 @@ use crate::python::regex::SearchError;
 /// The config's name in an adapter's folder.
 pub(super) const CONFIG: &str = "adapter_config.json";
 
-/// What a PEFT 0.21.2 config holds besides the fields of [`LoraConfig`].
+/// Default values of a PEFT 0.21.2 config besides the fields of [`LoraConfig`].
 fn defaults() -> Map<String, Value> {
     let defaults = json!({
         "alora_invocation_tokens": null,
@@ -87,8 +87,9 @@ const INFORMATIVE: &[&str] = &[
     "task_type",
 ];
 
-/// How factors start. The starts that change the base's own weights (PiSSA, OLoRA, CorDA, LoftQ,
-/// LoRA-GA) are not among them: on the original base such an adapter means something else.
+/// Initialisation of the factors. The starts that change the base's own weights (PiSSA, OLoRA,
+/// CorDA, LoftQ, LoRA-GA) are not among them: on the original base such an adapter means something
+/// else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InitLoraWeights {
     /// A uniform in ±1/√inputs, B zero.
@@ -127,9 +128,9 @@ pub struct LoraConfig {
     pub alpha: f64,
     /// `lora_dropout`: chance that an input of A is dropped in training.
     pub dropout: f64,
-    /// Which linear layers get factors.
+    /// Linear layers that get factors.
     pub target_modules: TargetModules,
-    /// Which of them do not after all.
+    /// Exceptions from `target_modules`.
     pub exclude_modules: Option<TargetModules>,
     /// Numbers of the layers that get factors; empty is all.
     pub layers_to_transform: Vec<u64>,
@@ -145,7 +146,7 @@ pub struct LoraConfig {
     pub alpha_pattern: Vec<(ModulePattern, f64)>,
     /// Modules trained and saved whole.
     pub modules_to_save: Vec<String>,
-    /// How factors start.
+    /// Initialisation of the factors.
     pub init_lora_weights: InitLoraWeights,
     /// All other keys, as they were read.
     other: Map<String, Value>,
@@ -266,6 +267,7 @@ impl LoraConfig {
     /// The config's text: every key of PEFT 0.21.2, in order of name, the patterns in their own order
     /// (it decides which one counts).
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn text(&self) -> String {
         let list = |names: &[String]| if names.is_empty() { Value::Null } else { json!(names) };
         let rule = |rule: &TargetModules| match rule {
@@ -296,7 +298,8 @@ impl LoraConfig {
         ]);
         let mut sorted: Vec<(String, Value)> = keys.into_iter().collect();
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut text = serde_json::to_string_pretty(&sorted.into_iter().collect::<Map<_, _>>()).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&sorted.into_iter().collect::<Map<_, _>>())
+            .expect("a JSON map has nothing that JSON lacks");
         text.push('\n');
         text
     }

@@ -1,4 +1,4 @@
-//! Why an adapter can't be used or made.
+//! Reasons why an adapter can't be used or made.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::config::CONFIG;
 use crate::error::{Diagnose, ErrorKind};
 use crate::python::regex::{PatternError, SearchError};
 
-/// Why an adapter can't be used or made.
+/// Reasons why an adapter can't be used or made.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum AdapterError {
@@ -37,7 +37,7 @@ pub enum AdapterError {
     NoFactors { file: PathBuf, name: String, module: String },
     #[error("{} holds several adapters: {}", file.display(), quoted(names))]
     SeveralAdapters { file: PathBuf, names: Vec<String> },
-    #[error("target module `{name}` names no linear layer of the model")]
+    #[error("target module `{name}` matches no linear layer of the model")]
     UnknownTarget { name: String, nearest: Option<String> },
     #[error("`target_modules` picks no linear layer of the model")]
     NoTarget,

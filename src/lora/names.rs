@@ -5,10 +5,10 @@
 //! own weights as `MODULE.base_layer.weight`, and modules trained whole as
 //! `MODULE.modules_to_save.default.weight` beside `MODULE.original_module.weight`.
 
-/// What PEFT puts before the base model's names.
+/// Prefix that PEFT puts before the base model's names.
 pub(super) const PREFIX: &str = "base_model.model.";
 
-/// What a tensor is to its module.
+/// Role of a tensor in its module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `[r, inputs]`.

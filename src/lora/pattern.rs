@@ -9,14 +9,14 @@ pub struct ModulePattern {
     regex: PythonRegex,
 }
 
-/// What PEFT puts before the keys of `rank_pattern` and `alpha_pattern`.
+/// Prefix that PEFT puts before the keys of `rank_pattern` and `alpha_pattern`.
 const TAIL: &str = r"(.*\.)?(";
 
 impl ModulePattern {
     /// Matches whole paths only, as `target_modules` and `exclude_modules` do when they are strings.
     ///
     /// # Errors
-    /// What Python's `re` has against the pattern.
+    /// Patterns that Python's `re` refuses.
     pub fn whole(text: &str) -> Result<Self, PatternError> {
         Ok(Self { text: text.to_owned(), regex: PythonRegex::whole(text)? })
     }
@@ -25,7 +25,7 @@ impl ModulePattern {
     /// `alpha_pattern` do.
     ///
     /// # Errors
-    /// What Python's `re` has against the pattern.
+    /// Patterns that Python's `re` refuses.
     pub fn tail(text: &str) -> Result<Self, PatternError> {
         let regex = PythonRegex::at_start(&format!("{TAIL}{text})$"));
         let regex = regex.map_err(|fault| {

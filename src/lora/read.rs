@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use ndarray::Array2;
+
 use super::adapter::{Adapter, Factors, SavedTensor, Tensors, WEIGHTS, module_of};
 use super::config::LoraConfig;
 use super::error::AdapterError;
@@ -42,14 +44,11 @@ impl Adapter {
     }
 }
 
-/// Rows, columns and values of one factor.
-type Factor = (usize, usize, Vec<f32>);
-
 /// Tensors found of one module.
 #[derive(Default)]
 struct ModuleTensors {
-    a: Option<Factor>,
-    b: Option<Factor>,
+    a: Option<Array2<f32>>,
+    b: Option<Array2<f32>>,
     magnitude: Option<Vec<f32>>,
     /// The factors are those of an embedding, `[r, vocabulary]` and `[width, r]`.
     is_embedding: bool,
@@ -74,7 +73,7 @@ impl Parts<'_> {
             return Ok(());
         }
         if !info.dtype.is_float() {
-            return Err(self.fault(&info.name, format!("is {}, which is no float", info.dtype)));
+            return Err(self.fault(&info.name, format!("is {}, which is not a floating-point dtype", info.dtype)));
         }
         match kind {
             Kind::BaseLayer => {
@@ -95,15 +94,15 @@ impl Parts<'_> {
             let reason = format!("has shape {:?}, expected {dimensions} dimension(s)", info.shape);
             return Err(self.fault(&info.name, reason));
         }
-        let module = self.modules.entry(path).or_default();
-        let is_new = if kind == Kind::Magnitude {
-            module.magnitude.replace(values).is_none()
-        } else {
-            let side = |dimension: usize| info.shape.get(dimension).copied().unwrap_or(0) as usize;
-            let factor = (side(0), side(1), values);
+        let is_new = if let [rows, columns] = info.shape[..] {
+            let factor = Array2::from_shape_vec((rows as usize, columns as usize), values)
+                .map_err(|error| self.fault(&info.name, error.to_string()))?;
+            let module = self.modules.entry(path).or_default();
             module.is_embedding |= matches!(kind, Kind::EmbeddingA | Kind::EmbeddingB);
             let place = if matches!(kind, Kind::A | Kind::EmbeddingA) { &mut module.a } else { &mut module.b };
             place.replace(factor).is_none()
+        } else {
+            self.modules.entry(path).or_default().magnitude.replace(values).is_none()
         };
         if is_new { Ok(()) } else { Err(self.fault(&info.name, "is there under a second name".to_owned())) }
     }
@@ -126,13 +125,14 @@ impl Parts<'_> {
         // PEFT fills in a family's usual modules where the config has none.
         let has_targets = self.config.target_modules != TargetModules::Names(Vec::new());
         for (module, ModuleTensors { a, b, magnitude, is_embedding }) in std::mem::take(&mut self.modules) {
-            let (Some((rank, inputs, a)), Some((outputs, b_rank, b))) = (a, b) else {
+            let (Some(a), Some(b)) = (a, b) else {
                 return Err(self.fault(&module, "has one of the two factors A and B only".to_owned()));
             };
             if let Some(key) = rules.leaving_out(&module)?.filter(|_| has_targets) {
                 return Err(AdapterError::OutsideTargets { file: self.file.into(), module, key });
             }
             let expected = self.config.rank_and_scale(&module)?.0;
+            let (rank, b_rank) = (a.nrows(), b.ncols());
             if rank != b_rank || rank != expected {
                 let reason = format!("has ranks {rank} (A) and {b_rank} (B), the config makes it {expected}");
                 return Err(self.fault(&module, reason));
@@ -144,22 +144,12 @@ impl Parts<'_> {
                 }
                 // The embedding is stored as [vocabulary, width], and its change is the transpose of B A.
                 self.tensors.embeddings.insert(module.clone());
-                let (a, b) = (transposed(&b, outputs, rank), transposed(&a, rank, inputs));
-                Factors { inputs: outputs, outputs: inputs, a, b, magnitude }
+                Factors { a: b.reversed_axes(), b: a.reversed_axes(), magnitude }
             } else {
-                Factors { inputs, outputs, a, b, magnitude }
+                Factors { a, b, magnitude }
             };
             self.tensors.factors.insert(module, factors);
         }
         Ok(self.tensors)
     }
-}
-
-/// The transpose of a matrix by rows.
-pub(super) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for column in 0..columns {
-        out.extend((0..rows).filter_map(|row| values.get(row * columns + column)));
-    }
-    out
 }

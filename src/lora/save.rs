@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use ndarray::{ArrayViewD, aview1};
+
 use super::adapter::{Adapter, WEIGHTS};
 use super::config::CONFIG;
 use super::names::PREFIX;
-use super::read::transposed;
 use super::target::TargetModules;
 use crate::checkpoint::header::Header;
 use crate::dtype::DType;
@@ -53,23 +54,23 @@ impl Adapter {
     /// elements first, then by name.
     #[must_use]
     pub fn safetensors(&self) -> Vec<u8> {
-        let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
         let mut tensors: Vec<(String, DType, Vec<u64>, Vec<u8>)> = Vec::new();
         for (module, factors) in self.factors() {
-            let [inputs, outputs, rank] = [factors.inputs(), factors.outputs(), factors.rank()].map(|n| n as u64);
-            let mut add = |leaf: &str, shape: Vec<u64>, values: &[f32]| {
-                tensors.push((format!("{PREFIX}{module}.{leaf}"), DType::F32, shape, floats(values)));
+            let mut add = |leaf: &str, values: ArrayViewD<'_, f32>| {
+                let shape = values.shape().iter().map(|&n| n as u64).collect();
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                tensors.push((format!("{PREFIX}{module}.{leaf}"), DType::F32, shape, bytes));
             };
+            let (a, b) = (factors.a().view(), factors.b().view());
             if self.is_embedding(module) {
-                let (a, b) = (factors.a(), factors.b());
-                add("lora_embedding_A", vec![rank, outputs], &transposed(b, factors.outputs(), factors.rank()));
-                add("lora_embedding_B", vec![inputs, rank], &transposed(a, factors.rank(), factors.inputs()));
+                add("lora_embedding_A", b.reversed_axes().into_dyn());
+                add("lora_embedding_B", a.reversed_axes().into_dyn());
             } else {
-                add("lora_A.weight", vec![rank, inputs], factors.a());
-                add("lora_B.weight", vec![outputs, rank], factors.b());
+                add("lora_A.weight", a.into_dyn());
+                add("lora_B.weight", b.into_dyn());
             }
             if let Some(magnitude) = factors.magnitude() {
-                add("lora_magnitude_vector", vec![outputs], magnitude);
+                add("lora_magnitude_vector", aview1(magnitude).into_dyn());
             }
         }
         for (name, tensor) in self.saved() {

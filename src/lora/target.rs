@@ -1,4 +1,4 @@
-//! Which modules an adapter changes: PEFT's matching rules.
+//! Modules that an adapter changes: PEFT's matching rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::pattern::ModulePattern;
 use crate::python::regex::{PythonRegex, SearchError};
 use crate::suggest::nearest;
 
-/// Which linear layers get factors (or, as `exclude_modules`, which do not).
+/// Linear layers that get factors (or, as `exclude_modules`, that do not).
 #[derive(Debug, Clone, PartialEq)]
 pub enum TargetModules {
     /// Every linear layer but the output head.
@@ -93,7 +93,7 @@ pub(crate) fn targets<'a>(
     if found.is_empty() { Err(AdapterError::NoTarget) } else { Ok(found) }
 }
 
-/// What a config says about which modules get factors.
+/// Rules of a config that select the modules with factors.
 pub(super) struct Rules<'a> {
     config: &'a LoraConfig,
     numbers: LayerNumbers<'a>,

@@ -1,4 +1,4 @@
-//! What the factors of one module do to its weight.
+//! Weight update of one module, from its factors.
 //!
 //! Every element is computed by itself, in f32: `s · b` first, then one multiply-add for each rank in
 //! order. It does not depend on which part of a row is asked for, so chunks of any size agree bit for
@@ -6,15 +6,16 @@
 
 use std::ops::Range;
 
+use ndarray::{Array2, s};
+
 /// The change of one module: `s · B A`, or DoRA's `m / ‖W + s B A‖ · (W + s B A) − W` by rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraFactors {
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    pub(super) rank: usize,
     pub(super) scale: f64,
-    pub(super) a: Vec<f32>,
-    pub(super) b: Vec<f32>,
+    /// `[rank, inputs]`, row after row in memory.
+    pub(super) a: Array2<f32>,
+    /// `[outputs, rank]`, likewise.
+    pub(super) b: Array2<f32>,
     pub(super) magnitude: Option<Vec<f32>>,
 }
 
@@ -22,19 +23,19 @@ impl LoraFactors {
     /// Columns of the weight.
     #[must_use]
     pub fn inputs(&self) -> usize {
-        self.inputs
+        self.a.ncols()
     }
 
     /// Rows of the weight.
     #[must_use]
     pub fn outputs(&self) -> usize {
-        self.outputs
+        self.b.nrows()
     }
 
     /// Rows of A and columns of B.
     #[must_use]
     pub fn rank(&self) -> usize {
-        self.rank
+        self.a.nrows()
     }
 
     /// The factor on `B A`.
@@ -43,15 +44,15 @@ impl LoraFactors {
         self.scale
     }
 
-    /// A, `[rank, inputs]` by rows.
+    /// A, `[rank, inputs]`, row after row in memory.
     #[must_use]
-    pub fn a(&self) -> &[f32] {
+    pub fn a(&self) -> &Array2<f32> {
         &self.a
     }
 
-    /// B, `[outputs, rank]` by rows.
+    /// B, `[outputs, rank]`, row after row in memory.
     #[must_use]
-    pub fn b(&self) -> &[f32] {
+    pub fn b(&self) -> &Array2<f32> {
         &self.b
     }
 
@@ -61,14 +62,16 @@ impl LoraFactors {
         self.magnitude.as_deref()
     }
 
-    /// Adds `weight · s · (B A)[row, columns]` to `out`, which has as many elements as there are
-    /// columns; rows and columns that are not there add nothing.
+    /// Adds `weight · s · (B A)[row, columns]` to `out`, which has as many elements as there are columns.
+    ///
+    /// # Panics
+    /// When the weight has no such row or columns.
     pub fn add_product(&self, row: usize, columns: Range<usize>, weight: f32, out: &mut [f32]) {
-        let b = self.b.get(row * self.rank..(row + 1) * self.rank).unwrap_or_default();
         let factor = weight * self.scale as f32;
-        for (b, a) in b.iter().zip(self.a.chunks_exact(self.inputs.max(1))) {
+        for (b, a) in self.b.row(row).iter().zip(self.a.slice(s![.., columns]).rows()) {
             let factor = factor * b;
-            for (out, a) in out.iter_mut().zip(a.get(columns.clone()).unwrap_or_default()) {
+            let a = a.to_slice().expect("a part of a row of a matrix kept by rows is contiguous");
+            for (out, a) in out.iter_mut().zip(a) {
                 *out += factor * a;
             }
         }
@@ -78,12 +81,12 @@ impl LoraFactors {
     /// DoRA. `base` is the row of W.
     #[must_use]
     pub fn gain(&self, row: usize, base: &[f32]) -> f32 {
-        let Some(magnitude) = self.magnitude.as_ref().and_then(|magnitude| magnitude.get(row)) else { return 1.0 };
+        let Some(magnitude) = self.magnitude.as_ref().map(|magnitude| magnitude[row]) else { return 1.0 };
         let mut changed = base.to_vec();
-        self.add_product(row, 0..self.inputs, 1.0, &mut changed);
+        self.add_product(row, 0..self.inputs(), 1.0, &mut changed);
         let length = changed.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
         // A row of zeros has no direction to stretch.
-        if length == 0.0 { 1.0 } else { (f64::from(*magnitude) / length) as f32 }
+        if length == 0.0 { 1.0 } else { (f64::from(magnitude) / length) as f32 }
     }
 
     /// Turns a part of a row of W into the adapted weight; `gain` is that of the row.
@@ -99,11 +102,11 @@ impl LoraFactors {
     /// Adds one row of the change, times `weight`, to `out`. `base` is the row of W.
     pub fn add_row(&self, row: usize, base: &[f32], weight: f32, out: &mut [f32]) {
         if self.magnitude.is_none() {
-            self.add_product(row, 0..self.inputs, weight, out);
+            self.add_product(row, 0..self.inputs(), weight, out);
             return;
         }
         let mut changed = base.to_vec();
-        self.apply(row, 0..self.inputs, self.gain(row, base), &mut changed);
+        self.apply(row, 0..self.inputs(), self.gain(row, base), &mut changed);
         for ((out, changed), base) in out.iter_mut().zip(changed).zip(base) {
             *out += weight * (changed - base);
         }
@@ -120,12 +123,9 @@ mod tests {
     fn factors(magnitude: Option<Vec<f32>>) -> LoraFactors {
         let value = |i: usize| ((i * 37 % 19) as f32 - 9.0) / 8.0;
         LoraFactors {
-            inputs: WIDTH,
-            outputs: 5,
-            rank: 3,
             scale: 1.5,
-            a: (0..3 * WIDTH).map(value).collect(),
-            b: (0..15).map(|i| value(i + 4)).collect(),
+            a: Array2::from_shape_fn((3, WIDTH), |(row, column)| value(row * WIDTH + column)),
+            b: Array2::from_shape_fn((5, 3), |(row, column)| value(row * 3 + column + 4)),
             magnitude,
         }
     }
@@ -137,7 +137,7 @@ mod tests {
             for row in 0..5 {
                 let base: Vec<f32> = (0..WIDTH).map(|i| ((row * 7 + i) % 20) as f32 / 10.0 - 1.0).collect();
                 let product = |column: usize| -> f64 {
-                    (0..3).map(|k| f64::from(factors.b[row * 3 + k]) * f64::from(factors.a[k * WIDTH + column])).sum()
+                    (0..3).map(|k| f64::from(factors.b[[row, k]]) * f64::from(factors.a[[k, column]])).sum()
                 };
                 let raw: Vec<f64> = (0..WIDTH).map(|i| f64::from(base[i]) + 1.5 * product(i)).collect();
                 let length = raw.iter().map(|v| v * v).sum::<f64>().sqrt();

@@ -15,7 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod stages;
 pub(crate) mod verify;
 
-pub use output::in_memory::{InMemoryOptions, MergedModel, in_memory};
-pub(crate) use output::report::MergeReport;
-pub use plan::PlanOptions;
-pub(crate) use stages::{MergeOptions, merge, plan_recipe};
+pub use output::in_memory::{MergedModel, in_memory};
+pub use output::report::MergeReport;
+pub use plan::options::{MergeOptions, TrimScope};
+pub(crate) use stages::{merge, plan_recipe};

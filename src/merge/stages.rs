@@ -9,45 +9,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::plan::{MergePlan, PlanOptions, plan, plan_with};
-use crate::compute::merge::Backend;
-use crate::error::{Cancelled, Diagnose, ErrorKind, Result};
+use super::plan::options::MergeOptions;
+use super::plan::{MergePlan, plan, plan_with};
+use crate::compute::merge::MergeKernels;
+use crate::error::{Diagnose, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::{ExecuteOptions, execute};
+use crate::merge::execute::input_digests::InputDigests;
 use crate::merge::execute::non_finite::{NonFinite, NonFiniteError};
-use crate::merge::output::files::{CompanionOptions, FileRecord, copied_files, write_companions};
-use crate::merge::output::lock::{LOCK_FILE, Lock, LockOptions, locked_stage, stage_plan};
+use crate::merge::output::files::{FileRecord, copied_files, write_companions};
+use crate::merge::output::input_records::{input_files, records};
+use crate::merge::output::lock::{LOCK_FILE, Lock, locked_stage, stage_plan};
 use crate::merge::output::report::{MergeReport, PlanReport};
 use crate::merge::plan::sources::{Model, Resolver};
 use crate::recipe::schema::TokenizerSource;
 use crate::recipe::{Assembly, Diagnostics, ModelReference, Recipe, RecipeFile};
 use crate::storage::file_name;
-use crate::storage::hash::{FileState, HashCache, sha256_file};
+use crate::storage::hash::HashAlgorithm;
 use crate::storage::publish::{StagingDir, WriteError, check_target, refuse_inputs};
 use crate::storage::unchanged::FileStamps;
 
-/// Everything about a merge that is not in the recipe.
-#[derive(Debug, Clone)]
-pub(crate) struct MergeOptions {
-    /// Choices that shape the plan.
-    pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
-    /// Replace a non-empty output.
-    pub force: bool,
-    /// Publish intermediate results as `OUT.stages/NAME`.
-    pub keep_intermediates: bool,
-    /// Record SHA-256 of inputs and outputs in the lock.
-    pub hash: bool,
-    /// Files besides the weights.
-    pub companions: CompanionOptions,
-}
-
 /// A planned recipe file.
 #[derive(Debug)]
-pub(crate) struct PlannedRecipe {
-    /// The file.
-    pub file: RecipeFile,
+pub(crate) struct PlannedRecipe<'a> {
+    /// The recipes.
+    pub file: &'a RecipeFile,
     /// Documents in execution order, by index into the file's recipes; the last is the output.
     pub order: Vec<usize>,
     /// Their plans, in the same order. Stages after the first may rest on planned inputs.
@@ -58,7 +44,7 @@ pub(crate) struct PlannedRecipe {
     pub alerts: Vec<String>,
 }
 
-impl PlannedRecipe {
+impl PlannedRecipe<'_> {
     /// Sends every warning.
     pub(crate) fn warn(&self, progress: Progress<'_>) {
         for warning in &self.warnings {
@@ -70,28 +56,27 @@ impl PlannedRecipe {
     #[must_use]
     pub(crate) fn report(&self, threads: usize) -> PlanReport {
         let stages = self.order.iter().zip(&self.plans).map(|(&document, plan)| {
-            stage_plan(plan, self.file.recipes[document].name.as_ref().map(|n| n.value.as_str()), threads)
+            stage_plan(plan, self.file.recipes()[document].name.as_ref().map(|n| n.value.as_str()), threads)
         });
         PlanReport { stages: stages.collect(), warnings: self.warnings.clone() }
     }
 }
 
-/// Reads and plans all documents of a recipe. Nothing is written.
+/// Plans all documents of a recipe. Nothing is written.
 ///
 /// # Errors
 /// [`crate::recipe::RecipeError`] with every problem found.
-pub(crate) fn plan_recipe(
-    file: &Path,
-    text: &str,
+pub(crate) fn plan_recipe<'a>(
+    file: &'a RecipeFile,
     resolver: &Resolver,
-    options: &PlanOptions,
-) -> Result<PlannedRecipe> {
-    let (file, mut diagnostics) = RecipeFile::parse(file, text, options.lenient);
-    let order = execution_order(&file.recipes, &mut diagnostics);
+    options: &MergeOptions,
+) -> Result<PlannedRecipe<'a>> {
+    let mut diagnostics = file.diagnostics().clone().with_lenient(options.lenient);
+    let order = execution_order(file.recipes(), &mut diagnostics);
     let mut resolver = Resolver { cache: resolver.cache.clone(), stages: resolver.stages.clone() };
     let mut plans = Vec::new();
     for &document in &order {
-        let recipe = &file.recipes[document];
+        let recipe = &file.recipes()[document];
         let planned = plan(recipe, &resolver, options, &mut diagnostics);
         if let (Some(planned), Some(name)) = (&planned, &recipe.name) {
             resolver.stages.insert(name.value.clone(), planned.result());
@@ -103,6 +88,10 @@ pub(crate) fn plan_recipe(
         }
     }
     diagnostics.check()?;
+    if let Some(&document) = order.get(plans.len()) {
+        // Every reason for having no plan was noted above; this is the one that was not.
+        return Err(Unplanned::new(&file.recipes()[document]).into());
+    }
     let (warnings, alerts) = (diagnostics.warnings(), diagnostics.alerts());
     Ok(PlannedRecipe { file, order, plans, warnings, alerts })
 }
@@ -185,45 +174,50 @@ fn references(recipe: &Recipe) -> BTreeSet<&ModelReference> {
     references
 }
 
-/// Runs a recipe and publishes its result at `target`.
+/// Merges what a recipe says and publishes the result at `target`.
 ///
 /// # Errors
 /// Recipe, input and write errors; the target is then as it was.
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn merge(
-    file: &Path,
-    text: &str,
+    file: &RecipeFile,
     target: &Path,
     options: &MergeOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<MergeReport> {
     let started = Instant::now();
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, &options.plan)?;
+    let planned = plan_recipe(file, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let inputs = input_paths(file, &planned, options.companions)?;
+    let inputs = input_paths(&planned, options)?;
     let kept = (options.keep_intermediates && planned.order.len() > 1).then(|| intermediates_target(target));
     for target in [target].into_iter().chain(kept.as_deref()) {
         refuse_inputs(target, &inputs)?;
         check_target(target, options.force)?;
     }
-    // Made before the inputs are hashed, which may take minutes: a place that can't be written is found out at once.
+    // Made before the inputs are read, which may take minutes: a place that can't be written is found out at once.
     let staging = StagingDir::create(target, options.force)?;
     let mut copied = FileStamps::default();
     for plan in &planned.plans {
-        copied_files(plan, options.companions)?.iter().for_each(|path| copied.take(path));
+        copied_files(plan, options)?.iter().for_each(|path| copied.take(path));
     }
-    let mut lock = Lock::new(options.plan.seed, lock_options(&options.plan, options.companions), text);
-    if options.hash {
-        lock.inputs = hash_inputs(&planned, options.threads, options.companions, progress)?;
-    }
+    let mut lock = Lock::new(options, file.text());
+    let hashed = match options.hash {
+        Some(algorithm) => {
+            let files = input_files(&planned.plans, options)?;
+            let digests = InputDigests::begin(files.values().cloned(), algorithm, progress)?;
+            Some((files, digests))
+        }
+        None => None,
+    };
     let mut run = StageRun {
         options,
         backend,
         progress,
         resolver,
+        inputs: hashed.as_ref().map(|(_, digests)| digests),
         staging: &staging,
         intermediates: None,
         bytes: (0, 0),
@@ -233,16 +227,16 @@ pub(crate) fn merge(
     let mut last = None;
     let mut plans = planned.plans.into_iter();
     for (index, &document) in planned.order.iter().enumerate() {
-        let recipe = &planned.file.recipes[document];
+        let recipe = &file.recipes()[document];
         let first_plan = plans.next().expect("every document in order has a plan");
         if count > 1 {
             let name = recipe.name.as_ref().map(|n| n.value.clone());
             progress.event(Event::StageStarted { index, count, name });
         }
-        let plan = run.bind(recipe, first_plan, &planned.file)?;
+        let plan = run.bind(recipe, first_plan, file)?;
         lock.stages.push(locked_stage(&plan, recipe.name.as_ref().map(|n| n.value.as_str())));
         let output = index + 1 == count;
-        let files = run.stage(&plan, recipe, output, &planned.file.source.text, &mut warnings)?;
+        let files = run.stage(&plan, recipe, output, file.text(), &mut warnings)?;
         if output {
             lock.outputs = files;
         }
@@ -250,9 +244,12 @@ pub(crate) fn merge(
     }
     let plan = last.expect("a recipe without documents is refused before");
     progress.cancel.check()?;
+    let (bytes, intermediates) = (run.bytes, run.intermediates.take());
+    if let Some((files, digests)) = hashed {
+        lock.inputs = records(files, &digests.finish(options.workers, progress)?);
+    }
     copied.check()?;
     staging.write(LOCK_FILE, lock.text().as_bytes())?;
-    let (bytes, intermediates) = (run.bytes, run.intermediates.take());
     staging.publish()?;
     if let Some(intermediates) = intermediates.filter(|_| options.keep_intermediates) {
         intermediates.publish()?;
@@ -269,32 +266,19 @@ pub(crate) fn merge(
         bytes_read: bytes.0,
         bytes_written: bytes.1,
         seconds: started.elapsed().as_secs_f64(),
-        threads: options.threads,
+        threads: options.workers.threads(),
         backend: backend.name().to_owned(),
         warnings,
     })
 }
 
-/// What the lock keeps of the options.
-fn lock_options(options: &PlanOptions, companions: CompanionOptions) -> LockOptions {
-    LockOptions {
-        max_shard_bytes: options.max_shard_bytes,
-        trim_scope: options.trim_scope.map(str::to_owned),
-        lenient: options.lenient,
-        allow_crimes: options.allow_crimes,
-        allow_mismatch: options.allow_mismatch,
-        allow_non_finite: options.allow_non_finite,
-        copy_tokenizer: Some(companions.copy_tokenizer),
-        model_card: Some(companions.model_card),
-        truncate_embeddings: options.truncate_embeddings,
-    }
-}
-
 struct StageRun<'a> {
     options: &'a MergeOptions,
-    backend: &'a dyn Backend,
+    backend: &'a dyn MergeKernels,
     progress: Progress<'a>,
     resolver: Resolver,
+    /// Digests of the recipe's inputs, which the stages take while they read.
+    inputs: Option<&'a InputDigests>,
     staging: &'a StagingDir,
     /// Holds the results of earlier stages.
     intermediates: Option<StagingDir>,
@@ -312,10 +296,11 @@ impl StageRun<'_> {
             return Ok(planned);
         }
         for model in planned.models.iter_mut().filter(|m| m.source().is_none()) {
-            let Some(directory) = self.directories.get(&model.reference.to_string()) else { continue };
+            let directory = self.directories.get(&model.reference.to_string());
+            let directory = directory.expect("what has no files yet is an earlier stage, and these have run");
             *model = Model::open(model.reference.clone(), directory)?;
         }
-        plan_again(recipe, planned, file, &self.resolver, &self.options.plan)
+        plan_again(recipe, planned, file, &self.resolver, self.options)
     }
 
     /// Runs one stage; returns the records of its files.
@@ -351,16 +336,18 @@ impl StageRun<'_> {
             self.directories.insert(name.to_owned(), nested.path().to_owned());
             &nested
         };
-        let execute_options = ExecuteOptions { threads: self.options.threads, hash: self.options.hash && output };
-        let execution = execute(plan, self.backend, staging, execute_options, self.progress)?;
+        let execute_options =
+            ExecuteOptions { workers: self.options.workers, hash: self.options.hash.filter(|_| output) };
+        let execution = execute(plan, self.backend, staging, execute_options, self.inputs, self.progress)?;
         plan.unchanged()?;
-        report_non_finite(&execution.non_finite, "output", &self.options.plan, warnings, self.progress)?;
+        report_non_finite(&execution.non_finite, "output", self.options, warnings, self.progress)?;
         self.bytes.0 += plan.bytes_read();
         self.bytes.1 += plan.bytes_written();
-        let mut files = write_companions(plan, text, staging, self.options.companions)?;
+        let mut files =
+            write_companions(plan, text, staging, self.options, self.options.hash.unwrap_or(HashAlgorithm::Blake3))?;
         for (i, shard) in plan.layout.shards.iter().enumerate() {
-            let sha256 = execution.shard_hashes.get(i).cloned();
-            files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, sha256 });
+            let digest = execution.shard_digests.get(i).cloned();
+            files.insert(shard.file_name.clone(), FileRecord { bytes: shard.bytes, digest });
         }
         Ok(files)
     }
@@ -368,7 +355,8 @@ impl StageRun<'_> {
 
 /// `OUT.stages`, where the results of earlier documents go on request.
 fn intermediates_target(output: &Path) -> PathBuf {
-    let mut name = output.file_name().unwrap_or_default().to_os_string();
+    // A path that ends in `..` has no name of its own; such an output is refused.
+    let mut name = output.file_name().map_or_else(std::ffi::OsString::new, std::ffi::OsStr::to_os_string);
     name.push(".stages");
     output.with_file_name(name)
 }
@@ -377,7 +365,7 @@ fn intermediates_target(output: &Path) -> PathBuf {
 pub(super) fn report_non_finite(
     found: &[NonFinite],
     what: &str,
-    options: &PlanOptions,
+    options: &MergeOptions,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
 ) -> Result<(), NonFiniteError> {
@@ -399,116 +387,46 @@ pub(super) fn plan_again(
     planned: MergePlan,
     file: &RecipeFile,
     resolver: &Resolver,
-    options: &PlanOptions,
+    options: &MergeOptions,
 ) -> Result<MergePlan> {
-    let mut diagnostics = Diagnostics::new(file.source.clone(), options.lenient);
+    let mut diagnostics = Diagnostics::new(file.source().clone(), options.lenient);
     let opened = planned.models.into_iter().map(|m| (m.reference.clone(), m)).collect();
     let again = plan_with(recipe, resolver, opened, options, &mut diagnostics);
     diagnostics.check()?;
     // Every reason for having no plan was noted above; this is the one that was not.
-    again.ok_or_else(|| Unplanned { output: recipe.name.as_ref().map_or_else(String::new, |n| n.value.clone()) }.into())
+    again.ok_or_else(|| Unplanned::new(recipe).into())
 }
 
 /// Everything that a recipe reads: the recipe, the models' directories, and each file, which may be a link into a cache.
-fn input_paths(file: &Path, planned: &PlannedRecipe, companions: CompanionOptions) -> Result<Vec<PathBuf>, WriteError> {
-    let mut paths = vec![file.to_owned()];
+fn input_paths(planned: &PlannedRecipe<'_>, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
+    let mut paths: Vec<PathBuf> = planned.file.path().map(Path::to_owned).into_iter().collect();
     for plan in &planned.plans {
         for model in &plan.models {
             paths.extend(model.dir.as_ref().map(|dir| dir.root().to_owned()));
             paths.extend(model.adapter.as_ref().map(|adapter| adapter.path().to_owned()));
             paths.extend(model.input_files());
         }
-        paths.extend(copied_files(plan, companions)?);
+        paths.extend(copied_files(plan, options)?);
     }
     Ok(paths)
 }
 
-/// Records of input files, by model and file name.
-pub(crate) type InputRecords = BTreeMap<String, BTreeMap<String, FileRecord>>;
-
-/// A document could not be planned against the results of earlier ones, for no noted reason.
+/// A document could not be planned, for no noted reason.
 #[derive(Debug, thiserror::Error)]
-#[error("the document `{output}` cannot be planned against the results of earlier documents")]
+#[error("the recipe `{recipe}` cannot be planned")]
 struct Unplanned {
-    output: String,
+    /// Its name, else its method.
+    recipe: String,
+}
+
+impl Unplanned {
+    fn new(recipe: &Recipe) -> Self {
+        Self { recipe: recipe.name.as_ref().unwrap_or(&recipe.method).value.clone() }
+    }
 }
 
 impl Diagnose for Unplanned {
     fn kind(&self) -> ErrorKind {
         ErrorKind::Internal
     }
-}
-
-/// SHA-256 of every file of every model; remembered hashes of unchanged files are taken over.
-pub(super) fn hash_inputs(
-    planned: &PlannedRecipe,
-    threads: usize,
-    companions: CompanionOptions,
-    progress: Progress<'_>,
-) -> Result<InputRecords> {
-    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
-    for plan in &planned.plans {
-        let copied = copied_files(plan, companions)?;
-        for (i, model) in plan.models.iter().enumerate() {
-            if model.dir.is_none() {
-                continue;
-            }
-            let donated = copied.iter().filter(|_| i == plan.donor);
-            for path in model.input_files().iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                files.insert((model.reference.to_string(), name), path.clone());
-            }
-        }
-    }
-    let paths: BTreeSet<PathBuf> = files.values().cloned().collect();
-    let hashes = hash_files(&paths.into_iter().collect::<Vec<_>>(), threads, progress)?;
-    let mut records = InputRecords::new();
-    for ((model, name), path) in files {
-        let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
-        let hash = hashes.get(&path).expect("every file of the list was hashed");
-        let record = FileRecord { bytes, sha256: Some(hash.clone()) };
-        records.entry(model).or_default().insert(name, record);
-    }
-    Ok(records)
-}
-
-fn hash_files(paths: &[PathBuf], threads: usize, progress: Progress<'_>) -> Result<BTreeMap<PathBuf, String>> {
-    let mut cache = HashCache::open_default();
-    let mut hashes: BTreeMap<PathBuf, String> =
-        paths.iter().filter_map(|p| Some((p.clone(), cache.get(p)?.to_owned()))).collect();
-    let unknown: Vec<&PathBuf> = paths.iter().filter(|p| !hashes.contains_key(*p)).collect();
-    if unknown.is_empty() {
-        return Ok(hashes);
-    }
-    let bytes = unknown.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
-    progress.event(Event::HashingInputs { bytes });
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some(path) = unknown.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            let before = FileState::of(path);
-            let hash = sha256_file(path, progress.cancel);
-            let same = before.filter(|b| FileState::of(path).as_ref() == Some(b));
-            done.push(((*path).clone(), same, hash));
-        }
-        done
-    };
-    let results = std::thread::scope(|scope| {
-        // This thread works too, so that the files are hashed where no other can be had.
-        let workers: Vec<_> =
-            (1..threads.clamp(1, unknown.len())).map_while(|_| crate::parallel::spawn_scoped(scope, work)).collect();
-        let mut results = work();
-        for worker in workers {
-            results.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        results
-    });
-    let mut fresh = Vec::new();
-    for (path, state, hash) in results {
-        let hash = hash.map_err(|source| WriteError::Io { path: path.clone(), source })?.ok_or(Cancelled)?;
-        fresh.extend(state.map(|state| (state, hash.clone())));
-        hashes.insert(path, hash);
-    }
-    cache.remember(&fresh);
-    Ok(hashes)
 }

@@ -6,13 +6,13 @@ use crate::lora::{Adapter, LoraFactors, SavedTensor};
 /// An adapter and the factor on its change.
 #[derive(Debug)]
 pub struct WeightedAdapter {
-    /// The adapter.
+    /// LoRA adapter.
     pub adapter: Adapter,
     /// 1 applies it as it was trained.
     pub weight: f32,
 }
 
-/// What one adapter does to one tensor of rows.
+/// Effect of one adapter on one tensor of rows.
 pub(super) enum Change<'a> {
     /// Adds a low-rank product.
     Factors(&'a LoraFactors, f32),
@@ -39,7 +39,7 @@ impl Change<'_> {
 pub(super) fn change_row(changes: &[Change<'_>], row: usize, out: &mut [f32]) {
     let saved = |tensor: &SavedTensor, values: &mut [f32]| {
         let bytes = values.len() * tensor.dtype.bytes();
-        widen(tensor.dtype, tensor.bytes.get(row * bytes..(row + 1) * bytes).unwrap_or_default(), values);
+        widen(tensor.dtype, &tensor.bytes[row * bytes..(row + 1) * bytes], values);
     };
     match changes {
         [] => {}

@@ -24,7 +24,7 @@ pub(super) struct Batch {
     pub(super) wanted: Option<Tensor>,
     /// Whether no row is wanted: then only keys and values are.
     pub(super) none_wanted: bool,
-    /// One for each rotary setting.
+    /// One for each set of rotary parameters.
     pub(super) rotations: Vec<Rotations>,
     /// Rows of each segment, and whether its keys and values are kept.
     pub(super) segments: Vec<(Range<usize>, bool)>,

@@ -1,4 +1,4 @@
-//! What a decoder is made of, read from `config.json`.
+//! Configuration of a decoder, read from `config.json`.
 //!
 //! The families' differences end here: everything after reads a [`DecoderConfig`]. Values that a file
 //! leaves out are the ones transformers' config classes assume.
@@ -33,7 +33,7 @@ pub enum Family {
     Gemma3,
 }
 
-/// What differs from layer to layer.
+/// Settings that differ from layer to layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerConfig {
     /// Positions that a query sees, itself included; `None` is all.
@@ -46,7 +46,6 @@ pub struct LayerConfig {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a key or a trait of the architecture")]
 pub struct DecoderConfig {
-    /// The family.
     pub family: Family,
     /// Rows of the embedding.
     pub vocab_size: usize,
@@ -60,7 +59,6 @@ pub struct DecoderConfig {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// The layers.
     pub layers: Vec<LayerConfig>,
     /// Rotary settings, one or one for each kind of layer.
     pub ropes: Vec<RopeConfig>,
@@ -246,7 +244,7 @@ impl Defaults {
     }
 }
 
-/// Which layers see a window only.
+/// Layers with sliding-window attention.
 fn sliding_layers(keys: &Keys<'_>, family: Family, count: usize) -> Result<Vec<bool>, ConfigError> {
     let by_type = matches!(family, Family::Qwen2 | Family::Qwen3 | Family::Gemma2 | Family::Gemma3);
     if by_type && let Some(types) = keys.texts("layer_types")? {
@@ -259,7 +257,7 @@ fn sliding_layers(keys: &Keys<'_>, family: Family, count: usize) -> Result<Vec<b
             _ => Err(keys.unsupported("layer_types", "known are full_attention and sliding_attention")),
         });
         let sliding: Vec<bool> = sliding.collect::<Result<_, _>>()?;
-        // The Qwen families look at a window only where they are told to.
+        // The Qwen families look at a window only where the config says so.
         let used =
             !matches!(family, Family::Qwen2 | Family::Qwen3) || keys.flag("use_sliding_window")?.unwrap_or(false);
         return Ok(if used && (keys.get("sliding_window").is_some() || !keys.has("sliding_window")) {

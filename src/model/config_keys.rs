@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Diagnose, ErrorKind};
 
-/// Why a config does not describe a decoder that we can run.
+/// Reasons why a config does not describe a decoder that we can run.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ConfigError {
@@ -48,7 +48,7 @@ impl Diagnose for ConfigError {
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {
     pub(super) file: &'a Path,
-    /// What the object is called in messages: empty for the top, else `rope_scaling.` and the like.
+    /// Name of the object in messages: empty for the top, else `rope_scaling.` and the like.
     pub(super) inside: &'a str,
     pub(super) object: &'a Value,
 }

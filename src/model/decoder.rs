@@ -16,13 +16,14 @@ use super::pool::WeightPool;
 use super::projection::{Pass, Projection, ProjectionName};
 use super::rope::{Rope, RopeFactors};
 use crate::compute::nn;
-use crate::compute::nn::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::error::{Diagnose, ErrorKind};
+use crate::parallel::Workers;
 
 /// Logits are computed for so many rows at a time that they stay below this, or for one row.
 const LOGIT_BYTES: usize = 16 << 20;
 
-/// Why a forward pass failed.
+/// Failures of a forward pass.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum DecoderError {
@@ -34,7 +35,7 @@ pub enum DecoderError {
     UnknownToken { token: u32, vocabulary: usize },
     #[error("a batch has no tokens, or asks for rows that it does not have")]
     Rows,
-    #[error("keys and values of one rotary setting are used under another")]
+    #[error("KV cache was computed with different RoPE factors")]
     MixedFactors,
     #[error("the logits are not finite: the first layer with such output is {place}")]
     NotFinite { place: String },
@@ -63,20 +64,22 @@ impl Diagnose for DecoderError {
     }
 }
 
-/// How a checkpoint is opened.
+/// Options of opening a checkpoint.
 #[derive(Debug)]
 pub struct DecoderOptions {
     /// Storage of the weights; arithmetic is f32.
-    pub precision: Precision,
+    pub precision: WeightDtype,
     /// Adapters to add, each times its weight.
     pub adapters: Vec<WeightedAdapter>,
-    /// Where weights as the checkpoint has them are shared with other decoders.
+    /// Pool through which unchanged weights of the checkpoint are shared with other decoders.
     pub pool: Option<Arc<WeightPool>>,
+    /// Threads that pack the weights.
+    pub workers: Workers,
 }
 
 impl Default for DecoderOptions {
     fn default() -> Self {
-        Self { precision: Precision::F32, adapters: Vec::new(), pool: None }
+        Self { precision: WeightDtype::F32, adapters: Vec::new(), pool: None, workers: Workers::default() }
     }
 }
 
@@ -128,7 +131,7 @@ impl Hidden {
     }
 }
 
-/// What a forward pass returns.
+/// Result of a forward pass.
 #[derive(Debug)]
 pub struct Forward {
     /// Hidden states of the wanted rows; `None` when none were wanted.
@@ -165,7 +168,7 @@ impl Decoder {
     /// The rotary divisors that a sequence of this many positions uses.
     #[must_use]
     pub fn rope_factors(&self, positions: usize) -> RopeFactors {
-        self.ropes.iter().map(|rope| rope.factors(positions)).max().unwrap_or_default()
+        self.ropes.iter().map(|rope| rope.factors(positions)).max().unwrap_or(RopeFactors::default())
     }
 
     /// Runs segments laid end to end. `wanted` are row numbers over the whole batch, ascending.

@@ -7,7 +7,7 @@ use super::decoder::{Decoder, DecoderError};
 use super::rope::RopeFactors;
 use crate::rng::Philox;
 
-/// How the next token is chosen.
+/// Rule by which the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
     /// 0 takes the most probable token, the first of equals.
@@ -44,7 +44,7 @@ impl Sequence {
     /// Tokens written so far.
     #[must_use]
     pub fn produced(&self) -> &[u32] {
-        self.tokens.get(self.prompt..).unwrap_or_default()
+        &self.tokens[self.prompt..]
     }
 
     /// Prompt and produced tokens.
@@ -98,7 +98,7 @@ pub fn step(decoder: &Decoder, sequences: &mut [&mut Sequence], chunk: usize) ->
     let (mut wanted, mut writers) = (Vec::new(), Vec::new());
     let mut rows = 0;
     for (index, sequence) in sequences.iter().enumerate() {
-        let pending = sequence.tokens.get(sequence.cached..).unwrap_or_default();
+        let pending = &sequence.tokens[sequence.cached..];
         let tokens = &pending[..pending.len().min(chunk.max(1))];
         rows += tokens.len();
         if tokens.len() == pending.len() && rows > 0 {

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefIterator, ParallelIterator};
 use serde_json::Value;
 
 use super::attention::SelfAttention;
@@ -37,12 +36,8 @@ impl Decoder {
         let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
         let embedding_module = format!("{}embed_tokens", source.prefix);
         let embedding = source.matrix(&embedding_module, [vocabulary, hidden], 0..vocabulary)?;
-        let layers: Vec<Layer> = config
-            .layers
-            .par_iter()
-            .enumerate()
-            .map(|(index, layer)| build.layer(index, layer))
-            .collect::<Result<_, WeightsError>>()?;
+        let layer = |index: usize| build.layer(index, &config.layers[index]);
+        let layers: Vec<Layer> = options.workers.try_map(config.layers.len(), layer)?;
         let norm = build.norm(&format!("{}norm", source.prefix), hidden)?;
         let mut weight_bytes = embedding.bytes();
         let outside = if source.prefix == "language_model.model." { "language_model." } else { "" };

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::compute::nn::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, WeightDtype};
 
 /// Weights that were packed for one decoder and serve the next ones as they are: those that no adapter changes.
 /// The checkpoint must not change meanwhile.
 #[derive(Debug, Default)]
 pub struct WeightPool(Mutex<BTreeMap<Weight, Arc<PackedMatrix>>>);
 
-/// Which weight: a checkpoint's module from a row on, as it is stored.
+/// Identity of a weight: a checkpoint's module from a row on, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Weight {
     root: PathBuf,
     module: String,
     first_row: usize,
     rows: usize,
-    precision: Precision,
+    precision: WeightDtype,
 }
 
 impl WeightPool {
@@ -32,7 +32,7 @@ impl WeightPool {
         root: &Path,
         module: &str,
         [first_row, rows]: [usize; 2],
-        precision: Precision,
+        precision: WeightDtype,
         pack: impl FnOnce() -> PackedMatrix,
     ) -> Arc<PackedMatrix> {
         let weight = Weight { root: root.to_owned(), module: module.to_owned(), first_row, rows, precision };

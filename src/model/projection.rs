@@ -8,7 +8,7 @@ use candle_core::{Result, Tensor};
 use super::ops::PackedLinear;
 use crate::compute::nn::PackedMatrix;
 
-/// What a pass is for.
+/// Purpose of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Pass {
     /// Whether what is trained is recorded for a backward pass.
@@ -30,7 +30,7 @@ pub trait Projection: Debug + Send + Sync {
     /// Applies the map.
     ///
     /// # Errors
-    /// What the tensor library says of inputs of another shape.
+    /// Inputs of another shape.
     fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor>;
 
     /// The frozen weight, if it is one: what a trainer wraps.
@@ -45,8 +45,8 @@ pub trait Projection: Debug + Send + Sync {
     fn out_features(&self) -> usize;
 }
 
-/// Where a projection sits: the module as the checkpoint names it, and which of its output rows
-/// (a part of them where a checkpoint fuses several).
+/// Name of a projection: the module as the checkpoint names it, and the output rows (a part of them
+/// where a checkpoint fuses several).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectionName {
     /// Such as `model.layers.0.self_attn.q_proj`.

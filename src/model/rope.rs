@@ -7,7 +7,7 @@ use std::f32::consts::PI;
 
 use super::rope_config::{RopeConfig, RopeScaling};
 
-/// Which set of divisors a sequence uses; only longrope has two.
+/// Set of frequency divisors that a sequence uses; only longrope has two.
 ///
 /// A sequence longer than the pre-training's context is rotated by other frequencies from its first
 /// position on, so that keys and values of one kind are of no use to the other.
@@ -16,7 +16,7 @@ pub enum RopeFactors {
     /// The sequence fits the context of the pre-training.
     #[default]
     Short,
-    /// It does not.
+    /// The sequence is longer than that context.
     Long,
 }
 

@@ -12,18 +12,18 @@ pub struct RopeConfig {
     pub theta: f64,
     /// Values of a head that are rotated; even.
     pub rotary_dim: usize,
-    /// How frequencies are stretched for longer contexts.
+    /// Stretching of the frequencies for longer contexts.
     pub scaling: RopeScaling,
 }
 
 /// Ways to stretch a context.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
-    /// None.
+    /// Frequencies as they are.
     Default,
     /// Every frequency divided by the factor.
     Linear {
-        /// The divisor.
+        /// Divisor of all frequencies.
         factor: f64,
     },
     /// Llama 3.1: long wavelengths divided, short ones kept, a ramp between.
@@ -39,7 +39,7 @@ pub enum RopeScaling {
     },
     /// `YaRN` (Peng et al. 2023): a ramp over dimensions and a factor on cos and sin.
     Yarn {
-        /// The divisor.
+        /// Divisor of the low frequencies.
         factor: f64,
         /// Rotations above which a dimension is kept.
         beta_fast: f64,
@@ -57,7 +57,7 @@ pub enum RopeScaling {
     LongRope {
         /// Divisors up to `original` positions.
         short_factor: Vec<f64>,
-        /// Divisors beyond.
+        /// Divisors for longer sequences.
         long_factor: Vec<f64>,
         /// Factor on cos and sin.
         attention_factor: f64,
@@ -66,7 +66,7 @@ pub enum RopeScaling {
     },
 }
 
-/// What the rest of the config says that rotary parameters refer to.
+/// Values of the rest of the config that rotary parameters refer to.
 pub(super) struct RopeContext {
     pub(super) default_theta: f64,
     pub(super) head_dim: usize,

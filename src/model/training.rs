@@ -1,4 +1,4 @@
-//! What a trainer needs of the decoder: to take weights over, and to run it layer by layer.
+//! Access for a trainer: takes weights over, and runs the decoder layer by layer.
 
 use candle_core::Tensor;
 
@@ -28,7 +28,7 @@ impl Decoder {
                 &mut feed_forward.down,
             ] {
                 if let Some(name) = names.next() {
-                    let old = std::mem::replace(slot, Box::new(Gone));
+                    let old = std::mem::replace(slot, Box::new(Placeholder));
                     *slot = map(name, old);
                 }
             }
@@ -37,7 +37,7 @@ impl Decoder {
 
     /// Wraps or replaces the output head.
     pub fn map_head(&mut self, map: impl FnOnce(Box<dyn Projection>) -> Box<dyn Projection>) {
-        let old = std::mem::replace(&mut self.head, Box::new(Gone));
+        let old = std::mem::replace(&mut self.head, Box::new(Placeholder));
         self.head = map(old);
     }
 
@@ -83,11 +83,15 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Decoder::forward`].
-    pub fn stages<'a>(&'a self, segments: &'a [Segment<'a>], wanted: &[usize]) -> Result<Stages<'a>, DecoderError> {
+    pub fn layerwise<'a>(
+        &'a self,
+        segments: &'a [Segment<'a>],
+        wanted: &[usize],
+    ) -> Result<LayerwiseForward<'a>, DecoderError> {
         if wanted.is_empty() || segments.iter().any(|segment| segment.keep || !segment.past.is_empty()) {
             return Err(DecoderError::Rows);
         }
-        Ok(Stages { decoder: self, segments, batch: self.batch(segments, wanted)? })
+        Ok(LayerwiseForward { decoder: self, segments, batch: self.batch(segments, wanted)? })
     }
 
     /// The output head.
@@ -97,16 +101,16 @@ impl Decoder {
     }
 }
 
-/// One batch on its way through the layers.
+/// Forward pass of one batch, layer by layer.
 #[derive(Debug)]
-pub struct Stages<'a> {
+pub struct LayerwiseForward<'a> {
     decoder: &'a Decoder,
     segments: &'a [Segment<'a>],
     batch: Batch,
 }
 
-impl Stages<'_> {
-    /// Layers.
+impl LayerwiseForward<'_> {
+    /// Number of layers.
     #[must_use]
     pub fn layers(&self) -> usize {
         self.decoder.blocks.len()
@@ -123,7 +127,7 @@ impl Stages<'_> {
     /// One layer's output; of the wanted rows only for the last.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub fn layer(&self, index: usize, x: &Tensor, pass: Pass) -> Result<Tensor, DecoderError> {
         let block: &Block = self.decoder.blocks.get(index).ok_or(DecoderError::Rows)?;
         let out = block.forward(x, &self.batch, pass, index + 1 == self.layers(), &mut [])?;
@@ -133,19 +137,19 @@ impl Stages<'_> {
     /// The last layer's output normed, as the head takes it.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub fn norm(&self, x: &Tensor, pass: Pass) -> Result<Tensor, DecoderError> {
         Ok(self.decoder.norm.forward(x, pass)?)
     }
 }
 
-/// What a projection leaves behind for the moment that it is being replaced.
+/// Stands in for a projection while it is being replaced.
 #[derive(Debug)]
-struct Gone;
+struct Placeholder;
 
-impl Projection for Gone {
+impl Projection for Placeholder {
     fn forward(&self, _x: &Tensor, _pass: Pass) -> candle_core::Result<Tensor> {
-        candle_core::bail!("a projection was taken away")
+        candle_core::bail!("a projection is being replaced")
     }
 
     fn in_features(&self) -> usize {

@@ -9,12 +9,12 @@ use super::adapter::{Change, WeightedAdapter, change_row};
 use super::decoder::DecoderOptions;
 use super::pool::WeightPool;
 use crate::checkpoint::{Tensor, TensorSource};
-use crate::compute::nn::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::dtype::{DType, widen};
 use crate::error::{Diagnose, ErrorKind};
 use crate::lora::SavedTensor;
 
-/// Why a checkpoint's tensors do not make the decoder that its config describes.
+/// Reasons why a checkpoint's tensors do not make the decoder that its config describes.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum WeightsError {
@@ -22,7 +22,7 @@ pub(crate) enum WeightsError {
     Missing { path: PathBuf, tensor: String },
     #[error("{}: tensor `{tensor}` has shape {found:?}, the config makes it {expected:?}", path.display())]
     Shape { path: PathBuf, tensor: String, expected: Vec<u64>, found: Vec<u64> },
-    #[error("{}: tensor `{tensor}` is {dtype}, which is no float", path.display())]
+    #[error("{}: tensor `{tensor}` is {dtype}, which is not a floating-point dtype", path.display())]
     Dtype { path: PathBuf, tensor: String, dtype: DType },
     #[error("{}: no tensor is named `...embed_tokens.weight`", path.display())]
     NoEmbedding { path: PathBuf },
@@ -58,9 +58,9 @@ impl Diagnose for WeightsError {
 pub(super) struct WeightSource<'a> {
     model: &'a dyn TensorSource,
     adapters: &'a [WeightedAdapter],
-    precision: Precision,
+    precision: WeightDtype,
     pool: Option<&'a WeightPool>,
-    /// What stands before `layers.N` and `embed_tokens`.
+    /// Prefix of `layers.N` and `embed_tokens`.
     pub(super) prefix: String,
     used: Mutex<BTreeSet<String>>,
 }
@@ -68,7 +68,7 @@ pub(super) struct WeightSource<'a> {
 impl<'a> WeightSource<'a> {
     pub(super) fn new(
         model: &'a dyn TensorSource,
-        DecoderOptions { adapters, precision, pool }: &'a DecoderOptions,
+        DecoderOptions { adapters, precision, pool, workers: _ }: &'a DecoderOptions,
     ) -> Result<Self, WeightsError> {
         let leaf = "embed_tokens.weight";
         // Sorted order puts a multimodal model's other embeddings after these by rule, not luck.
@@ -124,7 +124,7 @@ impl<'a> WeightSource<'a> {
         self.adapters.iter().any(changes)
     }
 
-    /// What adapters do to a tensor of `rows` times `width` elements.
+    /// Changes that adapters make to a tensor of `rows` times `width` elements.
     fn changes_of(&self, name: &str, [rows, width]: [usize; 2]) -> Result<Vec<Change<'a>>, WeightsError> {
         let mut found = Vec::new();
         for WeightedAdapter { adapter, weight } in self.adapters {
@@ -171,7 +171,7 @@ impl<'a> WeightSource<'a> {
         let mut all = vec![0.0; length];
         widen(tensor.dtype, self.model.bytes(tensor), &mut all);
         change_row(&self.changes_of(name, [1, length])?, 0, &mut all);
-        Ok(all.get(part).unwrap_or_default().into())
+        Ok(all[part].into())
     }
 
     /// Rows `part` of the `[rows, width]` weight of a module, adapters added.
@@ -201,7 +201,7 @@ impl<'a> WeightSource<'a> {
         let mut fill = |row: usize, out: &mut [f32]| {
             let row = part.start + row;
             // The header has been validated against the shape, so the row is always there.
-            let source = bytes.get(row * row_bytes..(row + 1) * row_bytes).unwrap_or_default();
+            let source = &bytes[row * row_bytes..(row + 1) * row_bytes];
             widen(tensor.dtype, source, out);
             change_row(&changes, row, out);
         };

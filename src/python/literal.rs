@@ -9,24 +9,24 @@ use serde_json::{Map, Number, Value};
 /// string keys.
 ///
 /// # Errors
-/// What was not understood, with the character position.
+/// Text that is not a literal, with the character position.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
-    let mut reader = Reader { chars: text.chars().collect(), at: 0, depth: 0 };
-    reader.blanks();
-    let value = reader.tuple_or_value()?;
-    reader.blanks();
-    if reader.at < reader.chars.len() { Err(reader.fault("unexpected text")) } else { Ok(value) }
+    let mut parser = LiteralParser { chars: text.chars().collect(), at: 0, depth: 0 };
+    parser.blanks();
+    let value = parser.tuple_or_value()?;
+    parser.blanks();
+    if parser.at < parser.chars.len() { Err(parser.fault("unexpected text")) } else { Ok(value) }
 }
 
 const MAX_DEPTH: usize = 64;
 
-struct Reader {
+struct LiteralParser {
     chars: Vec<char>,
     at: usize,
     depth: usize,
 }
 
-impl Reader {
+impl LiteralParser {
     fn fault(&self, what: &str) -> String {
         format!("{what} at character {}", self.at + 1)
     }

@@ -1,4 +1,4 @@
-//! What Python does and the files of PEFT, TRL and lm-evaluation-harness rely on.
+//! Behaviour of Python that the files of PEFT, TRL and lm-evaluation-harness rely on.
 //!
 //! - [`regex`]: the grammar and the semantics of `re`.
 //! - [`jinja`]: Jinja2 with Python's methods and printing; [`repr`]: `str` and `repr`; [`literal`]: `ast.literal_eval`.

@@ -1,4 +1,4 @@
-//! How Python prints values: `str`, `repr`, `json.dumps`, and what it takes for white space.
+//! Printing of values as in Python: `str`, `repr`, `json.dumps`, and its white space.
 
 use std::fmt::Write as _;
 
@@ -38,7 +38,7 @@ fn write_repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error
         ValueKind::None => out.push_str("None"),
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::Number => out.push_str(&number(value)),
-        ValueKind::String => out.push_str(&repr_str(value.as_str().unwrap_or_default())),
+        ValueKind::String => out.push_str(&repr_str(value.as_str().expect("a value of this kind is text"))),
         ValueKind::Seq | ValueKind::Iterable => {
             let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
             out.push(open);
@@ -129,8 +129,9 @@ fn json_repr(value: &serde_json::Value, out: &mut String) {
 }
 
 fn entries(map: &Value) -> Vec<(Value, Value)> {
-    let keys = map.try_iter().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
-    keys.into_iter().map(|key| (key.clone(), map.get_item(&key).unwrap_or_default())).collect()
+    // Objects of templates may refuse to be listed, or to give a value: these then show none.
+    let keys = map.try_iter().map_or_else(|_| Vec::new(), Iterator::collect);
+    keys.into_iter().map(|key| (key.clone(), map.get_item(&key).unwrap_or(Value::UNDEFINED))).collect()
 }
 
 fn number(value: &Value) -> String {
@@ -217,10 +218,10 @@ pub(crate) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
-/// How `json.dumps` lays out its text.
+/// Text layout of `json.dumps`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct JsonLayout {
-    /// What one level is indented by; `None` writes one line.
+    /// Indentation of a level; `None` writes one line.
     pub indent: Option<String>,
     /// Item and key separators, where not the defaults.
     pub separators: Option<(String, String)>,
@@ -263,7 +264,7 @@ fn dump(value: &Value, layout: &JsonLayout, depth: usize, out: &mut String) -> R
             other => other.to_owned(),
         }),
         ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<Value> = value.try_iter().map(Iterator::collect).unwrap_or_default();
+            let items: Vec<Value> = value.try_iter().map_or_else(|_| Vec::new(), Iterator::collect);
             if items.is_empty() {
                 out.push_str("[]");
                 return Ok(());

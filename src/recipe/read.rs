@@ -1,17 +1,13 @@
 //! Reading of merge recipes: mergekit's keys, nothing ignored.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use super::reference::ModelReference;
-use super::schema::{Assembly, OutputSlice, Recipe, RecipeFile, Source, TokenizerSource};
+use super::schema::{Assembly, OutputSlice, Recipe, Source, TokenizerSource};
 use super::setting::{Parameters, Setting};
 use crate::dtype::DType;
 use crate::suggest;
-use crate::yaml::diagnostic::{Diagnostics, SourceText};
-use crate::yaml::{self, Field, Fields, FromYaml, Kind, Node, Spanned};
+use crate::yaml::{Diagnostics, Field, Fields, FromYaml, Kind, Node, Spanned};
 
-/// Keys of a document.
+/// Keys that a document may have.
 const DOCUMENT_KEYS: &[&str] = &[
     "merge_method",
     "models",
@@ -33,55 +29,36 @@ const SLICE_KEYS: &[&str] = &["sources", "base_model", "parameters", "residual_w
 const SOURCE_KEYS: &[&str] = &["model", "layer_range", "parameters"];
 const MODULE_KEYS: &[&str] = &["slices", "models", "parameters"];
 
-impl RecipeFile {
-    /// Reads all documents of a text. Every fault goes to the returned diagnostics; documents with
-    /// faults are still returned as far as they make sense, so that planning can find more.
-    #[must_use]
-    pub fn parse(file: &Path, text: &str, lenient: bool) -> (Self, Diagnostics) {
-        let name = file.display().to_string();
-        // A byte order mark is not part of the recipe.
-        let text = text.trim_start_matches('\u{feff}').to_owned();
-        let source = Arc::new(SourceText { name, text });
-        let mut diagnostics = Diagnostics::new(source.clone(), lenient).last_key_wins();
-        let nodes = yaml::parse(&source.text, &mut diagnostics);
-        let mut recipes = Vec::new();
-        for (number, node) in nodes.iter().filter(|n| n.kind != Kind::Null).enumerate() {
-            recipes.extend(document(number, node, &mut diagnostics));
+impl Recipe {
+    /// Reads a recipe. `document` is its number in the file, which keys random masks.
+    pub(crate) fn read(document: usize, node: &Node, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let fields = Fields::of(node, "a recipe", diagnostics)?.known("key", DOCUMENT_KEYS, diagnostics);
+        let method = fields.required("merge_method", diagnostics);
+        let mut module_parameters = Parameters::default();
+        let assembly = assembly(fields, &mut module_parameters, diagnostics);
+        let mut parameters = parameters(fields, diagnostics);
+        if let Some(field) = fields.get("trim_scope")
+            && let Some(word) = field.read::<String>(diagnostics)
+        {
+            parameters.set("trim_scope", field.key, Setting::constant(&word, field.node.span));
         }
-        if recipes.is_empty() && !diagnostics.has_errors() {
-            diagnostics.error(None, "the recipe is empty");
-        }
-        (Self { source, recipes }, diagnostics)
+        let tokenizer = tokenizer(fields, diagnostics);
+        Some(Self {
+            span: node.span,
+            document,
+            keeps_base_only: base_only(fields, diagnostics),
+            name: fields.get("name").and_then(|field| field.read(diagnostics)),
+            method: method?,
+            assembly: assembly?,
+            base_model: fields.optional("base_model", diagnostics),
+            parameters,
+            module_parameters,
+            dtype: fields.optional("dtype", diagnostics),
+            out_dtype: fields.optional("out_dtype", diagnostics),
+            tokenizer,
+            chat_template: fields.given("chat_template").map(|field| field.key),
+        })
     }
-}
-
-fn document(document: usize, node: &Node, diagnostics: &mut Diagnostics) -> Option<Recipe> {
-    let fields = Fields::of(node, "a recipe", diagnostics)?.known("key", DOCUMENT_KEYS, diagnostics);
-    let method = fields.required("merge_method", diagnostics);
-    let mut module_parameters = Parameters::default();
-    let assembly = assembly(fields, &mut module_parameters, diagnostics);
-    let mut parameters = parameters(fields, diagnostics);
-    if let Some(field) = fields.get("trim_scope")
-        && let Some(word) = field.read::<String>(diagnostics)
-    {
-        parameters.set("trim_scope", field.key, Setting::constant(&word, field.node.span));
-    }
-    let tokenizer = tokenizer(fields, diagnostics);
-    Some(Recipe {
-        span: node.span,
-        document,
-        keeps_base_only: base_only(fields, diagnostics),
-        name: fields.get("name").and_then(|field| field.read(diagnostics)),
-        method: method?,
-        assembly: assembly?,
-        base_model: fields.optional("base_model", diagnostics),
-        parameters,
-        module_parameters,
-        dtype: fields.optional("dtype", diagnostics),
-        out_dtype: fields.optional("out_dtype", diagnostics),
-        tokenizer,
-        chat_template: fields.given("chat_template").map(|field| field.key),
-    })
 }
 
 fn assembly(fields: Fields<'_>, module: &mut Parameters, diagnostics: &mut Diagnostics) -> Option<Assembly> {
@@ -206,7 +183,8 @@ fn layer_range(field: Field<'_>, diagnostics: &mut Diagnostics) -> Option<Spanne
 }
 
 fn parameters(fields: Fields<'_>, diagnostics: &mut Diagnostics) -> Parameters {
-    fields.given("parameters").map(|field| Parameters::parse(field, diagnostics)).unwrap_or_default()
+    let field = fields.given("parameters");
+    field.map_or_else(Parameters::default, |field| Parameters::parse(field, diagnostics))
 }
 
 /// Whether tensors and layers that no model but the base has are kept.
@@ -331,25 +309,27 @@ fn tokenizer(fields: Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Spanne
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::RecipeFile;
 
-    fn parse(text: &str) -> (RecipeFile, Diagnostics) {
-        RecipeFile::parse("r.yml".as_ref(), text, false)
+    fn parse(text: &str) -> (Vec<Recipe>, Diagnostics) {
+        let file = RecipeFile::parse("r.yml".as_ref(), text, false);
+        (file.recipes().to_vec(), file.diagnostics().clone())
     }
 
     #[test]
     fn reads_every_form_of_a_recipe() {
-        let (file, diagnostics) = parse(
+        let (recipes, diagnostics) = parse(
             "merge_method: ties\nbase_model: org/base@main\ndtype: torch.bfloat16\nparameters: {normalize: yes, lambda: 1e-1}\n\
              models:\n- model: {model: {path: a, revision: r}}\n  parameters: {density: [0.1, 0.9]}\n- model: b+lora\n\
              ---\nname: second\nmerge_method: passthrough\nslices:\n- sources:\n  - {model: a, layer_range: [0, 2]}\n",
         );
         assert_eq!(diagnostics.list(), []);
-        assert_eq!(file.recipes.len(), 2);
-        assert_eq!(file.recipes[0].dtype, Some(DType::BF16));
-        assert_eq!(file.recipes[0].base_model.as_ref().unwrap().value.to_string(), "org/base@main");
-        let references: Vec<_> = file.recipes[0].sources().map(|s| s.model.value.to_string()).collect();
+        assert_eq!(recipes.len(), 2);
+        assert_eq!(recipes[0].dtype, Some(DType::BF16));
+        assert_eq!(recipes[0].base_model.as_ref().unwrap().value.to_string(), "org/base@main");
+        let references: Vec<_> = recipes[0].sources().map(|s| s.model.value.to_string()).collect();
         assert_eq!(references, ["a@r", "b+lora"]);
-        assert!(file.recipes[1].is_layerwise());
+        assert!(recipes[1].is_layerwise());
     }
 
     #[test]
@@ -391,8 +371,9 @@ mod tests {
     #[test]
     fn lenient_turns_unknown_keys_into_warnings() {
         let text = "merge_method: linear\nfoo: 1\nmodels: [{model: a}]\n";
-        assert!(RecipeFile::parse("r".as_ref(), text, false).1.has_errors());
-        let (_, diagnostics) = RecipeFile::parse("r".as_ref(), text, true);
+        assert!(parse(text).1.has_errors());
+        let file = RecipeFile::parse("r".as_ref(), text, true);
+        let diagnostics = file.diagnostics();
         assert!(!diagnostics.has_errors());
         assert_eq!(diagnostics.warnings().len(), 1);
     }

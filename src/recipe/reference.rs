@@ -1,6 +1,9 @@
 //! Model references: `path[@revision][+adapter[@revision]]`, as text or as an object.
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Diagnose, ErrorKind};
 
 /// A model, and optionally an adapter on top of it, as a recipe names them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,11 +20,11 @@ impl ModelReference {
     /// Parses the text form.
     ///
     /// # Errors
-    /// What is wrong with it, as a message.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// A message about the fault.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let split = |part: &str| -> Result<(String, Option<String>), String> {
             let mut pieces = part.split('@');
-            let path = pieces.next().unwrap_or_default();
+            let path = pieces.next().expect("a split has a first piece");
             let revision = pieces.next();
             if pieces.next().is_some() {
                 return Err(format!("model reference `{text}` has more than one `@` in a part"));
@@ -32,7 +35,7 @@ impl ModelReference {
             Ok((path.to_owned(), revision.map(str::to_owned)))
         };
         let mut parts = text.split('+');
-        let (path, revision) = split(parts.next().unwrap_or_default())?;
+        let (path, revision) = split(parts.next().expect("a split has a first piece"))?;
         let adapter = parts.next().map(split).transpose()?;
         if parts.next().is_some() {
             return Err(format!("model reference `{text}` has more than one `+`"));
@@ -40,10 +43,37 @@ impl ModelReference {
         Ok(Self { path, revision, adapter })
     }
 
+    /// The same model with an adapter on top.
+    #[must_use]
+    pub fn with_adapter(self, path: &str) -> Self {
+        Self { adapter: Some((path.to_owned(), None)), ..self }
+    }
+
     /// A reference to a plain directory.
     #[must_use]
     pub fn directory(path: &str) -> Self {
         Self { path: path.to_owned(), revision: None, adapter: None }
+    }
+}
+
+/// A text that names no model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ReferenceError {
+    message: String,
+}
+
+impl Diagnose for ReferenceError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
+    }
+}
+
+impl FromStr for ModelReference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        Self::parse(text).map_err(|message| ReferenceError { message })
     }
 }
 

@@ -1,56 +1,46 @@
 //! A merge recipe as a value.
 
-use std::sync::Arc;
-
 use super::reference::ModelReference;
 use super::setting::Parameters;
 use crate::dtype::DType;
-use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{Span, Spanned};
 
-/// One or more recipes of a file.
-#[derive(Debug)]
-pub struct RecipeFile {
-    /// The text.
-    pub source: Arc<SourceText>,
-    /// Its documents in order.
-    pub recipes: Vec<Recipe>,
-}
-
-/// One document.
+/// One merge: a method, the models or layers that it takes, and its parameters.
+///
+/// A recipe is read from a file ([`RecipeFile`](super::RecipeFile)) or made in Rust, from [`Recipe::new`] on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// Where the document starts.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Its number in the file, from 0.
-    pub document: usize,
+    pub(crate) document: usize,
     /// `base_only: keep`: tensors and layers that only the base model has are copied from it.
-    pub keeps_base_only: bool,
+    pub(crate) keeps_base_only: bool,
     /// Name under which other documents of the file use its result.
-    pub name: Option<Spanned<String>>,
+    pub(crate) name: Option<Spanned<String>>,
     /// `merge_method`.
-    pub method: Spanned<String>,
+    pub(crate) method: Spanned<String>,
     /// What is put together.
-    pub assembly: Assembly,
+    pub(crate) assembly: Assembly,
     /// `base_model`.
-    pub base_model: Option<Spanned<ModelReference>>,
+    pub(crate) base_model: Option<Spanned<ModelReference>>,
     /// Top-level `parameters`.
-    pub parameters: Parameters,
+    pub(crate) parameters: Parameters,
     /// `modules.default.parameters`.
-    pub module_parameters: Parameters,
+    pub(crate) module_parameters: Parameters,
     /// `dtype`.
-    pub dtype: Option<DType>,
+    pub(crate) dtype: Option<DType>,
     /// `out_dtype`.
-    pub out_dtype: Option<DType>,
+    pub(crate) out_dtype: Option<DType>,
     /// `tokenizer_source` or `tokenizer`.
-    pub tokenizer: Option<Spanned<TokenizerSource>>,
+    pub(crate) tokenizer: Option<Spanned<TokenizerSource>>,
     /// Place of `chat_template`.
-    pub chat_template: Option<Span>,
+    pub(crate) chat_template: Option<Span>,
 }
 
-/// Where the output's tokenizer comes from.
+/// Source of the output's tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenizerSource {
+pub(crate) enum TokenizerSource {
     /// The base model's.
     Base,
     /// Of all models together.
@@ -63,38 +53,56 @@ pub enum TokenizerSource {
 
 /// `models` or `slices`.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Assembly {
+pub(crate) enum Assembly {
     /// Whole models; every source spans all layers.
     Models(Vec<Source>),
     /// Layer-wise assembly.
     Slices(Vec<OutputSlice>),
 }
 
-/// A slice of the output.
+/// Consecutive layers of the output, and their sources.
 #[derive(Debug, Clone, PartialEq)]
-pub struct OutputSlice {
+pub(crate) struct OutputSlice {
     /// Where it is written.
-    pub span: Span,
+    pub(crate) span: Span,
     /// Its inputs.
-    pub sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     /// Overrides the recipe's base model.
-    pub base_model: Option<Spanned<ModelReference>>,
+    pub(crate) base_model: Option<Spanned<ModelReference>>,
     /// Parameters of this slice.
-    pub parameters: Parameters,
+    pub(crate) parameters: Parameters,
 }
 
 /// An input of a slice, or of a whole-model merge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// The model.
-    pub model: Spanned<ModelReference>,
+    pub(crate) model: Spanned<ModelReference>,
     /// First layer and one past the last, for slices.
-    pub layer_range: Option<Spanned<(i64, i64)>>,
+    pub(crate) layer_range: Option<Spanned<(i64, i64)>>,
     /// Parameters of this input.
-    pub parameters: Parameters,
+    pub(crate) parameters: Parameters,
 }
 
 impl Recipe {
+    /// Every reference to a model.
+    pub(crate) fn references_mut(&mut self) -> Vec<&mut ModelReference> {
+        let mut references: Vec<&mut ModelReference> = self.base_model.iter_mut().map(|b| &mut b.value).collect();
+        if let Some(Spanned { value: TokenizerSource::Model(model), .. }) = &mut self.tokenizer {
+            references.push(model);
+        }
+        match &mut self.assembly {
+            Assembly::Models(sources) => references.extend(sources.iter_mut().map(|s| &mut s.model.value)),
+            Assembly::Slices(slices) => {
+                for slice in slices {
+                    references.extend(slice.base_model.iter_mut().map(|b| &mut b.value));
+                    references.extend(slice.sources.iter_mut().map(|s| &mut s.model.value));
+                }
+            }
+        }
+        references
+    }
+
     /// All slices, with `models` as one slice without layer ranges.
     #[must_use]
     pub fn is_layerwise(&self) -> bool {
@@ -119,5 +127,13 @@ impl Recipe {
         }
         scopes.extend(self.sources().map(|s| &s.parameters));
         scopes
+    }
+}
+
+impl Source {
+    /// The model.
+    #[must_use]
+    pub fn reference(&self) -> &ModelReference {
+        &self.model.value
     }
 }

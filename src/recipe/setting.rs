@@ -4,6 +4,8 @@
 //! `t` in 0..=1; a list of `{filter, value}` takes the first whose filter is a substring of the
 //! tensor's name; an absent filter or `*` matches everything.
 
+use serde_json::{Map, Number, Value as Json};
+
 use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Node, Range, Span, Spanned};
 
 /// The type a method expects of a parameter.
@@ -95,6 +97,7 @@ pub struct Setting {
 
 impl Setting {
     /// Reads a setting; faults are noted.
+    #[doc(hidden)]
     pub fn parse(node: &Node, diagnostics: &mut Diagnostics) -> Self {
         let conditions = match &node.kind {
             Kind::Sequence(items) if items.iter().any(|i| matches!(i.kind, Kind::Mapping(_))) => items
@@ -117,15 +120,57 @@ impl Setting {
         Self { conditions }
     }
 
+    /// A value that changes over the layers: interpolated between these, which are evenly spaced.
+    #[must_use]
+    pub fn gradient(values: impl IntoIterator<Item = f64>) -> Self {
+        let scalars = values.into_iter().map(|value| made(number_text(value))).collect();
+        Self { conditions: vec![Condition { filter: None, curve: Curve::Gradient(scalars) }] }
+    }
+
+    /// A value for the tensors whose names contain `filter`; the others have none, see [`Setting::otherwise`].
+    #[must_use]
+    pub fn when(filter: &str, value: impl Into<Self>) -> Self {
+        let conditions = value.into().conditions.into_iter();
+        let filtered = |condition: Condition| Condition { filter: Some(made(filter.to_owned())), ..condition };
+        Self { conditions: conditions.map(filtered).collect() }
+    }
+
+    /// What holds for tensors that nothing before has a value for.
+    #[must_use]
+    pub fn otherwise(mut self, value: impl Into<Self>) -> Self {
+        self.conditions.extend(value.into().conditions);
+        self
+    }
+
+    /// The setting as a tree.
+    #[must_use]
+    pub(super) fn to_value(&self) -> Json {
+        let curve = |curve: &Curve| match curve {
+            Curve::Constant(scalar) => scalar_value(&scalar.value),
+            Curve::Gradient(scalars) => scalars.iter().map(|scalar| scalar_value(&scalar.value)).collect(),
+        };
+        let condition = |condition: &Condition| -> Json {
+            let filter = condition.filter.as_ref().map(|filter| ("filter".to_owned(), filter.value.as_str().into()));
+            Map::from_iter(filter.into_iter().chain([("value".to_owned(), curve(&condition.curve))])).into()
+        };
+        match self.conditions.as_slice() {
+            [] => Json::Null,
+            [Condition { filter: None, curve: only }] => curve(only),
+            [only] => condition(only),
+            all => all.iter().map(condition).collect(),
+        }
+    }
+
     /// A plain value, for defaults given outside a recipe.
     #[must_use]
-    pub fn constant(text: &str, span: Span) -> Self {
+    pub(crate) fn constant(text: &str, span: Span) -> Self {
         let curve = Curve::Constant(Spanned { value: text.to_owned(), span });
         Self { conditions: vec![Condition { filter: None, curve }] }
     }
 
     /// Notes every scalar that is not of the expected type or outside its range. Values between two of a gradient lie
     /// inside when they do.
+    #[doc(hidden)]
     pub fn check(&self, name: &str, kind: ParameterKind, diagnostics: &mut Diagnostics) {
         for scalar in self.conditions.iter().flat_map(|c| c.curve.scalars()) {
             let message = || format!("`{name}` expects {}, not `{}`", kind.expected(), scalar.value);
@@ -142,18 +187,58 @@ impl Setting {
         }
     }
 
-    /// The value for a tensor, and the place of the filter that chose it; `None` when no condition
-    /// applies.
+    /// The value for a tensor, and the filter that chose it; `None` when no condition applies.
+    #[doc(hidden)]
     #[must_use]
-    pub fn evaluate(&self, kind: ParameterKind, tensor: &str, t: f64) -> Option<(Value, Option<Span>)> {
+    pub fn evaluate(&self, kind: ParameterKind, tensor: &str, t: f64) -> Option<(Value, Option<&Spanned<String>>)> {
         let condition = self.conditions.iter().find(|c| c.filter.as_ref().is_none_or(|f| matches(&f.value, tensor)))?;
         let value = condition.curve.evaluate(kind, t)?;
-        Some((value, condition.filter.as_ref().map(|f| f.span)))
+        Some((value, condition.filter.as_ref()))
     }
 
     /// The filters, in order.
+    #[doc(hidden)]
     pub fn filters(&self) -> impl Iterator<Item = &Spanned<String>> {
         self.conditions.iter().filter_map(|c| c.filter.as_ref())
+    }
+}
+
+/// A scalar as a number or a switch where that is written the same, else as text.
+fn scalar_value(text: &str) -> Json {
+    match text {
+        "true" => return true.into(),
+        "false" => return false.into(),
+        _ => {}
+    }
+    let whole = text.parse::<i64>().ok().map(Number::from);
+    let number = whole.or_else(|| yaml::number(text).and_then(Number::from_f64));
+    number.filter(|number| number.to_string() == text).map_or_else(|| text.into(), Json::Number)
+}
+
+/// A number as recipes write it. One that is not finite is refused where the parameter is checked.
+fn number_text(value: f64) -> String {
+    Number::from_f64(value).map_or_else(|| value.to_string(), |number| number.to_string())
+}
+
+fn made<T>(value: T) -> Spanned<T> {
+    Spanned { value, span: Span::default() }
+}
+
+impl From<f64> for Setting {
+    fn from(value: f64) -> Self {
+        Self::constant(&number_text(value), Span::default())
+    }
+}
+
+impl From<bool> for Setting {
+    fn from(value: bool) -> Self {
+        Self::constant(if value { "true" } else { "false" }, Span::default())
+    }
+}
+
+impl From<&str> for Setting {
+    fn from(word: &str) -> Self {
+        Self::constant(word, Span::default())
     }
 }
 
@@ -212,6 +297,12 @@ impl Parameters {
             (name, Setting::parse(field.node, diagnostics))
         });
         Self { entries: settings.collect() }
+    }
+
+    /// Whether no parameter is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     /// The setting of a parameter.

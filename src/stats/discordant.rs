@@ -11,7 +11,7 @@
 
 use crate::stats::distribution::{binomial_at_least, binomial_at_most, ln_binomial, normal_quantile, solve};
 
-/// What the confidence interval of the discordant share may miss; added to the p-value.
+/// Probability that the confidence interval misses the discordant share; added to the p-value.
 const MISSED: f64 = 1e-5;
 /// Shares tried within that interval.
 const SHARES: usize = 41;
@@ -27,7 +27,7 @@ pub struct Discordant {
     pub documents: u64,
 }
 
-/// Which tail of the score statistic is asked for.
+/// Tail of the score statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tail {
     /// Outcomes with at least this drop.

@@ -4,7 +4,7 @@
 //!
 //! Draws are a pure function of seed, stream names and resample number, whatever the threads do.
 
-use rayon::prelude::*;
+use crate::parallel::Workers;
 
 use super::distribution::ln_gamma;
 use crate::rng::{Philox, stream_key};
@@ -117,6 +117,23 @@ impl Draws {
     }
 }
 
+/// Seed of a bootstrap, which the values depend on, and the threads that compute them, which they don't.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resampling {
+    /// Seed of the draws.
+    pub seed: u64,
+    /// Threads for the resamples.
+    pub workers: Workers,
+}
+
+impl Resampling {
+    /// On the calling thread alone.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed, workers: Workers::default() }
+    }
+}
+
 /// `draws` values of `statistic` over resampled `strata`, in a fixed order.
 ///
 /// Each stratum is a list of counts that keeps its own total; `statistic` gets the resampled counts
@@ -124,7 +141,7 @@ impl Draws {
 pub(crate) fn replicates(
     strata: &[&[u64]],
     draws: usize,
-    seed: u64,
+    resampling: Resampling,
     stream: &[&str],
     statistic: impl Fn(&[Vec<u64>]) -> f64 + Sync,
 ) -> Vec<f64> {
@@ -132,7 +149,7 @@ pub(crate) fn replicates(
     let chunk = |index: usize| {
         let number = index.to_string();
         let parts: Vec<&str> = stream.iter().copied().chain([number.as_str()]).collect();
-        let mut source = Draws::new(seed, &parts);
+        let mut source = Draws::new(resampling.seed, &parts);
         let mut drawn: Vec<Vec<u64>> = strata.iter().map(|counts| vec![0; counts.len()]).collect();
         let size = CHUNK.min(draws - index * CHUNK);
         (0..size)
@@ -144,10 +161,10 @@ pub(crate) fn replicates(
             })
             .collect::<Vec<f64>>()
     };
-    (0..chunks).into_par_iter().map(chunk).collect::<Vec<_>>().concat()
+    resampling.workers.map(chunks, chunk).concat()
 }
 
-/// How many resamples a statistic of so many distinct values gets: 100,000 where that is cheap.
+/// Number of resamples of a statistic with so many distinct values: 100,000 where that is cheap.
 #[must_use]
 pub(crate) fn default_draws(cells: usize) -> usize {
     (2_000_000 / cells.max(1)).clamp(2_000, 100_000)
@@ -186,8 +203,8 @@ mod tests {
     fn resamples_do_not_depend_on_threads() {
         let counts = [40_u64, 7, 3];
         let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| replicates(&[&counts], 3_000, 1, &["t"], |drawn| drawn[0][0] as f64))
+            let resampling = Resampling { seed: 1, workers: Workers::new(threads) };
+            replicates(&[&counts], 3_000, resampling, &["t"], |drawn| drawn[0][0] as f64)
         };
         let one = run(1);
         assert_eq!(one, run(3));

@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::leftovers;
-use crate::storage::publish::{WriteError, failed, sync_dir};
+use super::publish::sync_dir;
+use super::write_error::{WriteError, failed};
 
 /// The list of files that are being moved, in the hidden folder.
 const MOVING: &str = ".moving.json";
@@ -37,7 +38,7 @@ impl FileSet {
     /// files that version 0.1 prepared beside their targets.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn prepare(folder: &Path, stem: &str, is_old: impl Fn(&str) -> bool) -> Result<Self, WriteError> {
         let given = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let folder = super::place::resolve(given)?;
@@ -70,7 +71,7 @@ impl FileSet {
     /// Writes a file of the set and syncs it.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         let path = self.staging.join(name);
         let write = || {
@@ -84,7 +85,7 @@ impl FileSet {
     /// Moves all files into the folder, `last` after the others; returns the paths in the order given.
     ///
     /// # Errors
-    /// What the operating system says; the files that were moved are then removed again.
+    /// I/O errors; the files that were moved are then removed again.
     #[expect(clippy::disallowed_methods, reason = "publishing is this module's business")]
     pub(crate) fn publish(mut self, names: &[String], last: &str) -> Result<(Vec<PathBuf>, PathBuf), WriteError> {
         let list = serde_json::json!({"files": names, "last": last}).to_string();

@@ -10,7 +10,7 @@ use super::leftovers::is_at;
 use super::manifest::FOLDER_LOCK;
 use crate::error::{Diagnose, ErrorKind};
 
-/// Why a folder can't be worked in.
+/// Reasons why a folder can't be worked in.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum FolderLockError {

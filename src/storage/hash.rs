@@ -1,25 +1,75 @@
-//! SHA-256 of files: computed, followed while a file is being written, and remembered for inputs.
+//! Digests of files: computed, followed while a file is being written, and remembered for inputs.
 //!
-//! Hashing costs more than merging (about a second per gigabyte and core with the CPU's SHA
-//! instructions), so hashes of *inputs* are kept in a cache keyed by device, inode, size and the
-//! nanosecond modification and status-change times: a file that was touched in any way is hashed
-//! again. `billon verify` never trusts the cache.
+//! Reading an input only to hash it takes as long as a merge, so digests of *inputs* are kept in a cache of each
+//! algorithm, keyed by device, inode, size and the nanosecond modification and status-change times: a file that was
+//! touched in any way is hashed again. `billon verify` never trusts the cache.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::event::CancelFlag;
-use crate::storage::publish::{OutputFile, WriteError};
 
 /// Bytes read at a time.
-const STEP: usize = 1 << 20;
+pub(super) const STEP: usize = 1 << 20;
 
-/// A digest in lower-case hexadecimal.
+/// Hash functions of the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HashAlgorithm {
+    /// A tree, so that all threads hash one file.
+    Blake3,
+    /// What model hubs and other tools compare; one file is one serial stream.
+    Sha256,
+}
+
+impl fmt::Display for HashAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blake3 => "BLAKE3",
+            Self::Sha256 => "SHA-256",
+        })
+    }
+}
+
+/// Hash of a file with the function that it is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// The function.
+    pub algorithm: HashAlgorithm,
+    /// Lower-case hexadecimal.
+    pub hex: String,
+}
+
+impl Digest {
+    /// The digest of bytes in memory.
+    #[must_use]
+    pub(crate) fn of(algorithm: HashAlgorithm, bytes: &[u8]) -> Self {
+        let hex = match algorithm {
+            HashAlgorithm::Blake3 => hex(blake3::hash(bytes).as_bytes()),
+            HashAlgorithm::Sha256 => sha256_bytes(bytes),
+        };
+        Self { algorithm, hex }
+    }
+
+    /// The digest that a finished tree gives.
+    #[must_use]
+    pub(crate) fn blake3(hash: blake3::Hash) -> Self {
+        Self { algorithm: HashAlgorithm::Blake3, hex: hex(hash.as_bytes()) }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.algorithm, self.hex)
+    }
+}
+
+/// Bytes in lower-case hexadecimal.
 #[must_use]
 pub(crate) fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -32,16 +82,16 @@ pub fn sha256_bytes(bytes: &[u8]) -> String {
 }
 
 /// Checksum of a record of a cache: 16 hexadecimal digits. A record whose checksum differs was changed on
-/// disk, and what it says is asked again.
+/// disk, and is computed again.
 #[must_use]
 pub(crate) fn checksum(record: &str) -> String {
-    hex(Sha256::digest(record.as_bytes()).get(..8).unwrap_or_default())
+    hex(&Sha256::digest(record.as_bytes())[..8])
 }
 
 /// SHA-256 of a file; `Ok(None)` when cancelled.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 pub(crate) fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option<String>> {
     let mut file = crate::storage::input::open(path)?;
     let mut hasher = Sha256::new();
@@ -55,28 +105,6 @@ pub(crate) fn sha256_file(path: &Path, cancel: &CancelFlag) -> io::Result<Option
             n => hasher.update(&buffer[..n]),
         }
     }
-}
-
-/// SHA-256 of a file that other threads are still writing: follows its completed prefix, so the
-/// hash is ready when the last byte is. `Ok(None)` when the file is abandoned.
-///
-/// # Errors
-/// When a written byte can't be read back.
-pub fn sha256_while_written(file: &OutputFile) -> Result<Option<String>, WriteError> {
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; STEP];
-    let mut position = 0;
-    while position < file.bytes() {
-        let Some(end) = file.wait_beyond(position) else { return Ok(None) };
-        while position < end {
-            let step = usize::try_from(end - position).map_or(STEP, |n| n.min(STEP));
-            let piece = &mut buffer[..step];
-            file.read_at(position, piece)?;
-            hasher.update(&*piece);
-            position += step as u64;
-        }
-    }
-    Ok(Some(hex(&hasher.finalize())))
 }
 
 /// Identity of a file's contents as far as the file system tells it.
@@ -106,15 +134,23 @@ impl FileState {
     }
 }
 
-/// Remembered hashes of input files. A cache that can't be read or written is an empty one.
+/// Remembered digests of input files. A cache that can't be read or written is an empty one.
 #[derive(Debug, Default)]
 pub struct HashCache {
+    blake3: Records,
+    sha256: Records,
+}
+
+/// Remembered digests of one algorithm.
+#[derive(Debug, Default)]
+struct Records {
     file: Option<PathBuf>,
+    /// State and digest of files, the latest last.
     entries: Vec<(String, String)>,
 }
 
-/// Where billon remembers things between runs: `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`,
-/// else `~/.cache/billon`.
+/// Cache directory between runs: `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`, else
+/// `~/.cache/billon`.
 #[must_use]
 pub(crate) fn cache_dir() -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -126,15 +162,15 @@ pub(crate) fn cache_dir() -> Option<PathBuf> {
 /// SHA-256 of an input file: remembered, or computed and remembered. `Ok(None)` when cancelled.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 pub(crate) fn sha256_input(path: &Path, cache: &mut HashCache, cancel: &CancelFlag) -> io::Result<Option<String>> {
-    if let Some(known) = cache.get(path) {
+    if let Some(known) = cache.get(path, HashAlgorithm::Sha256) {
         return Ok(Some(known.to_owned()));
     }
     let before = FileState::of(path);
     let Some(hash) = sha256_file(path, cancel)? else { return Ok(None) };
     if let Some(state) = before.filter(|state| FileState::of(path).as_ref() == Some(state)) {
-        cache.remember(&[(state, hash.clone())]);
+        cache.remember(HashAlgorithm::Sha256, &[(state, hash.clone())]);
     }
     Ok(Some(hash))
 }
@@ -159,15 +195,41 @@ impl HashCache {
     /// Opens the cache in [`cache_dir`]; without one nothing is remembered.
     #[must_use]
     pub fn open_default() -> Self {
-        cache_dir().map(|dir| Self::open(&dir)).unwrap_or_default()
+        cache_dir().map_or_else(Self::default, |dir| Self::open(&dir))
     }
 
     /// Opens the cache of a directory.
     #[must_use]
     pub fn open(dir: &Path) -> Self {
-        let file = dir.join("input-sha256");
+        Self { blake3: Records::open(dir.join("input-blake3")), sha256: Records::open(dir.join("input-sha256")) }
+    }
+
+    /// The remembered digest of a file that has not changed since, in hexadecimal.
+    #[must_use]
+    pub fn get(&self, path: &Path, algorithm: HashAlgorithm) -> Option<&str> {
+        let records = match algorithm {
+            HashAlgorithm::Blake3 => &self.blake3,
+            HashAlgorithm::Sha256 => &self.sha256,
+        };
+        let key = FileState::of(path)?.0;
+        records.entries.iter().rev().find(|(k, _)| *k == key).map(|(_, hash)| hash.as_str())
+    }
+
+    /// Remembers digests, each with the state its file had both before and after it was hashed.
+    pub fn remember(&mut self, algorithm: HashAlgorithm, hashes: &[(FileState, String)]) {
+        let records = match algorithm {
+            HashAlgorithm::Blake3 => &mut self.blake3,
+            HashAlgorithm::Sha256 => &mut self.sha256,
+        };
+        records.append(hashes);
+    }
+}
+
+impl Records {
+    fn open(file: PathBuf) -> Self {
         // Not as text: one byte that is no UTF-8 must not cost all entries.
-        let bytes = crate::storage::input::read(&file, u64::MAX).unwrap_or_default();
+        // A cache that cannot be read remembers nothing.
+        let bytes = crate::storage::input::read(&file, u64::MAX).unwrap_or_else(|_| Vec::new());
         let mut entries: Vec<(String, String)> =
             bytes.split(|byte| *byte == b'\n').filter_map(|line| entry(std::str::from_utf8(line).ok()?)).collect();
         if entries.len() > MAX_ENTRIES {
@@ -183,15 +245,7 @@ impl HashCache {
         Self { file: Some(file), entries }
     }
 
-    /// The remembered hash of a file that has not changed since.
-    #[must_use]
-    pub fn get(&self, path: &Path) -> Option<&str> {
-        let key = FileState::of(path)?.0;
-        self.entries.iter().rev().find(|(k, _)| *k == key).map(|(_, hash)| hash.as_str())
-    }
-
-    /// Remembers hashes, each with the state its file had both before and after it was hashed.
-    pub fn remember(&mut self, hashes: &[(FileState, String)]) {
+    fn append(&mut self, hashes: &[(FileState, String)]) {
         let new: Vec<(String, String)> = hashes.iter().map(|(state, hash)| (state.0.clone(), hash.clone())).collect();
         let lines: String = new.iter().map(|(k, v)| line(k, v)).collect();
         self.entries.extend(new);
@@ -215,6 +269,9 @@ mod tests {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256_file(&path, &CancelFlag::new()).unwrap().as_deref(), Some(expected));
         assert_eq!(sha256_bytes(b"abc"), expected);
+        assert_eq!(Digest::of(HashAlgorithm::Sha256, b"abc").to_string(), format!("SHA-256 {expected}"));
+        let expected = "BLAKE3 6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85";
+        assert_eq!(Digest::of(HashAlgorithm::Blake3, b"abc").to_string(), expected);
     }
 
     #[test]
@@ -228,9 +285,14 @@ mod tests {
         let system = Path::new("/proc/self/exe").canonicalize().unwrap_or(old);
         let Some(state) = FileState::of(&system) else { return };
         let mut cache = HashCache::open(dir.path());
-        cache.remember(&[(state, "1".repeat(64))]);
-        assert_eq!(HashCache::open(dir.path()).get(&system), Some("1".repeat(64).as_str()));
-        assert_eq!(cache.get(&path), None);
+        cache.remember(HashAlgorithm::Sha256, &[(state.clone(), "1".repeat(64))]);
+        let remembered = |algorithm| HashCache::open(dir.path()).get(&system, algorithm).map(str::to_owned);
+        assert_eq!(remembered(HashAlgorithm::Sha256), Some("1".repeat(64)));
+        assert_eq!(remembered(HashAlgorithm::Blake3), None, "a digest is never taken for one of another function");
+        cache.remember(HashAlgorithm::Blake3, &[(state, "2".repeat(64))]);
+        assert_eq!(remembered(HashAlgorithm::Blake3), Some("2".repeat(64)));
+        assert_eq!(remembered(HashAlgorithm::Sha256), Some("1".repeat(64)));
+        assert_eq!(cache.get(&path, HashAlgorithm::Sha256), None);
         // One changed bit anywhere: the file is hashed again.
         let file = dir.path().join("input-sha256");
         let bytes = std::fs::read(&file).unwrap();
@@ -238,7 +300,7 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1;
             std::fs::write(&file, damaged).unwrap();
-            assert_eq!(HashCache::open(dir.path()).get(&system), None, "byte {place}");
+            assert_eq!(remembered(HashAlgorithm::Sha256), None, "byte {place}");
         }
     }
 }

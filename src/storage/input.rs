@@ -24,7 +24,7 @@ pub(crate) const LIST_BYTES: u64 = 256 << 20;
 /// Opens a regular file, or what a symbolic link to one names.
 ///
 /// # Errors
-/// What the operating system says; [`io::ErrorKind::InvalidInput`] for anything but a regular file.
+/// I/O errors; [`io::ErrorKind::InvalidInput`] for anything but a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Looked at before it is opened: opening some devices does something.
     regular(&std::fs::metadata(path)?)?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags};
 
 use super::file_name::shortened;
-use crate::storage::publish::{WriteError, failed};
+use super::write_error::{WriteError, failed};
 
 /// Most names that are tried: each is taken only by a process of the same number.
 const ATTEMPTS: u32 = 1000;
@@ -36,7 +36,7 @@ pub(super) fn is_of_this_process(name: &OsStr) -> bool {
     staged_stem(name).is_some() && name.to_str().is_some_and(|name| name.contains(&process))
 }
 
-/// What an output's name is called within the pattern.
+/// Stem of an output's name within the pattern.
 pub(super) fn stem_of(name: &OsStr) -> String {
     shortened(&name.to_string_lossy())
 }
@@ -118,7 +118,7 @@ pub(super) fn sweep(folder: &Path, is_ours: impl Fn(&str) -> bool) {
     sweep_with(folder, is_ours, |_| ());
 }
 
-/// The lock of a path whose owner is gone.
+/// The lock of a path whose owner has ended.
 fn locked(path: &Path, kind: OFlags) -> Option<File> {
     let file = open(path, kind).ok()?;
     (lock_now(&file) == Lock::Ours && is_at(&file, path)).then_some(file)

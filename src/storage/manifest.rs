@@ -1,4 +1,4 @@
-//! What a directory holds that billon wrote, and what it holds of others.
+//! Manifest of the files in a directory that billon wrote.
 //!
 //! A directory is recognised by the list of its files: `billon.manifest.json`, or a merge's `billon.lock.json`, which has
 //! one too. `--force` removes what these lists name and nothing else; a directory without them is not billon's.
@@ -16,6 +16,8 @@ use super::leftovers::{read_regular, staged_stem};
 pub(crate) const MANIFEST_FILE: &str = "billon.manifest.json";
 /// A merge's lock.
 pub(crate) const LOCK_FILE: &str = "billon.lock.json";
+/// Versions of the lock's format that are read. Digests of version 1 are all SHA-256; version 2 has BLAKE3 too.
+pub(crate) const LOCK_VERSIONS: std::ops::RangeInclusive<u32> = 1..=2;
 /// Locked by the process at work in a folder.
 pub(super) const FOLDER_LOCK: &str = ".lock";
 
@@ -99,7 +101,7 @@ fn listed(directory: &Path) -> Option<BTreeSet<PathBuf>> {
     }
     let lock = read_regular(&directory.join(LOCK_FILE), MOST_BYTES).ok();
     if let Some(lock) = lock.and_then(|text| serde_json::from_slice::<LockedFiles>(&text).ok())
-        && lock.lock_version == VERSION
+        && LOCK_VERSIONS.contains(&lock.lock_version)
     {
         marked = true;
         files.extend(lock.outputs.into_iter().map(|(name, _)| PathBuf::from(name)));
@@ -113,7 +115,7 @@ fn listed(directory: &Path) -> Option<BTreeSet<PathBuf>> {
     marked.then_some(files)
 }
 
-/// What is in a directory.
+/// Contents of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// Whether the directory has a list of billon's.
@@ -131,7 +133,7 @@ impl Survey {
     pub(super) fn of(directory: &Path) -> io::Result<Self> {
         let list = listed(directory);
         let mut survey = Self { marked: list.is_some(), ..Self::default() };
-        let list = list.unwrap_or_default();
+        let list = list.unwrap_or_else(BTreeSet::new);
         survey.walk(directory, Path::new(""), &list)?;
         survey.own.sort();
         survey.foreign.sort();

@@ -36,7 +36,7 @@ impl MappedFile {
     /// Maps `path` with sequential read-ahead.
     ///
     /// # Errors
-    /// What the operating system says when the file can't be opened or mapped.
+    /// I/O errors when the file can't be opened or mapped.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = crate::storage::input::open(path)?;
         let stamp = FileStamp::of_file(&file)?;
@@ -66,8 +66,8 @@ impl MappedFile {
         self.stamp.check(&self.path)
     }
 
-    /// Where the file is.
     #[must_use]
+    /// Path of the mapped file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -90,12 +90,15 @@ impl MappedFile {
         &self.map
     }
 
-    /// The bytes of a range; empty when it reaches outside the file (a validated header's ranges
-    /// never do).
+    /// The bytes of a range.
+    ///
+    /// # Panics
+    /// When it reaches outside the file, which ranges of a validated header never do.
     #[must_use]
     pub fn slice(&self, range: Range<u64>) -> &[u8] {
         let bounds = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
-        bounds.and_then(|(start, end)| self.map.get(start..end)).unwrap_or_default()
+        let part = bounds.and_then(|(start, end)| self.map.get(start..end));
+        part.expect("ranges of a validated header lie inside the file")
     }
 
     /// Tells the kernel that the pages of `range` are no longer needed here. The data stay in the
@@ -146,12 +149,12 @@ mod tests {
             file.release(range.clone());
             assert_eq!(file.slice(range.clone()), &data[range.start as usize..range.end as usize]);
         }
-        assert_eq!(file.slice(5..200_000), b"");
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| file.slice(5..200_000).len())).is_err());
     }
 
     /// Reaches the handler of bus errors: without it the process would end here.
     #[test]
-    fn a_file_that_is_shortened_reads_as_zeros_and_is_told() {
+    fn a_file_that_is_shortened_reads_as_zeros_and_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("data");
         std::fs::write(&path, vec![7_u8; 1 << 20]).unwrap();

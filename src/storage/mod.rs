@@ -5,13 +5,18 @@
 //!   [`file_set`] publishes several files into a folder with others'.
 //! - [`input`]: opens what a user named; refuses FIFOs and devices and bounds sizes.
 //! - [`mapped`]: memory maps; [`unchanged`] and [`shortened`] tell when a file changes while it is read.
-//! - [`hash`]: digests and their cache; [`sealed`]: records with a checksum each.
+//! - [`hash`]: digests and their cache, of whole files by all threads in [`file_digests`], of pieces in any order in
+//!   [`hash_tree`]; [`sealed`]: records with a checksum each.
+//! - [`append_log`]: logs that grow line by line.
 //! - [`folder_lock`]: keeps a second run out of a folder that grows step by step.
 
+pub(crate) mod append_log;
+pub(crate) mod file_digests;
 pub(crate) mod file_name;
 pub(crate) mod file_set;
 pub(crate) mod folder_lock;
 pub(crate) mod hash;
+pub(crate) mod hash_tree;
 pub(crate) mod input;
 pub(crate) mod leftovers;
 pub(crate) mod manifest;
@@ -22,4 +27,6 @@ pub(crate) mod publish;
 pub(crate) mod sealed;
 pub(crate) mod shortened;
 pub(crate) mod staging;
+pub(crate) mod stated;
 pub(crate) mod unchanged;
+mod write_error;

@@ -8,8 +8,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
+use sha2::{Digest as _, Sha256};
 
-use crate::storage::publish::{WriteError, failed};
+use super::hash::{Digest, HashAlgorithm, STEP, hex};
+use super::hash_tree::HashTree;
+use super::write_error::{WriteError, failed};
 
 /// A preallocated file that any thread writes to at final offsets.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct OutputFile {
     file: File,
     bytes: u64,
     written: Written,
+    /// BLAKE3 of what is written.
+    tree: Option<HashTree>,
 }
 
 impl OutputFile {
@@ -33,7 +38,7 @@ impl OutputFile {
                 Err(error) => return Err(failed(&path)(error.into())),
             }
         }
-        Ok(Self { path, file, bytes, written: Written::default() })
+        Ok(Self { path, file, bytes, written: Written::default(), tree: None })
     }
 
     /// Length in bytes.
@@ -42,14 +47,38 @@ impl OutputFile {
         self.bytes
     }
 
+    /// The file with its BLAKE3 taken by those who write, before anything is written.
+    #[must_use]
+    pub fn hashed(self) -> Self {
+        Self { tree: Some(HashTree::new(self.bytes)), ..self }
+    }
+
+    /// The BLAKE3 of a file that is complete, where it was asked for by [`OutputFile::hashed`].
+    ///
+    /// # Errors
+    /// When a byte of the file was never written, or one was written twice.
+    pub fn digest(&self) -> Result<Option<Digest>, WriteError> {
+        let Some(tree) = &self.tree else { return Ok(None) };
+        let hash = tree.finish().map_err(|written| {
+            let bytes = self.bytes;
+            let message = format!("{written} bytes were written into {bytes}, some of them twice or never");
+            failed(&self.path)(std::io::Error::other(message))
+        })?;
+        Ok(Some(Digest::blake3(hash)))
+    }
+
     /// Writes `bytes` at `offset`.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), WriteError> {
         self.file.write_all_at(bytes, offset).map_err(failed(&self.path))?;
         self.written.add(offset, offset + bytes.len() as u64);
-        Ok(())
+        match &self.tree {
+            // By the thread that has the bytes in its cache.
+            Some(tree) => tree.add(offset, bytes, |offset, buffer| self.read_at(offset, buffer)),
+            None => Ok(()),
+        }
     }
 
     /// Waits until every byte before some position past `position` is written and returns that
@@ -67,7 +96,7 @@ impl OutputFile {
     /// Reads back bytes that were written.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), WriteError> {
         self.file.read_exact_at(buffer, offset).map_err(failed(&self.path))
     }
@@ -77,7 +106,7 @@ impl OutputFile {
     /// complete or abandoned.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn sync_while_written(&self) -> Result<(), WriteError> {
         /// Bytes between two syncs.
         const STEP: u64 = 64 << 20;
@@ -91,10 +120,32 @@ impl OutputFile {
         Ok(())
     }
 
+    /// SHA-256 while other threads write: follows the completed prefix, so that the digest is ready when the last byte
+    /// is. `Ok(None)` when the file is abandoned.
+    ///
+    /// # Errors
+    /// When a written byte can't be read back.
+    pub fn sha256_while_written(&self) -> Result<Option<Digest>, WriteError> {
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; STEP];
+        let mut position = 0;
+        while position < self.bytes {
+            let Some(end) = self.wait_beyond(position) else { return Ok(None) };
+            while position < end {
+                let step = usize::try_from(end - position).map_or(STEP, |n| n.min(STEP));
+                let piece = &mut buffer[..step];
+                self.read_at(position, piece)?;
+                hasher.update(&*piece);
+                position += step as u64;
+            }
+        }
+        Ok(Some(Digest { algorithm: HashAlgorithm::Sha256, hex: hex(&hasher.finalize()) }))
+    }
+
     /// Puts everything written so far on stable storage.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn sync(&self) -> Result<(), WriteError> {
         self.file.sync_data().map_err(failed(&self.path))
     }
@@ -147,6 +198,25 @@ impl Written {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_digests_are_those_of_the_bytes_whatever_the_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..100_003_u32).map(|i| (i * 7 + i / 256) as u8).collect();
+        let file = OutputFile::create(dir.path().join("file"), bytes.len() as u64).unwrap().hashed();
+        let pieces: Vec<(usize, &[u8])> = bytes.chunks(9001).enumerate().collect();
+        for &(number, piece) in pieces.iter().rev() {
+            assert!(file.digest().is_err(), "a digest of bytes that are not there");
+            file.write_at(number as u64 * 9001, piece).unwrap();
+        }
+        assert_eq!(file.digest().unwrap(), Some(Digest::of(HashAlgorithm::Blake3, &bytes)));
+        assert_eq!(file.sha256_while_written().unwrap(), Some(Digest::of(HashAlgorithm::Sha256, &bytes)));
+        file.write_at(0, &bytes[..1]).unwrap();
+        assert!(file.digest().is_err(), "a byte was written twice");
+        let plain = OutputFile::create(dir.path().join("plain"), 0).unwrap();
+        assert_eq!(plain.digest().unwrap(), None);
+        assert_eq!(plain.hashed().digest().unwrap(), Some(Digest::of(HashAlgorithm::Blake3, b"")));
+    }
 
     #[test]
     fn the_written_prefix_follows_out_of_order_pieces() {

@@ -1,4 +1,4 @@
-//! Where an output directory goes: its real path, and whether it may be there.
+//! Resolution of an output directory: its real path, and whether it may be there.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, StatxAttributes, StatxFlags};
 
-use crate::storage::publish::{WriteError, failed};
+use super::write_error::{WriteError, failed};
 
 /// An output directory's place.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub(super) struct Place {
     pub path: PathBuf,
     pub parent: PathBuf,
     pub name: OsString,
-    /// What the directory is now; `None` when there is none.
+    /// Metadata of the present directory; `None` when there is none.
     pub found: Option<Metadata>,
     /// Whether the directory itself has to stay, so that files are moved into it: a mount point, the current directory,
     /// or a directory whose parent can't be written.

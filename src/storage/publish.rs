@@ -6,100 +6,18 @@
 //! what a killed run leaves behind is swept by the next one. What billon did not write is never removed.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-
-use rustix::io::Errno;
 
 use super::leftovers;
 use super::manifest::{MANIFEST_FILE, Manifest, Survey, is_own_stem};
 use super::place::Place;
-use crate::error::{Diagnose, ErrorKind};
+use super::write_error::failed;
 
 pub(crate) use super::output_file::OutputFile;
 pub(crate) use super::staging::Former;
 pub use super::staging::StagingDir;
-
-/// Why an output could not be written.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum WriteError {
-    #[error("output {} exists and is not empty", target.display())]
-    TargetNotEmpty { target: PathBuf, ours: bool },
-    #[error("output {} holds what billon did not write: {}", target.display(), listed(foreign))]
-    TargetForeign { target: PathBuf, foreign: Vec<PathBuf> },
-    #[error("output {} exists and is not a directory", target.display())]
-    TargetNotADirectory { target: PathBuf },
-    #[error("output {} is one of the inputs", target.display())]
-    TargetIsInput { target: PathBuf },
-    #[error("output {} holds an input, {}", target.display(), input.display())]
-    TargetHoldsInput { target: PathBuf, input: PathBuf },
-    #[error("output {} is {what}", target.display())]
-    TargetInUse { target: PathBuf, what: &'static str },
-    #[error("{} is a symbolic link to something that does not exist", path.display())]
-    DanglingLink { path: PathBuf },
-    #[error("output path {} has no final name", target.display())]
-    NoName { target: PathBuf },
-    #[error("no space left for {} ({bytes} bytes)", path.display())]
-    NoSpace { path: PathBuf, bytes: u64 },
-    #[error("cannot write {}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-}
-
-/// The first few paths, and how many more there are.
-fn listed(paths: &[PathBuf]) -> String {
-    const SHOWN: usize = 5;
-    let shown: Vec<String> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
-    let more = paths.len().saturating_sub(SHOWN);
-    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
-}
-
-impl Diagnose for WriteError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::TargetNotEmpty { .. }
-            | Self::TargetForeign { .. }
-            | Self::TargetNotADirectory { .. }
-            | Self::TargetIsInput { .. }
-            | Self::TargetHoldsInput { .. }
-            | Self::TargetInUse { .. }
-            | Self::DanglingLink { .. }
-            | Self::NoName { .. } => ErrorKind::Usage,
-            Self::NoSpace { .. } | Self::Io { .. } => ErrorKind::Io,
-        }
-    }
-
-    fn hints(&self) -> Vec<String> {
-        let hint = match self {
-            Self::TargetNotEmpty { ours: true, .. } => {
-                "choose another output, or pass --force to replace it once the new one is complete"
-            }
-            Self::TargetNotEmpty { ours: false, .. } | Self::TargetForeign { .. } => {
-                "choose another output, or move these files away: --force replaces only what billon wrote"
-            }
-            Self::TargetIsInput { .. } | Self::TargetHoldsInput { .. } | Self::TargetInUse { .. } => {
-                "choose another output directory"
-            }
-            Self::DanglingLink { .. } => "remove the link, or make what it leads to",
-            Self::NoSpace { .. } => "nothing was published; free space or choose an output on another disk",
-            Self::Io { source, .. } if source.raw_os_error() == Some(Errno::FBIG.raw_os_error()) => {
-                "files of this size are not allowed here: raise the limit (`ulimit -f`), or use another file system"
-            }
-            _ => return Vec::new(),
-        };
-        vec![hint.to_owned()]
-    }
-}
-
-pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> WriteError + '_ {
-    move |source| {
-        if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
-            WriteError::NoSpace { path: path.into(), bytes: 0 }
-        } else {
-            WriteError::Io { path: path.into(), source }
-        }
-    }
-}
+pub(crate) use super::write_error::WriteError;
 
 /// Whether a directory may be written at `target`, and its real path. With `replace`, an earlier output of billon may be
 /// there, all of whose files are billon's.
@@ -165,7 +83,7 @@ pub(crate) fn refuse_taken(folder: &Path, names: &[&str]) -> Result<(), WriteErr
 /// Marks a folder that grows step by step as billon's, with the files that it will hold; the list of an earlier run grows.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 pub(crate) fn mark_folder(folder: &Path, names: &[&str]) -> Result<(), WriteError> {
     fs::create_dir_all(folder).map_err(failed(folder))?;
     let survey = Survey::of(folder).map_err(failed(folder))?;
@@ -190,10 +108,10 @@ pub(crate) fn sweep_leftovers(folder: &Path) {
 }
 
 /// Removes an earlier output, in one step for those who look: its name goes first. A directory with files of others stays
-/// as it is. Returns whether it is gone.
+/// as it is. Returns whether it was removed.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 #[expect(clippy::disallowed_methods, reason = "the name goes before the files do")]
 pub(crate) fn remove_output(directory: &Path) -> Result<bool, WriteError> {
     let place = Place::find(directory)?;
@@ -212,7 +130,7 @@ pub(crate) fn remove_output(directory: &Path) -> Result<bool, WriteError> {
 /// that a reader sees the old file or the whole new one. Directories are created.
 ///
 /// # Errors
-/// What the operating system says; the target is then as it was.
+/// I/O errors; the target is then as it was.
 #[expect(clippy::disallowed_methods, reason = "publishing is this module's business")]
 pub(crate) fn publish_file(target: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let absolute = std::path::absolute(target).map_err(failed(target))?;

@@ -121,7 +121,7 @@ extern "C" fn on_bus_error(_signal: libc::c_int, info: *mut libc::siginfo_t, _co
         let page = PAGE.load(Ordering::Relaxed);
         let from = address / page * page;
         let length = end.next_multiple_of(page) - from;
-        // Everything behind the fault is beyond the end of the file too: one map of zeros for all of it.
+        // Everything after the fault is beyond the end of the file too: one map of zeros for all of it.
         // SAFETY: the range lies in a private, read-only map that its owner unmaps as a whole and later; the pages
         // replaced could not be read.
         let zeros = unsafe {

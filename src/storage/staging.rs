@@ -15,7 +15,8 @@ use super::leftovers;
 use super::manifest::{FOLDER_LOCK, LOCK_FILE, MANIFEST_FILE, Manifest, Survey, files_below, is_config, is_list};
 use super::output_file::OutputFile;
 use super::place::Place;
-use crate::storage::publish::{WriteError, checked, failed, publish_file, sync_dir};
+use super::publish::{checked, publish_file, sync_dir};
+use super::write_error::{WriteError, failed};
 
 /// A directory that does not exist yet for anyone else.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl StagingDir {
     /// files are moved in.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn succeed(folder: &Path) -> Result<Self, WriteError> {
         let mut place = Place::find(folder)?;
         let survey = Survey::of(&place.path).map_err(failed(&place.path))?;
@@ -96,7 +97,7 @@ impl StagingDir {
         &self.path
     }
 
-    /// Where it will appear.
+    /// Final path of the output.
     #[must_use]
     pub fn target(&self) -> &Path {
         &self.place.path
@@ -105,7 +106,7 @@ impl StagingDir {
     /// A directory inside this one, which appears and disappears with it.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn nested(&self, name: &str) -> Result<Self, WriteError> {
         let path = self.path.join(name);
         fs::create_dir(&path).map_err(failed(&path))?;
@@ -116,7 +117,7 @@ impl StagingDir {
     /// Writes a small file and syncs it. In the successor of a folder it takes the place of the linked one.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         let path = self.path.join(name);
         let write = || {
@@ -144,7 +145,7 @@ impl StagingDir {
     /// Makes the directory appear under the target's name, replacing an earlier output if that was allowed.
     ///
     /// # Errors
-    /// What the operating system says, or what has come into the target meanwhile; the target is then as it was. A
+    /// I/O errors, or what has come into the target meanwhile; the target is then as it was. A
     /// target that is filled file by file may be left without the file that loaders look for.
     pub fn publish(mut self) -> Result<PathBuf, WriteError> {
         self.list()?;
@@ -291,7 +292,7 @@ impl Former {
     /// the same in both. `None` where the folder has to stay: its files are removed then.
     ///
     /// # Errors
-    /// What the operating system says, or files that are not billon's.
+    /// I/O errors, or files that are not billon's.
     pub(crate) fn set_aside(folder: &Path) -> Result<Option<Self>, WriteError> {
         let place = checked(folder, true)?;
         let survey = Survey::of(&place.path).map_err(failed(&place.path))?;
@@ -319,7 +320,7 @@ impl Former {
     /// Brings the earlier output back and removes what came in its place.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn restore(self) -> Result<(), WriteError> {
         rustix::fs::renameat_with(CWD, &self.path, CWD, &self.folder, RenameFlags::EXCHANGE)
             .map_err(|error| failed(&self.folder)(error.into()))
@@ -352,9 +353,9 @@ fn discard(old: &Path, successor: Option<&Path>) -> Result<(), WriteError> {
     }
 }
 
-/// Where an output waits while its successor is renamed, on file systems that can't exchange names.
+/// Path of the previous output while its successor is renamed, on file systems that can't exchange names.
 fn old_name(staging: &Path) -> PathBuf {
-    let mut name = staging.file_name().unwrap_or_default().to_os_string();
+    let mut name = staging.file_name().expect("a staging folder has a name").to_os_string();
     name.push(".old");
     staging.with_file_name(name)
 }
@@ -399,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn publishes_whole_and_replaces_only_when_told() {
+    fn publishes_whole_and_replaces_only_with_force() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("out");
         let staging = StagingDir::create(&target, false).unwrap();

@@ -26,7 +26,7 @@ impl FileStamp {
     /// The stamp of an open file.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn of_file(file: &File) -> io::Result<Self> {
         file.metadata().map(|metadata| Self::new(&metadata))
     }
@@ -34,7 +34,7 @@ impl FileStamp {
     /// The stamp of the file at a path, links followed.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         std::fs::metadata(path).map(|metadata| Self::new(&metadata))
     }
@@ -102,7 +102,7 @@ impl FileStamps {
 pub struct InputChanged {
     /// The file.
     pub path: PathBuf,
-    /// What is different.
+    /// Description of the difference.
     pub what: String,
 }
 

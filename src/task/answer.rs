@@ -1,10 +1,11 @@
-//! What a document asks and answers: `doc_to_text`, `doc_to_target`, `doc_to_choice`.
+//! Question and answer of a document: `doc_to_text`, `doc_to_target`, `doc_to_choice`.
 
 use serde_json::Value;
 
 use super::config::{Field, TaskConfig};
-use super::data::{Doc, Task};
+use super::data::Task;
 use super::error::{TaskError, several};
+use super::row::Doc;
 use crate::python::literal;
 use crate::python::repr::{json_text, value_of};
 
@@ -32,7 +33,7 @@ impl<'a> Document<'a> {
     pub(super) fn fault(&self, key: &'static str, message: String, hint: Option<String>) -> TaskError {
         // A message may quote the document, which may be of any length.
         let message = match message.char_indices().nth(LONGEST_MESSAGE) {
-            Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+            Some((end, _)) => format!("{}…", &message[..end]),
             None => message,
         };
         TaskError::Document { task: self.config().name.clone(), document: self.id, key, message, hint }
@@ -69,7 +70,7 @@ impl<'a> Document<'a> {
         let key = "doc_to_text";
         match field.unwrap_or(&self.config().doc_to_text) {
             Field::Integer(number) => Ok(Value::from(*number)),
-            Field::List(_) => Err(self.fault(key, "a list is no question".to_owned(), None)),
+            Field::List(_) => Err(self.fault(key, "must be a string, not a list".to_owned(), None)),
             Field::Template(text) => match self.column(text) {
                 Some(value) => Ok(value),
                 None => self.render(key, text).map(|text| self.digits(text)),

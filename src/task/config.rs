@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::spec::{FilterPipeline, MetricSpec};
 
-/// What is asked of the model (`output_type`).
+/// Kind of request to the model (`output_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputType {
@@ -46,7 +46,7 @@ impl OutputType {
     }
 }
 
-/// What a score on the task says about a specialist (`metadata.role`).
+/// Role of the task when a specialist is judged (`metadata.role`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -70,7 +70,7 @@ impl Role {
     }
 }
 
-/// How answers of a classification task are obtained and read (`metadata.protocols`).
+/// Protocols of obtaining and reading the answers of a classification task (`metadata.protocols`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
@@ -112,11 +112,10 @@ pub enum DataFormat {
     Json,
     /// Comma-separated values with a header.
     Csv,
-    /// Parquet.
     Parquet,
 }
 
-/// How few-shot examples are picked (`fewshot_config.sampler`).
+/// Choice of few-shot examples (`fewshot_config.sampler`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sampler {
     /// At random, as the harness does.
@@ -127,10 +126,31 @@ pub enum Sampler {
     Balanced,
 }
 
+impl Sampler {
+    /// Names in files and on the command line.
+    pub const NAMES: [&'static str; 3] = ["default", "first_n", "balanced"];
+
+    /// The sampler of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Default, Self::FirstN, Self::Balanced].into_iter().find(|sampler| sampler.name() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let [default, first_n, balanced] = Self::NAMES;
+        match self {
+            Self::Default => default,
+            Self::FirstN => first_n,
+            Self::Balanced => balanced,
+        }
+    }
+}
+
 /// `fewshot_config`, with what it inherits from the task filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FewShotConfig {
-    /// How examples are picked.
     pub sampler: Sampler,
     /// The split they come from.
     pub split: Option<String>,
@@ -144,7 +164,7 @@ pub struct FewShotConfig {
     pub doc_to_target: Option<Field>,
     /// Choices of an example.
     pub doc_to_choice: Option<Field>,
-    /// What an example's answer begins with.
+    /// Beginning of an example's answer.
     pub gen_prefix: Option<String>,
     /// Between question and answer.
     pub target_delimiter: String,
@@ -159,23 +179,18 @@ pub struct TaskConfig {
     pub name: String,
     /// `task_alias`.
     pub alias: Option<String>,
-    /// `tag`.
     pub tags: Vec<String>,
     /// The file it was read from, as shown to people; built-in ones are `<built in>/fpb.yaml`.
     pub file: String,
     /// The folder of that file; none for built-in tasks.
     pub folder: Option<PathBuf>,
-    /// What is asked.
     pub output_type: OutputType,
     /// Format of the data files.
     pub format: DataFormat,
     /// Data files by split, in order.
     pub data_files: IndexMap<String, Vec<String>>,
-    /// `training_split`.
     pub training_split: Option<String>,
-    /// `validation_split`.
     pub validation_split: Option<String>,
-    /// `test_split`.
     pub test_split: Option<String>,
     /// Question of a document.
     pub doc_to_text: Field,
@@ -189,11 +204,10 @@ pub struct TaskConfig {
     pub target_delimiter: String,
     /// Between examples.
     pub fewshot_delimiter: String,
-    /// What the answer begins with.
+    /// Beginning of the answer.
     pub gen_prefix: Option<String>,
-    /// `num_fewshot`.
     pub num_fewshot: Option<usize>,
-    /// How often each request is made.
+    /// Number of times that each request is made.
     pub repeats: usize,
     /// Few-shot examples.
     pub fewshot: FewShotConfig,
@@ -203,7 +217,6 @@ pub struct TaskConfig {
     pub filters: Vec<FilterPipeline>,
     /// `metric_list`, or the defaults of the output type.
     pub metrics: Vec<MetricSpec>,
-    /// `metadata`.
     pub metadata: Map<String, Value>,
     /// `metadata.role`.
     pub role: Option<Role>,

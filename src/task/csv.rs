@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Number, Value};
 
-/// What pandas reads as a gap.
+/// Texts that pandas reads as a missing value.
 const GAPS: &[&str] = &[
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
@@ -103,6 +103,9 @@ fn typed(column: &[String]) -> Vec<Value> {
 }
 
 /// RFC 4180: quotes may hold commas, line breaks and doubled quotes. Empty lines are skipped.
+///
+/// Not the `csv` crate: it reads a quoted field that does not end as if it ended with the file, and its position of a
+/// record after empty lines is that of the first empty line.
 fn records(text: &str) -> Result<Vec<Record>, (usize, String)> {
     let mut records = Vec::new();
     let mut chars = text.chars().peekable();
@@ -150,6 +153,7 @@ fn records(text: &str) -> Result<Vec<Record>, (usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     /// The names are `pandas.read_csv(...).columns` of pandas 2.2 for these headers.
@@ -179,5 +183,42 @@ mod tests {
         assert_eq!(super::rows("a,b\n1\n"), Err((2, "1 fields where the header has 2".to_owned())));
         assert!(super::rows("a\n\"x\n").is_err());
         assert!(super::rows("").unwrap().is_empty());
+    }
+
+    fn by_the_crate(text: &str) -> Vec<(u64, Vec<String>)> {
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+        let record =
+            |record: csv::StringRecord| (record.position().unwrap().line(), record.iter().map(str::to_owned).collect());
+        reader.records().map(|found| record(found.unwrap())).collect()
+    }
+
+    /// Why the crate does not replace our reader: both faults would pass.
+    #[test]
+    fn the_csv_crate_would_hide_faults() {
+        assert_eq!(by_the_crate("a\n\"x\n"), [(1, vec!["a".to_owned()]), (2, vec!["x\n".to_owned()])]);
+        assert!(records("a\n\"x\n").is_err());
+        let ours: Vec<usize> = records("a\n\n\nb\n").unwrap().iter().map(|record| record.line).collect();
+        assert_eq!(ours, [1, 4]);
+        assert_eq!(by_the_crate("a\n\n\nb\n")[1].0, 2);
+    }
+
+    proptest! {
+        /// What the `csv` crate writes is read back, and read as the crate itself reads it.
+        #[test]
+        fn records_are_those_of_the_csv_crate(
+            written in prop::collection::vec(prop::collection::vec("[a, \"\n\ré]{0,6}", 1..5), 0..6),
+            always in any::<bool>(),
+        ) {
+            let style = if always { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary };
+            let mut writer = csv::WriterBuilder::new().flexible(true).quote_style(style).from_writer(Vec::new());
+            for record in &written {
+                writer.write_record(record).unwrap();
+            }
+            let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            let ours: Vec<_> = records(&text).unwrap().into_iter().map(|record| record.fields).collect();
+            prop_assert_eq!(&ours, &written);
+            let theirs: Vec<_> = by_the_crate(&text).into_iter().map(|(_, fields)| fields).collect();
+            prop_assert_eq!(ours, theirs);
+        }
     }
 }

@@ -9,10 +9,8 @@ use serde_json::{Map, Value};
 use super::config::{DataFormat, TaskConfig};
 use super::csv;
 use super::error::TaskError;
+use super::row::Doc;
 use super::template::Templates;
-
-/// A record of a data set.
-pub(super) type Doc = Map<String, Value>;
 
 /// Most values that rows may lack (a table of documents has a few columns that all of them share), unless
 /// they have as many more: each gap becomes a null of its own, as in the harness.
@@ -49,7 +47,7 @@ impl Task {
     /// A missing or empty file, or a row that is no record, with its line.
     pub fn open(config: TaskConfig, data_dir: Option<&Path>) -> Result<Self, TaskError> {
         let templates = Templates::compile(&config)?;
-        let split = config.evaluation_split().map(str::to_owned).unwrap_or_default();
+        let split = config.evaluation_split().map_or_else(String::new, str::to_owned);
         let evaluation = read_split(&config, &split, data_dir)?;
         let mut warnings = Vec::new();
         let repeats = repeated_ids(&evaluation.rows);
@@ -70,7 +68,7 @@ impl Task {
         Self::open(config, data_dir)
     }
 
-    /// What the task file says.
+    /// Settings of the task file.
     #[must_use]
     pub fn config(&self) -> &TaskConfig {
         &self.config
@@ -110,7 +108,7 @@ fn fewshot_pool(
     } else {
         let named = config.fewshot.split.as_deref();
         let split = named.or(config.training_split.as_deref()).or(config.validation_split.as_deref());
-        let split = split.or(config.test_split.as_deref()).unwrap_or_default();
+        let split = split.or(config.test_split.as_deref()).unwrap_or("");
         if split == evaluated {
             evaluation.rows.clone()
         } else {
@@ -188,7 +186,7 @@ fn locate(config: &TaskConfig, split: &str, file: &str, data_dir: Option<&Path>)
 }
 
 impl TaskConfig {
-    /// Where a data file of the task is: in `data_dir`, beside the task file, or in the current
+    /// Finds a data file of the task: in `data_dir`, beside the task file, or in the current
     /// directory, unless it is absolute.
     ///
     /// # Errors
@@ -211,7 +209,7 @@ impl TaskConfig {
 /// # Errors
 /// A row that can't be read, with its line; a file without rows.
 pub(crate) fn read_records(path: &Path) -> Result<Vec<Map<String, Value>>, TaskError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().to_ascii_lowercase());
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     let format = match Path::new(name).extension().and_then(|e| e.to_str()) {
         Some("csv") => DataFormat::Csv,
@@ -236,7 +234,7 @@ fn read_file(path: &Path, format: DataFormat) -> Result<Vec<Doc>, TaskError> {
     }
     let bytes = read_bytes(path)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+        let before = &bytes[..error.valid_up_to()];
         let line = before.split(|b| *b == b'\n').count();
         let message = "the row is not UTF-8 (convert the file, for example with iconv)".to_owned();
         TaskError::Row { path: path.into(), line, message }

@@ -1,4 +1,4 @@
-//! Which documents of a split are asked.
+//! Selection of a split's documents.
 
 use crate::rng::{Philox, stream_key};
 
@@ -12,9 +12,9 @@ pub enum Documents {
     First(usize),
     /// As many drawn at random; a smaller draw with the same seed is part of a larger one.
     Drawn {
-        /// How many at most.
+        /// Greatest number of documents.
         count: usize,
-        /// Of the draw, together with the task's name.
+        /// Seed of the draw, which also depends on the task's name.
         seed: u64,
     },
 }

@@ -1,4 +1,4 @@
-//! Why a task can't be used.
+//! Reasons why a task can't be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::error::{Diagnose, ErrorKind};
 use crate::tokenizer::TokenizerError;
 use crate::yaml::RecipeError;
 
-/// Why a task can't be used.
+/// Reasons why a task can't be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum TaskError {

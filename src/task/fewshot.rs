@@ -1,4 +1,4 @@
-//! Which documents are shown as examples.
+//! Selection of few-shot examples.
 //!
 //! The default sampler draws from one generator per task in document order, so that the examples of
 //! a document depend on how many came before it, exactly as in the harness. Two things differ: a
@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::config::Sampler;
-use super::data::Doc;
 use super::error::TaskError;
+use super::row::Doc;
 use crate::python::random::PythonRandom;
 
 /// Picks examples, document after document.

@@ -24,7 +24,7 @@ pub(super) struct Entry {
 /// Keys of a task or group, later files over earlier ones.
 pub(super) type Entries = IndexMap<String, Entry>;
 
-/// Place of a file.
+/// Origin of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     /// Part of the built-in suite, by file name.
@@ -151,7 +151,7 @@ impl Files {
         let (mut included, mut own) = (Vec::new(), Entries::new());
         for field in fields.into_iter().flat_map(Fields::iter) {
             if field.name == "include" {
-                included = field.read::<Vec<Spanned<String>>>(&mut diagnostics).unwrap_or_default();
+                included = field.read::<Vec<Spanned<String>>>(&mut diagnostics).unwrap_or_else(Vec::new);
             } else {
                 own.insert(field.name.to_owned(), Entry { node: field.node.clone(), key: field.key, file });
             }

@@ -1,4 +1,4 @@
-//! Settings of text generation: `generation_kwargs`, each key honoured or refused.
+//! Generation settings: `generation_kwargs`, each key honoured or refused.
 //!
 //! The harness hands these keys to transformers' `generate`. What billon's greedy and temperature
 //! sampling cannot follow would give other texts than the file asks for, so it is an error; values
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::suggest::advice;
 
-/// Settings of text generation.
+/// Generation settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GenerationArguments {
     /// The text ends before the first of these; the end-of-sequence text counts without being named.

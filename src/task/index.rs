@@ -26,12 +26,12 @@ impl Named {
     }
 }
 
-/// Precedence of definitions where a name has two.
+/// Precedence between two definitions of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Precedence {
     /// Files of one folder, as in the harness.
     First,
-    /// The user's later definition, over what was known before.
+    /// The later definition, which the user named, over the earlier one.
     Last,
 }
 
@@ -172,7 +172,7 @@ fn collect(folder: &Path, depth: usize, seen: &mut BTreeSet<PathBuf>, paths: &mu
     }
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.file_name().expect("an entry of a folder has a name").to_string_lossy().into_owned();
         if path.is_dir() {
             let skipped = name.starts_with('.') || name == "__pycache__";
             if depth > 0 && !skipped {

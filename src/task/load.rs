@@ -23,7 +23,6 @@ const AGGREGATE_KEYS: &[&str] = &["metric", "aggregation", "weight_by_size", "fi
 /// One entry of a group's `aggregate_metric_list`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AggregateMetric {
-    /// The metric.
     pub metric: String,
     /// Filters it is aggregated for; `None` stands for all that the tasks have.
     pub filters: Option<Vec<String>>,
@@ -42,13 +41,12 @@ pub struct Group {
     pub members: Vec<String>,
     /// Names of all tasks in it and below.
     pub tasks: Vec<String>,
-    /// What is averaged over them.
+    /// Metrics that are averaged over the tasks.
     pub aggregate: Vec<AggregateMetric>,
-    /// `metadata`.
     pub metadata: Map<String, Value>,
 }
 
-/// What was asked for.
+/// Selected tasks and groups.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskSet {
     /// Tasks, each once, in the order asked for.
@@ -145,14 +143,14 @@ impl Loader {
         above: &mut Vec<String>,
     ) -> Result<Vec<String>, TaskError> {
         let Some(named) = self.index.get(name).cloned() else {
-            let group = above.last().cloned().unwrap_or_default();
+            let group = above.last().cloned().unwrap_or_else(String::new);
             let nearest = self.index.nearest(name);
             return Err(TaskError::UnknownMember { group, name: name.to_owned(), nearest });
         };
         match named {
             Named::Task(mut entries, origin, files) => {
                 self.files.mark_used(files);
-                entries.extend(overrides.cloned().unwrap_or_default());
+                entries.extend(overrides.cloned().unwrap_or_else(Entries::default));
                 self.add_task(entries, &origin, above.last().map(String::as_str)).map(|name| vec![name])
             }
             Named::Tag(mut tasks) => {

@@ -1,4 +1,4 @@
-//! Reading of what a task file says about scoring: `metric_list`, `filter_list`, and ours under `metadata`.
+//! Scoring settings of a task file: `metric_list`, `filter_list`, and ours under `metadata`.
 
 use serde_json::{Map, Value};
 
@@ -32,7 +32,7 @@ impl Reader<'_> {
     pub(super) fn filters(&mut self) -> Vec<FilterPipeline> {
         let Some((field, diagnostics)) = self.given("filter_list") else { return Vec::new() };
         let mut filters = Vec::new();
-        for item in field.some_items(diagnostics).unwrap_or_default() {
+        for item in field.some_items(diagnostics).unwrap_or(&[]) {
             let fields = Fields::within(item);
             let name = fields.get("name").and_then(Field::scalar);
             let steps = fields.get("filter").filter(|steps| matches!(steps.node.kind, Kind::Sequence(_)));
@@ -43,7 +43,7 @@ impl Reader<'_> {
                 continue;
             };
             fields.known("key of a filter pipeline", &["name", "filter"], diagnostics);
-            let steps = steps.items(diagnostics).unwrap_or_default();
+            let steps = steps.items(diagnostics).unwrap_or(&[]);
             let steps = steps.iter().filter_map(|item| step(Fields::within(item), diagnostics));
             filters.push(FilterPipeline { name: name.to_owned(), steps: steps.collect() });
         }
@@ -93,7 +93,7 @@ impl Reader<'_> {
             diagnostics.error(field.node.span, "`protocols` is for `output_type: multiple_choice`");
         }
         let known = [Protocol::ChoiceLl, Protocol::PixiuGen, Protocol::StrictGen].map(|known| (known.name(), known));
-        let items = field.some_items(diagnostics).unwrap_or_default();
+        let items = field.some_items(diagnostics).unwrap_or(&[]);
         items.iter().filter_map(|item| field.element(item).one_of("protocol", &known, diagnostics)).collect()
     }
 }
@@ -105,7 +105,7 @@ fn plain(name: &str) -> MetricSpec {
 
 fn metric_list(list: Field<'_>, diagnostics: &mut Diagnostics) -> Vec<MetricSpec> {
     let mut metrics = Vec::new();
-    for item in list.some_items(diagnostics).unwrap_or_default() {
+    for item in list.some_items(diagnostics).unwrap_or(&[]) {
         if let Some(name) = item.text() {
             metric_options(list.element(item), name, diagnostics);
             metrics.push(plain(name));

@@ -6,13 +6,13 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use serde_json::{Map, Number, Value};
 
-use super::data::Doc;
 use super::error::TaskError;
+use super::row::Doc;
 
 /// All rows of a file.
 ///
 /// # Errors
-/// What the file system or the parquet reader says.
+/// I/O errors, and those of the parquet reader.
 pub(super) fn read(path: &Path) -> Result<Vec<Doc>, TaskError> {
     let file = crate::storage::input::open(path).map_err(|source| TaskError::Io { path: path.into(), source })?;
     let fault = |line: usize, error: parquet::errors::ParquetError| TaskError::Row {

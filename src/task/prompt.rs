@@ -6,9 +6,9 @@ use super::config::Sampler;
 use super::documents::Documents;
 use super::generation::GenerationArguments;
 use crate::suggest::nearest;
-use crate::tokenizer::ChatTemplate;
+use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 
-/// How prompts are written.
+/// Settings of writing prompts.
 #[derive(Debug, Clone, Copy)]
 pub struct PromptSettings<'a> {
     /// Examples; `None` takes the task's own number. A task that says 0 keeps 0, as in the harness.
@@ -17,7 +17,7 @@ pub struct PromptSettings<'a> {
     pub fewshot_seed: u64,
     /// Instead of the task's sampler.
     pub sampler: Option<Sampler>,
-    /// Which documents are asked.
+    /// Selection of documents.
     pub documents: Documents,
     /// Renders conversations; plain text without it.
     pub chat: Option<&'a ChatTemplate>,
@@ -39,6 +39,63 @@ impl Default for PromptSettings<'_> {
             chat: None,
             system_instruction: None,
             fewshot_as_multiturn: true,
+            generation_kwargs: None,
+        }
+    }
+}
+
+/// How prompts are written, as a command line or a file says it: without the documents and before the chat template is
+/// read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptOptions {
+    /// Examples; `None` takes the task's own number.
+    pub num_fewshot: Option<usize>,
+    /// Seed of the few-shot generator.
+    pub fewshot_seed: u64,
+    /// Instead of the task's sampler.
+    pub sampler: Option<Sampler>,
+    /// Chat template: none, the tokenizer's (an empty name), or one of several.
+    pub chat_template: Option<String>,
+    /// Put before the task's description.
+    pub system_instruction: Option<String>,
+    /// Examples are turns of their own (only with a chat template).
+    pub fewshot_as_multiturn: bool,
+}
+
+impl Default for PromptOptions {
+    fn default() -> Self {
+        Self {
+            num_fewshot: None,
+            fewshot_seed: 1234,
+            sampler: None,
+            chat_template: None,
+            system_instruction: None,
+            fewshot_as_multiturn: true,
+        }
+    }
+}
+
+impl PromptOptions {
+    /// The chat template that is asked for.
+    ///
+    /// # Errors
+    /// The tokenizer has none, or none of the name.
+    pub fn template(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>, TokenizerError> {
+        let named = |name: &String| tokenizer.chat_template(Some(name.as_str()).filter(|name| !name.is_empty()));
+        self.chat_template.as_ref().map(named).transpose()
+    }
+
+    /// The settings for these documents, with the opened template.
+    #[must_use]
+    pub fn settings<'a>(&'a self, documents: Documents, chat: Option<&'a ChatTemplate>) -> PromptSettings<'a> {
+        PromptSettings {
+            num_fewshot: self.num_fewshot,
+            fewshot_seed: self.fewshot_seed,
+            sampler: self.sampler,
+            documents,
+            chat,
+            system_instruction: self.system_instruction.as_deref(),
+            fewshot_as_multiturn: self.fewshot_as_multiturn,
             generation_kwargs: None,
         }
     }
@@ -90,7 +147,7 @@ impl UnknownLabel {
         Self { document, label: label.to_string().chars().take(80).collect(), nearest, quoted_number }
     }
 
-    /// What the user can do about it.
+    /// Advice for the user.
     #[must_use]
     pub fn hint(&self) -> String {
         match (&self.nearest, self.quoted_number) {
@@ -130,37 +187,37 @@ pub struct Rendered {
     /// The conversation that the prompt was rendered from: (role, content) pairs, examples as turns
     /// or in one message as asked for.
     pub messages: Vec<(String, String)>,
-    /// What is asked.
+    /// Request to the model.
     pub ask: Ask,
 }
 
-/// What is asked of the model.
+/// Request to the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ask {
-    /// Which choice is the most probable.
+    /// Finds the most probable choice.
     Choices {
         /// One for all choices, or one a choice.
         contexts: Vec<String>,
-        /// What is scored after the context: one a choice, delimiter included.
+        /// Continuations scored after the context: one a choice, delimiter included.
         continuations: Vec<String>,
         /// The choices' texts.
         choices: Vec<String>,
         /// Places of the right ones; empty when the answer is none of them.
         gold: Vec<usize>,
     },
-    /// How probable a continuation is.
+    /// Scores a continuation.
     Continuation {
         /// Scored after the context.
         continuation: String,
     },
-    /// How probable a text is.
+    /// Scores a text.
     Rolling {
-        /// The text.
+        /// Scored text.
         text: String,
     },
-    /// What the model writes.
+    /// Generates text.
     Generate {
-        /// How it writes.
+        /// Generation settings.
         arguments: GenerationArguments,
         /// Accepted answers.
         references: Vec<String>,

@@ -8,7 +8,7 @@ use super::config::Field as DocumentField;
 use super::file::{Entries, Files};
 use super::template;
 use crate::python::yaml_scalars::json;
-use crate::yaml::{Diagnostics, Field, FromYaml};
+use crate::yaml::{Diagnostics, Field, FromYaml, Severity};
 
 /// Reads typed values out of a task's keys, noting what does not fit in the file that it stands in.
 pub(super) struct Reader<'a> {
@@ -128,7 +128,7 @@ impl FromYaml for DocumentField {
         };
         if let Some(odd) = items.iter().find(|item| matches!(item, Value::Bool(_) | Value::Null)) {
             let message = format!("`{}` has an item that is no text", field.name);
-            diagnostics.error_help(field.node.span, message, quote_hint(odd).unwrap_or_default());
+            diagnostics.push(Severity::Error, Some(field.node.span), message, quote_hint(odd));
             return None;
         }
         Some(Self::List(items))

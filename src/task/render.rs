@@ -4,17 +4,18 @@ use serde_json::{Map, Value};
 
 use super::answer::{Document, answer_text, gold};
 use super::config::{OutputType, Sampler};
-use super::data::{Doc, Task};
+use super::data::Task;
 use super::documents::Documents;
 use super::error::TaskError;
 use super::fewshot::FewShot;
 use super::generation::GenerationArguments;
 use super::prompt::{Ask, PromptSettings, Prompts, Rendered, UnknownLabel};
+use super::row::Doc;
 use super::turns::{Turn, join, messages, plain, question};
 use crate::python::repr::{is_space, json_text};
 use crate::tokenizer::Message;
 
-/// What is counted while prompts are written.
+/// Counts taken while prompts are written.
 #[derive(Default)]
 struct Counts {
     gold_out_of_range: usize,
@@ -34,7 +35,7 @@ impl Counts {
     }
 }
 
-/// A prompt, and the conversation behind it.
+/// A prompt, and the conversation that it renders.
 struct Prompt {
     text: String,
     messages: Vec<Message>,
@@ -99,7 +100,7 @@ impl Task {
         let differ = "would have been shown themselves by lm-evaluation-harness; their examples differ";
         warn(replaced_shots, format!("{} {differ}", documents(replaced_shots)));
         let gold = counts.gold_out_of_range;
-        let example = counts.unknown.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+        let example = counts.unknown.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
         let count = if gold == 1 { "counts" } else { "count" };
         warn(
             gold,
@@ -119,8 +120,8 @@ impl Task {
         })
     }
 
-    /// What a classification document asks under the generation protocols: the same prompt, answered
-    /// in free text. `None` for other tasks.
+    /// Request of a classification document under the generation protocols: the same prompt,
+    /// answered in free text. `None` for other tasks.
     #[must_use]
     pub fn generation_ask(&self, rendered: &Rendered) -> Option<Ask> {
         let Ask::Choices { contexts, choices, gold, .. } = &rendered.ask else { return None };
@@ -134,8 +135,8 @@ impl Task {
         })
     }
 
-    /// How the model writes a label under the generation protocols: `metadata.max_gen_toks` new tokens,
-    /// else PIXIU's 10.
+    /// Generation settings of a label under the generation protocols: `metadata.max_gen_toks` new
+    /// tokens, else PIXIU's 10.
     #[must_use]
     pub fn label_arguments(&self) -> GenerationArguments {
         let max_tokens = self.config().metadata.get("max_gen_toks").and_then(Value::as_u64).unwrap_or(10);
@@ -155,8 +156,8 @@ impl Task {
 
     fn system(&self, document: &Document<'_>, settings: &PromptSettings<'_>) -> Result<Vec<Turn>, TaskError> {
         let config = self.config();
-        let description = document.text_key("description", Some(&config.description))?.unwrap_or_default();
-        let instruction = settings.system_instruction.unwrap_or_default();
+        let description = document.text_key("description", Some(&config.description))?.unwrap_or_else(String::new);
+        let instruction = settings.system_instruction.unwrap_or("");
         let text = join(instruction, &description, &config.fewshot_delimiter);
         Ok(if text.is_empty() { Vec::new() } else { vec![Turn::system(text)] })
     }
@@ -213,7 +214,7 @@ impl Task {
         let text = document.text(None)?;
         let choices = document.choices(None)?;
         if multiple_input {
-            let choices = choices.unwrap_or_default();
+            let choices = choices.unwrap_or_else(Vec::new);
             let mut prompts = Vec::new();
             for choice in &choices {
                 let mut turns = before.clone();
@@ -237,7 +238,7 @@ impl Task {
         counts.empty += usize::from(prompt.text.chars().all(is_space));
         let ask = match config.output_type {
             OutputType::MultipleChoice => {
-                let choices = choices.unwrap_or_default();
+                let choices = choices.unwrap_or_else(Vec::new);
                 let delimiter = self.delimiter(settings);
                 let places = gold(&target, &choices);
                 if places.is_empty() {
@@ -247,7 +248,7 @@ impl Task {
                 Ask::Choices { contexts: vec![prompt.text.clone()], continuations, choices, gold: places }
             }
             OutputType::GenerateUntil => {
-                let choices = choices.unwrap_or_default();
+                let choices = choices.unwrap_or_else(Vec::new);
                 let references = match &target {
                     target if !choices.is_empty() => answer_text(target, Some(&choices)).into_iter().collect(),
                     Value::Array(items) => items.iter().map(json_text).collect(),
@@ -256,8 +257,8 @@ impl Task {
                 if references.is_empty() {
                     counts.unknown(id, &target, &choices);
                 }
-                let mut kwargs: Map<String, Value> = config.generation_kwargs.clone().unwrap_or_default();
-                kwargs.extend(settings.generation_kwargs.cloned().unwrap_or_default());
+                let mut kwargs: Map<String, Value> = config.generation_kwargs.clone().unwrap_or_else(Map::new);
+                kwargs.extend(settings.generation_kwargs.cloned().unwrap_or_else(Map::new));
                 Ask::Generate { arguments: GenerationArguments::from_kwargs(&kwargs), references, choices }
             }
             OutputType::Loglikelihood | OutputType::LoglikelihoodRolling => {

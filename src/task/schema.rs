@@ -11,7 +11,7 @@ use crate::python::yaml_scalars::json;
 use crate::storage::file_name;
 use crate::yaml::{self, Diagnostics, Fields, Kind, Severity};
 
-/// Keys of a task.
+/// Keys that a task file may have.
 pub(super) const TASK_KEYS: &[&str] = &[
     "task",
     "task_alias",
@@ -127,7 +127,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
     let metrics = reader.metrics(output_type);
     let filters = reader.filters();
     let config = TaskConfig {
-        name: reader.text("task").unwrap_or_default(),
+        name: reader.text("task").unwrap_or_else(String::new),
         alias: reader.text("task_alias"),
         tags: tags(entries, reader.files),
         file: origin.display(),
@@ -141,7 +141,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
         doc_to_text: doc_to_text.or_else(|| rolling.then(|| Field::Template(String::new())))?,
         doc_to_target: doc_to_target?,
         doc_to_choice,
-        description: reader.text("description").unwrap_or_default(),
+        description: reader.text("description").unwrap_or_else(String::new),
         target_delimiter,
         fewshot_delimiter,
         gen_prefix: reader.text("gen_prefix"),
@@ -161,7 +161,7 @@ pub(super) fn task(entries: &Entries, origin: &Origin, files: &mut Files) -> Opt
 
 /// The tags of a task or group.
 pub(super) fn tags(entries: &Entries, files: &mut Files) -> Vec<String> {
-    Reader::new(entries, files).read("tag").unwrap_or_default()
+    Reader::new(entries, files).read("tag").unwrap_or_else(Vec::new)
 }
 
 /// All keys as JSON.
@@ -272,11 +272,11 @@ fn data_files(field: yaml::Field<'_>, diagnostics: &mut Diagnostics) -> IndexMap
         match (inner.name, &inner.node.kind) {
             ("data_files", Kind::Mapping(_)) => {
                 for split in Fields::within(inner.node).iter() {
-                    files.insert(split.name.to_owned(), split.read(diagnostics).unwrap_or_default());
+                    files.insert(split.name.to_owned(), split.read(diagnostics).unwrap_or_else(Vec::new));
                 }
             }
             ("data_files", _) => {
-                files.insert("train".to_owned(), inner.read(diagnostics).unwrap_or_default());
+                files.insert("train".to_owned(), inner.read(diagnostics).unwrap_or_else(Vec::new));
             }
             ("trust_remote_code", _) => {}
             (other, _) => {

@@ -1,4 +1,4 @@
-//! Reading of a task's few-shot settings: `fewshot_split`, `fewshot_config`.
+//! Few-shot settings of a task file: `fewshot_split`, `fewshot_config`.
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};

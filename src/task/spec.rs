@@ -1,4 +1,4 @@
-//! What a task file says about filters and metrics, before anyone computes them.
+//! Filters and metrics of a task file, before anyone computes them.
 
 use serde_json::{Map, Value};
 
@@ -79,7 +79,6 @@ pub struct FilterPipeline {
 /// One step of a filter pipeline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FilterStep {
-    /// `function`.
     pub function: String,
     /// The remaining keys.
     pub arguments: Map<String, Value>,

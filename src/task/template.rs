@@ -29,14 +29,14 @@ fn environment() -> Result<Environment<'static>, Error> {
 /// Whether a text is a template.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Faults of it.
 pub(super) fn check(text: &str) -> Result<(), String> {
     let mut environment = environment().map_err(|e| e.to_string())?;
     let subject = Subject::new("a template");
     jinja::add(&mut environment, "check".to_owned(), text.to_owned(), &subject).map_err(|e| message(&e))
 }
 
-/// What is wrong, with the line where there are several.
+/// Describes a fault, with the line where there are several.
 fn message(error: &Error) -> String {
     let reason = jinja::reason(error);
     error.line().map_or_else(|| reason.clone(), |line| format!("{reason} (line {line} of the template)"))

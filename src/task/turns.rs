@@ -51,7 +51,7 @@ pub(super) fn question(
     match (answer, prefix) {
         // Between prefix and answer there is always a blank, whatever the task's delimiter.
         (Some(answer), _) => {
-            turns.push(Turn::new("assistant", join(prefix.unwrap_or_default(), answer, " "), fewshot_delimiter));
+            turns.push(Turn::new("assistant", join(prefix.unwrap_or(""), answer, " "), fewshot_delimiter));
         }
         (None, Some(prefix)) => turns.push(Turn::new("assistant", prefix.to_owned(), "")),
         (None, None) => {}

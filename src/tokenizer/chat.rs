@@ -19,7 +19,7 @@ use crate::storage::hash::sha256_bytes;
 pub struct Message {
     /// `system`, `user` or `assistant`.
     pub role: String,
-    /// What is said.
+    /// Text of the message.
     pub content: String,
 }
 
@@ -197,7 +197,7 @@ impl ChatTemplate {
     }
 }
 
-/// What went wrong, with the line of the template.
+/// Describes a failure, with the line of the template.
 fn describe(error: &Error) -> String {
     let what = crate::python::jinja::reason(error);
     error.line().map_or_else(|| what.clone(), |line| format!("{what} (line {line} of the template)"))

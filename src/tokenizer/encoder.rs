@@ -150,7 +150,7 @@ impl Tokenizer {
         self.pad.as_ref().map(|(text, id)| (text.as_str(), *id))
     }
 
-    /// What stands before an empty context: BOS, or EOS where there is no BOS.
+    /// Token before an empty context: BOS, or EOS where there is no BOS.
     #[must_use]
     pub fn prefix(&self) -> Option<(&str, u32)> {
         self.bos().or_else(|| self.eos())
@@ -186,7 +186,7 @@ impl Tokenizer {
         &self.directory
     }
 
-    /// Names of the chat templates.
+    /// Names of the templates in the tokenizer's files.
     pub fn chat_template_names(&self) -> impl Iterator<Item = &str> {
         self.templates.keys().map(String::as_str)
     }
@@ -210,7 +210,7 @@ impl Tokenizer {
         ChatTemplate::new(template.source.clone(), &self.special, template.file.display().to_string())
     }
 
-    /// What the pipeline does, its panics on files that it should not have read among its errors.
+    /// Runs the pipeline, and turns its panics on files that it should not have read into errors.
     fn working<T>(
         &self,
         action: &'static str,
@@ -267,8 +267,8 @@ fn chat_templates(directory: &Path, config: &Value) -> Result<BTreeMap<String, N
         templates.insert("default".to_owned(), NamedTemplate { source, file: path });
     }
     let mut further: Vec<PathBuf> = std::fs::read_dir(directory.join("additional_chat_templates"))
-        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect())
-        .unwrap_or_default();
+        // Few models have such a folder.
+        .map_or_else(|_| Vec::new(), |entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect());
     further.sort();
     for path in further {
         let name = path.file_stem().and_then(|s| s.to_str()).map(str::to_owned);

@@ -1,11 +1,11 @@
-//! Why a tokenizer or chat template can't be used.
+//! Reasons why a tokenizer or chat template can't be used.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Diagnose, ErrorKind};
 
-/// Why a tokenizer or chat template can't be used.
+/// Reasons why a tokenizer or chat template can't be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum TokenizerError {

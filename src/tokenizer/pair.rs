@@ -22,7 +22,7 @@ impl Tokenizer {
     /// a rendered chat template does).
     ///
     /// # Errors
-    /// What [`Tokenizer::encode`] says.
+    /// As [`Tokenizer::encode`].
     pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.encode(text, self.adds_special(text))
     }
@@ -36,7 +36,7 @@ impl Tokenizer {
     /// the continuation; an empty context becomes the BOS (or EOS) token.
     ///
     /// # Errors
-    /// What [`Tokenizer::encode`] says, or that there is no token to stand for an empty context.
+    /// As [`Tokenizer::encode`], or that there is no token to stand for an empty context.
     pub fn encode_pair(&self, context: &str, continuation: &str) -> Result<Pair, TokenizerError> {
         let mut pairs = self.encode_choices(context, &[continuation])?;
         Ok(pairs.pop().unwrap_or(Pair { context: Vec::new(), continuation: Vec::new() }))
@@ -66,7 +66,7 @@ impl Tokenizer {
                 // prefix token can stand before it.
                 let Some(head) = &head else { return self.after_prefix(&whole) };
                 let tokens = self.encode_prompt(&whole)?;
-                let continuation = tokens.get(head.len()..).unwrap_or_default().to_vec();
+                let continuation = tokens.get(head.len()..).map_or_else(Vec::new, <[u32]>::to_vec);
                 Ok(Pair { context: head.clone(), continuation })
             })
             .collect()
@@ -101,7 +101,7 @@ impl Pair {
     }
 }
 
-/// The last tokens of a prompt that leave room for `max_tokens` new ones; `true` when something was
+/// The last tokens of a prompt that leave `max_tokens` positions for new ones; `true` when something was
 /// cut. At least one token stays.
 #[must_use]
 pub(crate) fn fit_prompt(mut prompt: Vec<u32>, max_length: usize, max_tokens: usize) -> (Vec<u32>, bool) {

@@ -10,7 +10,7 @@ use super::error::TokenizerError;
 /// Roles that templates may name.
 const ROLES: &[&str] = &["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// What transformers' tokenizer classes assume where the files say nothing.
+/// Special tokens that transformers' tokenizer classes assume where the files say nothing.
 const CLASS_DEFAULTS: &[(&str, &[(&str, &str)])] = &[
     (
         "GPT2Tokenizer",
@@ -45,7 +45,7 @@ impl SpecialTokens {
     /// assumes; an explicit `null` means that there is none.
     pub(super) fn read(directory: &Path, config: &Value) -> Result<Self, TokenizerError> {
         let map = read_json(&directory.join("special_tokens_map.json"))?.unwrap_or(Value::Null);
-        let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
+        let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or("");
         let class = class.strip_suffix("Fast").unwrap_or(class);
         let defaults = CLASS_DEFAULTS.iter().find(|(name, _)| *name == class).map_or(&[][..], |(_, texts)| texts);
         let mut texts = BTreeMap::new();

@@ -14,7 +14,7 @@ use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWra
 /// the same bytes.
 ///
 /// # Errors
-/// What the tokenizers library says, as text.
+/// Errors of the tokenizers library, as text.
 pub(crate) fn train_byte_level<'a>(
     texts: impl Iterator<Item = &'a str> + Send,
     vocabulary_size: usize,

@@ -1,4 +1,4 @@
-//! Which token an id stands for, read from whatever vocabulary a model directory has.
+//! Tokens by id, read from whatever vocabulary a model directory has.
 //!
 //! Only for comparing models: rows of two embeddings can be averaged when they stand for the same tokens. Nothing is
 //! encoded with it, so that any kind of tokenizer can be read.
@@ -22,7 +22,7 @@ pub(crate) struct VocabularyError {
     reason: String,
 }
 
-/// What two vocabularies say differently.
+/// Difference between two vocabularies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Disagreement {
     /// Ids that stand for another token, in order, with both tokens.
@@ -138,7 +138,7 @@ fn sentence_pieces(bytes: &[u8]) -> Option<Vec<String>> {
     for (field, value) in fields(bytes)? {
         if let (1, Some(piece)) = (field, value) {
             let text = fields(piece)?.into_iter().find_map(|(field, value)| value.filter(|_| field == 1));
-            pieces.push(String::from_utf8_lossy(text.unwrap_or_default()).into_owned());
+            pieces.push(String::from_utf8_lossy(text.unwrap_or(&[])).into_owned());
         }
     }
     (!pieces.is_empty()).then_some(pieces)
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_other_tokens_are_told_from_ids_that_one_side_lacks() {
+    fn ids_of_other_tokens_are_distinguished_from_missing_ids() {
         let a = vocabulary(&[("vocab.txt", b"x\ny\nz\n")]);
         let b = vocabulary(&[("vocab.txt", b"x\nz\n")]);
         let found = a.compare(&b);

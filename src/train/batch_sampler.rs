@@ -1,11 +1,11 @@
-//! The course of a run: which rows each step sees.
+//! Batch sampler: the rows of each step.
 
-use super::data::{Row, TrainingData};
+use super::data::{PackedRow, TrainingData};
 use super::recipe::TrainRecipe;
 
 /// Steps of a run, epoch by epoch.
 #[derive(Debug)]
-pub(crate) struct Course<'a> {
+pub(crate) struct BatchSampler<'a> {
     data: &'a TrainingData,
     recipe: &'a TrainRecipe,
     rows_per_step: usize,
@@ -13,11 +13,11 @@ pub(crate) struct Course<'a> {
     epochs: Vec<u64>,
     /// Optimiser steps of the run.
     pub total: u64,
-    /// Epoch and rows that were drawn last.
-    drawn: Option<(usize, Vec<Row>)>,
+    /// Epoch that was sampled last, and its rows.
+    sampled: Option<(usize, Vec<PackedRow>)>,
 }
 
-impl<'a> Course<'a> {
+impl<'a> BatchSampler<'a> {
     /// Counts the steps.
     #[must_use]
     pub(crate) fn new(recipe: &'a TrainRecipe, data: &'a TrainingData) -> Self {
@@ -35,7 +35,7 @@ impl<'a> Course<'a> {
             epochs.push(steps);
             total += (share * steps as f64).ceil() as u64;
         }
-        Self { data, recipe, rows_per_step, epochs, total: total.min(most), drawn: None }
+        Self { data, recipe, rows_per_step, epochs, total: total.min(most), sampled: None }
     }
 
     /// Steps of the first epoch.
@@ -64,10 +64,10 @@ impl<'a> Course<'a> {
             left -= length;
             epoch += 1;
         }
-        if self.drawn.as_ref().is_none_or(|(drawn, _)| *drawn != epoch) {
-            self.drawn = Some((epoch, self.data.rows(self.recipe, epoch as u64)));
+        if self.sampled.as_ref().is_none_or(|(sampled, _)| *sampled != epoch) {
+            self.sampled = Some((epoch, self.data.rows(self.recipe, epoch as u64)));
         }
-        let rows = self.drawn.as_ref().map_or(&[][..], |(_, rows)| rows.as_slice());
+        let rows = self.sampled.as_ref().map_or(&[][..], |(_, rows)| rows.as_slice());
         let first = left as usize * self.rows_per_step;
         rows.iter().skip(first).take(self.rows_per_step).flatten().copied().collect()
     }

@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 use super::divergence::DivergenceWatch;
 use super::error::TrainError;
 use super::fingerprint::Fingerprint;
+use super::gradient::StepLoss;
+use super::inject::TrainableModel;
 use super::log::TrainerState;
 use super::optimiser::{AdamW, Moments};
 use super::parameter::Parameter;
@@ -33,13 +35,12 @@ pub(crate) const STATE: &str = "billon_state.json";
 /// Layout of the state file. 1 had neither checksums nor the base model's hashes.
 const FORMAT: u64 = 2;
 
-/// What besides parameters and moments the next step depends on.
+/// State besides parameters and moments that the next step depends on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunState {
     /// Optimiser steps taken.
     pub step: u64,
-    /// What the result depends on.
     pub fingerprint: Fingerprint,
     /// Whether weights are multiplied in tile registers (AMX), to other last bits than on CPUs without.
     pub tile_registers: bool,
@@ -65,16 +66,28 @@ pub(crate) struct RunState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Window {
-    /// Of the steps' mean losses.
+    /// Sum of the steps' mean losses.
     pub loss: f64,
-    /// Steps.
     pub steps: u64,
     /// Trained tokens.
     pub targets: u64,
-    /// Right ones.
+    /// Targets that were predicted right.
     pub correct: u64,
-    /// Of entropies.
+    /// Sum of entropies.
     pub entropy: f64,
+}
+
+impl Window {
+    /// Adds the loss of a step.
+    pub(super) fn add(&mut self, loss: &StepLoss) {
+        if loss.targets > 0 {
+            self.loss += loss.mean();
+            self.steps += 1;
+        }
+        self.targets += loss.targets;
+        self.correct += loss.correct;
+        self.entropy += loss.entropy;
+    }
 }
 
 /// Moments as a safetensors file.
@@ -123,6 +136,19 @@ pub(crate) fn read_tensors(path: &Path, wanted: &[(String, usize)]) -> Result<Ve
     Ok(tensors)
 }
 
+/// Restores the weights of a checkpoint of a whole model.
+///
+/// # Errors
+/// A file that can't be read or does not fit the parameters.
+pub(super) fn restore_model(folder: &Path, trainable: &TrainableModel) -> Result<()> {
+    let wanted: Vec<(String, usize)> = trainable.parameters.iter().map(|p| (p.name.clone(), p.elements())).collect();
+    let tensors = read_tensors(&folder.join("model.safetensors"), &wanted)?;
+    for (parameter, values) in trainable.parameters.iter().zip(tensors) {
+        parameter.set(values)?;
+    }
+    Ok(trainable.refresh()?)
+}
+
 /// The state file of a checkpoint whose other files have these SHA-256.
 ///
 /// # Errors
@@ -149,12 +175,16 @@ pub(crate) fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState
         .map_err(|error| damaged(&path, error.to_string()))?;
     let mut document = match unseal(&text) {
         Ok(document) => document,
-        Err(SealError::Unsealed) => return Err(TrainError::OldCheckpoint { path, format: 1, current: FORMAT }),
+        Err(SealError::Unsealed) => {
+            return Err(TrainError::OldCheckpoint { path, wrote: None, format: 1, current: FORMAT });
+        }
         Err(error) => return Err(damaged(&path, error.to_string())),
     };
     let format = document.get("format").and_then(Value::as_u64).unwrap_or(0);
+    let wrote = document.get("billon").and_then(Value::as_str).map(str::to_owned);
+    let other = |wrote| TrainError::OldCheckpoint { path: path.clone(), wrote, format, current: FORMAT };
     if format != FORMAT {
-        return Err(TrainError::OldCheckpoint { path, format, current: FORMAT });
+        return Err(other(wrote));
     }
     let malformed = || damaged(&path, "it is no state of a training run".to_owned());
     let Some(Value::Object(files)) = document.remove("files") else { return Err(malformed()) };
@@ -170,7 +200,9 @@ pub(crate) fn read(folder: &Path, cancel: &CancelFlag) -> Result<Option<RunState
         }
     }
     let run = document.remove("run").unwrap_or(Value::Null);
-    serde_json::from_value(run).map(Some).map_err(|_| malformed())
+    // It is whole, so what is not understood was written by a version that knew other keys.
+    let is_own = wrote.as_deref() == Some(env!("CARGO_PKG_VERSION"));
+    serde_json::from_value(run).map(Some).map_err(|_| if is_own { malformed() } else { other(wrote) })
 }
 
 /// The lines that a checkpoint's run had logged.
@@ -233,5 +265,29 @@ pub(crate) fn prune(out: &Path, limit: usize, best: Option<u64>) {
     for (_, path) in all.into_iter().filter(|(step, _)| Some(*step) != best).take(excess) {
         // What can't be removed is left: a full disk says so at the next checkpoint.
         let _ = remove_output(&path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_state_of_another_version_says_which_one_wrote_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for (format, version) in [(FORMAT + 1, "9.9.9"), (FORMAT, "0.0.1")] {
+            let document = Map::from_iter([
+                ("format".to_owned(), json!(format)),
+                ("billon".to_owned(), json!(version)),
+                ("files".to_owned(), json!({})),
+                ("run".to_owned(), json!({"step": 1, "a key of that version": 2})),
+            ]);
+            std::fs::write(folder.path().join(STATE), seal(document)).unwrap();
+            let error = read(folder.path(), &CancelFlag::new()).unwrap_err().to_string();
+            let expected = format!("another version of billon ({version}, layout {format}, this one reads {FORMAT})");
+            assert!(error.ends_with(&expected), "{error}");
+        }
     }
 }

@@ -15,7 +15,7 @@ const PATIENCE: u64 = 60;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DivergenceWatch {
-    /// Of the last steps.
+    /// Losses of the last steps.
     recent: Vec<f64>,
     /// Sum over the first steps, and how many there were.
     start: f64,

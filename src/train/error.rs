@@ -1,4 +1,4 @@
-//! What can go wrong in training.
+//! Errors of training.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind};
 use crate::model::DecoderError;
 
-/// Why a training run can't start or go on.
+/// Reasons why a training run can't start or go on.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum TrainError {
@@ -32,8 +32,11 @@ pub(crate) enum TrainError {
     Checkpoint { path: PathBuf, reason: String },
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{} was written by another version of billon (layout {format}, this one reads {current})", path.display())]
-    OldCheckpoint { path: PathBuf, format: u64, current: u64 },
+    #[error(
+        "{} was written by another version of billon ({}layout {format}, this one reads {current})",
+        path.display(), wrote.as_ref().map_or_else(String::new, |version| format!("{version}, "))
+    )]
+    OldCheckpoint { path: PathBuf, wrote: Option<String>, format: u64, current: u64 },
     #[error("{}: the run began with another recipe, model or data: {}", folder.display(), changes.join("; "))]
     OtherRun { folder: PathBuf, changes: Vec<String> },
     #[error("cannot read {}", path.display())]

@@ -1,4 +1,5 @@
-//! What a run's result depends on, as named parts: a checkpoint is gone on from only where all of them are the same.
+//! Fingerprint of all that a run's result depends on, as named parts: a checkpoint is resumed only where all of them
+//! are the same.
 //!
 //! Recipes are taken apart field by field without `..`, so that a new setting does not compile until someone decides
 //! whether it changes the result.
@@ -12,17 +13,18 @@ use sha2::{Digest, Sha256};
 use super::data::TrainingData;
 use super::error::TrainError;
 use super::inputs::{self, Input};
-use super::recipe::{AdapterRecipe, BestModel, EvaluationRecipe, LoraRecipe, TrainRecipe};
+use super::recipe::{AdapterRecipe, BestModel, EvaluationRecipe, LoraRecipe, Scheduler, TargetModules, TrainRecipe};
 use crate::error::{Cancelled, Result};
 use crate::event::CancelFlag;
 use crate::storage::hash::{HashCache, hex, sha256_bytes, sha256_input};
+use crate::storage::stated;
 
 /// Parts by name: settings as text, files and data as SHA-256.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Fingerprint(BTreeMap<String, String>);
 
-/// What besides the recipe and its data decides.
+/// Inputs besides the recipe and its data that decide the result.
 pub(crate) struct Surroundings<'a> {
     /// Folder of the base model.
     pub model: &'a Path,
@@ -130,7 +132,7 @@ impl Fingerprint {
         self.set("rows of a step", (micro_batch_size * gradient_accumulation_steps).max(1));
         self.set("steps", total_steps);
         self.set("learning_rate", learning_rate);
-        self.set("lr_scheduler", format!("{lr_scheduler:?}"));
+        self.set("lr_scheduler", scheduler(*lr_scheduler));
         self.set("warmup_steps", warmup.steps(total_steps));
         self.set("weight_decay", weight_decay);
         self.set("adam_beta1", adam_beta1);
@@ -164,15 +166,23 @@ impl Fingerprint {
         self.set("lora_r", r);
         self.set("lora_alpha", lora_alpha);
         self.set("lora_dropout", lora_dropout);
-        self.set("target_modules", format!("{target_modules:?}"));
+        self.set("target_modules", modules(target_modules));
         self.set("use_rslora", use_rslora);
         self.set("use_dora", use_dora);
-        self.set("rank_pattern", format!("{rank_pattern:?}"));
-        self.set("alpha_pattern", format!("{alpha_pattern:?}"));
-        self.set("modules_to_save", format!("{modules_to_save:?}"));
+        self.set(
+            "rank_pattern",
+            stated::list(rank_pattern, |(name, rank)| format!("({}, {rank})", stated::quoted(name))),
+        );
+        self.set(
+            "alpha_pattern",
+            stated::list(alpha_pattern, |(name, alpha)| {
+                format!("({}, {})", stated::quoted(name), stated::real(*alpha))
+            }),
+        );
+        self.set("modules_to_save", stated::texts(modules_to_save));
     }
 
-    /// What is measured is part of the run's log; when it is measured decides only where the best checkpoint is kept.
+    /// Evaluations are part of the run's log; their interval decides only where the best checkpoint is kept.
     fn evaluation(&mut self, evaluation: &EvaluationRecipe, template: Option<&str>, apply: Option<bool>) {
         let EvaluationRecipe { disabled, eval_steps, eval_share, evals_per_epoch, tasks, limit, num_fewshot, best } =
             evaluation;
@@ -180,15 +190,18 @@ impl Fingerprint {
             return;
         }
         if !tasks.is_empty() {
-            self.set("evaluation/limit", format!("{limit:?}"));
-            self.set("evaluation/num_fewshot", format!("{num_fewshot:?}"));
-            self.set("evaluation/chat_template", format!("{template:?} {apply:?}"));
+            self.set("evaluation/limit", stated::optional(*limit));
+            self.set("evaluation/num_fewshot", stated::optional(*num_fewshot));
+            let template = stated::optional(template.map(stated::quoted));
+            self.set("evaluation/chat_template", format!("{template} {}", stated::optional(apply)));
         }
         let Some(BestModel { metric, greater_is_better, early_stopping_patience, load_at_end }) = best else { return };
-        self.set("evaluation/interval", format!("{eval_steps:?} {eval_share:?} {evals_per_epoch:?}"));
+        let share = stated::optional(eval_share.map(stated::real));
+        let (steps, per_epoch) = (stated::optional(*eval_steps), stated::optional(*evals_per_epoch));
+        self.set("evaluation/interval", format!("{steps} {share} {per_epoch}"));
         self.set("metric_for_best_model", metric);
         self.set("greater_is_better", greater_is_better);
-        self.set("early_stopping_patience", format!("{early_stopping_patience:?}"));
+        self.set("early_stopping_patience", stated::optional(*early_stopping_patience));
         self.set("load_best_model_at_end", load_at_end);
     }
 
@@ -206,6 +219,22 @@ impl Fingerprint {
                 (Some(_), None) => format!("`{name}` is gone"),
             })
             .collect()
+    }
+}
+
+fn scheduler(scheduler: Scheduler) -> &'static str {
+    match scheduler {
+        Scheduler::Cosine => "Cosine",
+        Scheduler::Linear => "Linear",
+        Scheduler::Constant => "Constant",
+    }
+}
+
+fn modules(modules: &TargetModules) -> String {
+    match modules {
+        TargetModules::AllLinear => "AllLinear".to_owned(),
+        TargetModules::Names(names) => format!("Names({})", stated::texts(names)),
+        TargetModules::Pattern(pattern) => format!("Pattern({})", stated::quoted(pattern)),
     }
 }
 
@@ -242,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn how_often_a_checkpoint_is_written_is_no_part_of_the_result() {
+    fn the_checkpoint_interval_is_no_part_of_the_result() {
         let plain = settings(|_| {});
         let neutral: [fn(&mut TrainRecipe); 9] = [
             |r| r.saves_per_epoch = Some(4),

@@ -11,9 +11,9 @@ use crate::task::{self, TaskConfig};
 /// A file that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// Its name in messages and fingerprints, wherever it stands.
+    /// Name in messages and fingerprints, independent of the path.
     pub label: String,
-    /// Where it is; `None` when it was not found.
+    /// `None` when the input was not found.
     pub path: Option<PathBuf>,
 }
 
@@ -45,8 +45,8 @@ fn listed(folder: &Path, label: &str, wanted: impl Fn(&str) -> bool) -> Vec<Inpu
     names.into_iter().map(|name| Input { label: format!("{label}/{name}"), path: Some(folder.join(name)) }).collect()
 }
 
-/// What a recipe names besides the base model: the files of its data sets, of the tasks that it is evaluated on, and of
-/// the adapter that it starts from.
+/// Inputs that a recipe names besides the base model: the files of its data sets, of the tasks that it is evaluated on,
+/// and of the adapter that it starts from.
 ///
 /// # Errors
 /// A task that can't be loaded.
@@ -128,7 +128,7 @@ pub(crate) fn split_files(config: &TaskConfig, split: Option<&str>, data_dir: Op
     }
 }
 
-/// Two files of one name, as two tasks may have them, are told apart by a number.
+/// Two files of one name, as two tasks may have them, are distinguished by a number.
 fn add(files: &mut Vec<Input>, mut input: Input) {
     if files.contains(&input) {
         return;

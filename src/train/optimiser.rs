@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 
 use candle_core::{CpuStorage, InplaceOp1, Layout, bail};
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
 
 use super::error::TrainError;
-use super::parameter::{Gradients, Group, Parameter};
+use super::parameter::{Gradients, LearningRateGroup, Parameter};
+use crate::parallel::Workers;
 
 /// The two moments of one parameter.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,7 +32,7 @@ pub(crate) struct AdamW {
     pub lora_b_ratio: f64,
     /// Steps taken.
     pub steps: u64,
-    /// One a parameter.
+    /// Moments of each parameter, in order.
     pub moments: Vec<Moments>,
 }
 
@@ -46,12 +46,13 @@ impl AdamW {
     /// Moves the parameters. One without a gradient stays where it is, as PyTorch leaves it.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn step(
         &mut self,
         parameters: &[Parameter],
         gradients: &Gradients,
         learning_rate: f64,
+        workers: Workers,
     ) -> Result<(), TrainError> {
         self.steps += 1;
         let steps = self.steps as i32;
@@ -59,14 +60,14 @@ impl AdamW {
         let bias2 = 1.0 - self.beta2.powi(steps);
         let (beta1, beta2, epsilon) = (self.beta1, self.beta2, self.epsilon as f32);
         let (weight_decay, ratio) = (self.weight_decay, self.lora_b_ratio);
-        self.moments.par_iter_mut().enumerate().try_for_each(|(index, moments)| {
+        workers.for_each_mut(&mut self.moments, |index, moments| {
             let (Some(parameter), Some(gradient)) = (parameters.get(index), gradients.0.get(index)) else {
                 return Ok(());
             };
             if gradient.is_empty() {
                 return Ok(());
             }
-            let rate = if parameter.group == Group::LoraB { learning_rate * ratio } else { learning_rate };
+            let rate = if parameter.group == LearningRateGroup::LoraB { learning_rate * ratio } else { learning_rate };
             let update = Update {
                 gradient,
                 moments: RefCell::new(moments),

@@ -1,13 +1,13 @@
-//! What is trained: named variables, and the gradients of a step.
+//! Trainable parameters: named variables, and the gradients of a step.
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Storage, Tensor, Var};
 
 use super::error::TrainError;
 
-/// Which learning rate a parameter has.
+/// Learning rates of parameters: the plain one, or LoRA+'s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Group {
-    /// The recipe's.
+pub(crate) enum LearningRateGroup {
+    /// Trained at the recipe's learning rate.
     Plain,
     /// `lora_B`, which LoRA+ (Hayou et al. 2024) trains faster.
     LoraB,
@@ -20,8 +20,7 @@ pub(crate) struct Parameter {
     pub name: String,
     /// The values, shared with the projection that uses them.
     pub variable: Var,
-    /// Its learning rate.
-    pub group: Group,
+    pub group: LearningRateGroup,
     /// Whether weight decay applies: not to biases and norms.
     pub decays: bool,
 }
@@ -31,7 +30,12 @@ impl Parameter {
     ///
     /// # Errors
     /// When the shape does not fit them.
-    pub(crate) fn new(name: String, shape: &[usize], values: Vec<f32>, group: Group) -> Result<Self, TrainError> {
+    pub(crate) fn new(
+        name: String,
+        shape: &[usize],
+        values: Vec<f32>,
+        group: LearningRateGroup,
+    ) -> Result<Self, TrainError> {
         let variable = Var::from_vec(values, shape, &Device::Cpu)?;
         let decays = name.rsplit('.').next() != Some("bias") && !name.contains("norm");
         Ok(Self { name, variable, group, decays })
@@ -46,9 +50,21 @@ impl Parameter {
     /// The values.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn values(&self) -> Result<Vec<f32>, TrainError> {
         Ok(self.variable.flatten_all()?.to_vec1()?)
+    }
+
+    /// Reads the values where they are, without a copy.
+    ///
+    /// # Errors
+    /// Errors of the tensor library.
+    pub(crate) fn with_values<T>(&self, read: impl FnOnce(&[f32]) -> T) -> Result<T, TrainError> {
+        let (storage, layout) = self.variable.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(values), Some((start, end))) => Ok(read(&values.as_slice::<f32>()?[start..end])),
+            _ => Ok(read(&self.values()?)),
+        }
     }
 
     /// Replaces the values.
@@ -66,7 +82,7 @@ impl Parameter {
 pub(crate) struct Gradients(pub Vec<Vec<f32>>);
 
 impl Gradients {
-    /// None yet, for so many parameters.
+    /// Empty gradients of so many parameters.
     #[must_use]
     pub(crate) fn new(parameters: usize) -> Self {
         Self(vec![Vec::new(); parameters])

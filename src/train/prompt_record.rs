@@ -1,4 +1,4 @@
-//! `billon_prompts.json`: how a run asked, beside its result, so that an evaluation that asks otherwise says so.
+//! `billon_prompts.json`: the prompt style of a run, beside its result, so that an evaluation with another one warns.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub(crate) const FILE: &str = "billon_prompts.json";
 
 const VERSION: u32 = 1;
 
-/// The record.
+/// Contents of `billon_prompts.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PromptRecord {
     version: u32,
@@ -29,7 +29,7 @@ pub(crate) struct PromptRecord {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct TemplateRecord {
-    /// Its name, for tokenizers with several.
+    /// Template name, for tokenizers with several.
     name: Option<String>,
     sha256: String,
 }
@@ -70,7 +70,7 @@ impl PromptRecord {
     /// Writes the record into the folder of a result.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn publish(&self, out: &Path) -> Result<()> {
         let mut text = serde_json::to_vec_pretty(self).expect("numbers and texts are JSON");
         text.push(b'\n');
@@ -81,7 +81,7 @@ impl PromptRecord {
     /// The record of a folder, or of the run that a checkpoint is one of; none where there is none, or one that
     /// another version wrote.
     pub(crate) fn read(folder: &Path) -> Option<Self> {
-        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or("");
         let run = folder.parent().filter(|_| name.starts_with("checkpoint-"));
         let mut texts = [Some(folder), run]
             .into_iter()
@@ -111,7 +111,7 @@ mod tests {
     use crate::tokenizer::SpecialTokens;
 
     #[test]
-    fn only_asking_otherwise_than_all_rows_is_a_difference() {
+    fn only_a_prompt_style_that_no_row_has_is_a_difference() {
         let template =
             |text: &str| ChatTemplate::new(text.to_owned(), &SpecialTokens::default(), "test".to_owned()).unwrap();
         let (then, now) = (template("a"), template("b"));

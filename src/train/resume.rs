@@ -13,17 +13,16 @@ use crate::event::Progress;
 /// A checkpoint to go on from.
 #[derive(Debug)]
 pub(crate) struct Resumed {
-    /// Its folder.
     pub folder: PathBuf,
-    /// What it holds besides parameters and moments.
+    /// State besides parameters and moments.
     pub state: RunState,
     /// The lines that were logged up to it.
     pub history: Vec<Map<String, Value>>,
 }
 
-/// What decides whether a checkpoint is used.
-pub(crate) struct Wanted<'a> {
-    /// Of the run as it is now.
+/// Conditions under which a checkpoint is used.
+pub(crate) struct ResumeConditions<'a> {
+    /// Fingerprint of the run as it is now.
     pub fingerprint: &'a Fingerprint,
     /// Whether checkpoints of other runs and damaged ones are passed over instead of refused.
     pub force: bool,
@@ -37,7 +36,11 @@ pub(crate) struct Wanted<'a> {
 ///
 /// # Errors
 /// Unless forced, checkpoints of another run or version, and damage where no checkpoint before it is whole; `Cancelled`.
-pub(crate) fn find(found: &[(u64, PathBuf)], wanted: &Wanted<'_>, progress: Progress<'_>) -> Result<Option<Resumed>> {
+pub(crate) fn find(
+    found: &[(u64, PathBuf)],
+    wanted: &ResumeConditions<'_>,
+    progress: Progress<'_>,
+) -> Result<Option<Resumed>> {
     let mut damage = None;
     for (step, folder) in found.iter().rev() {
         match usable(*step, folder, wanted, progress) {
@@ -64,11 +67,11 @@ pub(crate) fn find(found: &[(u64, PathBuf)], wanted: &Wanted<'_>, progress: Prog
     }
 }
 
-/// The state of a checkpoint that can be gone on from; `None` when cancelled.
+/// The state of a checkpoint that can be resumed; `None` when cancelled.
 fn usable(
     step: u64,
     folder: &Path,
-    wanted: &Wanted<'_>,
+    wanted: &ResumeConditions<'_>,
     progress: Progress<'_>,
 ) -> Result<Option<RunState>, TrainError> {
     let Some(state) = checkpoint::read(folder, progress.cancel)? else { return Ok(None) };

@@ -11,7 +11,7 @@ use super::error::TrainError;
 use super::evaluation::Evaluation;
 use super::fingerprint::{Fingerprint, Surroundings};
 use super::folder::{self, CONFIG_FILE, RunFolder};
-use super::gradient::{StepLoss, StepSetting, step_gradient};
+use super::gradient::{StepLoss, StepSettings, step_gradient};
 use super::log::{LogLine, TrainLog, TrainerState};
 use super::optimiser::AdamW;
 use super::prompt_record::PromptRecord;
@@ -20,21 +20,22 @@ use super::resume::{self, Resumed};
 use super::save::{self, Base};
 use super::schedule::Schedule;
 use crate::checkpoint::ModelDir;
-use crate::compute::nn::Precision;
+use crate::compute::nn::WeightDtype;
 use crate::dtype::DType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Progress};
 use crate::lora::Adapter;
 use crate::model::{Decoder, DecoderOptions, WeightPool};
+use crate::parallel::Workers;
 use crate::storage::publish::{publish_file, remove_output};
 use crate::tokenizer::Tokenizer;
-use crate::train::batch_sampler::Course;
-use crate::train::inject::{Attached, attach, settled};
+use crate::train::batch_sampler::BatchSampler;
+use crate::train::inject::{TrainableModel, inject, settled};
 use crate::train::memory_estimate::{Estimate, estimate};
 
-/// Where a run reads and writes.
+/// Paths and options of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct TrainOptions {
+pub struct TrainOptions {
     /// Folder of the result, the logs and the checkpoints.
     pub out: PathBuf,
     /// Folder that relative data files of tasks are in.
@@ -45,13 +46,32 @@ pub(crate) struct TrainOptions {
     pub force: bool,
     /// Further files that the run comes from, and must not replace: the recipe's.
     pub inputs: Vec<PathBuf>,
-    /// Where the base model's weights are shared with other decoders.
+    /// Pool through which the base model's weights are shared with other decoders.
+    #[doc(hidden)]
     pub pool: Option<Arc<WeightPool>>,
+    /// Threads that train and evaluate; no byte depends on them.
+    pub workers: Workers,
 }
 
-/// What came out of a run.
+impl TrainOptions {
+    /// A new run into this folder.
+    #[must_use]
+    pub fn new(out: &Path) -> Self {
+        Self {
+            out: out.to_owned(),
+            data_dir: None,
+            resume: false,
+            force: false,
+            inputs: Vec::new(),
+            pool: None,
+            workers: Workers::available(),
+        }
+    }
+}
+
+/// Result of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct TrainReport {
+pub struct TrainReport {
     /// The result's folder.
     pub out: PathBuf,
     /// Optimiser steps taken, earlier processes included.
@@ -62,11 +82,11 @@ pub(crate) struct TrainReport {
     pub parameters: u64,
     /// Loss of the last log line.
     pub loss: Option<f64>,
-    /// Step and value of the best evaluation, if one was asked for.
+    /// Step and value of the best evaluation, if the recipe names a metric.
     pub best: Option<(u64, f64)>,
     /// Whether training stopped for want of better evaluations.
     pub stopped_early: bool,
-    /// What became of the data.
+    /// Counts of each data set.
     pub sets: Vec<SetSummary>,
     /// Tokens seen.
     pub tokens: u64,
@@ -80,7 +100,7 @@ pub(crate) struct TrainReport {
 /// any interruption and `resume`.
 ///
 /// # Errors
-/// What recipe, data or model have wrong; a [`TrainError`] for a run that diverges; interruption,
+/// Faults of recipe, data or model; a [`TrainError`] for a run that diverges; interruption,
 /// after which the run can be resumed.
 pub(crate) fn run(
     recipe: &TrainRecipe,
@@ -90,27 +110,25 @@ pub(crate) fn run(
 ) -> Result<TrainReport> {
     let out = &options.out;
     let start = match &recipe.adapter {
-        AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| start.path.clone()),
+        AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| start.path.as_path()),
         AdapterRecipe::Full => None,
     };
-    let inputs: Vec<PathBuf> = options.inputs.iter().cloned().chain([model.to_owned()]).chain(start).collect();
+    let inputs: Vec<PathBuf> =
+        options.inputs.iter().cloned().chain([model.to_owned()]).chain(start.map(Path::to_owned)).collect();
     folder::check(options, model, &inputs)?;
     let found = checkpoint::list(out);
-    let first = match &recipe.adapter {
-        AdapterRecipe::Lora(lora) => lora.init_from.as_ref().map(|start| Adapter::open(&start.path)).transpose()?,
-        AdapterRecipe::Full => None,
-    };
+    let first = start.map(Adapter::open).transpose()?;
     let recipe = &settled(recipe, first.as_ref())?;
     let tokenizer = Arc::new(Tokenizer::open(model)?);
-    let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, progress)?;
-    let course = Course::new(recipe, &data);
-    if course.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
+    let data = TrainingData::load(recipe, options.data_dir.as_deref(), &tokenizer, options.workers, progress)?;
+    let sampler = BatchSampler::new(recipe, &data);
+    if sampler.total == 0 || data.examples.iter().all(|example| !example.trained.contains(&true)) {
         return Err(TrainError::NothingTrained.into());
     }
-    let surroundings = Surroundings { model, data_dir: options.data_dir.as_deref(), total_steps: course.total };
+    let surroundings = Surroundings { model, data_dir: options.data_dir.as_deref(), total_steps: sampler.total };
     let fingerprint =
         Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress.cancel)?;
-    let wanted = resume::Wanted {
+    let wanted = resume::ResumeConditions {
         fingerprint: &fingerprint,
         force: options.force,
         ends_with_best: recipe.evaluation.best.as_ref().is_some_and(|best| best.load_at_end),
@@ -119,27 +137,22 @@ pub(crate) fn run(
     let files = ModelDir::open(model)?;
     let dtype = files.tensors().values().map(|tensor| tensor.dtype).find(|dtype| dtype.is_float());
     let base = Base { directory: model, name: &recipe.base_model, dtype: dtype.unwrap_or(DType::F32) };
-    let decoder = Decoder::open(&files, &DecoderOptions { pool: options.pool.clone(), ..DecoderOptions::default() })?;
+    let opening = DecoderOptions { pool: options.pool.clone(), workers: options.workers, ..DecoderOptions::default() };
+    let decoder = Decoder::open(&files, &opening)?;
     for warning in files.warnings().iter().chain(decoder.warnings()) {
         progress.warn(warning.clone());
     }
     let latest = resumed.as_ref().filter(|_| recipe.adapter != AdapterRecipe::Full);
     let latest = latest.map(|resumed| Adapter::open(&resumed.folder)).transpose()?;
-    let attached = attach(decoder, recipe, latest.as_ref().or(first.as_ref()))?;
-    for warning in &attached.warnings {
+    let trainable = inject(decoder, recipe, latest.as_ref().or(first.as_ref()), options.workers)?;
+    for warning in &trainable.warnings {
         progress.warn(warning.clone());
     }
     drop((first, latest, files));
-    let evaluation = Evaluation::open(
-        recipe,
-        options.data_dir.as_deref(),
-        &data,
-        Arc::clone(&attached.decoder),
-        Arc::clone(&tokenizer),
-    )?;
+    let evaluation = Evaluation::open(recipe, options.data_dir.as_deref(), &data, &trainable, Arc::clone(&tokenizer))?;
     // What would fail at the end fails now.
     evaluation.check()?;
-    attached.adapter()?;
+    trainable.adapter()?;
     let run_folder = RunFolder::enter(options, &inputs, resumed.is_some())?;
     let mut optimiser = AdamW {
         beta1: recipe.adam_beta1,
@@ -150,11 +163,11 @@ pub(crate) fn run(
         steps: 0,
         moments: Vec::new(),
     };
-    optimiser.start(&attached.parameters);
-    let tile_registers = dtype == Some(DType::BF16) && Precision::F32.for_bf16_values() == Precision::Bf16;
+    optimiser.start(&trainable.parameters);
+    let tile_registers = dtype == Some(DType::BF16) && WeightDtype::F32.for_bf16_values() == WeightDtype::Bf16;
     let (state, history) = match resumed {
         Some(resumed) => {
-            let (state, history) = restored(resumed, &attached, &mut optimiser, tile_registers, progress)?;
+            let (state, history) = restored(resumed, &trainable, &mut optimiser, tile_registers, progress)?;
             (state, Some(history))
         }
         None => (RunState { fingerprint, tile_registers, ..RunState::default() }, None),
@@ -176,10 +189,10 @@ pub(crate) fn run(
     publish_file(&out.join(CONFIG_FILE), data.asked.written_out(recipe).to_yaml().as_bytes())?;
     prompts.publish(out)?;
     let log = TrainLog::open(out, history.map(|lines| (state.step, lines)))?;
-    let schedule = Schedule::new(recipe, course.total);
-    let recompute = recomputes(recipe, &attached, &data, &course, progress);
-    let run = Run { recipe, out, data: &data, attached: &attached, evaluation, base, schedule, recompute, progress };
-    let report = run.train(course, optimiser, state, log)?;
+    let schedule = Schedule::new(recipe, sampler.total);
+    let recompute = recomputes(recipe, &trainable, &data, &sampler, progress);
+    let run = Run { recipe, out, data: &data, trainable: &trainable, evaluation, base, schedule, recompute, progress };
+    let report = run.train(sampler, optimiser, state, log)?;
     run_folder.done();
     Ok(report)
 }
@@ -187,16 +200,16 @@ pub(crate) fn run(
 /// Brings parameters, moments and state of a checkpoint back, with the lines that its run had logged.
 fn restored(
     resumed: Resumed,
-    attached: &Attached,
+    trainable: &TrainableModel,
     optimiser: &mut AdamW,
     tile_registers: bool,
     progress: Progress<'_>,
 ) -> Result<(RunState, Vec<serde_json::Map<String, serde_json::Value>>)> {
     let Resumed { folder, state, history } = resumed;
-    if attached.lora.is_none() {
-        restore_model(&folder, attached)?;
+    if trainable.lora.is_none() {
+        checkpoint::restore_model(&folder, trainable)?;
     }
-    checkpoint::restore_moments(&folder, &attached.parameters, optimiser, state.step)?;
+    checkpoint::restore_moments(&folder, &trainable.parameters, optimiser, state.step)?;
     if state.tile_registers != tile_registers {
         let (began, goes_on) = if tile_registers { ("without", "with") } else { ("with", "without") };
         progress.warn(format!(
@@ -212,7 +225,7 @@ struct Run<'a> {
     recipe: &'a TrainRecipe,
     out: &'a Path,
     data: &'a TrainingData,
-    attached: &'a Attached,
+    trainable: &'a TrainableModel,
     evaluation: Evaluation<'a>,
     base: Base<'a>,
     schedule: Schedule,
@@ -223,15 +236,15 @@ struct Run<'a> {
 impl Run<'_> {
     fn train(
         &self,
-        mut course: Course<'_>,
+        mut sampler: BatchSampler<'_>,
         mut optimiser: AdamW,
         mut state: RunState,
         mut log: TrainLog,
     ) -> Result<TrainReport> {
         let recipe = self.recipe;
-        let (total, per_epoch) = (course.total, course.steps_per_epoch());
+        let (total, per_epoch) = (sampler.total, sampler.steps_per_epoch());
         let save_every = recipe.save_interval(total, per_epoch);
-        let evaluate_every = self.evaluation_interval(&course);
+        let evaluate_every = self.evaluation_interval(&sampler);
         let began = Instant::now();
         let earlier = state.seconds;
         let mut last_line = (Instant::now(), state.tokens);
@@ -241,9 +254,9 @@ impl Run<'_> {
         self.progress.event(Event::TrainingStarted { steps: total, done: state.step });
         while (state.step < total || state.evaluation_due) && !stopped_early {
             if !state.evaluation_due {
-                let (loss, norm, rate) = match self.step(&mut course, &mut optimiser, &mut state) {
+                let (loss, norm, rate) = match self.step(&mut sampler, &mut optimiser, &mut state) {
                     Err(error) if error.kind() == ErrorKind::Cancelled => {
-                        return Err(self.interrupted(&course, &optimiser, &state, &mut log));
+                        return Err(self.interrupted(&sampler, &optimiser, &state, &mut log));
                     }
                     done => done?,
                 };
@@ -261,23 +274,23 @@ impl Run<'_> {
                     let speed = (state.tokens - last_line.1) as f64 / seconds.max(1e-9);
                     last_line = (Instant::now(), state.tokens);
                     last_loss = Some(window.loss / window.steps.max(1) as f64);
-                    log.line(&Self::line(&course, &state, &window, norm, rate, speed))?;
+                    log.line(&Self::line(&sampler, &state, &window, norm, rate, speed))?;
                 }
                 state.evaluation_due = evaluate_every.is_some_and(|every| state.step.is_multiple_of(every) || last);
             }
             if state.evaluation_due {
                 let values = match self.evaluation.run(self.progress) {
                     Err(error) if error.kind() == ErrorKind::Cancelled => {
-                        return Err(self.interrupted(&course, &optimiser, &state, &mut log));
+                        return Err(self.interrupted(&sampler, &optimiser, &state, &mut log));
                     }
                     values => values?,
                 };
                 state.evaluation_due = false;
-                stopped_early = self.evaluated(&course, &optimiser, &mut state, &mut log, values)?;
+                stopped_early = self.evaluated(&sampler, &optimiser, &mut state, &mut log, values)?;
             }
             if save_every.is_some_and(|every| state.step.is_multiple_of(every)) || state.step == total || stopped_early
             {
-                self.save(&course, &optimiser, &state, &mut log)?;
+                self.save(&sampler, &optimiser, &state, &mut log)?;
             }
         }
         if let Some(best) = recipe.evaluation.best.as_ref().filter(|best| best.load_at_end)
@@ -287,13 +300,13 @@ impl Run<'_> {
             self.load(&self.out.join(format!("checkpoint-{step}")), &best.metric)?;
         }
         log.sync()?;
-        save::result(self.out, self.attached, self.base, &self.trainer_state(&course, &state, &log))?;
+        save::result(self.out, self.trainable, self.base, &self.trainer_state(&sampler, &state, &log))?;
         self.progress.event(Event::Finished);
         Ok(TrainReport {
             out: self.out.to_owned(),
             steps: state.step,
-            epochs: course.epochs(state.step),
-            parameters: self.attached.elements(),
+            epochs: sampler.epochs(state.step),
+            parameters: self.trainable.elements(),
             loss: last_loss,
             best: state.best,
             stopped_early,
@@ -303,20 +316,27 @@ impl Run<'_> {
         })
     }
 
-    /// Stops a run that is going nowhere.
+    /// Stops a run that diverges.
     fn watch(&self, state: &mut RunState, loss: &StepLoss, norm: f64) -> Result<(), TrainError> {
         let (step, mean) = (state.step + 1, loss.mean());
         if !mean.is_finite() || !norm.is_finite() {
             return Err(TrainError::NotFinite { step });
         }
-        let uniform = (self.attached.decoder.config().vocab_size as f64).ln();
+        let uniform = (self.trainable.decoder.config().vocab_size as f64).ln();
         match state.watch.observe(step, mean, uniform, self.schedule.warmup_steps) {
             Some(loss) => Err(TrainError::WorseThanGuessing { step, loss, uniform }),
             None => Ok(()),
         }
     }
 
-    fn line(course: &Course<'_>, state: &RunState, window: &Window, norm: f64, rate: f64, speed: f64) -> LogLine {
+    fn line(
+        sampler: &BatchSampler<'_>,
+        state: &RunState,
+        window: &Window,
+        norm: f64,
+        rate: f64,
+        speed: f64,
+    ) -> LogLine {
         let targets = window.targets.max(1) as f64;
         LogLine {
             loss: Some(window.loss / window.steps.max(1) as f64),
@@ -326,20 +346,20 @@ impl Run<'_> {
             mean_token_accuracy: Some(window.correct as f64 / targets),
             entropy: Some(window.entropy / targets),
             tokens_per_second: Some(speed),
-            ..LogLine::new(state.step, course.epochs(state.step))
+            ..LogLine::new(state.step, sampler.epochs(state.step))
         }
     }
 
     /// Takes note of an evaluation; whether training has had enough.
     fn evaluated(
         &self,
-        course: &Course<'_>,
+        sampler: &BatchSampler<'_>,
         optimiser: &AdamW,
         state: &mut RunState,
         log: &mut TrainLog,
         values: BTreeMap<String, f64>,
     ) -> Result<bool> {
-        let mut line = LogLine::new(state.step, course.epochs(state.step));
+        let mut line = LogLine::new(state.step, sampler.epochs(state.step));
         for (name, value) in &values {
             let key = if name.starts_with("eval_") { name.clone() } else { format!("eval_{name}") };
             line.insert(key, *value);
@@ -355,7 +375,7 @@ impl Run<'_> {
         if value.is_finite() && state.best.is_none_or(better) {
             state.best = Some((state.step, value));
             state.evaluations_without_gain = 0;
-            self.save(course, optimiser, state, log)?;
+            self.save(sampler, optimiser, state, log)?;
             return Ok(false);
         }
         state.evaluations_without_gain += 1;
@@ -365,21 +385,22 @@ impl Run<'_> {
     /// One optimiser step: its loss, the gradient's norm and the learning rate.
     fn step(
         &self,
-        course: &mut Course<'_>,
+        sampler: &mut BatchSampler<'_>,
         optimiser: &mut AdamW,
         state: &mut RunState,
     ) -> Result<(StepLoss, f64, f64)> {
-        let (recipe, attached) = (self.recipe, self.attached);
+        let (recipe, trainable) = (self.recipe, self.trainable);
         let examples: Vec<&Example> =
-            course.step(state.step).into_iter().filter_map(|index| self.data.examples.get(index)).collect();
-        let setting = StepSetting {
+            sampler.step(state.step).into_iter().filter_map(|index| self.data.examples.get(index)).collect();
+        let settings = StepSettings {
             recompute: self.recompute,
             seed: recipe.seed,
-            // Far more units than a step has.
-            first_unit: state.step << 24,
+            // Far more micro_batches than a step has.
+            first_micro_batch: state.step << 24,
+            workers: trainable.workers,
         };
         let (loss, mut gradients) =
-            step_gradient(&attached.decoder, &attached.parameters, &examples, setting, self.progress.cancel)?;
+            step_gradient(&trainable.decoder, &trainable.parameters, &examples, settings, self.progress.cancel)?;
         let (norm, rate) = (gradients.norm(), self.schedule.learning_rate(state.step));
         if loss.targets > 0 {
             self.watch(state, &loss, norm)?;
@@ -387,8 +408,8 @@ impl Run<'_> {
                 // PyTorch's rule, its guard against division by zero included.
                 gradients.scale((recipe.max_grad_norm / (norm + 1e-6)).min(1.0) as f32);
             }
-            optimiser.step(&attached.parameters, &gradients, rate)?;
-            attached.refresh()?;
+            optimiser.step(&trainable.parameters, &gradients, rate, trainable.workers)?;
+            trainable.refresh()?;
         }
         state.step += 1;
         state.tokens += loss.tokens;
@@ -398,21 +419,27 @@ impl Run<'_> {
     }
 
     /// Keeps what there is when the user stops the run, and says how to go on.
-    fn interrupted(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Error {
+    fn interrupted(
+        &self,
+        sampler: &BatchSampler<'_>,
+        optimiser: &AdamW,
+        state: &RunState,
+        log: &mut TrainLog,
+    ) -> Error {
         if state.step > 0
-            && let Err(error) = self.save(course, optimiser, state, log)
+            && let Err(error) = self.save(sampler, optimiser, state, log)
         {
             return error;
         }
         TrainError::Interrupted { step: state.step, out: self.out.to_owned() }.into()
     }
 
-    fn save(&self, course: &Course<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Result<()> {
+    fn save(&self, sampler: &BatchSampler<'_>, optimiser: &AdamW, state: &RunState, log: &mut TrainLog) -> Result<()> {
         // A checkpoint counts on the lines up to its step.
         log.sync()?;
         let folder = self.out.join(format!("checkpoint-{}", state.step));
-        let trainer_state = self.trainer_state(course, state, log);
-        save::checkpoint(&folder, self.attached, optimiser, state, &trainer_state, self.base)?;
+        let trainer_state = self.trainer_state(sampler, state, log);
+        save::checkpoint(&folder, self.trainable, optimiser, state, &trainer_state, self.base)?;
         if let Some(limit) = self.recipe.save_total_limit {
             checkpoint::prune(self.out, limit, state.best.map(|(step, _)| step));
         }
@@ -421,24 +448,24 @@ impl Run<'_> {
 
     /// Brings the parameters of a checkpoint back.
     fn load(&self, folder: &Path, metric: &str) -> Result<()> {
-        if self.attached.lora.is_none() {
-            return restore_model(folder, self.attached);
+        if self.trainable.lora.is_none() {
+            return checkpoint::restore_model(folder, self.trainable);
         }
         self.progress.warn(format!("the result is {}, the best by {metric}", folder.display()));
         let adapter = Adapter::open(folder)?;
-        self.attached.load(&adapter)
+        self.trainable.load(&adapter)
     }
 
-    fn trainer_state(&self, course: &Course<'_>, state: &RunState, log: &TrainLog) -> String {
+    fn trainer_state(&self, sampler: &BatchSampler<'_>, state: &RunState, log: &TrainLog) -> String {
         let best = state.best.map(|(step, _)| step);
         TrainerState {
-            epoch: course.epochs(state.step),
+            epoch: sampler.epochs(state.step),
             global_step: state.step,
-            max_steps: course.total,
-            num_train_epochs: course.epochs(course.total).ceil() as u64,
+            max_steps: sampler.total,
+            num_train_epochs: sampler.epochs(sampler.total).ceil() as u64,
             logging_steps: self.recipe.logging_steps,
-            eval_steps: self.evaluation_interval(course),
-            save_steps: self.recipe.save_interval(course.total, course.steps_per_epoch()),
+            eval_steps: self.evaluation_interval(sampler),
+            save_steps: self.recipe.save_interval(sampler.total, sampler.steps_per_epoch()),
             train_batch_size: self.recipe.micro_batch_size,
             num_input_tokens_seen: state.tokens,
             total_flos: 0.0,
@@ -450,54 +477,31 @@ impl Run<'_> {
         .to_json()
     }
 
-    fn evaluation_interval(&self, course: &Course<'_>) -> Option<u64> {
+    fn evaluation_interval(&self, sampler: &BatchSampler<'_>) -> Option<u64> {
         let evaluation = &self.recipe.evaluation;
-        if self.evaluation.is_empty() { None } else { evaluation.interval(course.total, course.steps_per_epoch()) }
+        if self.evaluation.is_empty() { None } else { evaluation.interval(sampler.total, sampler.steps_per_epoch()) }
     }
 }
 
-impl Window {
-    fn add(&mut self, loss: &StepLoss) {
-        if loss.targets > 0 {
-            self.loss += loss.mean();
-            self.steps += 1;
-        }
-        self.targets += loss.targets;
-        self.correct += loss.correct;
-        self.entropy += loss.entropy;
-    }
-}
-
-/// Brings the weights of a checkpoint of a whole model back.
-fn restore_model(folder: &Path, attached: &Attached) -> Result<()> {
-    let wanted: Vec<(String, usize)> = attached.parameters.iter().map(|p| (p.name.clone(), p.elements())).collect();
-    let tensors = checkpoint::read_tensors(&folder.join("model.safetensors"), &wanted)?;
-    for (parameter, values) in attached.parameters.iter().zip(tensors) {
-        parameter.set(values)?;
-    }
-    Ok(attached.refresh()?)
-}
-
-/// Decides whether activations are kept, and says what the run will need.
+/// Decides whether activations are kept, and reports the needs of the run.
 fn recomputes(
     recipe: &TrainRecipe,
-    attached: &Attached,
+    trainable: &TrainableModel,
     data: &TrainingData,
-    course: &Course<'_>,
+    sampler: &BatchSampler<'_>,
     progress: Progress<'_>,
 ) -> bool {
     let longest = data.examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0) as u64;
-    let Estimate { bytes, recomputed_bytes, seconds_per_token } =
-        estimate(attached, rayon::current_num_threads(), longest);
-    let available = crate::train::memory_estimate::available_bytes();
+    let Estimate { bytes, recomputed_bytes, seconds_per_token } = estimate(trainable, longest);
+    let available = crate::machine::available_bytes();
     let recompute = recipe.gradient_checkpointing.unwrap_or(available.is_some_and(|most| bytes > most / 4 * 3));
     let tokens: u64 = data.sets.iter().map(|set| set.tokens as u64).sum();
     let per_epoch = tokens as f64 * data.sets.iter().map(|set| set.per_epoch).sum::<usize>() as f64
         / data.examples.len().max(1) as f64;
-    let tokens = per_epoch * course.epochs(course.total);
+    let tokens = per_epoch * sampler.epochs(sampler.total);
     progress.event(Event::TrainingPlanned {
-        steps: course.total,
-        parameters: attached.elements(),
+        steps: sampler.total,
+        parameters: trainable.elements(),
         bytes: if recompute { recomputed_bytes } else { bytes },
         recompute,
         seconds: tokens * seconds_per_token * if recompute { 1.4 } else { 1.0 },

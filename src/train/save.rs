@@ -13,14 +13,13 @@ use crate::error::Result;
 use crate::merge::output::files::COMPANION_FILES;
 use crate::storage::hash::sha256_bytes;
 use crate::storage::publish::StagingDir;
-use crate::train::inject::Attached;
+use crate::train::inject::TrainableModel;
 
-/// Where the model came from.
+/// Origin of the model.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Base<'a> {
-    /// Its directory.
     pub directory: &'a Path,
-    /// What the recipe calls it.
+    /// Reference to the base in the recipe.
     pub name: &'a str,
     /// Element type of its weights.
     pub dtype: DType,
@@ -29,23 +28,23 @@ pub(crate) struct Base<'a> {
 /// Writes a checkpoint; it appears by one rename.
 ///
 /// # Errors
-/// What the operating system says.
+/// I/O errors.
 pub(crate) fn checkpoint(
     folder: &Path,
-    attached: &Attached,
+    trainable: &TrainableModel,
     optimiser: &AdamW,
     state: &RunState,
     trainer_state: &str,
     base: Base<'_>,
 ) -> Result<()> {
-    finite(attached, DType::F32)?;
+    finite(trainable, DType::F32)?;
     let staging = StagingDir::create(folder, true)?;
     let mut hashes = BTreeMap::new();
     let mut write = |name: &str, bytes: &[u8]| {
         hashes.insert(name.to_owned(), sha256_bytes(bytes));
         staging.write(name, bytes)
     };
-    match attached.adapter()? {
+    match trainable.adapter()? {
         Some(adapter) => {
             for (name, bytes) in adapter.files(base.name) {
                 write(name, &bytes)?;
@@ -53,13 +52,13 @@ pub(crate) fn checkpoint(
         }
         None => {
             // Weights that training goes on from keep their full precision.
-            write("model.safetensors", &weights(attached, DType::F32)?)?;
+            write("model.safetensors", &weights(trainable, DType::F32)?)?;
             for (name, bytes) in companions(base, DType::F32)? {
                 write(name, &bytes)?;
             }
         }
     }
-    write(OPTIMIZER, &moments_file(&attached.parameters, optimiser))?;
+    write(OPTIMIZER, &moments_file(&trainable.parameters, optimiser))?;
     write(TrainerState::FILE, trainer_state.as_bytes())?;
     staging.write(STATE, &state_file(state, &hashes)?)?;
     staging.publish()?;
@@ -69,17 +68,17 @@ pub(crate) fn checkpoint(
 /// Writes the result and the final state beside config, logs and checkpoints. All of it appears in one exchange.
 ///
 /// # Errors
-/// What the operating system says; the folder is then as it was.
-pub(crate) fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_state: &str) -> Result<()> {
-    finite(attached, if attached.lora.is_some() { DType::F32 } else { base.dtype })?;
+/// I/O errors; the folder is then as it was.
+pub(crate) fn result(out: &Path, trainable: &TrainableModel, base: Base<'_>, trainer_state: &str) -> Result<()> {
+    finite(trainable, if trainable.lora.is_some() { DType::F32 } else { base.dtype })?;
     let staging = StagingDir::succeed(out)?;
-    match attached.adapter()? {
+    match trainable.adapter()? {
         Some(adapter) => adapter.write_into(&staging, base.name)?,
         None => {
             for (name, bytes) in companions(base, base.dtype)? {
                 staging.write(name, &bytes)?;
             }
-            staging.write("model.safetensors", &weights(attached, base.dtype)?)?;
+            staging.write("model.safetensors", &weights(trainable, base.dtype)?)?;
         }
     }
     staging.write(TrainerState::FILE, trainer_state.as_bytes())?;
@@ -89,14 +88,14 @@ pub(crate) fn result(out: &Path, attached: &Attached, base: Base<'_>, trainer_st
 
 /// Refuses parameters that a file of this dtype would hold as infinities or NaN: a last update can overflow though
 /// every loss before it was finite.
-fn finite(attached: &Attached, dtype: DType) -> Result<(), TrainError> {
+fn finite(trainable: &TrainableModel, dtype: DType) -> Result<(), TrainError> {
     let odd = |value: f32| match dtype {
         DType::F16 => f32_to_f16(value) & 0x7c00 == 0x7c00,
         DType::BF16 => f32_to_bf16(value) & 0x7f80 == 0x7f80,
         _ => !value.is_finite(),
     };
-    for parameter in &attached.parameters {
-        if parameter.values()?.into_iter().any(odd) {
+    for parameter in &trainable.parameters {
+        if parameter.with_values(|values| values.iter().copied().any(odd))? {
             return Err(TrainError::Overflow { name: parameter.name.clone(), dtype });
         }
     }
@@ -104,8 +103,8 @@ fn finite(attached: &Attached, dtype: DType) -> Result<(), TrainError> {
 }
 
 /// All parameters as one safetensors file, rounded once.
-fn weights(attached: &Attached, dtype: DType) -> Result<Vec<u8>, TrainError> {
-    let mut order: Vec<&super::parameter::Parameter> = attached.parameters.iter().collect();
+fn weights(trainable: &TrainableModel, dtype: DType) -> Result<Vec<u8>, TrainError> {
+    let mut order: Vec<&super::parameter::Parameter> = trainable.parameters.iter().collect();
     order.sort_by(|a, b| a.name.cmp(&b.name));
     let shapes: Vec<Vec<u64>> =
         order.iter().map(|p| p.variable.dims().iter().map(|dim| *dim as u64).collect()).collect();
@@ -113,12 +112,11 @@ fn weights(attached: &Attached, dtype: DType) -> Result<Vec<u8>, TrainError> {
         order.iter().zip(&shapes).map(|(p, shape)| (p.name.as_str(), dtype, shape.as_slice())).collect();
     let mut bytes = Header::build(&entries);
     for parameter in order {
-        let values = parameter.values()?;
-        match dtype {
+        parameter.with_values(|values| match dtype {
             DType::BF16 => bytes.extend(values.iter().flat_map(|value| f32_to_bf16(*value).to_le_bytes())),
             DType::F16 => bytes.extend(values.iter().flat_map(|value| f32_to_f16(*value).to_le_bytes())),
             _ => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
-        }
+        })?;
     }
     Ok(bytes)
 }

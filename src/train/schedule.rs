@@ -6,12 +6,12 @@
 
 use super::recipe::{Scheduler, TrainRecipe, Warmup};
 
-/// The course of the learning rate over a run.
+/// The learning rate schedule of a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Schedule {
     /// Peak learning rate.
     pub peak: f64,
-    /// Its course after the warm-up.
+    /// Decay after the warm-up.
     pub scheduler: Scheduler,
     /// Optimiser steps of the rise.
     pub warmup_steps: u64,
@@ -48,7 +48,7 @@ impl Schedule {
         self.peak * self.factor(step)
     }
 
-    /// What the peak rate is multiplied with at step `step`, from 0.
+    /// Factor of the peak rate at step `step`, from 0.
     #[must_use]
     pub(crate) fn factor(&self, step: u64) -> f64 {
         if step < self.warmup_steps {

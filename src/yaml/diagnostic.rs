@@ -20,7 +20,6 @@ const LONGEST_NAME: usize = 120;
 pub struct SourceText {
     /// File name as the user gave it; empty for a text that a command made, which no message quotes.
     pub name: String,
-    /// The text.
     pub text: String,
 }
 
@@ -40,13 +39,13 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// Statement of the fault, lower case, no full stop.
+    /// Message, lower case, no full stop.
     pub message: String,
-    /// Place in the text, if it has one.
+    /// Place in the text, if there is one.
     pub span: Option<Span>,
     /// Advice.
     pub help: Option<String>,
-    /// Kind of the fault: the recipe's ([`ErrorKind::Usage`]) or a model's.
+    /// Kind of the error: the recipe's fault ([`ErrorKind::Usage`]) or a model's.
     pub kind: ErrorKind,
 }
 
@@ -72,10 +71,18 @@ impl Diagnostics {
     }
 
     /// Returns the span of a value that a flag sets instead of the file: of a fault there, `origin` (`key=value`) is
-    /// quoted in place of an excerpt. Line 0 tells such spans from those of the file.
+    /// quoted in place of an excerpt. Line 0 tells such spans from those of the
+    /// file, a column above 0 from those of values made in Rust.
     pub fn override_span(&mut self, origin: String) -> Span {
         self.overrides.push(origin);
-        Span { line: 0, column: self.overrides.len() - 1, length: 0 }
+        Span { line: 0, column: self.overrides.len(), length: 0 }
+    }
+
+    /// From here on, unknown keys are warnings or not.
+    #[must_use]
+    pub(crate) fn with_lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
     }
 
     /// Of a key given twice the last value counts, with a warning, as where PyYAML reads the file: its
@@ -120,7 +127,7 @@ impl Diagnostics {
         let mut diagnostic = diagnostic;
         if let Some(place) = diagnostic.span.filter(|span| span.line == 0) {
             diagnostic.span = None;
-            if let Some(origin) = self.overrides.get(place.column) {
+            if let Some(origin) = place.column.checked_sub(1).and_then(|index| self.overrides.get(index)) {
                 diagnostic.message = format!("{} (set by `{origin}`)", diagnostic.message);
             }
         }
@@ -205,7 +212,8 @@ impl Diagnostics {
     #[must_use]
     pub fn render(&self, diagnostic: &Diagnostic) -> String {
         let mut text = diagnostic.message.clone();
-        if let Some(span) = diagnostic.span.filter(|_| !self.source.name.is_empty()) {
+        // Line 0 is that of values which stand in no text.
+        if let Some(span) = diagnostic.span.filter(|span| span.line > 0 && !self.source.name.is_empty()) {
             let _ = write!(text, "\n{}", excerpt(&self.source, span));
         }
         if let Some(help) = &diagnostic.help {
@@ -218,7 +226,7 @@ impl Diagnostics {
 /// A text of at most `most` characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
 }

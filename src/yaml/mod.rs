@@ -17,6 +17,7 @@ mod scanner;
 mod tests;
 mod token;
 pub(crate) mod tree;
+pub(crate) mod write;
 
 pub(crate) use diagnostic::{Diagnostics, RecipeError, Severity};
 pub(crate) use parser::parse;

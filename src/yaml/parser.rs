@@ -61,7 +61,7 @@ fn unprintable(text: &str) -> Option<(Span, char)> {
     let place = text.find(|c| !allowed(c))?;
     let before = text.get(..place)?;
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let column = before.rsplit('\n').next().expect("a split has a first piece").chars().count() + 1;
     Some((Span { line, column, length: 1 }, text.get(place..)?.chars().next()?))
 }
 
@@ -207,7 +207,7 @@ impl Parser<'_> {
         Ok(node)
     }
 
-    /// Parses the node after anchor and tag.
+    /// Parses the content after anchor and tag.
     fn content(&mut self, context: Context, start: Mark, end: Mark, named: bool, depth: usize) -> Parsed<Node> {
         let token = self.scanner.peek()?;
         let (from, to) = (token.start, token.end);
@@ -279,7 +279,7 @@ impl Parser<'_> {
             },
         };
         let tag = format!("{prefix}{suffix}");
-        let text = node.text().unwrap_or_default().to_owned();
+        let text = node.text().map_or_else(String::new, str::to_owned);
         match (tag.as_str(), &mut node.kind) {
             ("!function", _) => {
                 let help = "billon never runs Python: write a template, or prepare the data beforehand";

@@ -69,7 +69,7 @@ impl Range {
     }
 }
 
-/// Advice that writes a percentage as a share.
+/// Writes a percentage as a share.
 #[must_use]
 pub(crate) fn per_cent(value: f64) -> String {
     // Two places more than the percentage has, so that 0.07 does not become 0.07000000000000001.

@@ -352,8 +352,8 @@ mod tests {
         let nodes = parse(text, &mut diagnostics);
         let value = take(Fields::of(&nodes[0], "the file", &mut diagnostics).unwrap(), &mut diagnostics);
         let faults = diagnostics.list().iter().map(|fault| {
-            let place = fault.span.map(|span| format!("{}:{}: ", span.line, span.column)).unwrap_or_default();
-            let help = fault.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            let place = fault.span.map_or_else(String::new, |span| format!("{}:{}: ", span.line, span.column));
+            let help = fault.help.as_ref().map_or_else(String::new, |help| format!(" ({help})"));
             format!("{place}{}{help}", fault.message)
         });
         (value, faults.collect())

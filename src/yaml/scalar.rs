@@ -38,7 +38,7 @@ impl Scanner {
         Ok((text, end))
     }
 
-    /// The white space between two words of unquoted text; nothing where a document ends.
+    /// Blanks and line breaks between two words of unquoted text; empty where a document ends.
     fn plain_spaces(&mut self, indent: isize, start: Mark) -> ScanResult<String> {
         let mut length = 0;
         while matches!(self.at(length), ' ' | '\t') {
@@ -125,7 +125,7 @@ impl Scanner {
         }
     }
 
-    /// Scans an escape after its backslash in double quotes.
+    /// Scans an escape after its backslash, in double quotes.
     fn escape(&mut self, text: &mut String) -> ScanResult<()> {
         let c = self.at(0);
         let digits = match c {

@@ -104,7 +104,7 @@ impl Scanner {
     /// Takes `length` characters as text.
     pub(super) fn take(&mut self, length: usize) -> String {
         let start = self.mark.index;
-        let text = self.chars.get(start..(start + length).min(self.chars.len())).unwrap_or_default().iter().collect();
+        let text = self.chars[start..(start + length).min(self.chars.len())].iter().collect();
         self.forward(length);
         text
     }

@@ -1,4 +1,4 @@
-//! Texts and the trees that the parser makes of them.
+//! Tests of the parser.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ fn line(node: &Node) -> String {
     }
 }
 
-/// Trees as PyYAML 6.0.3 composes them (`compose_all`); texts that YAML 1.2 refuses are among them.
+/// Documents as PyYAML 6.0.3 loads them, from its `compose_all`; texts that YAML 1.2 refuses are among them.
 #[test]
 fn texts_are_read_as_pyyaml_reads_them() {
     for (text, expected) in [

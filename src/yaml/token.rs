@@ -13,7 +13,7 @@ pub(super) struct Mark {
     pub shown: (usize, usize),
 }
 
-/// Kinds of tokens.
+/// Variants of tokens, with their contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TokenKind {
     StreamEnd,

@@ -17,22 +17,19 @@ pub struct Span {
 /// A value and where it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spanned<T> {
-    /// The value.
+    /// Parsed value.
     pub value: T,
-    /// Place of the value.
     pub span: Span,
 }
 
 /// A node of the tree.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Place of its start.
     pub span: Span,
-    /// Kind with its content.
     pub kind: Kind,
 }
 
-/// Kinds of nodes.
+/// Kind of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// `null`, `~` or nothing.
@@ -51,7 +48,7 @@ pub enum Kind {
 }
 
 impl Node {
-    /// The kind in words, for messages.
+    /// Describes the kind, for messages.
     #[must_use]
     pub fn describe(&self) -> &'static str {
         match self.kind {

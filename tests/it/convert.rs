@@ -187,7 +187,7 @@ proptest! {
         let path = context.path("x.gguf");
         std::fs::write(&path, &bytes).unwrap();
         let options = billon::internal::ConvertOptions {
-            like: None, dtype: None, max_shard_bytes: 1 << 30, force: false, threads: 1,
+            like: None, dtype: None, max_shard_bytes: 1 << 30, force: false, workers: billon::internal::Workers::new(1),
         };
         let cancel = billon::internal::CancelFlag::new();
         let progress = billon::internal::Progress { reporter: &billon::internal::Silent, cancel: &cancel };

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use billon::internal::Adapter;
 use billon::internal::ModelDir;
-use billon::internal::{
-    Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, nn::Precision, step,
-};
+use billon::internal::{Decoder, DecoderOptions, Sampling, Segment, Sequence, WeightPool, WeightedAdapter, step};
 use serde_json::Value;
 
 use crate::context::fixture;
@@ -23,7 +21,7 @@ fn open(path: &Path) -> Decoder {
 
 fn open_with(path: &Path, adapters: Vec<WeightedAdapter>) -> Decoder {
     let model = ModelDir::open(path).unwrap();
-    Decoder::open(&model, &DecoderOptions { precision: Precision::F32, adapters, pool: None }).unwrap()
+    Decoder::open(&model, &DecoderOptions { adapters, ..DecoderOptions::default() }).unwrap()
 }
 
 fn json(path: &Path) -> Value {

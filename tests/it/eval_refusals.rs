@@ -54,7 +54,7 @@ fn labels_that_are_all_unknown_are_an_error_that_names_the_nearest() {
 
 /// One digit of a remembered number changed `acc` from 0.3750 to 0.5000.
 #[test]
-fn a_damaged_line_of_the_response_cache_is_asked_again() {
+fn a_damaged_line_of_the_response_cache_is_scored_anew() {
     let context = Context::new();
     let rows: Vec<Value> = (0..8)
         .map(|i| {

@@ -6,7 +6,7 @@ use billon::internal::CancelFlag;
 use billon::internal::HashCache;
 use billon::internal::RecipeFile;
 use billon::internal::experiment::State;
-use billon::internal::experiment::{Graph, file, plan, value};
+use billon::internal::experiment::{Graph, file, plan};
 
 fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/experiments")
@@ -32,10 +32,10 @@ fn every_experiment_is_read_and_planned() {
             }
         }
         for candidate in experiment.merges.values().flat_map(|merge| &merge.candidates) {
-            let text = value::yaml(&candidate.recipe).replace("$base", "base").replace("$specialist:", "");
-            let (recipes, diagnostics) = RecipeFile::parse("r.yml".as_ref(), &text, false);
-            assert!(diagnostics.list().is_empty(), "{text}\n{:?}", diagnostics.list());
-            assert_eq!(recipes.recipes.len(), 1);
+            let text = candidate.recipe.text().replace("$base", "base").replace("$specialist:", "");
+            let file = RecipeFile::parse("r.yml".as_ref(), &text, false);
+            assert!(file.diagnostics().list().is_empty(), "{text}\n{:?}", file.diagnostics().list());
+            assert_eq!(file.recipes().len(), 1);
         }
         found += 1;
     }
@@ -50,8 +50,8 @@ fn the_papers_experiment_has_the_papers_rows() {
     let rows: Vec<&str> = graph.rows.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(rows, ["base", "sentiment", "headline", "relation", "policy", "multi-task", "merged"]);
     let recipe = &experiment.merges["merged"].candidates[0].recipe;
-    assert_eq!(recipe["models"].as_array().unwrap().len(), 4);
-    assert_eq!(recipe["models"][0]["parameters"]["weight"], 0.25);
+    assert_eq!(recipe.recipes()[0].sources().count(), 4);
+    assert_eq!(recipe.text().matches("weight: 0.25\n").count(), 4);
     let training = format!("{:?}", experiment.specialists["policy"]);
     for part in ["\"lora_r\": Number(32)", "\"lora_alpha\": Number(46)", "\"learning_rate\": Number(0.0002)"] {
         assert!(training.contains(part), "{part}: {training}");

@@ -151,7 +151,7 @@ fn a_gate_file_sets_tasks_groups_and_the_baseline() {
 }
 
 #[test]
-fn results_that_were_asked_differently_are_refused_by_name() {
+fn results_of_different_prompt_settings_are_refused_by_name() {
     let tasks = || vec![("fpb", None, answers(100, 80, 0))];
     let cases: [(&str, Change); 6] = [
         ("few-shot count", |r| r.fewshot = 2),

@@ -8,17 +8,17 @@ use billon::internal::ModelDir;
 use billon::internal::{CancelFlag, Event, Progress, Reporter, Silent};
 use billon::internal::{Decoder, DecoderOptions, Segment};
 use billon::internal::{GenerateRequest, LanguageModel, Score, ScoreRequest};
-use billon::internal::{LocalModel, LocalOptions};
+use billon::internal::{LocalModel, LocalOptions, Workers};
 use serde_json::Value;
 
 use crate::context::fixture;
 
 static QUIET: CancelFlag = CancelFlag::new();
 
-fn model(folder: &Path, batch_tokens: usize) -> LocalModel {
+fn model(folder: &Path, batch_tokens: usize, threads: usize) -> LocalModel {
     let decoder = Decoder::open(&ModelDir::open(folder).unwrap(), &DecoderOptions::default()).unwrap();
     let words = |tokens: &[u32]| Ok(tokens.iter().map(|token| format!("<{token}>")).collect());
-    LocalModel::new(decoder, Box::new(words), LocalOptions { batch_tokens, seed: 7 })
+    LocalModel::new(decoder, Box::new(words), LocalOptions { batch_tokens, seed: 7, workers: Workers::new(threads) })
 }
 
 /// Documents of a task: an instruction that all share, examples that some share, and choices of one
@@ -44,13 +44,12 @@ fn requests() -> Vec<ScoreRequest> {
     requests
 }
 
-fn scores(model: &LocalModel, requests: &[ScoreRequest], threads: usize) -> Vec<Score> {
+fn scores(model: &LocalModel, requests: &[ScoreRequest]) -> Vec<Score> {
     let found = Mutex::new(vec![None; requests.len()]);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let done = |index: usize, score| {
         assert!(found.lock().unwrap()[index].replace(score).is_none(), "request {index} was answered twice");
     };
-    pool.install(|| model.score(requests, &done, Progress { reporter: &Silent, cancel: &QUIET })).unwrap();
+    model.score(requests, &done, Progress { reporter: &Silent, cancel: &QUIET }).unwrap();
     found.into_inner().unwrap().into_iter().map(|score| score.expect("every request is answered")).collect()
 }
 
@@ -80,23 +79,23 @@ fn scores_follow_the_definition_and_depend_on_nothing_else() {
     for family in ["llama", "phi3", "gemma3"] {
         let folder = fixture("models").join(family);
         let requests = requests();
-        let first = scores(&model(&folder, 512), &requests, 1);
-        let reference = model(&folder, 512);
+        let first = scores(&model(&folder, 512, 1), &requests);
+        let reference = model(&folder, 512, 1);
         for (request, score) in requests.iter().zip(&first) {
             let expected = by_definition(reference.decoder(), request);
             assert!((score.logprob - expected.logprob).abs() < 1e-5, "{family} {score:?} {expected:?}");
             assert_eq!(score.is_greedy, expected.is_greedy, "{family}");
         }
         for (batch_tokens, threads) in [(512, 3), (64, 2), (17, 1), (1, 2)] {
-            assert_eq!(scores(&model(&folder, batch_tokens), &requests, threads), first, "{family} {batch_tokens}");
+            assert_eq!(scores(&model(&folder, batch_tokens, threads), &requests), first, "{family} {batch_tokens}");
         }
-        let model = model(&folder, 100);
+        let model = model(&folder, 100, 2);
         let reversed: Vec<ScoreRequest> = requests.iter().rev().cloned().collect();
-        let mut again = scores(&model, &reversed, 2);
+        let mut again = scores(&model, &reversed);
         again.reverse();
         assert_eq!(again, first, "{family}");
         for (request, score) in requests.iter().zip(&first) {
-            assert_eq!(&scores(&model, std::slice::from_ref(request), 1)[0], score, "{family}: alone");
+            assert_eq!(&scores(&model, std::slice::from_ref(request))[0], score, "{family}: alone");
         }
     }
 }
@@ -115,7 +114,7 @@ impl Reporter for Count {
 
 #[test]
 fn progress_adds_up_and_a_raised_flag_stops() {
-    let model = model(&fixture("models/qwen2"), 32);
+    let model = model(&fixture("models/qwen2"), 32, 2);
     let (requests, count) = (requests(), Count::default());
     model.score(&requests, &|_, _| {}, Progress { reporter: &count, cancel: &QUIET }).unwrap();
     assert_eq!(*count.0.lock().unwrap(), requests.len());
@@ -146,7 +145,7 @@ fn a_layer_with_broken_weights_is_named() {
     bytes[start..start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, bytes).unwrap();
-    let broken = model(folder.path(), 64);
+    let broken = model(folder.path(), 64, 2);
     let error = broken.score(&requests(), &|_, _| {}, Progress { reporter: &Silent, cancel: &QUIET }).unwrap_err();
     assert!(error.to_string().contains("layer 1"), "{error}");
     let mut asked = request(&[5, 6, 7], &[], 4);
@@ -169,13 +168,12 @@ fn request(context: &[u32], until: &[&str], max_tokens: usize) -> GenerateReques
     }
 }
 
-fn texts(model: &LocalModel, requests: &[GenerateRequest], threads: usize) -> Vec<String> {
+fn texts(model: &LocalModel, requests: &[GenerateRequest]) -> Vec<String> {
     let found = Mutex::new(vec![String::new(); requests.len()]);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let done = |index: usize, generation: billon::internal::Generation| {
         found.lock().unwrap()[index] = generation.text;
     };
-    pool.install(|| model.generate(requests, &done, Progress { reporter: &Silent, cancel: &QUIET })).unwrap();
+    model.generate(requests, &done, Progress { reporter: &Silent, cancel: &QUIET }).unwrap();
     found.into_inner().unwrap()
 }
 
@@ -205,18 +203,18 @@ fn texts_are_those_of_transformers_up_to_the_first_stop() {
             assert!(!text.is_empty());
         }
         for (batch_tokens, threads) in [(512, 1), (16, 2)] {
-            assert_eq!(texts(&model(&folder, batch_tokens), &requests, threads), wanted, "{family}");
+            assert_eq!(texts(&model(&folder, batch_tokens, threads), &requests), wanted, "{family}");
         }
     }
 }
 
 #[test]
 fn sampling_repeats_by_seed_and_differs_between_equal_requests() {
-    let model = model(&fixture("models/gemma2"), 64);
+    let folder = fixture("models/gemma2");
     let mut warm = request(&[5, 6, 7], &[], 12);
     warm.temperature = 1.0;
     let requests = vec![warm; 4];
-    let first = texts(&model, &requests, 1);
-    assert_eq!(texts(&model, &requests, 3), first);
+    let first = texts(&model(&folder, 64, 1), &requests);
+    assert_eq!(texts(&model(&folder, 64, 3), &requests), first);
     assert!(first.iter().any(|text| *text != first[0]), "{first:?}");
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
+use ndarray::Array2;
 use serde_json::Value;
 
 use crate::context::fixture;
@@ -54,10 +55,8 @@ fn an_adapter_made_of_parts_is_saved_with_the_modules_that_all_linear_stands_for
     let mut config = LoraConfig::new("org/base", 2, 4.0, TargetModules::AllLinear);
     config.modules_to_save = vec!["norm".into()];
     let factors = |outputs: usize| Factors {
-        inputs: 3,
-        outputs,
-        a: (0..6).map(|v| v as f32).collect(),
-        b: vec![0.5; 2 * outputs],
+        a: Array2::from_shape_fn((2, 3), |(row, column)| (3 * row + column) as f32),
+        b: Array2::from_elem((outputs, 2), 0.5),
         magnitude: None,
     };
     let parts = [("model.layers.0.q_proj".to_owned(), factors(4)), ("model.layers.0.k_proj".to_owned(), factors(2))];

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a panic fails the test; nobody reads its files")]
 
+// The fuzz targets' own crate, as far as they need it here.
+extern crate self as libfuzzer_sys;
+
 mod architecture;
 mod attacks;
 mod checkpoint;
@@ -19,12 +22,14 @@ mod field_adapters;
 mod field_models;
 mod fixtures;
 mod formulas;
-mod fuzz_lock;
+mod fuzz;
 mod gate;
 mod gate_inputs;
 mod inputs;
 mod inputs_changed;
 mod interrupt;
+mod library;
+mod licences;
 mod local_model;
 mod lora;
 mod merge;
@@ -58,3 +63,14 @@ mod training_runs;
 mod training_state;
 mod trim_scope;
 mod verify;
+mod words;
+
+/// Gives a fuzz target's body a name.
+#[macro_export]
+macro_rules! fuzz_target {
+    (|$input:ident: &[u8]| $body:block) => {
+        pub(crate) fn run($input: &[u8]) {
+            $body
+        }
+    };
+}

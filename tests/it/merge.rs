@@ -152,7 +152,7 @@ fn the_config_keeps_every_byte_that_need_not_change() {
 }
 
 #[test]
-fn companions_come_from_the_donor() {
+fn companions_come_from_the_config_source() {
     let context = Context::new();
     let out = files(&context.merge("out", LINEAR, &[]));
     for name in ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json"] {

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use billon::internal::LocalOptions;
 use billon::internal::merge_kernels::Cpu;
-use billon::internal::nn::Precision;
+use billon::internal::nn::WeightDtype;
 use billon::internal::{Adapter, Factors, LoraConfig, SavedTensor, TargetModules};
 use billon::internal::{CancelFlag, Progress, Silent};
 use billon::internal::{Decoder, DecoderOptions, Segment, WeightedAdapter};
-use billon::internal::{InMemoryOptions, MergedModel, PlanOptions, in_memory};
+use billon::internal::{LocalOptions, Workers};
+use billon::internal::{MergeOptions, MergedModel, RecipeFile, in_memory};
 use billon::internal::{ModelDir, TensorSource};
 use billon::internal::{open_merged, open_model};
+use ndarray::Array2;
 use safetensors::Dtype;
 
 use crate::checkpoint::{self, Numbers, Stored, Tensors};
@@ -41,8 +42,10 @@ fn parts(seed: u64, rank: usize, scale: f64, dora: bool) -> Parts {
     let factors = SHAPES.iter().enumerate().map(|(i, (module, [outputs, inputs]))| {
         let seed = seed + 10 * i as u64;
         let magnitude = dora.then(|| normal(seed + 2, *outputs, 1.0).iter().map(|v| v.abs() + 0.5).collect());
-        let (a, b) = (normal(seed, rank * inputs, 0.1), normal(seed + 1, outputs * rank, 0.1));
-        ((*module).to_owned(), Factors { inputs: *inputs, outputs: *outputs, a, b, magnitude })
+        let matrix =
+            |seed, shape: [usize; 2]| Array2::from_shape_vec(shape, normal(seed, shape.iter().product(), 0.1)).unwrap();
+        let (a, b) = (matrix(seed, [rank, *inputs]), matrix(seed + 1, [*outputs, rank]));
+        ((*module).to_owned(), Factors { a, b, magnitude })
     });
     Parts { factors: factors.collect(), scale, norm: dora.then(|| normal(seed + 50, 97, 1.0)) }
 }
@@ -65,11 +68,10 @@ impl Parts {
         }
         for (module, f) in &self.factors {
             let weight = baked.get_mut(&format!("{module}.weight")).unwrap();
-            let rank = f.a.len() / f.inputs;
-            for (row, values) in weight.chunks_mut(f.inputs).enumerate() {
-                for k in 0..rank {
-                    let b = self.scale * f64::from(f.b[row * rank + k]);
-                    values.iter_mut().zip(&f.a[k * f.inputs..]).for_each(|(w, a)| *w += b * f64::from(*a));
+            for (row, values) in weight.chunks_mut(f.a.ncols()).enumerate() {
+                for (b, a) in f.b.row(row).iter().zip(f.a.rows()) {
+                    let b = self.scale * f64::from(*b);
+                    values.iter_mut().zip(a).for_each(|(w, a)| *w += b * f64::from(*a));
                 }
                 if let Some(magnitude) = &f.magnitude {
                     let length = values.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -224,10 +226,11 @@ fn adapters_that_do_not_fit_their_model_are_refused_where_they_are_named() {
 }
 
 fn merged(text: &str) -> MergedModel {
-    let options = InMemoryOptions { plan: PlanOptions::default(), threads: 2 };
+    let options = MergeOptions { workers: Workers::new(2), ..MergeOptions::default() };
     let cancel = CancelFlag::default();
     let progress = Progress { reporter: &Silent, cancel: &cancel };
-    in_memory("recipe.yml".as_ref(), text, &options, &Cpu, progress).unwrap()
+    let recipe = RecipeFile::parse("recipe.yml".as_ref(), text, false);
+    in_memory(&recipe, &options, &Cpu, progress).unwrap()
 }
 
 fn logits(source: &dyn TensorSource) -> Vec<f32> {
@@ -298,7 +301,7 @@ fn a_decoder_with_an_adapter_is_the_decoder_of_the_baked_model() {
 #[test]
 fn a_merge_in_memory_opens_for_evaluation() {
     let base = fixture("eval/model");
-    let options = LocalOptions { batch_tokens: 64, seed: 0 };
+    let options = LocalOptions { batch_tokens: 64, seed: 0, workers: Workers::new(2) };
     let cancel = CancelFlag::default();
     let progress = Progress { reporter: &Silent, cancel: &cancel };
     let open = |scale: &str| {
@@ -306,10 +309,10 @@ fn a_merge_in_memory_opens_for_evaluation() {
             "merge_method: passthrough\nmodels: [{{model: {:?}, parameters: {{scale: {scale}}}}}]\n",
             base.display().to_string()
         );
-        open_merged(&merged(&recipe), Precision::F32, options, progress).unwrap()
+        open_merged(&merged(&recipe), WeightDtype::F32, options, progress).unwrap()
     };
     let (same, scaled) = (open("1.0"), open("1.01"));
-    let directory = open_model(&base, &[], Precision::F32, None, options, progress).unwrap();
+    let directory = open_model(&base, &[], WeightDtype::F32, None, options, progress).unwrap();
     assert_eq!(same.parameters, directory.parameters);
     assert_eq!(same.tokenizer.sha256(), directory.tokenizer.sha256());
     let digests = [&same, &scaled, &directory].map(|opened| opened.identity.digest());

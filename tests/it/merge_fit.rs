@@ -76,7 +76,7 @@ fn configs_that_compute_something_else_are_refused_naming_both_values() {
 }
 
 #[test]
-fn configs_that_are_mixed_on_purpose_are_told_even_when_quiet() {
+fn configs_that_are_mixed_on_purpose_are_warned_of_even_when_quiet() {
     let context = Context::new();
     let copy = copied(&context, "copy");
     edit(&copy.join("config.json"), |config| {
@@ -149,7 +149,7 @@ fn ids_of_other_tokens_are_refused_naming_both() {
 }
 
 #[test]
-fn other_parts_of_a_tokenizer_are_told() {
+fn differences_in_other_parts_of_a_tokenizer_are_reported() {
     let context = Context::new();
     let copy = copied(&context, "copy");
     edit(&copy.join("tokenizer.json"), |tokenizer| {

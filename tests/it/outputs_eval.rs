@@ -119,7 +119,7 @@ fn a_model_called_by_dots_keeps_its_results_below_the_output() {
 }
 
 #[test]
-fn what_a_killed_evaluation_left_goes_with_the_next_one() {
+fn leftovers_of_a_killed_evaluation_are_removed_by_the_next_one() {
     let context = Context::new();
     let out = context.path("out/model.json");
     let write = |name: &str, text: &str| context.write(&format!("out/{name}"), text);

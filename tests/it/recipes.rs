@@ -80,9 +80,11 @@ fn parameter(description: &str) -> String {
 #[test]
 fn files_that_the_documents_name_exist() {
     const FOLDERS: [&str; 8] = ["recipes/", "fixtures/", "docs/", "benches/", "src/", "tests/", "fuzz/", ".ci/"];
-    for document in ["README.md", "CONTRIBUTING.md", "docs/differences.md"] {
-        let text = text(document);
-        let words = text.split(|c: char| c.is_whitespace() || "`()[]|\",;".contains(c));
+    let docs = std::fs::read_dir(root().join("docs")).unwrap();
+    let docs = docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().display()));
+    for document in ["README.md", "CONTRIBUTING.md", "clippy.toml"].map(str::to_owned).into_iter().chain(docs) {
+        let text = text(&document);
+        let words = text.split(|c: char| c.is_whitespace() || "`()[]|\",;'{}".contains(c));
         for word in words.map(|w| w.trim_end_matches(['.', ':'])).filter(|w| !w.contains(['*', '<'])) {
             if FOLDERS.iter().any(|folder| word.starts_with(folder)) {
                 assert!(root().join(word).exists(), "{document} names {word}");

@@ -62,8 +62,47 @@ fn a_prompt_is_shown_with_its_tokens_and_the_right_choice() {
     assert!(shown["context"].as_str().unwrap().starts_with("<s>user: "));
     // The template brings its own BOS.
     assert_eq!(shown["context_tokens"]["ids"].as_array().unwrap().iter().filter(|id| **id == 0).count(), 1);
+    // The flags of `eval`, and the names that each command had for them before.
+    for sampler in ["--fewshot-sampler", "--sampler"] {
+        let more = ["--apply-chat-template", "--num-fewshot", "2", sampler, "first_n"];
+        for turns in [&["--no-fewshot-as-multiturn"][..], &["--fewshot-as-multiturn", "false"]] {
+            let run = show(&[&["--json", "--model", model.to_str().unwrap()], &more[..], turns].concat());
+            let shown: Value = serde_json::from_str(&run.stdout).unwrap();
+            assert_eq!(shown["messages"].as_array().unwrap().len(), 1, "{}", run.stderr);
+        }
+    }
     assert_eq!(show(&["--doc", "8"]).code, Some(2));
     assert_eq!(show(&["--apply-chat-template"]).code, Some(2));
+}
+
+/// One set of flags says how prompts are written, with one help text.
+#[test]
+fn prompt_flags_are_the_same_in_every_command_that_has_them() {
+    let context = Context::new();
+    let flags = [
+        "--num-fewshot <K>",
+        "--fewshot-seed <SEED>",
+        "--fewshot-sampler <FEWSHOT_SAMPLER>",
+        "--apply-chat-template[=<NAME>]",
+        "--system-instruction <TEXT>",
+        "--fewshot-as-multiturn <BOOL>",
+    ];
+    // A flag with its text, however the lines are broken.
+    let help = |command: &[&str]| -> Vec<String> {
+        let text = context.run(command.iter().copied().chain(["--help"])).stdout;
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let entry = |flag: &&str| {
+            let start = lines.iter().position(|line| line.contains(*flag))?;
+            let more = lines[start + 1..].iter().take_while(|line| !line.is_empty() && !line.starts_with('-'));
+            let words = std::iter::once(&lines[start]).chain(more).flat_map(|line| line.split_whitespace());
+            Some(words.collect::<Vec<_>>().join(" "))
+        };
+        flags.iter().filter_map(entry).collect()
+    };
+    let of_eval = help(&["eval"]);
+    assert_eq!(of_eval.len(), flags.len(), "{of_eval:?}");
+    assert_eq!(help(&["tasks", "show"]), of_eval);
+    assert_eq!(help(&["run"]), of_eval);
 }
 
 const TASK: &str = "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: d.jsonl}}\ntest_split: test\n\

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use billon::internal::task::{self, Ask, PromptSettings, Task};
-use billon::internal::{CancelFlag, Event, Progress, Reporter};
+use billon::internal::{CancelFlag, Event, Progress, Reporter, Silent};
 use billon::internal::{DataFormat, DatasetRecipe, ExcessLength, TrainRecipe};
-use billon::internal::{Example, TrainingData, show};
+use billon::internal::{Example, TrainingData, Workers, show};
 use billon::internal::{Message, Tokenizer};
 use serde_json::{Value, json};
 
@@ -52,7 +52,8 @@ fn try_load(
     tokenizer: &Tokenizer,
 ) -> (billon::Result<TrainingData>, Vec<String>) {
     let (warnings, cancel) = (Warnings::default(), CancelFlag::new());
-    let result = TrainingData::load(recipe, data, tokenizer, Progress { reporter: &warnings, cancel: &cancel });
+    let progress = Progress { reporter: &warnings, cancel: &cancel };
+    let result = TrainingData::load(recipe, data, tokenizer, Workers::new(3), progress);
     (result, warnings.0.into_inner().unwrap())
 }
 
@@ -335,9 +336,10 @@ fn rows_are_packed_and_in_order_as_asked() {
     assert!(data.rows(&recipe, 3).is_sorted());
     recipe.sample_packing = false;
     assert_eq!(data.rows(&recipe, 0), (0..200).map(|i| vec![i]).collect::<Vec<_>>());
-    // The data are the same for any number of threads.
-    let single = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    assert_eq!(single.install(|| load(&recipe, &tokenizer)).examples, data.examples);
+    // The data are the same whatever the threads.
+    let (cancel, one) = (CancelFlag::new(), Workers::new(1));
+    let progress = Progress { reporter: &Silent, cancel: &cancel };
+    assert_eq!(TrainingData::load(&recipe, None, &tokenizer, one, progress).unwrap().examples, data.examples);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use billon::internal::Tokenizer;
-use billon::internal::TrainingData;
 use billon::internal::{CancelFlag, Event, Progress, Reporter};
 use billon::internal::{DataFormat, DatasetRecipe, TrainRecipe};
+use billon::internal::{TrainingData, Workers};
 use serde_json::{Value, json};
 
 use crate::context::{Context, fixture};
@@ -36,7 +36,8 @@ fn recipe(path: &Path, sequence_len: usize) -> TrainRecipe {
 
 fn load(recipe: &TrainRecipe, tokenizer: &Tokenizer) -> (billon::Result<TrainingData>, Vec<String>) {
     let (warnings, cancel) = (Warnings::default(), CancelFlag::new());
-    let data = TrainingData::load(recipe, None, tokenizer, Progress { reporter: &warnings, cancel: &cancel });
+    let data =
+        TrainingData::load(recipe, None, tokenizer, Workers::new(2), Progress { reporter: &warnings, cancel: &cancel });
     (data, warnings.0.into_inner().unwrap())
 }
 

@@ -50,7 +50,7 @@ fn evaluate(context: &Context, adapter: &str, options: &[&str]) -> String {
 }
 
 #[test]
-fn an_adapter_that_is_asked_otherwise_than_trained_is_warned_of() {
+fn an_adapter_evaluated_with_another_prompt_style_is_warned_of() {
     let context = Context::new();
     train(&context, "chat", json!({}));
     train(&context, "plain", json!({"apply_chat_template": false}));
@@ -72,7 +72,7 @@ fn an_adapter_that_is_asked_otherwise_than_trained_is_warned_of() {
 
 /// The run's own evaluations ask tasks as chats, while its rows are plain prompts.
 #[test]
-fn a_run_whose_evaluations_ask_otherwise_is_warned_of() {
+fn a_run_evaluated_with_another_prompt_style_is_warned_of() {
     let context = Context::new();
     let rows = context.write("rows.jsonl", "{\"prompt\": \"Sales rose.\", \"completion\": \" up\"}\n");
     let settings = |chat: bool| json!({"datasets": [{"path": rows}], "apply_chat_template": chat, "evaluation": {"tasks": [task(&context)]}});

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use billon::internal::Tokenizer;
 use billon::internal::{CancelFlag, Progress, Silent};
 use billon::internal::{DataFormat, DatasetRecipe, TrainRecipe, UnsupportedSystem};
-use billon::internal::{Example, TrainingData};
+use billon::internal::{Example, TrainingData, Workers};
 use serde_json::{Value, json};
 
 use crate::context::{Context, fixture, shared};
@@ -54,7 +54,7 @@ fn recipe(path: &Path) -> TrainRecipe {
 
 fn load(recipe: &TrainRecipe, tokenizer: &Tokenizer) -> billon::Result<TrainingData> {
     let cancel = CancelFlag::new();
-    TrainingData::load(recipe, None, tokenizer, Progress { reporter: &Silent, cancel: &cancel })
+    TrainingData::load(recipe, None, tokenizer, Workers::new(2), Progress { reporter: &Silent, cancel: &cancel })
 }
 
 /// What a single row becomes.
@@ -307,7 +307,7 @@ fn the_first_token_of_the_next_speaker_carries_no_loss() {
 }
 
 #[test]
-fn a_system_message_that_the_template_loses_is_told_moved_or_dropped() {
+fn a_system_message_that_the_template_loses_is_reported_moved_or_dropped() {
     let context = Context::new();
     let tokenizer = tokenizer(&context, LOSING);
     let lost = json!({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Rate?"},
@@ -344,7 +344,7 @@ fn contents_in_parts_are_joined_and_pictures_refused() {
 
 /// Messages of the command, for files and values that are not what they seem.
 #[test]
-fn data_that_are_not_read_are_called_what_they_are() {
+fn unsupported_data_formats_are_named() {
     let context = Context::new();
     let base = model(&context, PLAIN);
     std::fs::write(context.path("x.jsonl.gz"), b"\x1f\x8b\x08\x00rest").unwrap();

@@ -71,7 +71,7 @@ fn threads_packing_memory_and_recomputation_do_not_change_a_bit() {
 }
 
 #[test]
-fn a_killed_run_goes_on_to_the_same_bytes() {
+fn a_killed_run_resumes_to_the_same_bytes() {
     let context = Context::new();
     let settings = json!({
         "lora_dropout": 0.1, "num_epochs": 40, "warmup_steps": 400, "save_steps": 4, "save_total_limit": 2, "val_set_size": 0.2,

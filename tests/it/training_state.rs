@@ -89,7 +89,7 @@ fn stopped(context: &Context, recipe: &Path, out: &str) -> PathBuf {
 
 /// reliability/checkpoint-bit-rot: two flipped bits of a checkpoint were resumed without a word.
 #[test]
-fn a_flipped_bit_of_a_checkpoint_is_computed_again_and_said() {
+fn a_flipped_bit_of_a_checkpoint_is_reported_and_recomputed() {
     let context = Context::new();
     let recipe = recipe(&context, "r", json!({"save_steps": 2}));
     let whole = trained(&context, &recipe, "whole", &[]);
@@ -128,7 +128,7 @@ fn a_checkpoint_of_another_version_is_named() {
 
 /// aesthetics/resume-saves-per-epoch: how often a checkpoint is written never changes the result.
 #[test]
-fn resume_goes_on_when_only_the_frequency_of_checkpoints_changed() {
+fn a_run_resumes_when_only_the_interval_of_checkpoints_changed() {
     let context = Context::new();
     let recipe = recipe(&context, "r", json!({"save_steps": 2}));
     let whole = weights(&trained(&context, &recipe, "whole", &[]));

@@ -64,13 +64,92 @@ fn an_untouched_output_is_green_and_says_what_was_derived() {
     assert_eq!(verify(&context, &out, &[]).code, Some(0));
 }
 
+/// Records of inputs and outputs of a lock, each with its file.
+fn records(context: &Context, out: &Path) -> Vec<(PathBuf, Value)> {
+    let lock: Value = serde_json::from_slice(&std::fs::read(out.join("billon.lock.json")).unwrap()).unwrap();
+    assert_eq!(lock["lock_version"], 2);
+    let mut records = Vec::new();
+    for (model, files) in lock["inputs"].as_object().unwrap() {
+        records.extend(files.as_object().unwrap().iter().map(|(name, r)| (context.path(model).join(name), r.clone())));
+    }
+    records.extend(lock["outputs"].as_object().unwrap().iter().map(|(name, r)| (out.join(name), r.clone())));
+    records
+}
+
+#[test]
+fn a_lock_names_the_function_of_every_digest_and_each_is_that_of_the_file() {
+    let context = Context::new();
+    for (option, key) in [("--quiet", "blake3"), ("--sha256", "sha256")] {
+        let mut locks = Vec::new();
+        for threads in ["1", "7"] {
+            let out = merge(&context, &[option, "--force", "--max-shard-size", "10kB", "--threads", threads]);
+            let records = records(&context, &out);
+            assert!(records.iter().filter(|(path, _)| path.starts_with(&out)).count() > 7, "several shards");
+            for (path, record) in records {
+                let bytes = std::fs::read(&path).unwrap();
+                let hex = if key == "blake3" { blake3::hash(&bytes).to_hex().to_string() } else { sha256(&bytes) };
+                assert_eq!(record, json!({"bytes": bytes.len(), key: hex}), "{}", path.display());
+            }
+            let run = verify(&context, &out, &["--require-derived"]);
+            assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+            locks.push(std::fs::read(out.join("billon.lock.json")).unwrap());
+        }
+        assert_eq!(locks[0], locks[1], "{key}: the lock depends on the number of threads");
+    }
+}
+
+#[test]
+fn inputs_that_are_read_twice_or_in_part_have_their_plain_digests() {
+    let context = Context::new();
+    let base = fixture("checkpoints/f32/base").display().to_string();
+    // A layer twice, and another never; then a document that reads the same files again.
+    let recipe = format!(
+        "name: a\nmerge_method: passthrough\nslices:\n- sources: [{{model: {base:?}, layer_range: [0, 1]}}]\n\
+         - sources: [{{model: {base:?}, layer_range: [0, 1]}}]\n---\n\
+         merge_method: linear\nparameters: {{weight: 1}}\nslices:\n- sources:\n\
+         \u{20} - {{model: a, layer_range: [1, 2]}}\n\u{20} - {{model: {base:?}, layer_range: [0, 1]}}\n"
+    );
+    for threads in ["1", "5"] {
+        let out = context.merge("out", &recipe, &["--force", "--threads", threads]);
+        let records = records(&context, &out);
+        assert!(records.iter().any(|(path, _)| path.ends_with("base/model.safetensors")), "{records:?}");
+        for (path, record) in records {
+            let bytes = std::fs::read(&path).unwrap();
+            let hex = blake3::hash(&bytes).to_hex().to_string();
+            assert_eq!(record, json!({"bytes": bytes.len(), "blake3": hex}), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn locks_of_version_1_are_read_and_verified() {
+    let context = Context::new();
+    let out = merge(&context, &["--sha256"]);
+    edit_lock(&out, |lock| lock["lock_version"] = json!(1));
+    let run = verify(&context, &out, &["--require-derived", "--json"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(report["inputs_verified"].as_u64().unwrap() > 3 && report["files_verified"].as_u64().unwrap() > 3);
+    let weights = out.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    red(&context, &out, "`model.safetensors` has SHA-256");
+    // It is known as billon's own, and replaced.
+    merge(&context, &["--force"]);
+    edit_lock(&out, |lock| lock["outputs"]["config.json"]["sha256"] = json!("0"));
+    red(&context, &out, "not a valid lock");
+    edit_lock(&out, |lock| lock["lock_version"] = json!(3));
+    red(&context, &out, "lock version 3, this billon reads 1 to 2");
+}
+
 #[test]
 fn a_config_that_was_changed_is_red_whatever_the_lock_says_of_it() {
     let context = Context::new();
     let out = merge(&context, &[]);
     let config = std::fs::read_to_string(out.join("config.json")).unwrap().replace("1e-05", "1e-03");
     std::fs::write(out.join("config.json"), &config).unwrap();
-    red(&context, &out, "`config.json` has SHA-256");
+    red(&context, &out, "`config.json` has BLAKE3");
     let whole = std::fs::read(out.join("billon.lock.json")).unwrap();
     edit_lock(&out, |lock| drop(lock["outputs"].as_object_mut().unwrap().remove("config.json")));
     red(&context, &out, "`config.json` is not in the lock");
@@ -110,7 +189,7 @@ fn a_lock_that_lists_too_little_is_red() {
         ("the lock lists no weights", &|lock| lock["outputs"] = json!({})),
         ("the lock does not list the input", &|lock| lock["inputs"] = json!({})),
         ("`config.json` has no hash", &|lock| {
-            lock["outputs"]["config.json"].as_object_mut().unwrap().remove("sha256");
+            lock["outputs"]["config.json"].as_object_mut().unwrap().remove("blake3");
         }),
         ("stage 1 of the lock", &|lock| {
             lock["stages"][0]["tensors"][3]["inputs"][0]["parameters"]["weight"] = json!(9);
@@ -154,7 +233,7 @@ fn what_could_not_be_derived_fails_when_that_is_required() {
     std::fs::write(context.path("one/config.json"), "{}").unwrap();
     let run = verify(&context, &out, &[]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert!(run.stdout.contains("no tensor was derived again"), "{}", run.stdout);
+    assert!(run.stdout.contains("no tensor was recomputed"), "{}", run.stdout);
     let run = verify(&context, &out, &["--require-derived"]);
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("--require-derived") && run.stderr.contains("config.json"), "{}", run.stderr);
@@ -182,7 +261,7 @@ fn recipes_of_several_documents_have_their_stages_and_config_checked() {
     let out = context.merge("out", recipe, &[]);
     let run = verify(&context, &out, &[]);
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
-    assert!(run.stdout.contains("files derived again"), "{}", run.stdout);
+    assert!(run.stdout.contains("files recomputed"), "{}", run.stdout);
     edit_lock(&out, |lock| drop(lock["stages"].as_array_mut().unwrap().remove(0)));
     red(&context, &out, "1 resolved stages, and its recipe gives 2");
 }

@@ -1,4 +1,4 @@
-//! What a training run's progress lines say: step, loss, speed, time left, memory.
+//! Progress lines of a training run: step, loss, speed, time left, memory.
 
 use std::time::Instant;
 
@@ -22,7 +22,8 @@ impl Meter {
         self.tokens += tokens;
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
         let left = self.total.saturating_sub(step) as f64 * seconds / (step - self.first.min(step)).max(1) as f64;
-        let memory = resident_bytes().map_or_else(String::new, |bytes| format!("  {}", human_bytes(bytes)));
+        let memory =
+            crate::machine::resident_bytes().map_or_else(String::new, |bytes| format!("  {}", human_bytes(bytes)));
         format!("loss {loss:.4}  {:.0} tokens/s  {} left{memory}", self.tokens as f64 / seconds, duration(left))
     }
 }
@@ -44,11 +45,4 @@ fn duration(seconds: f64) -> String {
         (0, m, s) => format!("{m} min {s} s"),
         (h, m, _) => format!("{h} h {m} min"),
     }
-}
-
-/// Memory of this process, where the system says so.
-fn resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }

@@ -1,6 +1,10 @@
-//! The suites that every implementation of a kernel must pass, against plain loops in f64.
+//! Conformance suites: one for each trait, instantiated for each implementation by a macro, and one for each operation of
+//! the decoder, at every SIMD level.
+//!
+//! Merge kernels are compared with the oracle ([`merge::reference`]) byte for byte, decoder kernels with plain loops in f64
+//! within bounds that follow from the arithmetic, and bit for bit between levels.
 
-#[cfg(test)]
+pub(crate) mod levels;
 pub(crate) mod merge;
-#[cfg(test)]
 pub(crate) mod nn;
+mod simd;

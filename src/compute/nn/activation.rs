@@ -2,11 +2,11 @@
 
 use std::mem::MaybeUninit;
 
-use super::exp::{erf, exp, tanh};
-use super::fresh::{again, fresh};
-use super::simd::{LANES, Level, Simd, Task};
+use super::elementary::{erf, exp, tanh};
+use super::uninit::{as_uninit, vec_written_by};
+use crate::compute::simd::{LANES, Level, Simd, Task};
 
-/// What is applied to the gate; transformers' `hidden_act` names it.
+/// Activation of the gate, transformers' `hidden_act`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `x * sigmoid(x)`: `silu`, `swish`.
@@ -25,18 +25,18 @@ pub fn gated(activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) 
     gated_at(Level::detected(), activation, gate, up, out);
 }
 
-/// [`gated`] in a vector of its own.
+/// [`gated`] into a new vector.
 ///
 /// # Panics
 /// When the lengths differ.
 #[must_use]
 pub(crate) fn gated_to_vec(activation: Activation, gate: &[f32], up: &[f32]) -> Vec<f32> {
-    // SAFETY: every element is written, for its length is checked to be the inputs'.
-    unsafe { fresh(gate.len(), |out| write_gated(Level::detected(), activation, gate, up, out)) }
+    // SAFETY: `write_gated` checks the lengths and writes every element.
+    unsafe { vec_written_by(gate.len(), |out| write_gated(Level::detected(), activation, gate, up, out)) }
 }
 
 pub(crate) fn gated_at(level: Level, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    write_gated(level, activation, gate, up, again(out));
+    write_gated(level, activation, gate, up, as_uninit(out));
 }
 
 /// Writes all of `out`.
@@ -56,7 +56,7 @@ pub(crate) fn soft_cap(cap: f32, x: &mut [f32]) {
 
 pub(super) trait Function: Copy {
     fn apply<S: Simd>(self, simd: S, x: S::V) -> S::V;
-    /// The value, by a way that has the slope as well, and the slope.
+    /// Returns the value and the derivative; the value's last bits may differ from [`Self::apply`].
     fn value_and_slope<S: Simd>(self, simd: S, x: S::V) -> (S::V, S::V);
 }
 

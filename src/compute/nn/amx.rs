@@ -1,29 +1,28 @@
-//! Products of bf16 weights in tile registers (AMX), as accurate as f32.
+//! Macro-kernel of bf16 weights in tile registers (Intel AMX, `TDPBF16PS`), as accurate as f32.
 //!
-//! A tile instruction multiplies bf16 values exactly and adds them in f32. The rows are cut into three bf16 parts
-//! ([`super::split`]) that hold them to the last bit; the weights are bf16 as they lie.
+//! A tile instruction multiplies bf16 values exactly and adds them in f32. The rows are split into three bf16 parts
+//! ([`super::bf16x3`]) that represent them to the last bit; the weights are bf16 already.
 //!
-//! Sums run over 32 inputs at a time, smallest parts first. The bits of a row depend on it alone, but are not those of
-//! [`super::chain`]. Weights in f32 could be cut as well, at six products in place of three; where the CPU holds
-//! tiles back to a quarter of their speed, which shared machines were seen to do for seconds, that is slower
-//! than chains, while three products are not.
+//! Sums run over 32 values of k at a time, smallest parts first. The bits of a row depend on it alone, but differ from
+//! those of [`super::fma_loop`]. f32 weights could be split as well, at six products in place of three; where the CPU
+//! throttles tiles to a quarter of their speed, as shared machines were measured to do for seconds, that is slower
+//! than FMA loops, while three products are not.
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-use super::avx512::Avx512;
-use super::matmul::{Edge, Left, Multiplier, Panel, Parts, Rows, WeightProduct};
-use super::split::{PAIR, STEP, TILE, cut_rows, lay_out_panel, tiles_of};
-use super::tile::{Element, PANEL, Start};
+use super::bf16x3::{PAIR, STEP, TILE, pack_panel, split_rows, tiles_of};
+use super::gemm_kernel::{Bf16Tile, Edge, GemmTask, MacroKernel, PackedRows, Panel, Rows};
+use crate::compute::simd::{Avx512, Element, PANEL, Start};
 
-/// Tile registers; a value proves that the CPU has them and the operating system lets this process use them.
+/// Token of tile registers: the CPU has them and the operating system lets this process use them.
 #[derive(Clone, Copy)]
 pub(crate) struct Amx(Avx512);
 
 impl Amx {
-    /// The proof, where there are such registers.
+    /// Returns the token where there are such registers.
     pub(crate) fn detect() -> Option<Self> {
         static DETECTED: OnceLock<Option<Amx>> = OnceLock::new();
         *DETECTED.get_or_init(|| {
@@ -33,19 +32,19 @@ impl Amx {
     }
 
     /// Runs a product of bf16 weights.
-    pub(crate) fn run(self, product: impl WeightProduct) {
+    pub(super) fn run(self, product: impl GemmTask) {
         let _tiles = Configured::new(self);
-        // SAFETY: `self` proves the features.
+        // SAFETY: `Amx` holds an `Avx512`, which is only constructed after the CPU feature check.
         unsafe { enabled(self, product) }
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn enabled(amx: Amx, product: impl WeightProduct) {
+fn enabled(amx: Amx, product: impl GemmTask) {
     product.run_with(amx);
 }
 
-/// AMX-TILE and AMX-BF16: bits 24 and 22 of EDX in leaf 7.
+/// Reads AMX-TILE and AMX-BF16, bits 24 and 22 of EDX in CPUID leaf 7.
 fn has_tiles() -> bool {
     // SAFETY: every x86-64 CPU has the instruction; it reads no memory.
     #[allow(unused_unsafe, reason = "older compilers take the function for unsafe")]
@@ -53,14 +52,14 @@ fn has_tiles() -> bool {
     cpuid(0).eax >= 7 && cpuid(7).edx & (1 << 24 | 1 << 22) == 1 << 24 | 1 << 22
 }
 
-/// Linux saves tile registers only for processes that have asked for it.
+/// Asks Linux to save this process's tile registers, without which their use is a fault.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_PRCTL: isize = 158;
     const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
     const XFEATURE_XTILEDATA: usize = 18;
     let result: isize;
-    // SAFETY: the call reads and writes no memory of ours; a kernel that does not know it says so.
+    // SAFETY: the system call reads and writes no memory of this process; older kernels return an error.
     unsafe {
         asm!("syscall", inlateout("rax") ARCH_PRCTL => result, in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") XFEATURE_XTILEDATA,
             out("rcx") _, out("r11") _, options(nostack));
@@ -73,7 +72,7 @@ fn permitted() -> bool {
     false
 }
 
-/// The shape of all eight registers: sixteen rows of 64 bytes.
+/// `LDTILECFG` operand: all eight registers are sixteen rows of 64 bytes.
 #[repr(C, align(64))]
 struct Configuration {
     palette: u8,
@@ -83,7 +82,7 @@ struct Configuration {
     rows: [u8; 16],
 }
 
-/// Tile registers of this thread in use; freed at the end, so that nobody saves them in vain.
+/// Configures this thread's tile registers, and releases them on drop, so that context switches need not save them.
 struct Configured;
 
 impl Configured {
@@ -100,26 +99,26 @@ impl Configured {
 
 impl Drop for Configured {
     fn drop(&mut self) {
-        // SAFETY: whoever made the value had the instructions.
+        // SAFETY: the value was constructed with an `Amx`, whose CPU has the instruction.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }
 
-/// Four products: two tiles of rows by two of columns.
+/// Multiplies two tiles of rows by two of columns.
 macro_rules! by_two {
     () => {
         "tdpbf16ps tmm0, tmm4, tmm6\ntdpbf16ps tmm1, tmm4, tmm7\ntdpbf16ps tmm2, tmm5, tmm6\ntdpbf16ps tmm3, tmm5, tmm7\n"
     };
 }
 
-/// Two products: one tile of rows by two of columns.
+/// Multiplies one tile of rows by two of columns.
 macro_rules! by_one {
     () => {
         "tdpbf16ps tmm0, tmm4, tmm6\ntdpbf16ps tmm1, tmm4, tmm7\n"
     };
 }
 
-/// Part of both tiles of rows, or of one.
+/// Loads a part of both tiles of rows, or of one.
 macro_rules! rows {
     ($first:literal, $second:literal) => {
         concat!("tileloadd tmm4, [{a} + {s}*1 + ", $first, "]\ntileloadd tmm5, [{a} + {s}*1 + ", $second, "]\n")
@@ -129,15 +128,15 @@ macro_rules! rows {
     };
 }
 
-/// Asks for two lines of memory.
+/// Prefetches two cache lines.
 macro_rules! ahead {
     ($first:literal, $second:literal) => {
         concat!("prefetcht1 [{p} + ", $first, "]\nprefetcht1 [{p} + ", $second, "]\n")
     };
 }
 
-/// Sums from zero or from memory, all steps, sums to memory. What follows `$job` is what a second tile of rows adds
-/// to the start at zero, the start from memory and the end; then come the instructions of a step.
+/// Loads or zeroes the sums, runs all steps, stores the sums. The literals after `$job` are what a second tile of rows
+/// adds to the zeroing, the loads and the stores; the instructions of a step follow.
 macro_rules! tiles {
     ($job:ident, $zero:literal, $load:literal, $store:literal, $($step:expr),+) => {
         asm!(
@@ -173,11 +172,11 @@ macro_rules! tiles {
 /// One or two tiles of rows times a panel.
 struct Job {
     /// `steps` times the parts of two tiles.
-    left: *const Parts,
+    left: *const Bf16Tile,
     /// `steps` times the two halves of the panel.
-    right: *const Parts,
+    right: *const Bf16Tile,
     steps: usize,
-    /// What is asked for meanwhile, [`AHEAD_BYTES`] a step; any address will do.
+    /// Memory to prefetch, [`AHEAD_BYTES`] a step; any address is allowed.
     ahead: *const i8,
     start: Start,
     /// 16 or 32 rows of 32 sums.
@@ -187,12 +186,12 @@ struct Job {
 
 impl Job {
     /// # Safety
-    /// The registers are configured, `steps` is not 0, and everything is there as the fields say, the result for us
-    /// alone; where `start` is zero it need not have been written.
+    /// The registers must be configured, `steps` above 0, all memory valid as the fields say, and the result aliased by
+    /// nothing; where `start` is zero it may be uninitialised.
     #[inline(always)]
     unsafe fn run(self, both: bool) {
         let job = self;
-        // SAFETY: the caller's promise; tile registers are configured for 16 rows of 64 bytes.
+        // SAFETY: the caller upholds the contract above; tile registers are configured for 16 rows of 64 bytes.
         unsafe {
             if both {
                 tiles!(
@@ -229,16 +228,16 @@ impl Job {
     }
 }
 
-/// Bytes that a step asks for ahead: with eight pairs of tiles of rows, as much as it takes of the panel.
+/// Bytes that a step prefetches: with eight pairs of row tiles, as much as it reads of the panel.
 const AHEAD_BYTES: usize = 256;
 
-impl Multiplier for Amx {
+impl MacroKernel for Amx {
     type Simd = Avx512;
-    /// Many, since each block lays out the whole weight; their parts are 960 KiB of the second-level cache.
-    const FORTH: usize = 512;
-    const BACK: usize = 512;
-    const DEPTH: usize = 320;
-    const GRAIN: usize = STEP;
+    /// The fewer blocks, the less often the weight is packed; the parts are 960 KiB of the second-level cache.
+    const MC_FORWARD: usize = 512;
+    const MC_BACKWARD: usize = 512;
+    const KC: usize = 320;
+    const K_ALIGN: usize = STEP;
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
@@ -246,17 +245,17 @@ impl Multiplier for Amx {
     }
 
     #[inline(always)]
-    fn load(self, left: &mut Left, rows: Rows<'_>) {
-        // SAFETY: `self` proves the features.
-        unsafe { cut_rows(rows, &mut left.parts, &mut left.whole) };
+    fn pack_rows(self, packed: &mut PackedRows, rows: Rows<'_>) {
+        // SAFETY: `Amx` holds an `Avx512`, which is only constructed after the CPU feature check.
+        unsafe { split_rows(rows, &mut packed.parts, &mut packed.non_finite) };
     }
 
     #[inline(always)]
-    fn multiply<E: Element>(self, left: &mut Left, panel: Panel<'_, E>, out: &mut [MaybeUninit<f32>]) {
+    fn multiply<E: Element>(self, packed: &mut PackedRows, panel: Panel<'_, E>, out: &mut [MaybeUninit<f32>]) {
         let Panel { lines, next, height, start, n, column } = panel;
-        let Left { parts, panel: right, .. } = left;
-        // SAFETY: `self` proves the features.
-        unsafe { lay_out_panel(self.0, lines, right) };
+        let PackedRows { parts, panel: right, .. } = packed;
+        // SAFETY: `Amx` holds an `Avx512`, which is only constructed after the CPU feature check.
+        unsafe { pack_panel(self.0, lines, right) };
         let steps = lines.len().div_ceil(STEP);
         let pairs = height.div_ceil(PAIR * TILE);
         let width = PANEL.min(n - column);
@@ -266,10 +265,10 @@ impl Multiplier for Amx {
         for pair in 0..pairs {
             let first = pair * PAIR * TILE;
             let rows = (height - first).min(PAIR * TILE);
-            // A part of what comes next is asked for while this is computed, what the steps do not get to before it.
+            // A share of the next panel is prefetched during this pair's steps; what the steps do not cover, before them.
             let ahead = next.as_ptr().cast::<i8>().wrapping_add(bytes * pair / pairs);
             for offset in (steps * AHEAD_BYTES..bytes / pairs).step_by(64) {
-                // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+                // SAFETY: a prefetch changes no memory and faults on no address.
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(offset)) };
             }
             let both = rows > TILE;
@@ -284,13 +283,13 @@ impl Multiplier for Amx {
             };
             if width == PANEL && (rows == PAIR * TILE || rows == TILE) {
                 let result = out[first * n + column..].as_mut_ptr().cast();
-                // SAFETY: by the assertions above the parts are there for all steps, and so are the panel's columns
-                // in each row of the result, which is borrowed for us alone.
+                // SAFETY: the assertions above cover the parts of all steps, and the panel's columns in each row of the
+                // result, which is borrowed mutably.
                 unsafe { job(result, n).run(both) };
             } else {
                 let at = first * n + column;
                 let mut edge = Edge::<{ PAIR * TILE }>::load(&out[at..], n, rows, width);
-                // SAFETY: as above; the result is our own.
+                // SAFETY: as above; the copy has whole rows of 32 for both tiles.
                 unsafe { job(edge.as_mut_ptr(), PANEL).run(both) };
                 edge.store(&mut out[at..], n, rows, width);
             }

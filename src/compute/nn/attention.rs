@@ -1,23 +1,22 @@
-//! Causal attention of the last tokens of a sequence over all of it.
+//! Causal attention with grouped queries (Ainslie et al. 2023): `out = softmax(scale Q K^T) V` for the last tokens of a
+//! sequence.
 //!
-//! The keys and values of a head are gathered into panels first, whatever blocks they come in; then a
-//! few rows (queries, and the heads that share keys) at a time take all their scores, the softmax
-//! over the whole row, and the values. Hidden keys enter no sum: a row with a NaN in its future is
-//! none the worse.
+//! The keys and values of a head are packed into panels first, whatever blocks of the KV cache they come in. Then a tile of
+//! rows (queries, and the heads that share keys) at a time takes all its scores `[rows, keys]`, the softmax over whole
+//! rows, and the values: rows of scores fit the second-level cache, so that no online softmax is needed. Masked keys
+//! enter no sum: a NaN in the future of a row does not reach it.
 
 use std::cell::Cell;
 use std::ops::Range;
 
 use super::activation::capped;
-use super::exp::exp;
-use super::packed::Line;
-use super::simd::{Group, LANES, Level, Simd, Task};
-use super::tile::{DEPTH, Operands, PANEL, STRIDE, Start};
+use super::elementary::exp;
+use crate::compute::simd::{AHEAD, Group, KC, LANES, LEFT_STRIDE, Level, Line, Operands, PANEL, Simd, Start, Task};
 
 /// A block of consecutive tokens' keys (after the rotary embedding) and values, each
 /// `[tokens, kv_heads * head_dim]`.
 ///
-/// A chain of them is a sequence: the past, oldest first, then the segment's own.
+/// A list of them is a sequence: the past, oldest first, then the segment's own.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyValues<'a> {
     /// Keys.
@@ -26,7 +25,7 @@ pub struct KeyValues<'a> {
     pub values: &'a [f32],
 }
 
-/// What attention is like in a layer.
+/// Attention settings of a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
     /// Query heads; a multiple of `kv_heads`.
@@ -35,28 +34,28 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
-    /// What scores are multiplied by.
+    /// Factor of the scores.
     pub scale: f32,
-    /// Keys that a query sees, its own included; all where there is none.
+    /// Keys that a query sees, its own included (sliding window); all if `None`.
     pub window: Option<usize>,
     /// Scores are capped to `cap * tanh(score / cap)` after the scale.
     pub soft_cap: Option<f32>,
 }
 
-/// `out = softmax(scale * q K^T) V` for the last `t` tokens of the chain, each seeing itself and what lies
+/// `out = softmax(scale * q K^T) V` for the last `t` tokens of the sequence, each of which sees itself and the tokens
 /// before it.
 ///
-/// `q` and `out` are `[t, heads * head_dim]`. A score is one chain of fused multiply-adds over the
-/// head's elements, the sum of a row's exponentials is interleaved by the key's position in the chain
-/// modulo 16, and an output is one chain over the visible keys in order, then multiplied by that sum's inverse.
+/// `q` and `out` are `[t, heads * head_dim]`. A score is one FMA loop over the head's
+/// elements, the sum of a row's exponentials is interleaved by the key's position in the sequence modulo 16, and an
+/// output is one FMA loop over the visible keys in order, then multiplied by the inverse of that sum.
 ///
 /// # Panics
-/// When the lengths do not fit together, or the chain is shorter than `q`.
-pub fn attention(shape: &AttentionShape, q: &[f32], chain: &[KeyValues<'_>], out: &mut [f32]) {
-    attention_at(Level::detected(), shape, q, chain, out);
+/// When the lengths do not fit together, or the sequence is shorter than `q`.
+pub fn attention(shape: &AttentionShape, q: &[f32], blocks: &[KeyValues<'_>], out: &mut [f32]) {
+    attention_at(Level::detected(), shape, q, blocks, out);
 }
 
-pub(crate) fn attention_at(level: Level, shape: &AttentionShape, q: &[f32], chain: &[KeyValues<'_>], out: &mut [f32]) {
+pub(crate) fn attention_at(level: Level, shape: &AttentionShape, q: &[f32], blocks: &[KeyValues<'_>], out: &mut [f32]) {
     let (width, kv_width) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
     if width == 0 || q.is_empty() {
         return;
@@ -65,34 +64,34 @@ pub(crate) fn attention_at(level: Level, shape: &AttentionShape, q: &[f32], chai
     let tokens = q.len() / width;
     assert!(q.len() == tokens * width && out.len() == q.len(), "queries and results of whole tokens");
     let mut total = 0;
-    for block in chain {
+    for block in blocks {
         assert!(block.keys.len() == block.values.len() && block.keys.len() % kv_width == 0, "keys of whole tokens");
         total += block.keys.len() / kv_width;
     }
-    assert!(total >= tokens, "the chain ends with the queries' own keys");
-    level.run(Attention { shape: *shape, q, chain, out, tokens, total });
+    assert!(total >= tokens, "the sequence ends with the queries' own keys");
+    level.run(Attention { shape: *shape, q, blocks, out, tokens, total });
 }
 
 struct Attention<'a> {
     shape: AttentionShape,
     q: &'a [f32],
-    chain: &'a [KeyValues<'a>],
+    blocks: &'a [KeyValues<'a>],
     out: &'a mut [f32],
-    /// Queries, and keys of the whole chain.
+    /// Queries, and keys of the whole sequence.
     tokens: usize,
     total: usize,
 }
 
-/// Memory that a thread keeps from call to call.
+/// Buffers that a thread keeps from call to call.
 #[derive(Default)]
 struct Scratch {
     /// Panels of 32 keys, each over the head's elements.
     keys: Vec<Line<f32>>,
     /// Panels of 32 of the head's elements, each over the keys.
     values: Vec<Line<f32>>,
-    /// The tile's queries: stretches of a head, `[rows, STRIDE]` each.
+    /// The tile's queries: blocks of at most `KC` of a head's elements, `[rows, LEFT_STRIDE]` each.
     queries: Vec<f32>,
-    /// Scores, then weights: blocks of [`DEPTH`] keys, `[rows, STRIDE]` each.
+    /// Scores, then weights: blocks of [`KC`] keys, `[rows, LEFT_STRIDE]` each.
     scores: Vec<f32>,
     /// Results, `[rows, head_dim]` in whole panels.
     results: Vec<f32>,
@@ -108,21 +107,21 @@ impl Task for Attention<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let mut scratch = SCRATCH.take();
-        // Position 0 of the scratch: what no query sees is not gathered, but blocks stay where they are in the
-        // chain, so that a key's lane does.
-        let base = self.visible(0).start / DEPTH * DEPTH;
+        // Position 0 of the scratch. Keys that no query sees are not packed, but whole blocks of `KC` keys are skipped, so
+        // that a key keeps its lane and its sum whatever the number of queries in the call.
+        let base = self.visible(0).start / KC * KC;
         let span = self.total - base;
         let head_dim = self.shape.head_dim;
         let panels = head_dim.div_ceil(PANEL);
         scratch.keys.resize(span.div_ceil(PANEL) * head_dim, Line([0.0; PANEL]));
         scratch.values.resize(panels * span, Line([0.0; PANEL]));
-        scratch.queries.resize(head_dim.div_ceil(DEPTH) * S::ROWS * STRIDE, 0.0);
-        scratch.scores.resize(span.div_ceil(DEPTH) * S::ROWS * STRIDE, 0.0);
-        scratch.results.resize(S::ROWS * panels * PANEL, 0.0);
+        scratch.queries.resize(head_dim.div_ceil(KC) * S::MR * LEFT_STRIDE, 0.0);
+        scratch.scores.resize(span.div_ceil(KC) * S::MR * LEFT_STRIDE, 0.0);
+        scratch.results.resize(S::MR * panels * PANEL, 0.0);
         let rows = self.tokens * self.group();
-        let tiles = rows.div_ceil(S::ROWS);
+        let tiles = rows.div_ceil(S::MR);
         for kv_head in 0..self.shape.kv_heads {
-            self.gather(simd, kv_head, base, &mut scratch);
+            self.pack(simd, kv_head, base, &mut scratch);
             for tile in 0..tiles {
                 let rows = rows * tile / tiles..rows * (tile + 1) / tiles;
                 self.tile(simd, kv_head, base, rows, &mut scratch);
@@ -139,7 +138,7 @@ impl Attention<'_> {
         self.shape.heads / self.shape.kv_heads
     }
 
-    /// Keys of the chain that a query sees.
+    /// Keys of the sequence that a query sees.
     #[inline(always)]
     fn visible(&self, query: usize) -> Range<usize> {
         let end = self.total - self.tokens + query + 1;
@@ -147,7 +146,7 @@ impl Attention<'_> {
         start..end
     }
 
-    /// Where a row's query lies in `q`, and its result in `out`.
+    /// Range of a row's query in `q` and of its result in `out`.
     #[inline(always)]
     fn place(&self, kv_head: usize, row: usize) -> Range<usize> {
         let group = self.group();
@@ -156,14 +155,14 @@ impl Attention<'_> {
         start..start + self.shape.head_dim
     }
 
-    /// Brings the keys and values of a head from `base` on into panels.
+    /// Packs the keys and values of a head from `base` on into panels.
     #[inline(always)]
-    fn gather<S: Simd>(&self, _: S, kv_head: usize, base: usize, scratch: &mut Scratch) {
+    fn pack<S: Simd>(&self, _: S, kv_head: usize, base: usize, scratch: &mut Scratch) {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape;
         let span = self.total - base;
         let head = kv_head * head_dim..(kv_head + 1) * head_dim;
         let mut position = 0;
-        for block in self.chain {
+        for block in self.blocks {
             let keys = block.keys.chunks_exact(kv_heads * head_dim);
             let values = block.values.chunks_exact(kv_heads * head_dim);
             let skipped = base.saturating_sub(position).min(keys.len());
@@ -182,7 +181,7 @@ impl Attention<'_> {
         }
     }
 
-    /// Some rows of a head, all the way.
+    /// Attention of a tile of rows of a head.
     #[inline(always)]
     fn tile<S: Simd>(&mut self, simd: S, kv_head: usize, base: usize, rows: Range<usize>, scratch: &mut Scratch) {
         let AttentionShape { head_dim, .. } = self.shape;
@@ -192,30 +191,33 @@ impl Attention<'_> {
             keys.start - base..keys.end - base
         };
         for (r, row) in rows.clone().enumerate() {
-            for (stretch, elements) in self.q[self.place(kv_head, row)].chunks(DEPTH).enumerate() {
-                scratch.queries[(stretch * S::ROWS + r) * STRIDE..][..elements.len()].copy_from_slice(elements);
+            for (stretch, elements) in self.q[self.place(kv_head, row)].chunks(KC).enumerate() {
+                scratch.queries[(stretch * S::MR + r) * LEFT_STRIDE..][..elements.len()].copy_from_slice(elements);
             }
         }
         let all = seen(rows.start).start..seen(rows.end - 1).end;
         for panel in all.start / PANEL..all.end.div_ceil(PANEL) {
             let keys = &scratch.keys[panel * head_dim..][..head_dim];
-            let result = scores(S::ROWS, panel * PANEL);
-            let result = &mut scratch.scores[result..][..(height - 1) * STRIDE + PANEL];
+            let result = scores(S::MR, panel * PANEL);
+            let result = &mut scratch.scores[result..][..(height - 1) * LEFT_STRIDE + PANEL];
             let mut start = Start::Zero;
-            for (queries, keys) in scratch.queries.chunks_exact(S::ROWS * STRIDE).zip(keys.chunks(DEPTH)) {
+            for (queries, keys) in scratch.queries.chunks_exact(S::MR * LEFT_STRIDE).zip(keys.chunks(KC)) {
                 let (left, right, depth) = (queries.as_ptr(), keys.as_ptr().cast::<f32>(), keys.len());
                 let result = result.as_mut_ptr();
-                // SAFETY: the chunks hold `ROWS >= height` rows of `STRIDE >= depth` and `depth` lines; the
+                let (right_stride, ahead) = (PANEL, AHEAD / size_of::<f32>());
+                let result_stride = LEFT_STRIDE;
+                let operands = Operands { left, right, right_stride, ahead, depth, start, result, result_stride };
+                // SAFETY: the chunks hold `MR >= height` rows of `LEFT_STRIDE >= depth` and `depth` lines; the
                 // result was sliced to what the rows cover.
-                unsafe { simd.tile(height, Operands { left, right, depth, start, result, result_stride: STRIDE }) };
+                unsafe { simd.tile(height, operands) };
                 start = Start::Result;
             }
         }
-        let mut sums = [0.0; 16];
+        let mut sums = [0.0; 16]; // at least `MR` of every level
         for ((r, row), sum) in rows.clone().enumerate().zip(&mut sums) {
-            *sum = self.softmax(simd, S::ROWS, r, seen(row), &mut scratch.scores);
+            *sum = self.softmax(simd, S::MR, r, seen(row), &mut scratch.scores);
         }
-        // The keys that all rows see are taken for all at once; what lies before and after, by query.
+        // Keys that all rows see are multiplied for all rows at once; those before and after, query by query.
         let common = seen(rows.end - 1).start..seen(rows.start).end;
         let first = rows.start;
         scratch.results.fill(0.0);
@@ -244,7 +246,7 @@ impl Attention<'_> {
         }
     }
 
-    /// Turns the scores of visible keys into unnormalised weights and returns their sum.
+    /// Replaces the scores of visible keys by unnormalised weights and returns their sum.
     #[inline(always)]
     fn softmax<S: Simd>(&self, simd: S, rows: usize, row: usize, seen: Range<usize>, memory: &mut [f32]) -> f32 {
         let scale = simd.splat(self.shape.scale);
@@ -286,9 +288,9 @@ impl Attention<'_> {
         let result_stride = panels * PANEL;
         let mut first = keys.start;
         while first < keys.end {
-            let depth = (DEPTH - first % DEPTH).min(keys.end - first);
-            let weights = &scratch.scores[scores(S::ROWS, first) + rows.start * STRIDE..];
-            let weights = &weights[..(rows.len() - 1) * STRIDE + depth];
+            let depth = (KC - first % KC).min(keys.end - first);
+            let weights = &scratch.scores[scores(S::MR, first) + rows.start * LEFT_STRIDE..];
+            let weights = &weights[..(rows.len() - 1) * LEFT_STRIDE + depth];
             for panel in 0..panels {
                 let values = &scratch.values[panel * span + first..][..depth];
                 let result = rows.start * result_stride + panel * PANEL;
@@ -296,6 +298,8 @@ impl Attention<'_> {
                 let operands = Operands {
                     left: weights.as_ptr(),
                     right: values.as_ptr().cast::<f32>(),
+                    right_stride: PANEL,
+                    ahead: AHEAD / size_of::<f32>(),
                     depth,
                     start: Start::Result,
                     result: result.as_mut_ptr(),
@@ -309,19 +313,19 @@ impl Attention<'_> {
     }
 }
 
-/// Where the first row's score of a key is in the scratch.
+/// Index of the first row's score of a key in the scratch.
 #[inline(always)]
 fn scores(rows: usize, key: usize) -> usize {
-    key / DEPTH * rows * STRIDE + key % DEPTH
+    key / KC * rows * LEFT_STRIDE + key % KC
 }
 
-/// Sixteen scores of a row, from a multiple of sixteen on.
+/// Sixteen scores of a row from key `first` on, a multiple of sixteen.
 #[inline(always)]
 fn group(memory: &mut [f32], rows: usize, row: usize, first: usize) -> Option<&mut Group> {
-    memory.get_mut(scores(rows, first) + row * STRIDE..)?.first_chunk_mut()
+    memory.get_mut(scores(rows, first) + row * LEFT_STRIDE..)?.first_chunk_mut()
 }
 
-/// The runs of rows that are one query's, with the query.
+/// Ranges of rows that belong to one query, with the query.
 #[inline(always)]
 fn queries(rows: &Range<usize>, group: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
     let rows = rows.clone();

@@ -2,13 +2,13 @@
 
 use std::mem::MaybeUninit;
 
-use super::fresh::{again, fresh};
-use super::simd::{LANES, Level, Simd, Task};
+use super::uninit::{as_uninit, vec_written_by};
+use crate::compute::simd::{LANES, Level, Simd, Task};
 
 /// RMS norm (Zhang and Sennrich 2019) of rows of `weight.len()`: `x / sqrt(mean(x^2) + eps) * (offset + weight)`.
 ///
 /// `offset` is 0, or 1 where the weights are stored around zero, as Gemma's are. The squares of a row are
-/// summed in 64 interleaved chains that are then added in a fixed order.
+/// summed in 64 interleaved FMA loops (4 vectors of 16 lanes), which are then added in a fixed order.
 ///
 /// # Panics
 /// When `x` and `out` differ in length or are no whole rows.
@@ -16,7 +16,7 @@ pub fn rms_norm(x: &[f32], weight: &[f32], offset: f32, eps: f32, out: &mut [f32
     rms_norm_at(Level::detected(), x, weight, offset, eps, out);
 }
 
-/// [`rms_norm`] in a vector of its own.
+/// [`rms_norm`] into a new vector.
 ///
 /// # Panics
 /// When `x` is no whole rows.
@@ -25,12 +25,12 @@ pub(crate) fn rms_norm_to_vec(x: &[f32], weight: &[f32], offset: f32, eps: f32) 
     if weight.is_empty() {
         return vec![0.0; x.len()];
     }
-    // SAFETY: every element is written: there are weights, and `x` is checked to be whole rows.
-    unsafe { fresh(x.len(), |out| write_norm(Level::detected(), x, weight, offset, eps, out)) }
+    // SAFETY: `write_norm` checks that `x` is whole rows of at least one element, and writes each.
+    unsafe { vec_written_by(x.len(), |out| write_norm(Level::detected(), x, weight, offset, eps, out)) }
 }
 
 pub(crate) fn rms_norm_at(level: Level, x: &[f32], weight: &[f32], offset: f32, eps: f32, out: &mut [f32]) {
-    write_norm(level, x, weight, offset, eps, again(out));
+    write_norm(level, x, weight, offset, eps, as_uninit(out));
 }
 
 /// Writes all of `out` where there are weights.
@@ -51,8 +51,8 @@ struct Norm<'a> {
     out: &'a mut [MaybeUninit<f32>],
 }
 
-/// Chains of the sum, in vectors.
-const CHAINS: usize = 4;
+/// Interleaved sums, in vectors: the FMA latency times the throughput of most CPUs.
+const SUMS: usize = 4;
 
 impl Task for Norm<'_> {
     type Output = ();
@@ -70,20 +70,20 @@ impl Task for Norm<'_> {
     }
 }
 
-/// In 64 interleaved chains, then by halves.
+/// Sums squares in 64 interleaved FMA loops, then by halves.
 #[inline(always)]
 pub(super) fn sum_of_squares<S: Simd>(simd: S, x: &[f32]) -> f32 {
     dot(simd, x, x)
 }
 
-/// The sum of products of two rows of one length, in the same order.
+/// Dot product of two rows of one length, in the same order.
 #[inline(always)]
 pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [simd.splat(0.0); CHAINS];
+    let mut sums = [simd.splat(0.0); SUMS];
     let (a_groups, a_tail) = a.as_chunks::<LANES>();
     let (b_groups, b_tail) = b.as_chunks::<LANES>();
-    let (a_rounds, a_rest) = a_groups.as_chunks::<CHAINS>();
-    let (b_rounds, b_rest) = b_groups.as_chunks::<CHAINS>();
+    let (a_rounds, a_rest) = a_groups.as_chunks::<SUMS>();
+    let (b_rounds, b_rest) = b_groups.as_chunks::<SUMS>();
     for (a, b) in a_rounds.iter().zip(b_rounds) {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
             *sum = simd.fma(simd.load(a), simd.load(b), *sum);

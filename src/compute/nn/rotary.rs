@@ -1,6 +1,6 @@
 //! Rotary position embedding.
 
-use super::simd::{Level, Simd, Task};
+use crate::compute::simd::{Level, Simd, Task};
 
 /// Rotates the first `rotary_dim` elements of each head in place (Su et al. 2021), in the layout of `rotate_half`:
 /// element `i` turns with element `i + rotary_dim / 2`.

@@ -1,7 +1,7 @@
 //! Log-probability of one token.
 
-use super::exp::exp;
-use super::simd::{Group, LANES, Level, Simd, Task};
+use super::elementary::exp;
+use crate::compute::simd::{Group, LANES, Level, Simd, Task};
 
 /// Log-probability of `token` under the softmax of one row of logits, and whether it is the greedy choice, the
 /// first of equals.

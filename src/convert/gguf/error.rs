@@ -1,4 +1,4 @@
-//! What can be wrong with a GGUF file.
+//! Faults of a GGUF file.
 
 use std::io;
 use std::path::PathBuf;

@@ -14,7 +14,6 @@ use crate::storage::unchanged::InputChanged;
 /// One tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GgufTensor {
-    /// What the header says.
     pub info: TensorInfo,
     /// Index of the file (which may be of several pieces) it is in.
     file: usize,
@@ -83,7 +82,7 @@ impl GgufFile {
                 metadata = Some(header.metadata);
             }
         }
-        let metadata = metadata.unwrap_or_default();
+        let metadata = metadata.expect("a model has a first file");
         if let Some(expected) = metadata.count("split.tensors.count")?
             && files.len() > 1
             && expected != tensors.len() as u64
@@ -143,7 +142,7 @@ pub(crate) fn row_bytes(info: &TensorInfo) -> u64 {
 
 /// All files of a llama.cpp split, when `path` is its first one and there are more.
 fn split_siblings(path: &Path) -> Vec<PathBuf> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let Some((stem, count)) = name.strip_suffix(".gguf").and_then(|stem| stem.rsplit_once("-of-")) else {
         return Vec::new();
     };

@@ -83,13 +83,13 @@ impl GgmlType {
         self.row().0
     }
 
-    /// Elements of a block.
+    /// Number of elements that share scales.
     #[must_use]
     pub fn block_elements(self) -> u64 {
         self.row().1
     }
 
-    /// Bytes of a block.
+    /// Size in the file.
     #[must_use]
     pub fn block_bytes(self) -> u64 {
         self.row().2

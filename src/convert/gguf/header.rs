@@ -50,7 +50,7 @@ impl TensorInfo {
 pub struct GgufHeader {
     /// Format version.
     pub version: u32,
-    /// Metadata.
+    /// Key-value pairs.
     pub metadata: Metadata,
     /// Tensors, in the order listed.
     pub tensors: Vec<TensorInfo>,

@@ -1,6 +1,6 @@
 //! `SentencePiece` BPE with byte fallback, `tokenizer.ggml.model = llama`.
 //!
-//! `SentencePiece` joins, again and again, the neighbours whose union has the best score. A list of
+//! `SentencePiece` joins, again and again, the adjacent pair whose union has the best score. A list of
 //! merges does the same when it holds every way to cut every piece in two, best score first.
 
 use serde_json::{Value, json};

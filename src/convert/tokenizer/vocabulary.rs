@@ -8,12 +8,11 @@ use super::refused;
 use crate::convert::error::ConvertError;
 use crate::convert::gguf::Metadata;
 
-/// What a token is, after `tokenizer.ggml.token_type`.
+/// Kind of a token, after `tokenizer.ggml.token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenKind {
     /// A piece of text.
     Normal,
-    /// What stands for unknown text.
     Unknown,
     /// A control token: special, never written by a text.
     Control,

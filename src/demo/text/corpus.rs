@@ -1,11 +1,12 @@
-//! What the base model is trained on before it becomes a specialist.
+//! Training corpus of the base model.
 //!
-//! It learns the language from plain statements, to do as it is told from general instructions,
+//! It learns the language from plain statements, to follow instructions from general ones,
 //! and a little of every task: less of those that specialists will be trained on than of the
 //! others, whose skill is what a specialist can forget.
 
-use super::draw::{Draw, sentence};
+use super::draw::Draw;
 use super::instructions;
+use super::sentence::sentence;
 use super::split::Split;
 use super::tasks::TASKS;
 use crate::task::Role;
@@ -22,7 +23,7 @@ const STATEMENTS: usize = 1000;
 /// One row of the base model's training data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::demo) enum Sample {
-    /// What is asked, and the answer.
+    /// Question and answer.
     Chat(String, String),
     /// A text.
     Plain(String),

@@ -1,6 +1,7 @@
-//! General instructions: what a small model can be taught about doing as it is told.
+//! General instructions: the part of instruction following that a small model can learn.
 
-use super::draw::{Draw, sentence};
+use super::draw::Draw;
+use super::sentence::sentence;
 use super::words::{self, CITIES, COMMODITIES, MONTHS};
 
 /// Kinds of instructions.

@@ -8,6 +8,7 @@
 mod corpus;
 mod draw;
 mod instructions;
+mod sentence;
 mod split;
 mod tasks;
 mod words;

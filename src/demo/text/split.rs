@@ -1,8 +1,8 @@
-//! Which documents a split may hold.
+//! Documents that a split may hold.
 
 use crate::rng::stream_key;
 
-/// What a document is for.
+/// Purpose of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Split {
     /// Training a specialist.
@@ -39,11 +39,11 @@ impl Split {
 /// Documents of a task's splits; unseen tasks have no training documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SplitSizes {
-    /// Of a seen task.
+    /// Training documents of a seen task.
     pub train: usize,
-    /// Of any task.
+    /// Validation documents of a task.
     pub validation: usize,
-    /// Of any task.
+    /// Test documents of a task.
     pub test: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What slots are filled with.
+//! Words that fill the slots of templates.
 
 use super::draw::Draw;
 
@@ -90,14 +90,14 @@ pub(super) const BAD_MEASURES: &[&str] = &[
 pub(super) const UP: &[&str] = &["climbed", "grew", "increased", "rose", "went up"];
 pub(super) const DOWN: &[&str] = &["decreased", "dropped", "fell", "shrank", "went down"];
 
-/// A company.
+/// Draws a company's name.
 pub(super) fn company(draw: &mut Draw) -> String {
     format!("{} {}", draw.pick(STEMS), draw.pick(TRADES))
 }
 
 /// Another company, of another stem.
 pub(super) fn other_company(draw: &mut Draw, than: &str) -> String {
-    let stem = than.split(' ').next().unwrap_or_default();
+    let stem = than.split(' ').next().expect("a split has a first piece");
     loop {
         let company = company(draw);
         if !company.starts_with(stem) {

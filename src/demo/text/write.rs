@@ -10,7 +10,7 @@ use super::tasks::{DemoTask, Document, TASKS};
 use crate::storage::publish::{WriteError, publish_file};
 use crate::task::Role;
 
-/// What was written.
+/// Summary of the written data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DataSummary {
     /// Task name, split and number of documents, in the order of the tasks.
@@ -25,7 +25,7 @@ pub struct DataSummary {
 /// gives the same bytes.
 ///
 /// # Errors
-/// What the operating system says; each file is there whole or not at all.
+/// I/O errors; each file is there whole or not at all.
 pub fn write_data(directory: &Path, seed: u64) -> Result<DataSummary, WriteError> {
     let (mut summary, sizes) = (DataSummary::default(), SplitSizes::default());
     for task in TASKS {

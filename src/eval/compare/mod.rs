@@ -5,6 +5,7 @@
 //! paired: two models that answer the same documents differ far more surely than two unpaired
 //! scores can show. Where a file has no documents, `plain` compares the scores and says so.
 
+mod comparison;
 mod labels;
 pub(crate) mod mover;
 pub(crate) mod paired;
@@ -13,6 +14,7 @@ mod plain;
 mod range;
 pub(crate) mod report;
 
+pub(crate) use comparison::{Comparison, TaskComparison};
 pub use mover::Mover;
 pub use mover::Quantity;
 pub use mover::Side;
@@ -20,4 +22,4 @@ pub(crate) use mover::SmallClass;
 pub use paired::PairedTally;
 pub(crate) use pairing::{CompareError, Pairing};
 pub(crate) use range::Range;
-pub(crate) use report::{Comparison, Wanted, compare, compare_each};
+pub(crate) use report::{Wanted, compare, compare_each};

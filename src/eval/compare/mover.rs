@@ -24,7 +24,7 @@ const UNITS: f64 = 1e6;
 /// The smallest level that is looked for.
 const LEAST: f64 = 1e-4;
 
-/// What is bounded.
+/// Bounded quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quantity {
     /// A difference of the two scores.
@@ -45,7 +45,6 @@ pub enum Side {
 /// A class that weighs in a bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct SmallClass {
-    /// Its label.
     pub label: i32,
     /// Documents that have it.
     pub documents: u64,
@@ -68,21 +67,20 @@ pub struct Mover<'a> {
 struct Stratum {
     task: usize,
     class: Option<i32>,
-    /// Its cells.
     cells: Vec<usize>,
     documents: f64,
     /// Documents of the task.
     all: f64,
-    /// What may be more frequent than observed: one entry a wrong label.
+    /// Values that may be more frequent than observed: one entry a wrong label.
     raised: Vec<Raised>,
-    /// What may be rarer than observed: cells and what their documents then are.
+    /// Cells that may be rarer than observed, with the values that their documents then take.
     lowered: Vec<(usize, [Cell; 2])>,
 }
 
 struct Raised {
     /// Documents that are so already.
     events: f64,
-    /// What a document becomes, with weights that sum to 1.
+    /// Values that a document is moved to, with weights that sum to 1.
     target: Vec<([Cell; 2], f64)>,
 }
 
@@ -120,8 +118,8 @@ impl<'a> Mover<'a> {
         high.exp()
     }
 
-    /// How many times as many documents of the same kind would put the bound on the right side; `None` when
-    /// no practical number would.
+    /// Factor of the number of documents of the same kind that would put the bound on the right side;
+    /// `None` when no practical number would.
     #[must_use]
     pub fn times_as_many(&self, alpha: f64) -> Option<f64> {
         let holds = |times: f64| {
@@ -338,7 +336,7 @@ fn select(cells: &[usize], wanted: impl Fn(&usize) -> bool) -> Vec<usize> {
     cells.iter().copied().filter(|cell| wanted(cell)).collect()
 }
 
-/// How good one document's value is, so that more is better.
+/// Quality of one document's value: more is better.
 fn quality(cell: Cell, up: bool) -> f64 {
     match cell {
         Cell::Number(x) if up => x,
@@ -360,7 +358,7 @@ mod tests {
     use super::*;
     use crate::eval::compare::paired::bootstrap;
     use crate::eval::metrics::DocumentValue;
-    use crate::stats::resample::Draws;
+    use crate::stats::resample::{Draws, Resampling};
 
     /// The shares at which binomial sums in whole-number arithmetic reach 5 %.
     #[test]
@@ -421,7 +419,8 @@ mod tests {
             let excess = |scores: &[(f64, f64)]| scores[0].0 - scores[0].1 - tolerance;
             passed += f64::from(u8::from(Mover::new(&tasks, Quantity::Drop, Side::Kept, &excess).bound(alpha) <= 0.0));
             if sample < 60 {
-                let resampled = bootstrap(&tasks, 400, sample, &["rare"], |c| tally.drop(&c[0]) - tolerance);
+                let resampled =
+                    bootstrap(&tasks, 400, Resampling::seeded(sample), &["rare"], |c| tally.drop(&c[0]) - tolerance);
                 by_bootstrap += f64::from(u8::from(1.0 - resampled.level_of(0.0) <= alpha));
             }
         }

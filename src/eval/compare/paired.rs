@@ -7,7 +7,7 @@ use crate::eval::metrics::statistic::Cell;
 use crate::eval::metrics::tally::{Classes, distinct};
 use crate::eval::metrics::{DocumentValue, Statistic};
 use crate::stats::discordant::Discordant;
-use crate::stats::resample::replicates;
+use crate::stats::resample::{Resampling, replicates};
 
 /// Resamples of paired tests.
 pub(crate) const DRAWS: usize = 20_000;
@@ -15,7 +15,7 @@ pub(crate) const DRAWS: usize = 20_000;
 /// The distinct pairs of values of a task's documents.
 #[derive(Debug, Clone)]
 pub struct PairedTally {
-    /// How documents become one number.
+    /// Aggregation over documents.
     pub statistic: Statistic,
     /// Whether more is better.
     pub higher_is_better: bool,
@@ -110,12 +110,12 @@ impl PairedTally {
 pub fn bootstrap(
     tasks: &[&PairedTally],
     draws: usize,
-    seed: u64,
+    resampling: Resampling,
     stream: &[&str],
     quantity: impl Fn(&[Vec<u64>]) -> f64 + Sync,
 ) -> Resampled {
     let strata: Vec<&[u64]> = tasks.iter().map(|task| task.counts()).collect();
     let whole: Vec<Vec<u64>> = strata.iter().map(|counts| counts.to_vec()).collect();
-    let values = replicates(&strata, draws, seed, stream, &quantity);
+    let values = replicates(&strata, draws, resampling, stream, &quantity);
     Resampled::new(quantity(&whole), values, jackknife(&strata, &quantity))
 }

@@ -11,7 +11,7 @@ use crate::error::{Diagnose, ErrorKind};
 use crate::eval::metrics::{DocumentValue, Statistic, find};
 use crate::eval::results::{ResultsError, RunResults, Sample, TaskResults};
 
-/// Why two results cannot be compared.
+/// Reasons why two results cannot be compared.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum CompareError {
@@ -49,7 +49,6 @@ impl Diagnose for CompareError {
 /// A task of two results, paired.
 #[derive(Debug, Clone)]
 pub(crate) struct Pairing {
-    /// Its name.
     pub task: String,
     /// `"<metric>,<slot>"` in the candidate.
     pub key: String,
@@ -59,7 +58,7 @@ pub(crate) struct Pairing {
     pub tally: PairedTally,
     /// Documents that only one side gets right.
     pub flips: Vec<Flip>,
-    /// What differs in how the results were made, where that was allowed.
+    /// Differences in how the results were made, where they were allowed.
     pub mismatches: Vec<String>,
     /// Whether both models gave the very same answers, log-probabilities included, or are the same.
     pub identical: bool,
@@ -67,10 +66,9 @@ pub(crate) struct Pairing {
 
 /// A document that one side answers rightly and the other wrongly.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Flip {
-    /// Its place in the split.
+pub struct Flip {
+    /// Number in the split.
     pub doc_id: i64,
-    /// Its hash.
     pub doc_hash: String,
     /// Whether the candidate is the wrong one.
     pub lost: bool,
@@ -80,7 +78,7 @@ pub(crate) struct Flip {
     pub baseline: String,
     /// The candidate's answer.
     pub candidate: String,
-    /// How much the wrong side prefers its answer to the other's (log-probability; 0 for texts).
+    /// Log-probability by which the wrong side prefers its answer to the other's (0 for texts).
     pub margin: f64,
     /// The end of the prompt.
     pub prompt: String,
@@ -179,8 +177,8 @@ fn complete(run: &RunResults, task: &str, found: usize) -> Result<(), ResultsErr
     }
 }
 
-/// What both files say about how the task was asked, where they disagree. With `same_prompts` every document
-/// was asked with the same text: then what only one of the files records is bookkeeping.
+/// Prompt settings on which the files disagree. With `same_prompts` every document was asked with the same
+/// text: then what only one of the files records is bookkeeping.
 pub(super) fn settings(baseline: &RunResults, candidate: &RunResults, task: &str, same_prompts: bool) -> Vec<String> {
     let shots = ["n-shot", task];
     let mut checks: Vec<(&str, Vec<&str>)> = vec![
@@ -314,7 +312,7 @@ pub(super) fn split(key: &str) -> (&str, &str) {
     key.split_once(',').unwrap_or((key, "none"))
 }
 
-/// Samples of a slot by document; copies of a document are told apart by their order.
+/// Samples of a slot by document; copies of a document are distinguished by their order.
 fn by_document<'a>(samples: &'a [Sample], slot: &str) -> BTreeMap<(&'a str, &'a str, usize), &'a Sample> {
     let mut map = BTreeMap::new();
     for sample in samples.iter().filter(|sample| sample.slot == slot) {
@@ -352,15 +350,15 @@ fn flip(a: &Sample, b: &Sample, was_right: bool) -> Flip {
         sample.line.get("arguments")?.get(format!("gen_args_{index}"))?.get(argument).map(plain)
     };
     let answer = |sample: &Sample, list: &[f64]| match best(list) {
-        Some(index) => request(sample, index, "arg_1").unwrap_or_default().trim().to_owned(),
-        None => shorten(&sample.line.get("filtered_resps").and_then(|r| r.get(0)).map(plain).unwrap_or_default(), 80),
+        Some(index) => request(sample, index, "arg_1").map_or_else(String::new, |text| text.trim().to_owned()),
+        None => shorten(&sample.line.get("filtered_resps").and_then(|r| r.get(0)).map_or_else(String::new, plain), 80),
     };
-    let prompt = request(b, 0, "arg_0").unwrap_or_default();
+    let prompt = request(b, 0, "arg_0").unwrap_or_else(String::new);
     Flip {
         doc_id: b.doc_id,
         doc_hash: b.doc_hash.clone(),
         lost: was_right,
-        target: b.line.get("target").map(plain).unwrap_or_default(),
+        target: b.line.get("target").map_or_else(String::new, plain),
         baseline: answer(a, &left),
         candidate: answer(b, &right),
         margin,

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::comparison::TaskComparison;
 use super::pairing::{CompareError, keys, settings, split};
-use super::report::TaskComparison;
 use crate::error::Result;
 use crate::eval::interval::LEVEL;
 use crate::eval::results::RunResults;

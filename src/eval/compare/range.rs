@@ -1,4 +1,4 @@
-//! Which values a metric can take.
+//! Range of a metric's values.
 
 use super::PairedTally;
 use crate::eval::metrics::find;

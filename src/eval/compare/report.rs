@@ -2,93 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::Range;
+use super::comparison::{Comparison, GroupComparison, TaskComparison};
 use super::paired::{DRAWS, bootstrap};
-use super::pairing::{CompareError, Flip, Pairing, pair};
+use super::pairing::{CompareError, Pairing, pair};
 use super::plain::compare_scores;
 use crate::error::Result;
 use crate::eval::interval::LEVEL;
 use crate::eval::results::RunResults;
-
-/// Two results compared.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Comparison {
-    /// The baseline's results file.
-    pub baseline: String,
-    /// The candidate's.
-    pub candidate: String,
-    /// Seed of the bootstrap.
-    pub seed: u64,
-    /// Resamples of every interval.
-    pub draws: usize,
-    /// Level of the intervals.
-    pub level: f64,
-    /// Tasks in the candidate's order.
-    pub tasks: Vec<TaskComparison>,
-    /// Groups of the files, then roles: plain means over their tasks.
-    pub groups: Vec<GroupComparison>,
-    /// Why a group has no mean.
-    pub notes: Vec<String>,
-}
-
-/// One task compared.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct TaskComparison {
-    /// Its name.
-    pub task: String,
-    /// `"<metric>,<slot>"`.
-    pub metric: String,
-    /// `seen`, `unseen` or `general`.
-    pub role: Option<String>,
-    /// Documents compared; those of the baseline where only scores are, if its file counts them.
-    pub documents: Option<u64>,
-    /// The baseline's score on them.
-    pub baseline: f64,
-    /// The candidate's score on them.
-    pub candidate: f64,
-    /// Candidate less baseline.
-    pub difference: f64,
-    /// Its paired bootstrap interval (BCa); of plain scores the unpaired normal one, where the files have errors.
-    pub interval: Option<[f64; 2]>,
-    /// Whether document was compared with document; else the scores alone.
-    pub paired: bool,
-    /// Why the scores alone were compared.
-    pub note: Option<String>,
-    /// Exact two-sided McNemar p-value, for metrics that are right or wrong on each document.
-    pub mcnemar_p: Option<f64>,
-    /// Documents right in the baseline only.
-    pub lost: usize,
-    /// Documents right in the candidate only.
-    pub won: usize,
-    /// How the results differ in how they were made, where that was allowed.
-    pub mismatches: Vec<String>,
-    /// The flipped documents, the worst losses first.
-    pub flips: Vec<Flip>,
-}
-
-/// A mean over tasks compared.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct GroupComparison {
-    /// The group's name, or `role:NAME`.
-    pub name: String,
-    /// Its tasks.
-    pub tasks: Vec<String>,
-    /// Mean of the baseline's scores.
-    pub baseline: f64,
-    /// Mean of the candidate's scores.
-    pub candidate: f64,
-    /// Candidate less baseline.
-    pub difference: f64,
-    /// Its paired bootstrap interval (BCa); tasks are resampled each by itself.
-    pub interval: [f64; 2],
-}
+use crate::stats::resample::Resampling;
 
 /// A task to compare, and the metric where it is not the baseline's first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// The task.
     pub task: String,
     /// `"<metric>"` or `"<metric>,<slot>"`.
     pub metric: Option<String>,
@@ -104,7 +30,7 @@ pub(crate) fn compare(
     only: &[String],
     metric: Option<&str>,
     strict: bool,
-    seed: u64,
+    resampling: Resampling,
 ) -> Result<Comparison> {
     let names: Vec<String> = if only.is_empty() {
         let shared = |name: &String| baseline.tasks.iter().any(|task| task.name == *name);
@@ -113,7 +39,7 @@ pub(crate) fn compare(
         only.to_vec()
     };
     let wanted = |task| Wanted { task, metric: metric.map(str::to_owned) };
-    compare_each(baseline, candidate, &names.into_iter().map(wanted).collect::<Vec<_>>(), strict, seed)
+    compare_each(baseline, candidate, &names.into_iter().map(wanted).collect::<Vec<_>>(), strict, resampling)
 }
 
 /// [`compare`] with a metric for each task.
@@ -125,7 +51,7 @@ pub(crate) fn compare_each(
     candidate: &RunResults,
     wanted: &[Wanted],
     strict: bool,
-    seed: u64,
+    resampling: Resampling,
 ) -> Result<Comparison> {
     if wanted.is_empty() {
         let (baseline, candidate) = (baseline.path.clone(), candidate.path.clone());
@@ -142,7 +68,7 @@ pub(crate) fn compare_each(
             tasks.push(compare_scores(baseline, candidate, name, metric, strict, &missing)?);
         } else {
             let pairing = pair(baseline, candidate, name, metric, strict)?;
-            tasks.push(task(&pairing, seed));
+            tasks.push(task(&pairing, resampling));
             pairings.push(pairing);
         }
     }
@@ -151,13 +77,13 @@ pub(crate) fn compare_each(
     for (name, members) in groups(candidate, &pairings) {
         match no_common_scale(&members) {
             Some(metrics) => notes.push(format!("{name}: no mean, as its tasks have no common scale ({metrics})")),
-            None => compared.push(group(name, &members, seed)),
+            None => compared.push(group(name, &members, resampling)),
         }
     }
     Ok(Comparison {
         baseline: baseline.path.display().to_string(),
         candidate: candidate.path.display().to_string(),
-        seed,
+        seed: resampling.seed,
         draws: DRAWS,
         level: LEVEL,
         tasks,
@@ -196,14 +122,14 @@ fn groups<'a>(candidate: &RunResults, pairings: &'a [Pairing]) -> Vec<(String, V
     found
 }
 
-fn task(pairing: &Pairing, seed: u64) -> TaskComparison {
+fn task(pairing: &Pairing, resampling: Resampling) -> TaskComparison {
     let tally = &pairing.tally;
     let (baseline, candidate) = tally.scores(tally.counts());
     let difference = |counts: &[Vec<u64>]| {
         let (baseline, candidate) = counts.first().map_or((0.0, 0.0), |counts| tally.scores(counts));
         candidate - baseline
     };
-    let resampled = bootstrap(&[tally], DRAWS, seed, &["compare", &pairing.task, &pairing.key], difference);
+    let resampled = bootstrap(&[tally], DRAWS, resampling, &["compare", &pairing.task, &pairing.key], difference);
     let tail = (1.0 - LEVEL) / 2.0;
     TaskComparison {
         task: pairing.task.clone(),
@@ -224,7 +150,7 @@ fn task(pairing: &Pairing, seed: u64) -> TaskComparison {
     }
 }
 
-fn group(name: String, members: &[&Pairing], seed: u64) -> GroupComparison {
+fn group(name: String, members: &[&Pairing], resampling: Resampling) -> GroupComparison {
     let tallies: Vec<_> = members.iter().map(|pairing| &pairing.tally).collect();
     let means = |counts: &[Vec<u64>]| {
         let sums = tallies.iter().zip(counts).fold((0.0, 0.0), |sums, (tally, counts)| {
@@ -235,7 +161,7 @@ fn group(name: String, members: &[&Pairing], seed: u64) -> GroupComparison {
     };
     let whole: Vec<Vec<u64>> = tallies.iter().map(|tally| tally.counts().to_vec()).collect();
     let (baseline, candidate) = means(&whole);
-    let resampled = bootstrap(&tallies, DRAWS, seed, &["compare", &name], |counts| {
+    let resampled = bootstrap(&tallies, DRAWS, resampling, &["compare", &name], |counts| {
         let (baseline, candidate) = means(counts);
         candidate - baseline
     });

@@ -1,16 +1,23 @@
 //! The checks of a gate: one a rule of a task, one a rule of a group.
 
+use super::check::Check;
 use super::config::{GateConfig, Rules};
 use super::decision::{Evidence, Verdict};
 use super::limits::check_group;
-use super::run::Check;
 use crate::error::Result;
 use crate::eval::compare::paired::{DRAWS, bootstrap};
 use crate::eval::compare::{Mover, PairedTally, Pairing, Quantity, Side};
 use crate::eval::metrics::statistic::Statistic;
 use crate::eval::results::{ResultsError, RunResults};
+use crate::stats::resample::Resampling;
 
-pub(super) fn check_task(config: &GateConfig, pairing: &Pairing, rules: &Rules, checks: &mut Vec<Check>) {
+pub(super) fn check_task(
+    config: &GateConfig,
+    pairing: &Pairing,
+    rules: &Rules,
+    resampling: Resampling,
+    checks: &mut Vec<Check>,
+) {
     let tally = &pairing.tally;
     let alpha = rules.alpha.unwrap_or(config.alpha);
     let (baseline, candidate) = tally.scores(tally.counts());
@@ -39,13 +46,13 @@ pub(super) fn check_task(config: &GateConfig, pairing: &Pairing, rules: &Rules, 
         let evidence = match tally.discordant() {
             Some(pairs) => Evidence::of_pairs(pairs, limit, alpha),
             None => {
-                resampled(&[tally], config.seed, &stream("max_drop"), n, alpha, |drops, _| (drops[0], drops[0] - limit))
+                resampled(&[tally], resampling, &stream("max_drop"), n, alpha, |drops, _| (drops[0], drops[0] - limit))
             }
         };
         add("max_drop", limit, evidence);
     }
     if let Some(limit) = rules.max_drop_rel {
-        let evidence = resampled(&[tally], config.seed, &stream("max_drop_rel"), n, alpha, |drops, scores| {
+        let evidence = resampled(&[tally], resampling, &stream("max_drop_rel"), n, alpha, |drops, scores| {
             (drops[0], drops[0] - limit * scores[0].0.abs())
         });
         add("max_drop_rel", limit, evidence);
@@ -57,7 +64,7 @@ pub(super) fn check_task(config: &GateConfig, pairing: &Pairing, rules: &Rules, 
             }
             _ => {
                 let sign = if tally.higher_is_better { -1.0 } else { 1.0 };
-                resampled(&[tally], config.seed, &stream("min"), n, alpha, |_, scores| {
+                resampled(&[tally], resampling, &stream("min"), n, alpha, |_, scores| {
                     (scores[0].1, sign * (scores[0].1 - limit))
                 })
             }
@@ -75,7 +82,7 @@ fn unchanged(evidence: Evidence) -> Evidence {
 /// their (baseline, candidate) scores, and bounds it class by class.
 fn resampled(
     tasks: &[&PairedTally],
-    seed: u64,
+    resampling: Resampling,
     stream: &[&str],
     documents: u64,
     alpha: f64,
@@ -92,7 +99,7 @@ fn resampled(
     };
     let whole: Vec<Vec<u64>> = tasks.iter().map(|task| task.counts().to_vec()).collect();
     let (value, excess) = of(&whole);
-    let resampled = bootstrap(tasks, DRAWS, seed, stream, |counts| of(counts).1);
+    let resampled = bootstrap(tasks, DRAWS, resampling, stream, |counts| of(counts).1);
     // Only a greatest value of a metric that is better when lower rises with its excess.
     let falls = stream.last() == Some(&"min") && tasks.iter().all(|task| task.higher_is_better);
     let evidence = Evidence::of_resamples((value, excess), falls, &resampled, documents, alpha);
@@ -106,6 +113,7 @@ pub(super) fn check_groups(
     config: &GateConfig,
     candidate: &RunResults,
     pairings: &[(Pairing, Rules)],
+    resampling: Resampling,
     checks: &mut Vec<Check>,
 ) -> Result<()> {
     for group in &config.groups {
@@ -166,7 +174,7 @@ pub(super) fn check_groups(
         for (rule, limit) in rules {
             let Some(limit) = limit else { continue };
             let stream = ["gate-group", group.name.as_str(), rule];
-            let evidence = resampled(&tallies, config.seed, &stream, documents, alpha, |drops, scores| {
+            let evidence = resampled(&tallies, resampling, &stream, documents, alpha, |drops, scores| {
                 let drop = mean(&mut drops.iter().copied());
                 match rule {
                     "max_drop" => (drop, drop - limit),

@@ -1,4 +1,4 @@
-//! What must not drop, and by how much: rules of tasks, roles and groups, and how they are inherited.
+//! Limits on drops: rules of tasks, roles and groups, and their inheritance.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::yaml::{self, Diagnostics, RecipeError, Span};
 /// The roles of tasks.
 pub(crate) const ROLES: [&str; 3] = ["seen", "unseen", "general"];
 
-/// What is asked of a task or of a group. A value that is absent is inherited, from the task's role,
-/// then from the gate's default.
+/// Limits of a task or of a group. A value that is absent is inherited, from the task's role, then
+/// from the gate's default.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rules {
     /// `"<metric>"` or `"<metric>,<slot>"`; the first of the results without one.
@@ -30,11 +30,11 @@ pub struct Rules {
 /// Places of a rule's limits; none of those that a flag or a default sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LimitSpans {
-    /// Of `min`.
+    /// Place of `min`.
     pub min: Option<Span>,
-    /// Of `max_drop`.
+    /// Place of `max_drop`.
     pub max_drop: Option<Span>,
-    /// Of `max_drop_rel`.
+    /// Place of `max_drop_rel`.
     pub max_drop_rel: Option<Span>,
 }
 
@@ -68,36 +68,31 @@ impl Rules {
     }
 }
 
-/// What the tasks of a role inherit.
+/// Rules that the tasks of a role inherit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoleRules {
-    /// The role.
     pub role: String,
-    /// Its rules.
     pub rules: Rules,
-    /// Its place in the gate file.
+    /// Place in the gate file.
     pub span: Option<Span>,
 }
 
 /// A task with rules or a role of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRules {
-    /// The task.
     pub task: String,
-    /// Its rules.
     pub rules: Rules,
-    /// Its role, whatever the results call it.
+    /// Role, whatever the results call it.
     pub role: Option<String>,
-    /// Its place in the gate file.
+    /// Place in the gate file.
     pub span: Option<Span>,
 }
 
 /// A mean over tasks that is checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupRules {
-    /// Its name: that of a group of the results, unless tasks or a role are given.
+    /// Name: that of a group of the results, unless tasks or a role are given.
     pub name: String,
-    /// Its rules.
     pub rules: Rules,
     /// The tasks, where they are listed.
     pub tasks: Vec<String>,
@@ -105,11 +100,11 @@ pub struct GroupRules {
     pub role: Option<String>,
     /// Weighted by documents; else plain.
     pub weight_by_size: bool,
-    /// Its place in the gate file.
+    /// Place in the gate file.
     pub span: Option<Span>,
 }
 
-/// A gate.
+/// Contents of a gate file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GateConfig {
     /// The baseline's results, where the command line names none.
@@ -120,9 +115,9 @@ pub struct GateConfig {
     pub seed: u64,
     /// Whether an inconclusive gate ends with exit code 102.
     pub fail_on_inconclusive: bool,
-    /// What every task inherits.
+    /// Rules that every task inherits.
     pub default: Rules,
-    /// What the tasks of a role inherit.
+    /// Rules that the tasks of a role inherit.
     pub roles: Vec<RoleRules>,
     /// Tasks with rules or a role of their own.
     pub tasks: Vec<TaskRules>,

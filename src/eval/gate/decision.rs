@@ -13,7 +13,7 @@ pub(crate) const POWER: f64 = 0.8;
 /// The outcome of a check or of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// Shown to hold.
     Pass,
     /// Not shown either way.
@@ -25,7 +25,7 @@ pub(crate) enum Verdict {
 impl Verdict {
     /// In capitals, as in tables.
     #[must_use]
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Pass => "PASS",
             Self::Inconclusive => "INCONCLUSIVE",
@@ -34,7 +34,7 @@ impl Verdict {
     }
 }
 
-/// What documents say about a quantity that must not exceed a limit.
+/// Evidence of the documents about a quantity that must not exceed a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Evidence {
     /// The quantity: a drop, or for `min` the score itself.
@@ -49,13 +49,13 @@ pub struct Evidence {
     pub excess: f64,
     /// Standard deviation of a document's contribution.
     pub deviation: f64,
-    /// Documents.
+    /// Number of documents.
     pub documents: u64,
     /// `exact` or `bootstrap`.
     pub test: &'static str,
     /// The class whose few documents leave open what the bootstrap alone would decide.
     pub small_class: Option<SmallClass>,
-    /// How many times as many documents the limits of the classes ask for, where they decide.
+    /// Factor of the number of documents that the limits of the classes ask for, where they decide.
     #[serde(skip)]
     pub times_as_many: Option<f64>,
 }
@@ -213,7 +213,7 @@ mod tests {
     fn the_bootstrap_keeps_its_level_when_nothing_dropped() {
         use crate::eval::compare::{PairedTally, paired::bootstrap};
         use crate::eval::metrics::{DocumentValue, Statistic};
-        use crate::stats::resample::Draws;
+        use crate::stats::resample::{Draws, Resampling};
         let (samples, alpha) = (400_u64, 0.1);
         let (mut dropped, mut improved) = (0.0, 0.0);
         for sample in 0..samples {
@@ -228,7 +228,8 @@ mod tests {
                 .collect();
             let tally = PairedTally::new(Statistic::F1Weighted, true, &pairs);
             let drop = tally.drop(tally.counts());
-            let resampled = bootstrap(&[&tally], 500, sample, &["level"], |counts| tally.drop(&counts[0]));
+            let resampled =
+                bootstrap(&[&tally], 500, Resampling::seeded(sample), &["level"], |counts| tally.drop(&counts[0]));
             let evidence = Evidence::of_resamples((drop, drop), false, &resampled, 150, alpha);
             dropped += f64::from(u8::from(evidence.p_broken <= alpha));
             improved += f64::from(u8::from(evidence.p_kept <= alpha));

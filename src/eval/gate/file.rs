@@ -49,7 +49,7 @@ pub(crate) fn read(root: &Node, config: &mut GateConfig, diagnostics: &mut Diagn
                 let groups = Fields::of_optional(field.node, "`groups`", diagnostics);
                 config.groups.extend(groups.iter().map(|field| group(field, diagnostics)));
             }
-            "only" => config.only = field.read(diagnostics).unwrap_or_default(),
+            "only" => config.only = field.read(diagnostics).unwrap_or_else(Vec::new),
             _ => {}
         }
     }
@@ -86,7 +86,7 @@ fn group(field: Field<'_>, diagnostics: &mut Diagnostics) -> GroupRules {
         // Groups have no metric of their own: the key is unknown to them.
         rules: Rules { metric: None, ..rules(fields, diagnostics) },
         role: role(fields, diagnostics),
-        tasks: fields.get("tasks").and_then(|field| field.read(diagnostics)).unwrap_or_default(),
+        tasks: fields.get("tasks").and_then(|field| field.read(diagnostics)).unwrap_or_else(Vec::new),
         weight_by_size: fields.get("weight_by_size").and_then(|field| field.read(diagnostics)).unwrap_or(false),
         span: Some(field.key),
     };

@@ -2,18 +2,21 @@
 
 use serde::Serialize;
 
+use super::check::Check;
 use super::checks::{check_groups, check_task};
 use super::config::{GateConfig, TaskRules};
-use super::decision::{Evidence, Verdict, holm};
+use super::decision::{Verdict, holm};
 use super::limits::{check_limits, check_roles};
 use crate::error::Result;
 use crate::eval::compare::CompareError;
 use crate::eval::compare::pairing::{Flip, pair};
 use crate::eval::results::RunResults;
+use crate::parallel::Workers;
+use crate::stats::resample::Resampling;
 
-/// What a gate found.
+/// Verdicts of a gate, with the evidence.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct GateReport {
+pub struct GateReport {
     /// The baseline's results file.
     pub baseline: String,
     /// The candidate's.
@@ -30,44 +33,16 @@ pub(crate) struct GateReport {
     pub flips: Vec<(String, Vec<Flip>)>,
 }
 
-/// One check.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Check {
-    /// The task or group.
-    pub name: String,
-    /// Whether it is a group.
-    pub group: bool,
-    /// The task's role.
-    pub role: Option<String>,
-    /// `"<metric>,<slot>"`; empty for groups, whose tasks have their own.
-    pub metric: String,
-    /// `max_drop`, `max_drop_rel` or `min`.
-    pub rule: &'static str,
-    /// The rule's value.
-    pub limit: f64,
-    /// Level.
-    pub alpha: f64,
-    /// The baseline's score.
-    pub baseline: f64,
-    /// The candidate's score.
-    pub candidate: f64,
-    /// What the documents say.
-    pub evidence: Evidence,
-    /// `p_broken` after Holm's correction over all checks of the gate.
-    pub p_fail: f64,
-    /// The verdict.
-    pub verdict: Verdict,
-    /// Documents that would decide an inconclusive check.
-    pub documents_needed: Option<u64>,
-    /// Why, in words.
-    pub reason: String,
-}
-
 /// Decides.
 ///
 /// # Errors
 /// Results that lack what is needed or were not asked the same way.
-pub(crate) fn decide(config: &GateConfig, baseline: &RunResults, candidate: &RunResults) -> Result<GateReport> {
+pub(crate) fn decide(
+    config: &GateConfig,
+    baseline: &RunResults,
+    candidate: &RunResults,
+    workers: Workers,
+) -> Result<GateReport> {
     check_roles(config, baseline, candidate)?;
     let names = task_names(config, baseline, candidate)?;
     let mut pairings = Vec::new();
@@ -80,11 +55,12 @@ pub(crate) fn decide(config: &GateConfig, baseline: &RunResults, candidate: &Run
         pairings.push((pairing, rules));
     }
     check_limits(config, &pairings)?;
+    let resampling = Resampling { seed: config.seed, workers };
     let mut checks = Vec::new();
     for (pairing, rules) in &pairings {
-        check_task(config, pairing, rules, &mut checks);
+        check_task(config, pairing, rules, resampling, &mut checks);
     }
-    check_groups(config, candidate, &pairings, &mut checks)?;
+    check_groups(config, candidate, &pairings, resampling, &mut checks)?;
     let adjusted = holm(&checks.iter().map(|check| check.evidence.p_broken).collect::<Vec<_>>());
     let family = checks.len() as f64;
     for (check, p_fail) in checks.iter_mut().zip(adjusted) {

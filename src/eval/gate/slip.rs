@@ -5,18 +5,14 @@ use crate::yaml::{Range, number};
 /// A number of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Limit {
-    /// `min`.
     Min,
-    /// `max_drop`.
     MaxDrop,
-    /// `max_drop_rel`.
     MaxDropRel,
-    /// `alpha`.
     Alpha,
 }
 
 impl Limit {
-    /// The values that it may have, whatever the metric.
+    /// Range of every value, whatever the metric.
     #[must_use]
     pub(crate) fn range(self) -> Range {
         match self {

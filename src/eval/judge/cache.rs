@@ -2,8 +2,8 @@
 //! line it was writing.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::prompt::Verdict;
 use crate::eval::cache::is_whole;
 use crate::eval::server::ServerError;
+use crate::storage::append_log;
 use crate::storage::hash::{checksum, sha256_bytes};
 
 /// One line.
@@ -25,13 +26,22 @@ struct Line {
 
 impl Line {
     fn new(key: &str, verdict: Verdict) -> Self {
-        Self { key: key.to_owned(), verdict, sum: checksum(&format!("{key} {verdict:?}")) }
+        Self { key: key.to_owned(), verdict, sum: checksum(&format!("{key} {}", name(verdict))) }
     }
 
     /// Key and verdict of a line; `None` where it is damaged.
     fn read(line: &str) -> Option<(String, Verdict)> {
         let line: Self = serde_json::from_str(line).ok()?;
         (line.sum == Self::new(&line.key, line.verdict).sum).then_some((line.key, line.verdict))
+    }
+}
+
+/// The word of checksums.
+fn name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Correct => "Correct",
+        Verdict::Incorrect => "Incorrect",
+        Verdict::Unclear => "Unclear",
     }
 }
 
@@ -52,11 +62,8 @@ impl VerdictCache {
     /// [`ServerError::Cache`].
     pub(crate) fn open(path: &Path) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Cache { path: path.display().to_string(), source };
-        let text = match crate::storage::input::read(path, u64::MAX) {
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed(error)),
-        };
+        let (mut file, bytes) = append_log::open_shared(path).map_err(failed)?;
+        let text = String::from_utf8_lossy(&bytes);
         let mut known = BTreeMap::new();
         let mut damaged = 0;
         for line in text.lines().filter(|line| !line.is_empty()) {
@@ -65,10 +72,6 @@ impl VerdictCache {
                 None => damaged += usize::from(is_whole(line.as_bytes())),
             }
         }
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
         if !text.is_empty() && !text.ends_with('\n') {
             file.write_all(b"\n").map_err(failed)?;
         }
@@ -108,6 +111,8 @@ pub(crate) fn key(model: &str, messages: &[Value]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+
     use super::*;
 
     #[test]

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::cache::{VerdictCache, key};
 use super::prompt::{Question, Verdict, again, messages, parse};
 use crate::error::Result;
-use crate::eval::server::dispatch::for_each_index;
 use crate::eval::server::generate::{Reply, chat};
 use crate::eval::server::{Client, ClientOptions, ServerError};
 use crate::event::{Event, Progress};
+use crate::parallel::Workers;
 
 /// Price of a million tokens, in whatever currency the user means.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Prices {
 /// A judge and how to ask it.
 #[derive(Debug, Clone)]
 pub struct JudgeOptions {
-    /// How to reach it.
+    /// Address and limits of the server.
     pub client: ClientOptions,
     /// The model's name there.
     pub model: String,
@@ -34,13 +34,13 @@ pub struct JudgeOptions {
     pub max_tokens: usize,
     /// Sent as `seed`.
     pub seed: u64,
-    /// Where verdicts are kept.
+    /// File in which verdicts are kept.
     pub cache: Option<PathBuf>,
     /// For the cost.
     pub prices: Option<Prices>,
 }
 
-/// What was asked and used.
+/// Tokens and requests used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Usage {
     /// Requests answered by the judge, asking again included.
@@ -55,14 +55,13 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
-/// What the judge said.
+/// Verdicts of the judges.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Judgement {
     /// One verdict a question; `None` where the judge gave none even when asked again.
     pub verdicts: Vec<Option<Verdict>>,
-    /// What it took.
     pub usage: Usage,
-    /// What it cost; `None` where no prices were given.
+    /// Cost; `None` where no prices were given.
     pub cost: Option<f64>,
 }
 
@@ -85,7 +84,7 @@ impl Judge {
         Ok(Self { client, options, cache })
     }
 
-    /// What there is to say about remembered verdicts that could not be used, once.
+    /// Warning about remembered verdicts that could not be used, given once.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let damaged = self.cache.as_ref().map_or(0, VerdictCache::damaged);
@@ -105,7 +104,7 @@ impl Judge {
         let cached = questions.iter().filter(|question| known(question)).count();
         progress.event(Event::ScoringStarted { requests: questions.len() - cached, cached });
         let found = Mutex::new((vec![None; questions.len()], Usage::default()));
-        for_each_index(questions.len(), self.options.concurrency, |index| {
+        Workers::new(self.options.concurrency).for_each_index(questions.len(), |index| -> Result<()> {
             progress.cancel.check()?;
             let Some(question) = questions.get(index) else { return Ok(()) };
             let (verdict, used) = self.one(question, &format!("judge question {index}"), progress)?;

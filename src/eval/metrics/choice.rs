@@ -1,4 +1,4 @@
-//! What scored choices contribute: the harness's rules for `multiple_choice`.
+//! Scores of multiple-choice documents: the harness's rules for `multiple_choice`.
 
 use super::tally::{DocumentValue, NO_GOLD};
 use crate::eval::language_model::Score;
@@ -39,7 +39,7 @@ impl Choices<'_> {
         DocumentValue::Number(f64::from(u8::from(predicted.is_some_and(|index| self.gold.contains(&index)))))
     }
 
-    /// `acc`.
+    /// Accuracy: 1 when the choice with the greatest log-probability is right.
     #[must_use]
     pub(crate) fn acc(&self) -> DocumentValue {
         self.correct(self.predicted())

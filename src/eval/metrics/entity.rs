@@ -8,7 +8,7 @@ use super::tally::DocumentValue;
 ///
 /// PIXIU's rule to the letter: words are split at white space and taken to stand one blank apart;
 /// every occurrence of the entity's text is tagged from the first word that begins at or after it; an
-/// occurrence that reaches into the last word finds no word behind it and is not tagged.
+/// occurrence that reaches into the last word finds no word after it and is not tagged.
 #[must_use]
 pub(crate) fn tags_from_pairs(answer: &str, text: &str) -> Vec<String> {
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -101,7 +101,7 @@ fn split(tag: &str) -> (char, &str) {
     (prefix, if kind.is_empty() { "_" } else { kind })
 }
 
-/// What a document contributes to entity F1.
+/// Counts of a document for entity F1.
 #[must_use]
 pub(crate) fn entity_counts(predicted: &[String], gold: &[String]) -> DocumentValue {
     let (predicted, gold) = (entities(predicted), entities(gold));

@@ -12,6 +12,7 @@ use crate::eval::language_model::Score;
 use crate::eval::outcome::Outcome;
 use crate::eval::protocol::Protocol;
 use crate::eval::scoring::{Scorer, TaskScores};
+use crate::stats::resample::Resampling;
 use crate::task::spec::{FilterPipeline, FilterStep, MetricSpec};
 
 fn score_task(
@@ -20,7 +21,7 @@ fn score_task(
     outcomes: &[Outcome],
     docs: &[Value],
 ) -> crate::Result<TaskScores> {
-    Scorer::new(metrics, &[], protocol)?.score(outcomes, docs, 0)
+    Scorer::new(metrics, &[], protocol)?.score(outcomes, docs, Resampling::seeded(0))
 }
 
 fn numbers(name: &str) -> Value {
@@ -88,7 +89,7 @@ fn entities_are_seqevals() {
 #[test]
 fn answers_are_projected_onto_words_as_pixiu_does() {
     let tags = tags_from_pairs("Acme Corp, ORG\nJane, PER\nnonsense\n, LOC", "Jane left Acme Corp and Jane");
-    // The last word is out of reach: nothing stands behind it.
+    // The last word is out of reach: nothing follows it.
     assert_eq!(tags, ["B-PER", "O", "B-ORG", "I-ORG", "O", "O"]);
     let tokens: Vec<String> = ["Jane", "left", "Acme"].map(str::to_owned).into();
     let known = ["B-PER", "B-ORG", "O"].map(str::to_owned).into();
@@ -108,7 +109,7 @@ fn choice_metrics_are_the_harnesss() {
         values.0.push(choices.acc());
         values.1.push(choices.brier_score());
     }
-    let acc = estimate(&Tally::new(Statistic::Mean, &values.0), 0, &[]);
+    let acc = estimate(&Tally::new(Statistic::Mean, &values.0), Resampling::seeded(0), &[]);
     near(acc.value, &case["acc"], "acc");
     near(acc.standard_error.unwrap(), &case["acc_stderr"], "acc_stderr");
     near(Tally::new(Statistic::Brier, &values.1).value(), &case["brier_score"], "brier_score");

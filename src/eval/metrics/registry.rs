@@ -1,4 +1,4 @@
-//! Which metrics exist, what they are computed from, and the options they take.
+//! Registry of metrics: their inputs and options.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::error::{Diagnose, ErrorKind};
 use crate::suggest::nearest;
 use crate::task::spec::MetricSpec;
 
-/// What a metric looks at.
+/// Input of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scored {
     /// The log-probabilities of a document's choices.
@@ -46,19 +46,18 @@ pub(crate) enum Kind {
 /// One metric.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MetricInfo {
-    /// Its name in task files and results.
+    /// Name in task files and results.
     pub name: &'static str,
     /// Other names it answers to.
     pub aliases: &'static [&'static str],
     /// Whether more is better.
     pub higher_is_better: bool,
-    /// How documents become one number, unless the task file says otherwise.
+    /// Aggregation, unless the task file names another.
     pub statistic: Statistic,
-    /// What it can be computed from.
+    /// Inputs that it can be computed from.
     pub scored: &'static [Scored],
     /// Keys of `metric_list` entries that it understands.
     pub arguments: &'static [&'static str],
-    /// What it does.
     pub kind: Kind,
 }
 
@@ -140,13 +139,12 @@ pub(crate) fn find(name: &str) -> Result<&'static MetricInfo, MetricError> {
 pub(crate) struct Metric {
     /// The name as the task file writes it, which names the results' keys.
     pub name: String,
-    /// What it is.
     pub info: &'static MetricInfo,
-    /// How documents become one number.
+    /// Aggregation over documents.
     pub statistic: Statistic,
     /// Whether more is better.
     pub higher_is_better: bool,
-    /// Its own options, of which the metric knows every key.
+    /// Options, of which the metric knows every key.
     pub arguments: Map<String, Value>,
 }
 
@@ -190,7 +188,7 @@ impl Metric {
     }
 }
 
-/// Why a metric cannot be computed.
+/// Reasons why a metric cannot be computed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum MetricError {

@@ -30,7 +30,7 @@ impl Cell {
     }
 }
 
-/// How documents become one number (the harness's aggregation).
+/// Aggregation over documents, in the harness's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Statistic {
     /// Mean of numbers.
@@ -186,8 +186,8 @@ fn average_f1(classes: &Classes, cells: &[Cell], counts: &[u64]) -> f64 {
     sum / kinds
 }
 
-/// What the F1 family and the Matthews coefficient need of a confusion matrix: its diagonal and its
-/// margins.
+/// Parts of a confusion matrix that the F1 family and the Matthews coefficient need: its diagonal
+/// and its margins.
 struct Confusion {
     correct: Vec<f64>,
     gold: Vec<f64>,

@@ -11,7 +11,7 @@ pub(crate) const NO_GOLD: i32 = -100;
 /// The label predicted when an answer names no choice.
 pub(crate) const MISSING: i32 = -1;
 
-/// What one document contributes to a metric.
+/// Contribution of one document to a metric.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DocumentValue {
     /// A number: 0 or 1 for accuracies, a log-probability for perplexity.
@@ -218,7 +218,7 @@ impl Classes {
 /// The distinct values of a task's documents with their counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
-    /// How documents become one number.
+    /// Aggregation over documents.
     pub statistic: Statistic,
     /// Labels and question types.
     pub classes: Classes,

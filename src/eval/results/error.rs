@@ -1,11 +1,11 @@
-//! What can be wrong with results files.
+//! Faults of results files.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Diagnose, ErrorKind};
 
-/// Why results cannot be read.
+/// Reasons why results cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ResultsError {

@@ -11,6 +11,7 @@ use crate::eval::language_model::Score;
 use crate::eval::outcome::Outcome;
 use crate::eval::scoring::Scorer;
 use crate::python::json;
+use crate::stats::resample::Resampling;
 use crate::task::spec::{FilterPipeline, FilterStep, MetricSpec};
 
 const STAMP: &str = "2026-01-02T03-04-05.678901";
@@ -83,7 +84,10 @@ fn task(run: &RunResults, name: &str, metrics: &[&str], pipelines: &[FilterPipel
         warnings: std::collections::BTreeMap::new(),
         runs: vec![TaskRun {
             protocol: None,
-            scores: Scorer::new(&metrics, pipelines, None).unwrap().score(&outcomes, &docs, 1).unwrap(),
+            scores: Scorer::new(&metrics, pipelines, None)
+                .unwrap()
+                .score(&outcomes, &docs, Resampling::seeded(1))
+                .unwrap(),
             samples,
         }],
         not_scored: Vec::new(),
@@ -167,12 +171,12 @@ fn the_same_answers_make_the_same_files() {
         }
     }
     // And a comparison reads both: nothing differs between theirs and ours.
-    let same = compare(&run, &own, &[], Some("acc"), true, 0);
+    let same = compare(&run, &own, &[], Some("acc"), true, Resampling::seeded(0));
     assert!(same.is_err(), "tiny_write has no acc");
-    let same = compare(&run, &own, &["tiny_choice".to_owned()], None, true, 0).unwrap();
+    let same = compare(&run, &own, &["tiny_choice".to_owned()], None, true, Resampling::seeded(0)).unwrap();
     assert_eq!((same.tasks[0].difference, same.tasks[0].mcnemar_p), (0.0, Some(1.0)));
-    compare(&run, &own, &[], Some("brier_score"), true, 0).unwrap_err();
-    compare(&run, &own, &["tiny_choice".to_owned()], Some("brier_score"), true, 0).unwrap();
+    compare(&run, &own, &[], Some("brier_score"), true, Resampling::seeded(0)).unwrap_err();
+    compare(&run, &own, &["tiny_choice".to_owned()], Some("brier_score"), true, Resampling::seeded(0)).unwrap();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::ResultsError;
-use super::read::parse;
+use super::json::parse;
 
 /// Keys of `model_args` that decide which model it is; others say how it was run.
 const IDENTITY: [&str; 8] = ["pretrained", "model", "peft", "delta", "revision", "subfolder", "gguf_file", "adapter"];
@@ -41,7 +41,7 @@ fn results_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn newest_of_one_model(folder: &Path, mut files: Vec<PathBuf>) -> Result<PathBuf, ResultsError> {
@@ -65,12 +65,12 @@ fn newest_of_one_model(folder: &Path, mut files: Vec<PathBuf>) -> Result<PathBuf
     files.pop().ok_or_else(|| ResultsError::None { path: folder.into() })
 }
 
-/// What a results file says of its model; one that says nothing is the model of its folder.
+/// Model that a results file names; one that names none is the model of its folder.
 fn model(file: &Path) -> Result<String, ResultsError> {
     let text = crate::storage::input::read_text(file, crate::storage::input::LIST_BYTES)
         .map_err(|source| ResultsError::Read { path: file.into(), source })?;
     let value = parse(&text).map_err(|source| ResultsError::Json { path: file.into(), source })?;
-    let named = value.get("model_name").and_then(Value::as_str).unwrap_or_default();
+    let named = value.get("model_name").and_then(Value::as_str).unwrap_or("");
     let arguments = match value.pointer("/config/model_args") {
         Some(Value::Object(map)) => identity(map),
         Some(Value::String(text)) => {

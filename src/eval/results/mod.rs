@@ -6,6 +6,7 @@
 //! the key `billon`. [`python`] spells values as Python does, which the hashes rest on.
 
 pub(crate) mod error;
+mod json;
 mod locate;
 pub(crate) mod read;
 pub(crate) mod record;
@@ -17,7 +18,7 @@ mod harness_tests;
 
 pub(crate) use error::ResultsError;
 pub use read::RunResults;
-pub(crate) use read::TaskResults;
+pub use read::TaskResults;
 pub(crate) use record::{GroupMetric, GroupRecord, RunRecord, SampleRecord, TaskRecord, TaskRun};
 pub(crate) use samples::Sample;
 pub(crate) use write::{Destination, Written, stamp, write};

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::ResultsError;
+use super::json::parse;
 use super::locate::locate;
 
 /// A results file; its samples stand beside it.
@@ -16,16 +17,16 @@ use super::locate::locate;
 pub struct RunResults {
     /// The results file.
     pub path: PathBuf,
-    /// Its top level.
+    /// Top level of the file.
     pub top: Map<String, Value>,
-    /// Its tasks, in the order of the file. Groups are not among them.
+    /// Tasks in the order of the file, without groups.
     pub tasks: Vec<TaskResults>,
 }
 
 /// One task of a results file.
 #[derive(Debug, Clone)]
 pub struct TaskResults {
-    /// Its name.
+    /// Task, as the results file names it.
     pub name: String,
     /// Scores by `"<metric>,<slot>"`, in the order of the file; those that are numbers.
     pub scores: Vec<(String, f64)>,
@@ -161,32 +162,4 @@ fn task(name: &str, entry: &Map<String, Value>, top: &Map<String, Value>) -> Tas
         higher.into_iter().flatten().filter_map(|(metric, value)| Some((metric.clone(), value.as_bool()?))).collect();
     let role = role.map(str::to_owned);
     TaskResults { name: name.to_owned(), scores, metrics, standard_errors, role, higher_is_better }
-}
-
-/// JSON as Python writes it: `NaN` and `Infinity` become null.
-pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text).or_else(|error| match without_nan(text) {
-        Some(text) => serde_json::from_str(&text),
-        None => Err(error),
-    })
-}
-
-/// `NaN` and `Infinity` outside of strings replaced; `None` when there are none.
-fn without_nan(text: &str) -> Option<String> {
-    let mut out = String::with_capacity(text.len());
-    let (mut quoted, mut escaped, mut found) = (false, false, false);
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        if !quoted && let Some(word) = ["NaN", "-Infinity", "Infinity"].iter().find(|word| rest.starts_with(**word)) {
-            out.push_str("null");
-            rest = &rest[word.len()..];
-            found = true;
-            continue;
-        }
-        quoted = if c == '"' && !escaped { !quoted } else { quoted };
-        escaped = quoted && c == '\\' && !escaped;
-        out.push(c);
-        rest = &rest[c.len_utf8()..];
-    }
-    found.then_some(out)
 }

@@ -1,4 +1,4 @@
-//! What a run has to say for itself, before it becomes files.
+//! Record of a run, before it becomes files.
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ pub(crate) struct RunRecord {
     pub model_name: String,
     /// `billon`, or the kind of server that was asked.
     pub model_source: String,
-    /// What the model was opened with; the harness's `model_args`.
+    /// Settings that the model was opened with; the harness's `model_args`.
     pub model_args: Map<String, Value>,
     /// More keys of the harness's `config`: `model_num_parameters`, `model_dtype`, `batch_size`, `device`,
     /// `limit`, `gen_kwargs`, ...
@@ -26,7 +26,6 @@ pub(crate) struct RunRecord {
     pub tokenizer_hash: Option<String>,
     /// The chat template's text, where one was applied.
     pub chat_template: Option<String>,
-    /// The system instruction.
     pub system_instruction: Option<String>,
     /// Whether shots were turns of the conversation; `None` without a template.
     pub fewshot_as_multiturn: Option<bool>,
@@ -47,7 +46,6 @@ pub(crate) struct RunRecord {
 /// One task of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct TaskRecord {
-    /// Its name.
     pub name: String,
     /// `task_alias`.
     pub alias: Option<String>,
@@ -69,7 +67,7 @@ pub(crate) struct TaskRecord {
     pub runs: Vec<TaskRun>,
     /// Metrics that could not be scored, and why.
     pub not_scored: Vec<String>,
-    /// What the judge used and cost, where one was asked.
+    /// Tokens and cost of the judge, where one was asked.
     pub judge: Option<Value>,
 }
 
@@ -78,7 +76,6 @@ pub(crate) struct TaskRecord {
 pub(crate) struct TaskRun {
     /// The protocol's name.
     pub protocol: Option<String>,
-    /// The scores.
     pub scores: TaskScores,
     /// One entry a document, in the order of the scores.
     pub samples: Vec<SampleRecord>,
@@ -116,11 +113,11 @@ impl TaskRecord {
 /// One document of a task.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleRecord {
-    /// Its place in the split.
+    /// Number in the split.
     pub doc_id: usize,
     /// The document.
     pub doc: Value,
-    /// What the task file's target rendered to: a text, an index or a list.
+    /// Target that the task file rendered: a text, an index or a list.
     pub target: Value,
     /// Prompt and continuation (or generation arguments) of every request, in order.
     pub arguments: Vec<(String, Value)>,
@@ -131,7 +128,6 @@ pub(crate) struct SampleRecord {
 /// A group of tasks with a mean.
 #[derive(Debug, Clone)]
 pub(crate) struct GroupRecord {
-    /// Its name.
     pub name: String,
     /// `group_alias`.
     pub alias: Option<String>,

@@ -6,19 +6,18 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::error::ResultsError;
-use super::read::{RunResults, parse};
+use super::json::parse;
+use super::read::RunResults;
 use crate::python::json;
 
 /// One line of a samples file.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Its place in the split.
+    /// Number in the split.
     pub doc_id: i64,
     /// Hash of the document.
     pub doc_hash: String,
-    /// Hash of the prompt.
     pub prompt_hash: String,
-    /// Hash of the target.
     pub target_hash: String,
     /// The filter slot.
     pub slot: String,
@@ -79,7 +78,7 @@ impl RunResults {
     /// `<model_args>_<task>.jsonl`.
     fn samples_file(&self, task: &str) -> Result<PathBuf, ResultsError> {
         let none = || ResultsError::NoSamples { task: task.to_owned(), path: self.path.clone() };
-        let name = self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         if let Some((_, stamp)) = name.trim_end_matches(".json").rsplit_once('_') {
             return Ok(self.path.with_file_name(format!("samples_{task}_{stamp}.jsonl")));
         }

@@ -29,11 +29,11 @@ pub(crate) fn stamp() -> String {
     crate::clock::now().datetime().strftime("%Y-%m-%dT%H-%M-%S%.6f").to_string()
 }
 
-/// Where a run's results will be: made and proven writable before the model is asked anything.
+/// Folder and stem of a run's results: made and proven writable before the model is asked anything.
 #[derive(Debug)]
 pub(crate) struct Destination {
     files: FileSet,
-    /// What the results file's name begins with.
+    /// Stem of the results file's name.
     stem: String,
 }
 
@@ -42,11 +42,11 @@ impl Destination {
     /// `.json`. What killed runs left there goes.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn prepare(out: &Path, model_name: &str) -> Result<Self, WriteError> {
         let (folder, stem) = if out.extension().is_some_and(|extension| extension == "json") {
-            let stem = out.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            (out.parent().map(Path::to_path_buf).unwrap_or_default(), stem)
+            let stem = out.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+            (out.parent().map_or_else(PathBuf::new, Path::to_path_buf), stem)
         } else {
             (out.join(folder_name(model_name)), "results".to_owned())
         };
@@ -59,7 +59,7 @@ impl Destination {
     /// Publishes results and samples, together or not at all: a results file never lacks its samples.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// I/O errors.
     pub(crate) fn write(self, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
         let mut names = Vec::new();
         for task in &record.tasks {
@@ -73,7 +73,8 @@ impl Destination {
             names.push(name);
         }
         let results = format!("{}_{stamp}.json", self.stem);
-        let mut text = serde_json::to_string_pretty(&results_json(record)).unwrap_or_default();
+        let mut text =
+            serde_json::to_string_pretty(&results_json(record)).expect("a JSON value has nothing that JSON lacks");
         text.push('\n');
         self.files.write(&results, text.as_bytes())?;
         let (samples, results) = self.files.publish(&names, &results)?;
@@ -84,7 +85,7 @@ impl Destination {
 /// Publishes a run below `out` (see [`Destination::prepare`]).
 ///
 /// # Errors
-/// What the operating system says; nothing is published then.
+/// I/O errors; nothing is published then.
 pub(crate) fn write(out: &Path, record: &RunRecord, stamp: &str) -> Result<Written, WriteError> {
     Destination::prepare(out, &record.model_name)?.write(record, stamp)
 }

@@ -10,7 +10,7 @@ use super::error::ServerError;
 use super::retry::{RetryPolicy, retry_after};
 use crate::event::CancelFlag;
 
-/// How to reach a server.
+/// Address and limits of a server.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
     /// URL up to and with the version, for example `http://localhost:8000/v1`.
@@ -19,7 +19,7 @@ pub struct ClientOptions {
     pub key_variable: Option<String>,
     /// Most time for one attempt.
     pub timeout: Duration,
-    /// What happens when one fails.
+    /// Retries of failed requests.
     pub retry: RetryPolicy,
 }
 
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// What came of one attempt.
+/// Result of one attempt.
 enum Attempt {
     Done(Value),
     /// Another attempt may do better.
@@ -207,10 +207,10 @@ impl Client {
                 Err(error) => Attempt::Again { message: format!("the answer is not JSON: {error}"), after },
             },
             408 | 409 | 429 | 500..=599 => {
-                let message = self.safe(&message(&value.unwrap_or_default(), &text));
+                let message = self.safe(&message(&value.unwrap_or(Value::Null), &text));
                 Attempt::Again { message: format!("{status} {message}"), after }
             }
-            _ => Attempt::Refused { status, message: self.safe(&message(&value.unwrap_or_default(), &text)) },
+            _ => Attempt::Refused { status, message: self.safe(&message(&value.unwrap_or(Value::Null), &text)) },
         }
     }
 
@@ -225,7 +225,7 @@ impl Client {
     }
 }
 
-/// What a server says about an error: `error.message`, `message`, `detail`, or its whole answer.
+/// Error message of a server: `error.message`, `message`, `detail`, or its whole answer.
 fn message(value: &Value, text: &str) -> String {
     let found = value
         .pointer("/error/message")
@@ -257,6 +257,6 @@ fn sleep(duration: Duration, cancel: &CancelFlag) -> Result<(), ServerError> {
         if left.is_zero() {
             return Ok(());
         }
-        std::thread::sleep(left.min(Duration::from_millis(50)));
+        crate::parallel::sleep(left.min(Duration::from_millis(50)));
     }
 }

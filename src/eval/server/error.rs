@@ -1,8 +1,8 @@
-//! What a server can do wrong, and what it can't do.
+//! Errors of a server, and features that it lacks.
 
 use crate::error::{Cancelled, Diagnose, ErrorKind};
 
-/// Why a server's answer can't be used. No variant ever holds the API key.
+/// Reasons why a server's answer can't be used. No variant ever holds the API key.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ServerError {

@@ -10,7 +10,7 @@ use crate::event::CancelFlag;
 /// Stop strings that the protocol takes; the others are cut off here.
 const MOST_STOPS: usize = 4;
 
-/// What a chat model said, with the tokens it cost.
+/// Reply of a chat model, with the tokens it cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// The text; empty where the model declined to say anything.

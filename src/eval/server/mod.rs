@@ -1,15 +1,13 @@
-//! Models behind a server that speaks `OpenAI`'s protocol (vLLM, `SGLang`, llama.cpp, hosted ones).
+//! Models on a server that speaks `OpenAI`'s protocol (vLLM, `SGLang`, llama.cpp, hosted ones).
 //!
 //! - [`client`]: one JSON request, tried again when that can help.
 //! - [`retry`]: how long to wait before that.
-//! - [`dispatch`]: several requests at a time, on threads.
 //! - [`score`]: log-likelihoods from `/completions` with `echo` and `logprobs`.
 //! - [`generate`]: texts from `/chat/completions` or `/completions`.
 //! - [`server`]: both as a [`LanguageModel`](super::language_model::LanguageModel), after a probe that
 //!   says what the server can't do before anything is paid for.
 
 pub(crate) mod client;
-pub(crate) mod dispatch;
 pub(crate) mod error;
 pub(crate) mod generate;
 pub(crate) mod retry;

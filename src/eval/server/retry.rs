@@ -32,7 +32,7 @@ impl RetryPolicy {
         let doubled = self.first.saturating_mul(1_u32.checked_shl(attempt).unwrap_or(u32::MAX)).min(self.longest);
         let [draw, ..] = Philox::new(stream_key(self.seed, &["retry", request])).block(u64::from(attempt));
         let share = 0.5 + 0.5 * f64::from(draw) / (f64::from(u32::MAX) + 1.0);
-        doubled.mul_f64(share).max(retry_after.unwrap_or_default().min(self.longest))
+        doubled.mul_f64(share).max(retry_after.unwrap_or(Duration::ZERO).min(self.longest))
     }
 }
 

@@ -93,7 +93,8 @@ pub(crate) fn read(
             }
             // Where the answer leaves out the begin token, offsets count from after it.
             let written: String = list("tokens").into_iter().flatten().filter_map(Value::as_str).collect();
-            let without_first = text.get(*first..).unwrap_or_default();
+            // The first token alone may be written otherwise than within the text; nothing is left out then.
+            let without_first = text.get(*first..).unwrap_or("");
             let left_out = if !written.starts_with(text.as_str()) && written.starts_with(without_first) {
                 text.chars().count() - without_first.chars().count()
             } else {

@@ -3,13 +3,13 @@
 use serde_json::Value;
 
 use super::client::{Client, ClientOptions};
-use super::dispatch::for_each_index;
 use super::error::ServerError;
 use super::generate::{chat, chat_body, completion_body, cut, finished};
 use super::score::{self, Prompt};
 use crate::error::Result;
 use crate::eval::language_model::{Done, GenerateRequest, Generation, LanguageModel, Score, ScoreRequest};
 use crate::event::{CancelFlag, Event, Progress};
+use crate::parallel::Workers;
 
 /// From token ids to the text that they are, special tokens included; for servers that take only
 /// text.
@@ -17,7 +17,7 @@ pub type Decode = Box<dyn Fn(&[u32]) -> Result<String> + Send + Sync>;
 
 /// A model on a server.
 pub struct ServerOptions {
-    /// How to reach it.
+    /// Address and limits of the server.
     pub client: ClientOptions,
     /// The model's name there; empty takes the only one there is.
     pub model: String,
@@ -39,7 +39,7 @@ pub struct ServerOptions {
     pub decode: Option<Decode>,
 }
 
-/// What a run will ask for, so that only that is probed.
+/// Features that a run will need, so that only those are probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     /// Log-likelihoods.
@@ -48,7 +48,7 @@ pub struct Needs {
     pub generate: bool,
 }
 
-/// A model behind a server, probed.
+/// A model on a server, probed.
 pub struct OpenAiServer {
     client: Client,
     options: ServerOptions,
@@ -134,7 +134,7 @@ impl OpenAiServer {
             .into());
         };
         let context = decode(&self.options.probe)?;
-        let first = decode(self.options.probe.get(..1).unwrap_or_default())?.len();
+        let first = decode(self.options.probe.get(..1).unwrap_or(&[]))?.len();
         let ask = |text: &str| {
             let prompt = Prompt::Text { text: text.to_owned(), context: context.chars().count(), first };
             let answer = self.client.post(
@@ -158,7 +158,7 @@ impl OpenAiServer {
             let message = "1 log-probability came, that of the generated token alone".to_owned();
             return Err(ServerError::NoEcho { url: url(), message }.into());
         }
-        let token = last("tokens").and_then(Value::as_str).unwrap_or_default();
+        let token = last("tokens").and_then(Value::as_str).unwrap_or("");
         let Some(generated) = last("token_logprobs").and_then(Value::as_f64) else {
             let message = "the answer has no `token_logprobs`".to_owned();
             return Err(ServerError::NoEcho { url: url(), message }.into());
@@ -178,7 +178,7 @@ impl OpenAiServer {
         Ok(match (&self.options.decode, self.ids) {
             (Some(decode), false) => {
                 let context = decode(&request.context)?;
-                let first = decode(request.context.get(..1).unwrap_or_default())?.len();
+                let first = decode(request.context.get(..1).unwrap_or(&[]))?.len();
                 Prompt::Text { text: decode(&whole)?, context: context.chars().count(), first }
             }
             _ => Prompt::Ids(whole),
@@ -241,7 +241,7 @@ impl LanguageModel for OpenAiServer {
     }
 
     fn score(&self, requests: &[ScoreRequest], done: Done<'_, Score>, progress: Progress<'_>) -> Result<()> {
-        for_each_index(requests.len(), self.options.concurrency, |index| {
+        Workers::new(self.options.concurrency).for_each_index(requests.len(), |index| {
             progress.cancel.check()?;
             let Some(request) = requests.get(index) else { return Ok(()) };
             done(index, self.score_one(request, &format!("scoring request {index}"), progress.cancel)?);
@@ -251,7 +251,7 @@ impl LanguageModel for OpenAiServer {
     }
 
     fn generate(&self, requests: &[GenerateRequest], done: Done<'_, Generation>, progress: Progress<'_>) -> Result<()> {
-        for_each_index(requests.len(), self.options.concurrency, |index| {
+        Workers::new(self.options.concurrency).for_each_index(requests.len(), |index| {
             progress.cancel.check()?;
             let Some(request) = requests.get(index) else { return Ok(()) };
             done(index, self.generate_one(request, &format!("generation request {index}"), progress.cancel)?);

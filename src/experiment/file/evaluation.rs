@@ -5,6 +5,7 @@ use indexmap::IndexMap;
 use super::reader::Reader;
 use crate::eval::protocol::Protocol;
 use crate::experiment::schema::{Evaluation, Origin, Specialist};
+use crate::task::Sampler;
 use crate::yaml::{Field, Fields, Node, boolean};
 
 const KEYS: &[&str] = &[
@@ -18,6 +19,8 @@ const KEYS: &[&str] = &[
     "validation_limit",
     "num_fewshot",
     "fewshot_seed",
+    "fewshot_sampler",
+    "fewshot_as_multiturn",
     "apply_chat_template",
     "system_instruction",
     "weights",
@@ -26,7 +29,7 @@ const WEIGHTS: [&str; 3] = ["f32", "bf16", "f16"];
 
 impl Reader {
     pub(super) fn evaluation(&mut self, node: &Node, specialists: &IndexMap<String, Specialist>) -> Evaluation {
-        let mut found = Evaluation { weights: "f32".to_owned(), fewshot_seed: 1234, ..Evaluation::default() };
+        let mut found = Evaluation { weights: "f32".to_owned(), ..Evaluation::default() };
         let fields = Fields::of_optional(node, "`evaluation`", &mut self.diagnostics);
         for field in fields.known("key", KEYS, &mut self.diagnostics).iter() {
             match field.name {
@@ -42,13 +45,22 @@ impl Reader {
                 "metric" => found.metric = field.read(&mut self.diagnostics),
                 "limit" => found.limit = field.read(&mut self.diagnostics),
                 "validation_limit" => found.validation_limit = field.read(&mut self.diagnostics),
-                "num_fewshot" => found.num_fewshot = field.read(&mut self.diagnostics),
+                "num_fewshot" => found.prompts.num_fewshot = field.read(&mut self.diagnostics),
                 "fewshot_seed" => {
-                    found.fewshot_seed = field.read(&mut self.diagnostics).unwrap_or(found.fewshot_seed);
+                    let seed = field.read(&mut self.diagnostics);
+                    found.prompts.fewshot_seed = seed.unwrap_or(found.prompts.fewshot_seed);
                 }
-                "system_instruction" => found.system_instruction = field.read(&mut self.diagnostics),
+                "fewshot_sampler" => {
+                    let words = Sampler::NAMES.map(|name| (name, Sampler::named(name)));
+                    found.prompts.sampler = field.one_of("few-shot sampler", &words, &mut self.diagnostics).flatten();
+                }
+                "fewshot_as_multiturn" => {
+                    let multiturn = field.read(&mut self.diagnostics);
+                    found.prompts.fewshot_as_multiturn = multiturn.unwrap_or(found.prompts.fewshot_as_multiturn);
+                }
+                "system_instruction" => found.prompts.system_instruction = field.read(&mut self.diagnostics),
                 "apply_chat_template" => {
-                    found.chat_template = match field.scalar().map(boolean) {
+                    found.prompts.chat_template = match field.scalar().map(boolean) {
                         Some(Some(true)) => Some(String::new()),
                         Some(Some(false)) => None,
                         _ => field.read(&mut self.diagnostics),

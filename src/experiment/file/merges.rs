@@ -4,16 +4,20 @@
 //! mergekit has a number is a sweep: every value makes a recipe. A whole recipe names the base by
 //! leaving `base_model` out or writing `base`, and a specialist by its name.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
-use serde_json::{Map, Value, json as object};
+use serde_json::Value;
 
 use super::reader::Reader;
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::experiment::error::ExperimentError;
 use crate::experiment::schema::{BASE, Candidate, Merge, SPECIALIST, Specialist};
 use crate::experiment::value::json;
 use crate::merge::methods;
 use crate::merge::methods::{BaseRule, MergeMethod, ParameterScope};
+use crate::recipe::{ModelReference, Recipe, RecipeFile, Source};
 use crate::yaml::diagnostic::SourceText;
 use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Node};
 
@@ -48,13 +52,13 @@ impl Reader {
         let fields = Fields::within(node);
         let inner = fields.iter().find(|field| methods::find(field.name).is_some());
         if fields.get("merge_method").is_some() {
-            return Ok(self.whole_recipe(name, &json(node), node, specialists, false, false));
+            return Ok(self.whole_recipe(name, node, specialists, false));
         }
         if let Some(recipe) = fields.get("recipe") {
             fields.known("key", &["recipe", "keep"], &mut self.diagnostics);
             let keep = fields.get("keep").and_then(|field| field.read(&mut self.diagnostics)).unwrap_or(false);
             let Some(file) = recipe.scalar() else {
-                return Ok(self.whole_recipe(name, &json(recipe.node), recipe.node, specialists, false, keep));
+                return Ok(self.whole_recipe(name, recipe.node, specialists, keep));
             };
             let merge = self.of_file(name, recipe.node, file, specialists)?;
             return Ok(merge.map(|merge| Merge { keep, ..merge }));
@@ -103,7 +107,7 @@ impl Reader {
                     }
                 }
                 "keep" => keep = field.read(&mut self.diagnostics).unwrap_or(false),
-                "dtype" => dtype = field.read::<String>(&mut self.diagnostics),
+                "dtype" => dtype = field.read::<DType>(&mut self.diagnostics),
                 other => {
                     let known: Vec<&str> = OWN.iter().copied().filter(|key| *key != "recipe").collect();
                     self.diagnostics.unknown(field.key, "key", other, &known);
@@ -131,15 +135,15 @@ impl Reader {
         let candidates = sweep.into_iter().map(|values| {
             let setting = values.iter().filter(|v| v.swept).map(|v| format!("{}={}", v.name, word(&v.value)));
             let setting = setting.collect::<Vec<_>>().join(",");
-            let recipe = expanded(method, &values, &members, dtype.as_deref());
+            let recipe = expanded(method, &values, &members, dtype);
             let name = if several { format!("{}-{setting}", merge.name) } else { merge.name.to_owned() };
-            Candidate { name, setting, recipe }
+            Candidate { name, setting, written: recipe.to_value(), recipe: recipe.into() }
         });
         Some(Merge { candidates: candidates.collect(), specialists: members.clone(), select, keep })
     }
 
     /// Every combination of the listed values, the first parameter turning slowest.
-    fn sweep(&mut self, method: &dyn MergeMethod, parameters: &Node) -> Option<Vec<Vec<Setting>>> {
+    fn sweep(&mut self, method: &dyn MergeMethod, parameters: &Node) -> Option<Vec<Vec<Swept>>> {
         let specs = method.parameters();
         let known: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
         let mut combinations = vec![Vec::new()];
@@ -161,10 +165,10 @@ impl Reader {
             }
             combinations = combinations
                 .iter()
-                .flat_map(|first: &Vec<Setting>| {
+                .flat_map(|first: &Vec<Swept>| {
                     values.iter().map(move |value| {
                         let scope = spec.scope;
-                        let own = Setting { name: spec.name, value: value.clone(), scope, swept };
+                        let own = Swept { name: spec.name, value: value.clone(), scope, swept };
                         first.iter().cloned().chain([own]).collect()
                     })
                 })
@@ -191,9 +195,9 @@ impl Reader {
         let path = self.folder.join(file);
         let text = crate::storage::input::read_text(&path, crate::storage::input::TEXT_BYTES)
             .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
-        let source = SourceText { name: path.display().to_string(), text: text.clone() };
-        let mut diagnostics = Diagnostics::new(std::sync::Arc::new(source), false);
-        let documents = yaml::parse(&text, &mut diagnostics);
+        let source = Arc::new(SourceText { name: path.display().to_string(), text });
+        let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
+        let documents = yaml::parse(&source.text, &mut diagnostics);
         diagnostics.check()?;
         let [document] = documents.as_slice() else {
             let help = "merge in one step, or give each document a merge of its own";
@@ -201,54 +205,68 @@ impl Reader {
             self.diagnostics.error_help(node.span, message, help);
             return Ok(None);
         };
-        Ok(self.whole_recipe(name, &json(document), node, specialists, true, false))
+        let (merge, faults) = read_recipe(name, document, &source, specialists, false);
+        if faults.has_errors() {
+            self.other_files.push(faults);
+        }
+        Ok(merge)
     }
 
-    /// A recipe as mergekit writes it, with names of the experiment in place of models. Its own reader
-    /// checks the rest.
-    fn whole_recipe(
-        &mut self,
-        name: &str,
-        recipe: &Value,
-        node: &Node,
-        specialists: &Specialists,
-        from_file: bool,
-        keep: bool,
-    ) -> Option<Merge> {
-        let Value::Object(map) = recipe else {
-            self.diagnostics.error(node.span, format!("the recipe of merge `{name}` is no mapping"));
-            return None;
-        };
-        let mut map = map.clone();
-        let keep = map.shift_remove("keep").map_or(keep, |value| value == Value::Bool(true));
-        let mut members = Vec::new();
-        let mut recipe = Value::Object(map);
-        named(&mut recipe, specialists, &mut members);
-        let text = crate::experiment::value::yaml(&recipe);
-        let (_, diagnostics) = crate::recipe::RecipeFile::parse(name.as_ref(), &text, false);
-        for fault in diagnostics.list() {
-            let place = if from_file { "" } else { ", in the recipe as it is read" };
-            let message = format!("merge `{name}`: {}{place}", fault.message);
-            self.diagnostics.push(fault.severity, Some(node.span), message, fault.help.clone());
+    fn whole_recipe(&mut self, name: &str, node: &Node, specialists: &Specialists, keep: bool) -> Option<Merge> {
+        let (merge, faults) = read_recipe(name, node, &self.source, specialists, keep);
+        for fault in faults.list() {
+            self.diagnostics.push(fault.severity, fault.span, fault.message.clone(), fault.help.clone());
         }
-        if let Value::Object(map) = &mut recipe
-            && !map.contains_key("base_model")
-            && map
-                .get("merge_method")
-                .and_then(Value::as_str)
-                .and_then(methods::find)
-                .is_some_and(|m| m.contract().base == BaseRule::Required)
-        {
-            map.insert("base_model".to_owned(), BASE.into());
-        }
-        let candidate = Candidate { name: name.to_owned(), setting: String::new(), recipe };
-        Some(Merge { candidates: vec![candidate], specialists: members, select: false, keep })
+        merge
     }
 }
 
-/// One parameter of a recipe.
+/// A recipe as mergekit writes it, with names of the experiment in place of models, and what is wrong with it.
+fn read_recipe(
+    name: &str,
+    node: &Node,
+    source: &Arc<SourceText>,
+    specialists: &Specialists,
+    keep: bool,
+) -> (Option<Merge>, Diagnostics) {
+    let mut diagnostics = Diagnostics::new(Arc::clone(source), false);
+    let Kind::Mapping(entries) = &node.kind else {
+        diagnostics.error(node.span, format!("the recipe of merge `{name}` is no mapping"));
+        return (None, diagnostics);
+    };
+    let (own, recipe): (Vec<_>, Vec<_>) = entries.iter().cloned().partition(|(key, _)| key.value == "keep");
+    let keep = own.last().map_or(keep, |(_, value)| json(value) == Value::Bool(true));
+    let node = Node { span: node.span, kind: Kind::Mapping(recipe) };
+    let Some(mut recipe) = Recipe::read(0, &node, &mut diagnostics) else { return (None, diagnostics) };
+    let mut members = Vec::new();
+    for reference in recipe.references_mut().into_iter().filter(|reference| reference.revision.is_none()) {
+        if reference.path == "base" {
+            BASE.clone_into(&mut reference.path);
+        } else if specialists.contains_key(&reference.path) && reference.adapter.is_none() {
+            if !members.contains(&reference.path) {
+                members.push(reference.path.clone());
+            }
+            reference.path = format!("{SPECIALIST}{}", reference.path);
+        }
+    }
+    let mut written = json(&node);
+    named(&mut written, specialists);
+    let needs_base = methods::find(&recipe.method.value).is_some_and(|m| m.contract().base == BaseRule::Required);
+    if let Value::Object(map) = &mut written
+        && !map.contains_key("base_model")
+        && needs_base
+    {
+        map.insert("base_model".to_owned(), BASE.into());
+        recipe = recipe.with_base_model(ModelReference::directory(BASE));
+    }
+    let recipe = RecipeFile::within(source, recipe, diagnostics.clone());
+    let candidate = Candidate { name: name.to_owned(), setting: String::new(), recipe, written };
+    (Some(Merge { candidates: vec![candidate], specialists: members, select: false, keep }), diagnostics)
+}
+
+/// A parameter of a short form with one of its values.
 #[derive(Debug, Clone)]
-struct Setting {
+struct Swept {
     name: &'static str,
     value: Value,
     scope: ParameterScope,
@@ -256,38 +274,31 @@ struct Setting {
 }
 
 /// The recipe that a short form stands for.
-fn expanded(method: &dyn MergeMethod, values: &[Setting], members: &[String], dtype: Option<&str>) -> Value {
-    let pick = |shared: bool| -> Map<String, Value> {
-        let fits = |setting: &&Setting| (setting.scope == ParameterScope::Shared) == shared;
-        values.iter().filter(fits).map(|s| (s.name.to_owned(), s.value.clone())).collect()
-    };
-    let models = members.iter().map(|member| {
-        let mut model = Map::new();
-        model.insert("model".to_owned(), format!("{SPECIALIST}{member}").into());
-        if !pick(false).is_empty() {
-            model.insert("parameters".to_owned(), pick(false).into());
-        }
-        Value::Object(model)
-    });
-    let mut recipe = Map::new();
-    recipe.insert("merge_method".to_owned(), method.name().into());
+fn expanded(method: &dyn MergeMethod, values: &[Swept], members: &[String], dtype: Option<DType>) -> Recipe {
+    let mut recipe = Recipe::new(method.name());
     if method.contract().base != BaseRule::Ignored {
-        recipe.insert("base_model".to_owned(), BASE.into());
+        recipe = recipe.with_base_model(ModelReference::directory(BASE));
     }
-    recipe.insert("models".to_owned(), models.collect());
-    if !pick(true).is_empty() {
-        recipe.insert("parameters".to_owned(), pick(true).into());
+    let (shared, own): (Vec<_>, Vec<_>) = values.iter().partition(|value| value.scope == ParameterScope::Shared);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    for member in members {
+        let model = Source::new(ModelReference::directory(&format!("{SPECIALIST}{member}")));
+        let set = |model: Source, value: &&Swept| model.with_parameter(value.name, text(&value.value).as_str());
+        recipe = recipe.with_model(own.iter().fold(model, set));
     }
-    if let Some(dtype) = dtype {
-        recipe.insert("dtype".to_owned(), object!(dtype));
+    for value in shared {
+        recipe = recipe.with_parameter(value.name, text(&value.value).as_str());
     }
-    Value::Object(recipe)
+    match dtype {
+        Some(dtype) => recipe.with_dtype(dtype),
+        None => recipe,
+    }
 }
 
 /// Puts marks where the recipe names the base or a specialist.
-fn named(value: &mut Value, specialists: &Specialists, members: &mut Vec<String>) {
+fn named(value: &mut Value, specialists: &Specialists) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| named(item, specialists, members)),
+        Value::Array(items) => items.iter_mut().for_each(|item| named(item, specialists)),
         Value::Object(map) => {
             for (key, inner) in map.iter_mut() {
                 let text = inner.as_str().map(str::to_owned);
@@ -296,13 +307,10 @@ fn named(value: &mut Value, specialists: &Specialists, members: &mut Vec<String>
                         if text == "base" {
                             *inner = BASE.into();
                         } else if specialists.contains_key(&text) {
-                            if !members.contains(&text) {
-                                members.push(text.clone());
-                            }
                             *inner = format!("{SPECIALIST}{text}").into();
                         }
                     }
-                    _ => named(inner, specialists, members),
+                    _ => named(inner, specialists),
                 }
             }
         }

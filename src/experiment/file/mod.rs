@@ -16,15 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde_json::{Map, Value};
 
 use super::error::ExperimentError;
 use super::schema::{Evaluation, Experiment, Published};
-use super::value::json;
 use crate::error::Result;
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{self, Diagnostics, Field, Fields, Node, Span};
-use reader::Reader;
+use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Node, Span};
+use reader::{Entry, Reader};
 
 const KEYS: &[&str] =
     &["name", "base_model", "data", "seed", "training", "specialists", "merges", "evaluation", "gate", "published"];
@@ -40,6 +38,16 @@ pub fn load(path: &Path) -> Result<Experiment> {
     let text = crate::storage::input::read_text(path, crate::storage::input::TEXT_BYTES)
         .map_err(|source| ExperimentError::Read { path: path.to_owned(), source })?;
     parse(path, &text)
+}
+
+impl Experiment {
+    /// Reads an experiment file.
+    ///
+    /// # Errors
+    /// The file can't be read, or everything that is wrong with it, each with its place.
+    pub fn open(path: &Path) -> Result<Self> {
+        load(path)
+    }
 }
 
 /// Reads the text of an experiment file that stands at `path`.
@@ -77,11 +85,11 @@ impl Reader {
         let fields = Fields::of_optional(root, "the experiment", &mut self.diagnostics);
         fields.known("key", KEYS, &mut self.diagnostics);
         let base_model: Option<String> = fields.required("base_model", &mut self.diagnostics);
-        let base_model = base_model.map(|name| self.model(&name)).unwrap_or_default();
+        let base_model = base_model.map_or_else(String::new, |name| self.model(&name));
         let seed = fields.get("seed").and_then(|field| field.read(&mut self.diagnostics)).unwrap_or(42);
-        let training = fields.get("training").map(|field| self.settings(field)).unwrap_or_default();
-        let specialists = fields.get("specialists").map(|field| self.specialists(field.node, &training));
-        let specialists = specialists.unwrap_or_default();
+        let training = fields.get("training").map_or_else(Vec::new, |field| self.settings(field));
+        let specialists = fields.get("specialists");
+        let specialists = specialists.map_or_else(IndexMap::new, |field| self.specialists(field.node, &training));
         let merges = match fields.get("merges") {
             Some(field) => self.merges(field.node, &specialists)?,
             None => IndexMap::new(),
@@ -89,7 +97,7 @@ impl Reader {
         self.distinct_rows(fields, &specialists, &merges);
         let evaluation = match fields.get("evaluation") {
             Some(field) => self.evaluation(field.node, &specialists),
-            None => Evaluation { weights: "f32".to_owned(), fewshot_seed: 1234, ..Evaluation::default() },
+            None => Evaluation { weights: "f32".to_owned(), ..Evaluation::default() },
         };
         let evaluation = evaluation::with_seen_tasks(evaluation, &specialists);
         if evaluation.tasks().next().is_none() {
@@ -105,11 +113,12 @@ impl Reader {
         if own.is_some() && !self.diagnostics.has_errors() {
             self.check_gate(&gate, &evaluation, &specialists, &merges);
         }
-        let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         let data: Option<String> = fields.get("data").and_then(|field| field.read(&mut self.diagnostics));
         Ok(Some(Experiment {
             name: fields.get("name").and_then(|field| field.read(&mut self.diagnostics)).unwrap_or(stem),
             file: path.to_owned(),
+            source: Arc::clone(&self.source),
             base_model,
             data: data.map(|data| self.beside(&data)),
             seed,
@@ -172,8 +181,8 @@ impl Reader {
         let fields = Fields::of_optional(node, "`published`", diagnostics).known("key", PUBLISHED_KEYS, diagnostics);
         for field in fields.iter() {
             match field.name {
-                "source" => published.source = field.read(diagnostics).unwrap_or_default(),
-                "metric" => published.metric = field.read(diagnostics).unwrap_or_default(),
+                "source" => published.source = field.read(diagnostics).unwrap_or_else(String::new),
+                "metric" => published.metric = field.read(diagnostics).unwrap_or_else(String::new),
                 "rows" => {
                     for row in Fields::of_optional(field.node, "`rows`", diagnostics).iter() {
                         let figures = Fields::of_optional(row.node, "a row", diagnostics).iter();
@@ -187,14 +196,14 @@ impl Reader {
         published
     }
 
-    /// A mapping that another reader will check.
-    fn settings(&mut self, field: Field<'_>) -> Map<String, Value> {
-        match json(field.node) {
-            Value::Object(map) => map,
-            Value::Null => Map::new(),
+    /// The entries of a mapping that another reader will check.
+    fn settings(&mut self, field: Field<'_>) -> Vec<Entry> {
+        match &field.node.kind {
+            Kind::Mapping(entries) => entries.clone(),
+            Kind::Null => Vec::new(),
             _ => {
                 field.expected("a mapping", &mut self.diagnostics);
-                Map::new()
+                Vec::new()
             }
         }
     }

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{Diagnostics, Field};
+use crate::yaml::{Diagnostics, Field, Node, Spanned};
 
-/// Faults of an experiment file and of those that it names.
+/// A key and its value.
+pub(super) type Entry = (Spanned<String>, Node);
+
+/// Collects the faults of one file.
 pub(super) struct Reader {
     pub(super) diagnostics: Diagnostics,
     /// The file's text, for those who report faults later.
@@ -21,6 +24,6 @@ impl Reader {
     /// A list of texts; one text is a list of one, and nothing an empty one.
     pub(super) fn texts(&mut self, field: Field<'_>) -> Vec<String> {
         let given = if field.is_null() { None } else { field.read(&mut self.diagnostics) };
-        given.unwrap_or_default()
+        given.unwrap_or_else(Vec::new)
     }
 }

@@ -3,20 +3,20 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::reader::Reader;
+use super::reader::{Entry, Reader};
 use crate::experiment::schema::{Origin, Specialist};
-use crate::experiment::value::{json, overlaid};
-use crate::yaml::{Field, Fields, Kind, Node};
+use crate::experiment::value::json;
+use crate::yaml::{Field, Fields, Kind, Node, Spanned};
 
 /// Keys of a specialist that are ours; all others are its training recipe's.
 const OWN: &[&str] = &["tasks", "datasets", "adapter", "max_rows"];
-/// Training settings that the experiment itself makes.
+/// Keys that the experiment itself sets in every training.
 const TAKEN: &[&str] = &["base_model", "output_dir"];
 
 impl Reader {
-    pub(super) fn specialists(&mut self, node: &Node, training: &Map<String, Value>) -> IndexMap<String, Specialist> {
+    pub(super) fn specialists(&mut self, node: &Node, training: &[Entry]) -> IndexMap<String, Specialist> {
         let mut found = IndexMap::new();
-        for key in TAKEN.iter().filter(|key| training.contains_key(**key)) {
+        for key in TAKEN.iter().filter(|key| has(training, key)) {
             self.diagnostics
                 .error(node.span, format!("`{key}` does not belong into `training`: the experiment sets it"));
         }
@@ -27,19 +27,19 @@ impl Reader {
     }
 
     /// A list is short for its tasks.
-    fn specialist(&mut self, specialist: Field<'_>, training: &Map<String, Value>) -> Option<Specialist> {
+    fn specialist(&mut self, specialist: Field<'_>, training: &[Entry]) -> Option<Specialist> {
         let Field { name, node, .. } = specialist;
         if matches!(node.kind, Kind::Sequence(_)) {
             let tasks = self.texts(Field { name: "tasks", ..specialist });
-            return self.trained(name, node, &tasks, &[], None, training.clone());
+            return self.trained(name, node, &tasks, &[], None, training.to_vec());
         }
         let fields = Fields::of_optional(node, &format!("specialist `{name}`"), &mut self.diagnostics);
         let (mut tasks, mut datasets, mut folder, mut max_rows) = (Vec::new(), Vec::new(), None, None);
-        let mut own = Map::new();
+        let mut own: Vec<Entry> = Vec::new();
         for field in fields.iter() {
             match field.name {
                 "tasks" => tasks = self.texts(field),
-                "datasets" => datasets = field.items(&mut self.diagnostics).unwrap_or_default().to_vec(),
+                "datasets" => datasets = field.items(&mut self.diagnostics).map_or_else(Vec::new, <[Node]>::to_vec),
                 // A folder is an adapter that exists; `lora` or `full` is the recipe's word for what to train.
                 "adapter" if !matches!(field.scalar(), Some("lora" | "qlora" | "full" | "none")) => {
                     folder = field.read::<String>(&mut self.diagnostics).map(|path| self.beside(&path));
@@ -48,9 +48,7 @@ impl Reader {
                 taken if TAKEN.contains(&taken) => {
                     self.diagnostics.error(field.key, format!("`{taken}` is set by the experiment"));
                 }
-                _ => {
-                    own.insert(field.name.to_owned(), json(field.node));
-                }
+                _ => own.push(entry(field)),
             }
         }
         let Some(folder) = folder else {
@@ -71,24 +69,28 @@ impl Reader {
         tasks: &[String],
         extra: &[Node],
         max_rows: Option<u64>,
-        settings: Map<String, Value>,
+        settings: Vec<Entry>,
     ) -> Option<Specialist> {
-        let mut datasets = Vec::new();
+        let mut sets: Vec<Node> = Vec::new();
         for task in tasks {
-            let mut entry = Map::new();
-            entry.insert("path".to_owned(), self.file_or_name(task).into());
-            entry.insert("type".to_owned(), "task".into());
-            if let Some(rows) = max_rows {
-                entry.insert("max_rows".to_owned(), rows.into());
-            }
-            datasets.push(entry);
+            let entry = |key: &str, text: &str, quoted: bool| {
+                let kind = Kind::Scalar { text: text.to_owned(), quoted };
+                (Spanned { value: key.to_owned(), span: node.span }, Node { span: node.span, kind })
+            };
+            let mut entries = vec![entry("path", &self.file_or_name(task), true), entry("type", "task", true)];
+            entries.extend(max_rows.map(|rows| entry("max_rows", &rows.to_string(), false)));
+            sets.push(Node { span: node.span, kind: Kind::Mapping(entries) });
         }
         for item in extra {
-            match json(item) {
-                Value::Object(mut entry) if entry.get("path").is_some_and(Value::is_string) => {
-                    let path = entry.get("path").and_then(Value::as_str).map(|path| self.file_or_name(path));
-                    entry.insert("path".to_owned(), path.into());
-                    datasets.push(entry);
+            match (&item.kind, json(item)) {
+                (Kind::Mapping(entries), Value::Object(set)) if set.get("path").is_some_and(Value::is_string) => {
+                    let mut entries = entries.clone();
+                    for (_, value) in entries.iter_mut().filter(|(key, _)| key.value == "path") {
+                        if let Kind::Scalar { text, .. } = &mut value.kind {
+                            *text = self.file_or_name(text);
+                        }
+                    }
+                    sets.push(Node { span: item.span, kind: Kind::Mapping(entries) });
                 }
                 _ => self.diagnostics.error_help(
                     item.span,
@@ -97,19 +99,30 @@ impl Reader {
                 ),
             }
         }
-        if datasets.is_empty() {
+        if sets.is_empty() {
             let message = format!("specialist `{name}` learns nothing");
             self.diagnostics.error_help(node.span, message, format!("give it {}", OWN[..3].join(", or ")));
             return None;
         }
+        let object = |node: &Node| match json(node) {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        };
+        let datasets: Vec<Map<String, Value>> = sets.iter().map(object).collect();
         let learns = datasets.iter().map(|entry| {
-            let path = entry.get("name").or_else(|| entry.get("path")).and_then(Value::as_str).unwrap_or_default();
+            let path = entry.get("name").or_else(|| entry.get("path")).and_then(Value::as_str).unwrap_or("");
             let file = std::path::Path::new(path);
             let is_file = file.extension().is_some() || path.contains('/');
             let stem = file.file_stem().filter(|_| is_file).map(|stem| stem.to_string_lossy().into_owned());
             stem.unwrap_or_else(|| path.to_owned())
         });
-        Some(Specialist { learns: learns.collect(), origin: Origin::Trained { datasets, settings } })
+        let learns = learns.collect();
+        let values = object(&Node { span: node.span, kind: Kind::Mapping(settings.clone()) });
+        let list = Node { span: node.span, kind: Kind::Sequence(sets) };
+        let mut entries = vec![(Spanned { value: "datasets".to_owned(), span: node.span }, list)];
+        entries.extend(settings);
+        let recipe = Node { span: node.span, kind: Kind::Mapping(entries) };
+        Some(Specialist { learns, origin: Origin::Trained { datasets, settings: values, recipe } })
     }
 
     /// A path from the file's folder, or the name of a task of the suite.
@@ -118,4 +131,30 @@ impl Reader {
         let looks_like_one = text.contains('/') || std::path::Path::new(text).extension().is_some();
         if looks_like_one && path.exists() { path.display().to_string() } else { text.to_owned() }
     }
+}
+
+/// A key and its value, owned.
+fn entry(field: Field<'_>) -> Entry {
+    (Spanned { value: field.name.to_owned(), span: field.key }, field.node.clone())
+}
+
+fn has(entries: &[Entry], key: &str) -> bool {
+    entries.iter().any(|(known, _)| known.value == key)
+}
+
+/// `over` on top of `under`, key by key; mappings are joined, everything else is replaced.
+fn overlaid(under: &[Entry], over: &[Entry]) -> Vec<Entry> {
+    let mut joined = under.to_vec();
+    for (key, value) in over {
+        let Some((place, known)) = joined.iter_mut().find(|(known, _)| known.value == key.value) else {
+            joined.push((key.clone(), value.clone()));
+            continue;
+        };
+        place.span = key.span;
+        match (&mut known.kind, &value.kind) {
+            (Kind::Mapping(under), Kind::Mapping(over)) => *under = overlaid(under, over),
+            _ => *known = value.clone(),
+        }
+    }
+    joined
 }

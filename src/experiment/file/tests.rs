@@ -1,4 +1,4 @@
-//! Forms of experiment files, and messages about faults in them.
+//! Tests of experiment files and of the messages about their faults.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn recipes(merges: &str) -> Vec<(String, Value)> {
     let text = format!("base_model: b\nspecialists: {{a: [fpb], c: [fomc], m: [fpb, fomc]}}\nmerges:\n{merges}");
     let experiment = parse(&text).unwrap();
     let all = experiment.merges.values().flat_map(|merge| &merge.candidates);
-    all.map(|candidate| (candidate.name.clone(), candidate.recipe.clone())).collect()
+    all.map(|candidate| (candidate.name.clone(), candidate.written.clone())).collect()
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn specialists_inherit_and_override_the_shared_settings() {
     assert!(debug.contains("\"a\": Number(1), \"b\": Number(3)"), "{debug}");
     assert_eq!(experiment.specialists["y"].learns, ["fomc", "g"]);
     assert_eq!(experiment.evaluation.seen, ["fpb", "fomc"]);
-    assert_eq!(experiment.evaluation.chat_template.as_deref(), Some(""));
+    assert_eq!(experiment.evaluation.prompts.chat_template.as_deref(), Some(""));
     // The default rule of `billon gate`, for every task.
     assert_eq!(experiment.gate.only, [""; 0]);
     let default = crate::eval::gate::GateConfig::default();
@@ -154,9 +154,28 @@ fn every_fault_is_said_with_its_place() {
         ),
         ("base_model: b\nspecialists: {x: [fpb]}\ngate: {baseline: x}", "has its own baseline"),
         ("base_model: b\nspecialists: {x: [fpb]}\nmerges: {w: {merge_method: ties, modles: []}}", "`models`?"),
+        ("base_model: b\nspecialists: {x: [fpb]}\nmerges: {w: {merge_method: ties, modles: []}}", "e.yml:3:34"),
+        ("base_model: b\nspecialists: {x: [fpb]}\nmerges: {linear: {weight: 1, dtype: bf16}}", "unknown dtype `bf16`"),
         ("base_model: b\ntraining: {output_dir: x}\nspecialists: {x: [fpb]}", "the experiment sets it"),
     ] {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains(part), "{part} is not in:\n{error}");
     }
+}
+
+/// What the user wrote is quoted where they wrote it, and what the experiment adds is quoted nowhere.
+#[test]
+fn faults_of_training_settings_are_shown_in_the_experiment_file() {
+    use crate::experiment::schema::Origin;
+    let fault = |text: &str| {
+        let experiment = parse(text).unwrap();
+        let Origin::Trained { recipe, .. } = &experiment.specialists["x"].origin else { panic!("{text}") };
+        crate::experiment::training::recipe(recipe, &experiment).unwrap_err().to_string()
+    };
+    let shared = fault("base_model: b\ntraining: {lerning_rate: 1e-4}\nspecialists: {x: [fpb]}\n");
+    assert!(shared.contains("e.yml:2:12") && shared.contains("`learning_rate`?"), "{shared}");
+    let own = fault("base_model: b\ntraining: {lora_r: 8}\nspecialists:\n  x: {tasks: [fpb], lora_r: -8}\n");
+    assert!(own.contains("e.yml:4:29"), "{own}");
+    let made = fault("base_model: b\ntraining: {model_name_or_path: c}\nspecialists: {x: [fpb]}\n");
+    assert!(!made.contains(":0:"), "{made}");
 }

@@ -1,6 +1,6 @@
 //! The facts of a report.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Everything that a report shows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -9,7 +9,7 @@ pub(crate) struct ReportData {
     pub title: String,
     /// The base model as the user named it.
     pub base_model: String,
-    /// How tasks were asked: pairs of what and how.
+    /// Prompt settings of the tasks, as pairs of name and value.
     pub settings: Vec<(String, String)>,
     /// Columns of the table, seen tasks first.
     pub tasks: Vec<TaskColumn>,
@@ -17,12 +17,12 @@ pub(crate) struct ReportData {
     pub rows: Vec<ReportRow>,
     /// Every other row against the base.
     pub forgetting: Vec<Forgetting>,
-    /// Why a mean, or its change, is not there.
+    /// Reasons for missing means and changes.
     #[serde(default)]
     pub notes: Vec<String>,
     /// Verdicts of the gate.
     pub gates: Vec<GateVerdict>,
-    /// How swept merges were chosen.
+    /// Selected weights of swept merges.
     pub selections: Vec<Selection>,
     /// Training curves, one a trained specialist.
     pub curves: Vec<Curve>,
@@ -30,7 +30,7 @@ pub(crate) struct ReportData {
     pub task_vectors: Option<TaskVectors>,
     /// A paper's figures.
     pub published: Option<PublishedTable>,
-    /// What it ran on and with.
+    /// Software and hardware of the run.
     pub environment: Vec<(String, String)>,
     /// SHA-256 of inputs and outputs by name.
     pub hashes: Vec<(String, String)>,
@@ -41,7 +41,6 @@ pub(crate) struct ReportData {
 /// A task of the table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TaskColumn {
-    /// Its name.
     pub name: String,
     /// `seen`, `unseen` or `general`.
     pub role: String,
@@ -54,11 +53,10 @@ pub(crate) struct TaskColumn {
 /// A row of the table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReportRow {
-    /// Its name.
     pub name: String,
     /// `base`, `specialist`, `multi-task` or `merge`.
     pub kind: String,
-    /// What a reader should know besides: tasks learnt, the selected weight.
+    /// Remarks: tasks learnt, the selected weight.
     pub note: String,
     /// One cell a task; `None` where it was not scored.
     pub cells: Vec<Option<Score>>,
@@ -77,14 +75,12 @@ pub(crate) struct ReportRow {
 pub(crate) struct Score {
     /// The score.
     pub value: f64,
-    /// Its interval.
     pub interval: Option<[f64; 2]>,
 }
 
 /// A row against the base, document by document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Forgetting {
-    /// The row.
     pub row: String,
     /// One entry a task, in the order of the columns.
     pub tasks: Vec<Option<Difference>>,
@@ -97,7 +93,7 @@ pub(crate) struct Forgetting {
 pub(crate) struct Difference {
     /// The difference.
     pub value: f64,
-    /// Its paired bootstrap interval.
+    /// Paired bootstrap interval.
     pub interval: [f64; 2],
     /// Exact two-sided McNemar p-value, for metrics that are right or wrong on each document.
     pub mcnemar_p: Option<f64>,
@@ -107,17 +103,15 @@ pub(crate) struct Difference {
     pub won: usize,
 }
 
-/// What the gate said of a row.
+/// Verdict of the gate on a row.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct GateVerdict {
-    /// The row.
     pub row: String,
     /// `PASS`, `FAIL` or `INCONCLUSIVE`.
     pub verdict: String,
     /// The rule that holds, in one line.
     #[serde(default)]
     pub rule: String,
-    /// Its checks.
     pub checks: Vec<GateCheck>,
 }
 
@@ -126,25 +120,33 @@ pub(crate) struct GateVerdict {
 pub(crate) struct GateCheck {
     /// The task or group.
     pub name: String,
-    /// The task's role for this row, by what the row was trained on.
-    #[serde(default)]
+    /// The task's role for this row, by what the row was trained on; records of before have null for a group.
+    #[serde(default, deserialize_with = "text_or_null")]
     pub role: String,
     /// The rule with its limit.
     pub rule: String,
     /// The base's score.
+    #[serde(deserialize_with = "number_or_null")]
     pub baseline: f64,
     /// The row's score.
+    #[serde(deserialize_with = "number_or_null")]
     pub candidate: f64,
-    /// The verdict.
     pub verdict: String,
-    /// Why, in words.
     pub reason: String,
 }
 
-/// How a swept merge was chosen.
+fn text_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_else(String::new))
+}
+
+/// JSON has null for what is no number.
+fn number_or_null<'de, D: Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f64::NAN))
+}
+
+/// Selection of a swept merge's candidate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Selection {
-    /// The merge.
     pub merge: String,
     /// Settings with their mean validation scores, and whether they were chosen.
     pub candidates: Vec<(String, Option<f64>, bool)>,
@@ -159,7 +161,7 @@ pub(crate) struct Curve {
     pub loss: Vec<(f64, f64)>,
     /// Optimiser step and learning rate.
     pub learning_rate: Vec<(f64, f64)>,
-    /// What was measured on the way, by name: step and value.
+    /// Evaluations during training, by name: step and value.
     pub evaluations: Vec<(String, Vec<(f64, f64)>)>,
 }
 
@@ -168,7 +170,7 @@ pub(crate) struct Curve {
 pub(crate) struct TaskVectors {
     /// The specialists.
     pub names: Vec<String>,
-    /// Their task vectors' Euclidean norms.
+    /// Euclidean norms of the task vectors.
     pub norms: Vec<f64>,
     /// Layers with the norm of every specialist's part in them.
     pub layers: Vec<(String, Vec<f64>)>,
@@ -179,9 +181,7 @@ pub(crate) struct TaskVectors {
 /// A paper's figures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PublishedTable {
-    /// Where they are from.
     pub source: String,
-    /// What they are.
     pub metric: String,
     /// Tasks.
     pub columns: Vec<String>,

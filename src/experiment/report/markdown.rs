@@ -35,7 +35,7 @@ pub(crate) fn render(data: &ReportData) -> Result<String, ExperimentError> {
     Ok(text)
 }
 
-/// What plots show on the page, as numbers.
+/// Writes the values of the plots as numbers.
 fn render_curves(data: &ReportData, text: &mut String) {
     for curve in &data.curves {
         let _ = write!(

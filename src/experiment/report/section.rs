@@ -6,12 +6,12 @@ use super::words::{number, p_value, score, signed};
 use crate::experiment::error::ExperimentError;
 use crate::experiment::plan::duration;
 
-/// What training's plots count.
+/// Axis label of training plots.
 const STEP: &str = "optimiser step";
 
 /// A part with a heading.
 pub(super) struct Section {
-    /// Its anchor.
+    /// HTML anchor.
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     pub(super) blocks: Vec<Block>,
@@ -356,7 +356,7 @@ fn training(data: &ReportData) -> Result<Option<Section>, ExperimentError> {
     for (index, name) in names.into_iter().enumerate() {
         let of =
             |c: &super::data::Curve| c.evaluations.iter().find(|(n, _)| n == name).map(|(_, points)| points.clone());
-        let series: Vec<_> = data.curves.iter().map(|c| (c.name.clone(), of(c).unwrap_or_default())).collect();
+        let series: Vec<_> = data.curves.iter().map(|c| (c.name.clone(), of(c).unwrap_or_else(Vec::new))).collect();
         let title = format!("{name} during training");
         if let Some(svg) = plot::lines(&format!("plot-eval-{index}"), &title, [STEP, name], &series)? {
             let present = series.iter().enumerate().filter(|(_, (_, points))| !points.is_empty());

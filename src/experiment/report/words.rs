@@ -80,7 +80,7 @@ pub(crate) fn signed(value: f64) -> String {
     if value < 0.0 { format!("−{:.3}", -value) } else { format!("+{value:.3}") }
 }
 
-/// A p-value.
+/// Formats a p-value.
 #[must_use]
 pub(crate) fn p_value(p: f64) -> String {
     if p < 0.0001 { "< 0.0001".to_owned() } else { format!("{p:.4}") }

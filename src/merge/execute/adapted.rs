@@ -18,7 +18,7 @@ use crate::error::{Diagnose, Error, ErrorKind};
 use crate::lora::{Adapter, LoraFactors, SavedTensor};
 use crate::merge::plan::sources::Model;
 
-/// Why an adapter does not fit the model that a recipe puts it on.
+/// Reasons why an adapter does not fit the model that a recipe puts it on.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum AdaptedError {
@@ -67,7 +67,7 @@ impl ModelAdapter {
     /// Opens a PEFT folder for a model.
     ///
     /// # Errors
-    /// What is wrong with the folder, or an [`AdaptedError`].
+    /// Faults of the folder, or an [`AdaptedError`].
     pub(crate) fn open(path: &Path, model: &Model) -> Result<Self, Error> {
         let (name, tensors) = (&model.reference.path, &model.tensors);
         let shapes = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.shape.as_slice()));
@@ -143,7 +143,7 @@ impl ModelAdapter {
         self.adapter.input_files()
     }
 
-    /// Its folder.
+    /// Folder of the adapter.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
         self.adapter.path()
@@ -152,7 +152,7 @@ impl ModelAdapter {
     /// Whether any factor or saved tensor has an infinity or NaN.
     #[must_use]
     pub(crate) fn has_non_finite(&self) -> bool {
-        let odd = |values: &[f32]| values.iter().any(|value| !value.is_finite());
+        let odd = |value: &f32| !value.is_finite();
         let factors = self.adapter.factors().values();
         let saved = |tensor: &SavedTensor| {
             let zeros = vec![0; tensor.bytes.len()];
@@ -160,7 +160,7 @@ impl ModelAdapter {
             let dtype = tensor.dtype;
             super::non_finite::count_made(Operand { bytes: written, dtype }, &[Operand { bytes: zeros, dtype }]) > 0
         };
-        factors.into_iter().any(|f| odd(f.a()) || odd(f.b()) || f.magnitude().is_some_and(odd))
+        factors.flat_map(|f| f.a().iter().chain(f.b()).chain(f.magnitude().into_iter().flatten())).any(odd)
             || self.adapter.saved().values().any(saved)
     }
 
@@ -197,7 +197,7 @@ impl ModelAdapter {
         let part = |bytes: &[u8], dtype: DType, values: &mut [f32]| {
             let width = dtype.bytes();
             let bytes = bytes.get(range.start as usize * width..range.end as usize * width);
-            widen(dtype, bytes.unwrap_or_default(), values);
+            widen(dtype, bytes.expect("a chunk lies inside its tensor"), values);
         };
         match self.change(tensor) {
             None => part(base.bytes, base.dtype, &mut values),

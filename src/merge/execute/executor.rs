@@ -1,8 +1,8 @@
 //! Runs a plan: chunks in file order, any number of threads, a bounded window of mapped input.
 //!
-//! Consecutive tensors form a batch of at most [`WINDOW_BYTES`] of input. A batch is first measured
-//! (as many rounds as its statistics need), then mapped and written. Pages that were measured stay resident until the
-//! batch is written; a tensor larger than the window, or one without statistics, gives them back chunk by chunk (the
+//! Consecutive tensors form a batch of at most [`WINDOW_BYTES`] of input. A batch is first reduced
+//! (as many rounds as its reductions need), then mapped and written. Pages that were reduced stay resident until the
+//! batch is written; a tensor larger than the window, or one without a reduction, gives them back chunk by chunk (the
 //! former reads them again from the page cache). Workers take chunks from a counter, so chunks start in order; results
 //! do not depend on which worker takes which.
 
@@ -10,117 +10,71 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator};
-
 use super::adapted::ModelAdapter;
 use super::chunk::{CHUNK_ELEMENTS, chunks, parts};
+use super::input_digests::{InputDigests, Readings};
 use super::map_part::map_part;
 use super::non_finite::{NonFinite, count_made};
-use super::sink::{Buffers, Shards, Sink};
+use super::sink::{Buffers, Shards, Sink, completed};
 use super::trim::WholeModelThresholds;
-use crate::compute::merge::{Backend, DRAW_GROUP, Operand, Output};
+use crate::compute::merge::{DRAW_GROUP, MergeKernels, Operand, Output};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::event::{Event, Progress};
 use crate::merge::execute::reduction;
 use crate::merge::execute::reduction::{Begun, ChunkInputs};
-use crate::merge::methods::{Map, Measured, MethodError, MethodFault};
+use crate::merge::methods::{BaseInput, Map, MethodError, MethodFault, ReductionResult};
 use crate::merge::plan::{JobInput, MergePlan, TensorJob};
-use crate::parallel::{pool, spawn_scoped};
-use crate::storage::hash::sha256_while_written;
-use crate::storage::publish::{OutputFile, StagingDir, WriteError};
+use crate::parallel::{Pool, Workers};
+use crate::storage::hash::{Digest, HashAlgorithm};
+use crate::storage::publish::StagingDir;
 use crate::storage::shortened;
 
 /// Input bytes that may be resident at once, apart from one chunk per thread.
 pub(crate) const WINDOW_BYTES: u64 = 160 << 20;
 
-/// What a run found out.
+/// Findings of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Execution {
-    /// SHA-256 of every shard, in order; empty when not asked for.
-    pub shard_hashes: Vec<String>,
+    /// Digest of every shard, in order; empty when not asked for.
+    pub shard_digests: Vec<Digest>,
     /// Output tensors with infinities or NaN.
     pub non_finite: Vec<NonFinite>,
 }
 
-/// How to run.
+/// Options of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ExecuteOptions {
-    /// Worker threads, at least 1.
-    pub threads: usize,
-    /// Hash the shards while they are written.
-    pub hash: bool,
+    /// Threads that compute; hashing and syncing have their own.
+    pub workers: Workers,
+    /// Hash the shards while they are written: BLAKE3 by the workers, SHA-256 by a thread that follows them.
+    pub hash: Option<HashAlgorithm>,
 }
 
-/// Writes all shards of a plan into a staging directory and syncs them.
+/// Writes all shards of a plan into a staging directory and syncs them; `inputs` are hashed as they are read.
 ///
 /// # Errors
 /// Write errors, or [`crate::error::Cancelled`].
 pub(crate) fn execute(
     plan: &MergePlan,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     staging: &StagingDir,
     options: ExecuteOptions,
+    inputs: Option<&InputDigests>,
     progress: Progress<'_>,
 ) -> Result<Execution> {
-    let pool = pool(options.threads, "merge")?;
+    let pool = options.workers.pool("merge")?;
     let mut files = Vec::new();
     for shard in &plan.layout.shards {
         let file = staging.create_file(&shard.file_name, shard.bytes)?;
+        let file = if options.hash == Some(HashAlgorithm::Blake3) { file.hashed() } else { file };
         file.write_at(0, &shard.header)?;
         files.push(file);
     }
     let sink = Shards { plan, files: &files };
-    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
-    std::thread::scope(|scope| {
-        let hasher = options.hash.then(|| {
-            let hash = || -> Result<Vec<String>, WriteError> {
-                let mut hashes = Vec::new();
-                for file in &files {
-                    hashes.extend(sha256_while_written(file)?);
-                }
-                Ok(hashes)
-            };
-            // Without a thread for it, the same after the last byte.
-            spawn_scoped(scope, hash).map_or(Hashing::After(hash), Hashing::Beside)
-        });
-        // A failed early sync is reported by the last one, and done by it where there is no thread.
-        let _ = spawn_scoped(scope, || files.iter().try_for_each(OutputFile::sync_while_written));
-        let mut result = {
-            let _wake = WakeFollowers(&files);
-            executor.run()
-        };
-        if result.is_ok() {
-            progress.event(Event::Syncing);
-            result = result.and_then(|r| files.iter().try_for_each(OutputFile::sync).map(|()| r).map_err(Error::from));
-        }
-        let hashes = match hasher {
-            Some(Hashing::Beside(thread)) => match thread.join() {
-                Ok(hashes) => hashes,
-                Err(panic) => std::panic::resume_unwind(panic),
-            },
-            Some(Hashing::After(hash)) if result.is_ok() => hash(),
-            Some(Hashing::After(_)) | None => Ok(Vec::new()),
-        };
-        let non_finite = result?;
-        Ok(Execution { shard_hashes: hashes?, non_finite })
-    })
-}
-
-/// Hashing of the output: on a thread that follows what is written, or when all is written.
-enum Hashing<'scope, F> {
-    Beside(std::thread::ScopedJoinHandle<'scope, Result<Vec<String>, WriteError>>),
-    After(F),
-}
-
-/// When the map pass is over, one way or the other (a panic included), nobody may wait for bytes
-/// that will not come. Files that are complete by then are not touched by it.
-struct WakeFollowers<'a>(&'a [OutputFile]);
-
-impl Drop for WakeFollowers<'_> {
-    fn drop(&mut self) {
-        self.0.iter().for_each(OutputFile::abandon);
-    }
+    let executor = Executor { hashes: inputs, ..Executor::new(plan, backend, &pool, &sink, progress) };
+    let (non_finite, shard_digests) = completed(&files, options.hash, progress, || executor.run())?;
+    Ok(Execution { shard_digests, non_finite })
 }
 
 /// Computes the bytes of some output tensors without writing them anywhere.
@@ -130,20 +84,20 @@ impl Drop for WakeFollowers<'_> {
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub(crate) fn compute_tensors(
     plan: &MergePlan,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     outputs: &[usize],
-    threads: usize,
+    workers: Workers,
     progress: Progress<'_>,
     mut take: impl FnMut(usize, Vec<u8>),
 ) -> Result<()> {
-    let pool = pool(threads, "merge")?;
+    let pool = workers.pool("merge")?;
     let sink = Shards { plan, files: &[] };
-    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
+    let executor = Executor::new(plan, backend, &pool, &sink, progress);
     let mut adapted = Vec::new();
     let thresholds = executor.whole_model_thresholds()?;
     for job in plan.jobs.iter().filter(|job| outputs.contains(&job.output)) {
-        let measured = executor.measure(&[job], &thresholds)?;
-        let map = map_of(plan, job, &measured[0])?;
+        let reduced = executor.reduce(&[job], &thresholds)?;
+        let map = map_of(plan, job, &reduced[0])?;
         let output = &plan.outputs[job.output];
         let width = output.dtype.bytes();
         let mut bytes = vec![0; usize::try_from(output.bytes()).expect("a tensor in memory fits an address")];
@@ -153,7 +107,7 @@ pub(crate) fn compute_tensors(
             for part in parts(&range) {
                 let piece = &mut bytes[part.start as usize * width..part.end as usize * width];
                 let into = Output { bytes: piece, dtype: output.dtype };
-                map_part(backend, &job.parameters.shape, &map, &measured[0], &inputs, &part, into)
+                map_part(backend, &job.parameters.shape, &map, &reduced[0], &inputs, &part, into)
                     .map_err(|fault| broken(plan, job, fault))?;
             }
             executor.release(job, &range);
@@ -166,10 +120,12 @@ pub(crate) fn compute_tensors(
 
 pub(super) struct Executor<'a> {
     pub(super) plan: &'a MergePlan,
-    pub(super) backend: &'a dyn Backend,
-    pool: &'a rayon::ThreadPool,
+    pub(super) backend: &'a dyn MergeKernels,
+    pool: &'a Pool,
     sink: &'a dyn Sink,
     progress: Progress<'a>,
+    /// Takes the digests of what is read.
+    hashes: Option<&'a InputDigests>,
     /// Whether the adapter of each model has infinities or NaN; looked at when an output has some.
     odd_adapters: OnceLock<Vec<bool>>,
 }
@@ -181,18 +137,18 @@ pub(super) struct Executor<'a> {
 /// [`crate::error::Cancelled`].
 pub(crate) fn execute_in_memory(
     plan: &MergePlan,
-    backend: &dyn Backend,
-    threads: usize,
+    backend: &dyn MergeKernels,
+    workers: Workers,
     progress: Progress<'_>,
 ) -> Result<(Vec<Vec<u8>>, Execution)> {
-    let pool = pool(threads, "merge")?;
+    let pool = workers.pool("merge")?;
     let sink = Buffers::new(&plan.outputs);
-    let executor = Executor { plan, backend, pool: &pool, sink: &sink, progress, odd_adapters: OnceLock::new() };
+    let executor = Executor::new(plan, backend, &pool, &sink, progress);
     let non_finite = executor.run()?;
-    Ok((sink.into_bytes(), Execution { shard_hashes: Vec::new(), non_finite }))
+    Ok((sink.into_bytes(), Execution { shard_digests: Vec::new(), non_finite }))
 }
 
-/// What a worker keeps from chunk to chunk.
+/// Buffers that a worker keeps from chunk to chunk.
 #[derive(Default)]
 pub(super) struct Scratch {
     /// The part of a chunk that is computed.
@@ -220,6 +176,18 @@ pub(super) fn next_batch<T: std::borrow::Borrow<TensorJob>>(jobs: &[T]) -> (&[T]
     jobs.split_at(count.count().max(1))
 }
 
+impl<'a> Executor<'a> {
+    fn new(
+        plan: &'a MergePlan,
+        backend: &'a dyn MergeKernels,
+        pool: &'a Pool,
+        sink: &'a dyn Sink,
+        progress: Progress<'a>,
+    ) -> Self {
+        Self { plan, backend, pool, sink, progress, hashes: None, odd_adapters: OnceLock::new() }
+    }
+}
+
 impl Executor<'_> {
     /// Runs everything; returns tensors with non-finite elements.
     fn run(&self) -> Result<Vec<NonFinite>> {
@@ -230,8 +198,8 @@ impl Executor<'_> {
             let (batch, later) = next_batch(rest);
             rest = later;
             let batch: Vec<&TensorJob> = batch.iter().collect();
-            let measured = self.measure(&batch, &thresholds)?;
-            self.write(&batch, &measured, &mut non_finite)?;
+            let reduced = self.reduce(&batch, &thresholds)?;
+            self.write(&batch, &reduced, &mut non_finite)?;
             self.release_all(&batch);
         }
         Ok(non_finite)
@@ -263,7 +231,7 @@ impl Executor<'_> {
     ) -> Result<()> {
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<Error>> = Mutex::new(None);
-        self.pool.broadcast(|_| {
+        self.pool.broadcast(|| {
             let mut scratch = Scratch::default();
             while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let result = self.may_go_on().and_then(|()| work(piece, &mut scratch));
@@ -277,7 +245,7 @@ impl Executor<'_> {
     }
 
     /// [`Executor::each`] of a batch. A tensor that is larger than the window is worked on a window at a time: faults
-    /// map more than the chunk that is read, and what they leave behind would otherwise grow with the tensor.
+    /// map more than the chunk that is read, and what stays mapped would otherwise grow with the tensor.
     pub(super) fn each_window(
         &self,
         batch: &[&TensorJob],
@@ -296,17 +264,17 @@ impl Executor<'_> {
         Ok(())
     }
 
-    /// All statistics of a batch.
-    fn measure(&self, batch: &[&TensorJob], thresholds: &WholeModelThresholds) -> Result<Vec<Measured>> {
+    /// All reductions of a batch.
+    fn reduce(&self, batch: &[&TensorJob], thresholds: &WholeModelThresholds) -> Result<Vec<ReductionResult>> {
         let mut running: Vec<Begun> = batch.iter().map(|job| self.begin(job, thresholds)).collect::<Result<_>>()?;
         let mut active: Vec<usize> = (0..batch.len()).filter(|&i| matches!(running[i], Begun::Running(_))).collect();
         while !active.is_empty() {
             let pieces: Vec<Piece> = active.iter().flat_map(|&i| pieces(i, batch[i])).collect();
             self.each_window(batch, &pieces, |piece, scratch| {
                 let job = batch[piece.job];
-                if let Begun::Running(measurement) = &running[piece.job] {
+                if let Begun::Running(pass) = &running[piece.job] {
                     let inputs = self.inputs(job, piece.index, &piece.range, &mut scratch.adapted)?;
-                    measurement.visit(self.backend, &inputs);
+                    pass.visit(self.backend, &inputs);
                 }
                 if job.bytes_read() > WINDOW_BYTES {
                     self.release(job, &piece.range);
@@ -314,40 +282,38 @@ impl Executor<'_> {
                 Ok(())
             })?;
             // Selecting a threshold among collected keys takes a while: all tensors at once.
-            let again: Vec<bool> = self.pool.install(|| {
-                let close = |(i, begun): (usize, &mut Begun)| match begun {
-                    Begun::Running(measurement) => active.contains(&i) && measurement.next_round(),
-                    Begun::Known(_) => false,
-                };
-                running.par_iter_mut().enumerate().map(close).collect()
+            let again = self.pool.map_mut(&mut running, |i, begun| match begun {
+                Begun::Running(pass) => active.contains(&i) && pass.next_round(self.pool),
+                Begun::Known(_) => false,
             });
             active.retain(|&i| again[i]);
         }
         let finish = |begun| match begun {
-            Begun::Running(mut measurement) => measurement.finish(),
-            Begun::Known(measured) => measured,
+            Begun::Running(mut pass) => pass.finish(),
+            Begun::Known(reduced) => reduced,
         };
         Ok(running.into_iter().map(finish).collect())
     }
 
     fn begin(&self, job: &TensorJob, thresholds: &WholeModelThresholds) -> Result<Begun> {
         if job.verbatim {
-            return Ok(Begun::Known(Measured::Nothing));
+            return Ok(Begun::Known(ReductionResult::Nothing));
         }
         let tuned: Vec<usize> = job.parameters.tuned().collect();
         let models: Vec<usize> = job.inputs.iter().map(|i| i.model).collect();
         let (shape, precision) = (&job.parameters.shape, job.parameters.precision);
-        reduction::begin(&job.statistics, shape, &tuned, precision, thresholds, &models)
+        reduction::begin(&job.reduction, shape, &tuned, precision, thresholds, &models)
             .map_err(|fault| broken(self.plan, job, fault).into())
     }
 
     /// The map pass of a batch.
-    fn write(&self, batch: &[&TensorJob], measured: &[Measured], non_finite: &mut Vec<NonFinite>) -> Result<()> {
+    fn write(&self, batch: &[&TensorJob], reduced: &[ReductionResult], non_finite: &mut Vec<NonFinite>) -> Result<()> {
         let maps: Vec<Map> =
-            batch.iter().zip(measured).map(|(job, m)| map_of(self.plan, job, m)).collect::<Result<_>>()?;
+            batch.iter().zip(reduced).map(|(job, m)| map_of(self.plan, job, m)).collect::<Result<_>>()?;
         let pieces: Vec<Piece> = batch.iter().enumerate().flat_map(|(i, job)| pieces(i, job)).collect();
         let left: Vec<AtomicUsize> =
             batch.iter().map(|job| AtomicUsize::new(chunks(job.parameters.elements()).count())).collect();
+        let readings = Readings::of(self.hashes, self.plan, batch);
         let odd: Vec<[AtomicU64; 2]> = batch.iter().map(|_| [AtomicU64::new(0), AtomicU64::new(0)]).collect();
         self.each_window(batch, &pieces, |piece, scratch| {
             let Scratch { output: buffer, adapted } = scratch;
@@ -359,9 +325,9 @@ impl Executor<'_> {
                 let bytes = ((part.end - part.start) * width) as usize;
                 buffer.resize(buffer.len().max(bytes), 0);
                 let buffer = &mut buffer[..bytes];
-                let (map, measured) = (&maps[piece.job], &measured[piece.job]);
+                let (map, reduced) = (&maps[piece.job], &reduced[piece.job]);
                 let into = Output { bytes: buffer, dtype: output.dtype };
-                map_part(self.backend, &job.parameters.shape, map, measured, &inputs, &part, into)
+                map_part(self.backend, &job.parameters.shape, map, reduced, &inputs, &part, into)
                     .map_err(|fault| broken(self.plan, job, fault))?;
                 if output.dtype.is_float() {
                     let written = Operand { bytes: buffer, dtype: output.dtype };
@@ -374,8 +340,9 @@ impl Executor<'_> {
                 }
                 self.sink.put(job.output, part.start * width, buffer)?;
             }
-            // What the statistics left resident goes with the batch, in a few calls: each one interrupts all threads.
-            if !job.statistics.needs_data() || job.bytes_read() > WINDOW_BYTES {
+            readings.take(piece.job, &piece.range);
+            // What the reduction left resident goes with the batch, in a few calls: each one interrupts all threads.
+            if !job.reduction.needs_data() || job.bytes_read() > WINDOW_BYTES {
                 self.release(job, &piece.range);
             }
             let read: u64 = job.inputs.iter().map(|i| range_bytes(i, &piece.range)).sum();
@@ -386,6 +353,14 @@ impl Executor<'_> {
             }
             Ok(())
         })?;
+        for (job, left) in batch.iter().zip(&left) {
+            let (unwritten, expected) =
+                (left.load(Ordering::Relaxed) as u64, chunks(job.parameters.elements()).count() as u64);
+            if unwritten > 0 {
+                let fault = MethodFault::Unwritten { what: "chunks", expected, written: expected - unwritten };
+                return Err(broken(self.plan, job, fault).into());
+            }
+        }
         for (job, counts) in batch.iter().zip(odd) {
             let [count, made] = counts.map(AtomicU64::into_inner);
             if count > 0 {
@@ -451,7 +426,7 @@ impl Executor<'_> {
             index,
             range: range.clone(),
             operands: operands.map_err(|fault| broken(self.plan, job, fault))?,
-            base: job.parameters.base,
+            base: job.parameters.base().map(BaseInput::index),
             precision: job.parameters.precision,
         })
     }
@@ -467,12 +442,12 @@ impl Executor<'_> {
 }
 
 /// The map of a tensor, which fits it.
-fn map_of(plan: &MergePlan, job: &TensorJob, measured: &Measured) -> Result<Map> {
+fn map_of(plan: &MergePlan, job: &TensorJob, reduced: &ReductionResult) -> Result<Map> {
     if job.verbatim {
         return Ok(Map::Copy);
     }
-    let map = plan.method.map(&job.parameters, measured).map_err(|fault| broken(plan, job, fault))?;
-    map.check(&job.parameters, measured).map_err(|fault| broken(plan, job, fault))?;
+    let map = plan.method.map(&job.parameters, reduced).map_err(|fault| broken(plan, job, fault))?;
+    map.check(&job.parameters, reduced).map_err(|fault| broken(plan, job, fault))?;
     Ok(map)
 }
 
@@ -486,7 +461,7 @@ pub(super) fn pieces(job: usize, tensor: &TensorJob) -> impl Iterator<Item = Pie
     chunks(elements).enumerate().map(move |(index, range)| Piece { job, index, range })
 }
 
-/// Where the elements of a range are in the input's tensor.
+/// Byte range of the elements in the input's tensor.
 fn byte_range(input: &JobInput, range: &Range<u64>) -> Range<u64> {
     let width = input.tensor.dtype.bytes() as u64;
     range.start * width..range.end * width

@@ -1,6 +1,6 @@
 //! An upper bound on the resident memory of a merge, from what the executor keeps at once.
 //!
-//! Batch by batch, as the executor forms them: mapped input, what statistics collect, and the buffers of every thread.
+//! Batch by batch, as the executor forms them: mapped input, what reductions collect, and the buffers of every thread.
 //! The constants are measured; `tests/it/plan_memory.rs` holds the bound against the peak of real runs.
 
 use crate::merge::execute::adapted::ModelAdapter;
@@ -8,16 +8,16 @@ use crate::merge::execute::chunk::{CHUNK_ELEMENTS, PART_ELEMENTS};
 use crate::merge::execute::executor::{WINDOW_BYTES, next_batch};
 use crate::merge::execute::reduction::{keeps_masks, mask_bytes};
 use crate::merge::execute::trim::collect_limit;
-use crate::merge::methods::{Axis, Sparsify, Statistics};
+use crate::merge::methods::{Axis, Reduction, Sparsify};
 use crate::merge::plan::{MergePlan, TensorJob};
 
 /// The program itself with its heap, before any tensor is looked at: 33 MB measured without optimisation, less with.
 const PROGRAM: u64 = 40 << 20;
 
-/// Of a thread: its stack and the allocator's pages for it.
+/// Stack of a thread, and the allocator's pages for it.
 const THREAD: u64 = 2 << 20;
 
-/// What the page cache may map around a chunk of an input beyond the chunk.
+/// Bytes that the page cache may map around a chunk of an input beyond the chunk.
 const FOLIO: u64 = 1 << 20;
 
 /// The share of what was given back chunk by chunk that neighbours map again until the batch is over.
@@ -26,23 +26,24 @@ const RESIDUE: u64 = 4;
 /// The share by which the allocator's pages exceed what is asked of it.
 const ALLOCATOR: u64 = 12;
 
-/// What a thread's heap keeps of the vectors that come and go while thresholds are searched: they are filled on one thread
-/// and freed on another, and the allocator gives pages back after seconds. 15 to 22 MB a thread measured with 2 to 8 threads.
+/// Memory of a thread's heap for the vectors that come and go while thresholds are searched: they are filled on one
+/// thread and freed on another, and the allocator gives pages back after seconds. 15 to 22 MB a thread measured with 2
+/// to 8 threads.
 const SEARCH: u64 = 24 << 20;
 
 /// One histogram of a digit of 16 bits.
 const HISTOGRAM: u64 = 8 << 16;
 
-/// What a batch holds at once.
+/// Memory that a batch holds at once.
 #[derive(Default)]
 struct Held {
-    /// Mapped inputs that stay from the statistics to the map.
+    /// Mapped inputs that stay from the reduction to the map.
     mapped: u64,
     /// Mapped again around chunks that were given back.
     residue: u64,
-    /// Allocated for statistics.
+    /// Allocated for reductions.
     heap: u64,
-    /// Of each thread.
+    /// Bytes of each thread.
     thread: u64,
 }
 
@@ -87,8 +88,8 @@ impl MergePlan {
         }
     }
 
-    /// What one thread holds of a job: a chunk of every input that is given back after it, sums with adapters, and the
-    /// part that is computed.
+    /// Memory that one thread holds of a job: a chunk of every input that is given back after it, sums with adapters,
+    /// and the part that is computed.
     fn thread(&self, job: &TensorJob) -> u64 {
         let elements = CHUNK_ELEMENTS.min(job.parameters.elements());
         let mut bytes = PART_ELEMENTS.min(elements) * 8;
@@ -102,26 +103,26 @@ impl MergePlan {
             }
         }
         bytes
-            + match &job.statistics {
-                Statistics::None => 0,
-                Statistics::Products(products) => match products.axis {
+            + match &job.reduction {
+                Reduction::None => 0,
+                Reduction::DotProducts(products) => match products.axis {
                     Axis::Whole => 0,
                     Axis::Rows => 48 * rows(job).min(CHUNK_ELEMENTS),
                     Axis::Columns => 48 * columns(job),
                 },
-                Statistics::Sparsify { rules, .. } if rules.iter().any(|r| matches!(r, Sparsify::Largest { .. })) => {
+                Reduction::Sparsify { rules, .. } if rules.iter().any(|r| matches!(r, Sparsify::Largest { .. })) => {
                     // Keys on their way into a collection, and the histogram that takes over when there are too many.
                     elements * 4 + HISTOGRAM + searching(job)
                 }
-                Statistics::Sparsify { .. } => elements / 8 * job.inputs.len() as u64,
+                Reduction::Sparsify { .. } => elements / 8 * job.inputs.len() as u64,
             }
     }
 }
 
 /// Histograms of the search over whole task vectors.
 fn whole_model(batch: &[TensorJob], threads: u64) -> u64 {
-    let whole = |job: &TensorJob| match &job.statistics {
-        Statistics::Sparsify { rules, .. } => {
+    let whole = |job: &TensorJob| match &job.reduction {
+        Reduction::Sparsify { rules, .. } => {
             rules.iter().filter(|rule| matches!(rule, Sparsify::LargestOfModel { .. })).count() as u64
         }
         _ => 0,
@@ -130,9 +131,9 @@ fn whole_model(batch: &[TensorJob], threads: u64) -> u64 {
     if searches == 0 { 0 } else { HISTOGRAM * (2 * searches + threads) }
 }
 
-/// Whether the job's inputs stay mapped from the statistics to the map.
+/// Whether the job's inputs stay mapped from the reduction to the map.
 fn stays_resident(job: &TensorJob) -> bool {
-    job.statistics.needs_data() && job.bytes_read() <= WINDOW_BYTES
+    job.reduction.needs_data() && job.bytes_read() <= WINDOW_BYTES
 }
 
 fn rows(job: &TensorJob) -> u64 {
@@ -144,15 +145,15 @@ fn columns(job: &TensorJob) -> u64 {
 }
 
 fn tuned_that_collect(job: &TensorJob) -> u64 {
-    match &job.statistics {
-        Statistics::Sparsify { rules, .. } => {
+    match &job.reduction {
+        Reduction::Sparsify { rules, .. } => {
             rules.iter().filter(|rule| matches!(rule, Sparsify::Largest { .. })).count() as u64
         }
         _ => 0,
     }
 }
 
-/// What the allocator keeps of the vectors of a search: little for small tensors, whose keys are few.
+/// Memory that the allocator keeps of the vectors of a search: little for small tensors, whose keys are few.
 fn searching(job: &TensorJob) -> u64 {
     SEARCH.min(job.parameters.elements() * 64 * tuned_that_collect(job))
 }
@@ -163,17 +164,17 @@ fn collected_of_one(job: &TensorJob) -> u64 {
     collect_limit(elements).min(elements) * 4
 }
 
-/// What statistics hold of a tensor until its map.
+/// Memory of a tensor's reduction until its map.
 fn collected(job: &TensorJob) -> u64 {
     let elements = job.parameters.elements();
-    match &job.statistics {
-        Statistics::None => 0,
-        Statistics::Products(products) => match products.axis {
+    match &job.reduction {
+        Reduction::None => 0,
+        Reduction::DotProducts(products) => match products.axis {
             Axis::Whole => 0,
             Axis::Rows => 128 * rows(job),
             Axis::Columns => 64 * columns(job),
         },
-        Statistics::Sparsify { rules, rescale } => {
+        Reduction::Sparsify { rules, rescale } => {
             let random = rules.iter().filter(|rule| matches!(rule, Sparsify::Random { .. })).count();
             let masks = *rescale && random > 0 && keeps_masks(elements, rules.len());
             let masks = if masks { mask_bytes(elements, random) } else { 0 };

@@ -11,16 +11,15 @@ use crate::error::{Diagnose, ErrorKind};
 /// Elements of an output tensor that are infinite or NaN.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NonFinite {
-    /// The tensor.
     pub tensor: String,
-    /// How many there are.
+    /// Number of elements.
     pub count: u64,
     /// Those where no input is infinite or NaN.
     pub made: u64,
 }
 
 impl NonFinite {
-    /// What is told about a tensor whose inputs are to blame, or whose overflow was allowed.
+    /// Warning about a tensor whose inputs are to blame, or whose overflow was allowed.
     #[must_use]
     pub(crate) fn warning(&self, what: &str) -> String {
         let Self { tensor, count, made } = self;

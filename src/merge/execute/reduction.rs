@@ -1,6 +1,6 @@
-//! What a method may ask to be measured, and the passes that measure it.
+//! Passes over the chunks of a tensor that compute a [`Reduction`].
 //!
-//! A [`Measurement`] sees every chunk of a tensor once per round, in any order and from any thread,
+//! A [`ReductionPass`] sees every chunk of a tensor once per round, in any order and from any thread,
 //! and must not let that order show: counts are integers, and floating-point parts are added in
 //! chunk order by [`InOrder`].
 
@@ -8,161 +8,15 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
-
 use super::chunk::{parts, rows};
 use super::trim::{Trim, WholeModelThresholds};
-use crate::compute::merge::{Backend, Delta, Operand, Precision, Selection};
-use crate::merge::methods::MethodFault;
+use crate::compute::merge::{ComputeType, Delta, MergeKernels, Operand, Selection};
+use crate::merge::methods::{Axis, DotProducts, Masks, MethodFault, Reduction, ReductionResult, Sparsify};
+use crate::parallel::Pool;
 use crate::rng::Philox;
-
-/// Which elements form one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Axis {
-    /// The whole tensor.
-    Whole,
-    /// Each run along the last axis.
-    Rows,
-    /// Each run along the first axis.
-    Columns,
-}
-
-/// Dot products of all pairs of some inputs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Products {
-    /// What a vector is.
-    pub axis: Axis,
-    /// Input indices.
-    pub vectors: Vec<usize>,
-    /// Subtract the base first.
-    pub from_base: bool,
-}
-
-/// Which elements of a task vector a method wants.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Sparsify {
-    /// All.
-    Keep,
-    /// None.
-    Drop,
-    /// The `keep` largest in magnitude of this tensor.
-    Largest {
-        /// How many.
-        keep: u64,
-    },
-    /// The share `density` that is largest in the whole task vector.
-    LargestOfModel {
-        /// Share of all elements.
-        density: f64,
-    },
-    /// A random share.
-    Random {
-        /// Probability of being kept.
-        density: f64,
-        /// Key of the stream.
-        key: u64,
-    },
-}
-
-/// Everything a method may ask for.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Statistics {
-    /// Nothing.
-    None,
-    /// Dot products.
-    Products(Products),
-    /// Selections of the inputs that are not the base, in order.
-    Sparsify {
-        /// One rule per non-base input.
-        rules: Vec<Sparsify>,
-        /// Multiply what is kept by `sum |d| / sum |kept|`.
-        rescale: bool,
-    },
-}
-
-impl Statistics {
-    /// Whether the data must be read before the map.
-    #[must_use]
-    pub(crate) fn needs_data(&self) -> bool {
-        match self {
-            Self::None => false,
-            Self::Products(_) => true,
-            Self::Sparsify { rules, rescale } => rules.iter().any(|rule| match rule {
-                Sparsify::Keep | Sparsify::Drop => false,
-                Sparsify::Largest { .. } => true,
-                Sparsify::LargestOfModel { .. } | Sparsify::Random { .. } => *rescale,
-            }),
-        }
-    }
-}
-
-/// What was measured.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Measured {
-    /// Nothing was asked.
-    Nothing,
-    /// Products of all pairs, per vector.
-    Products {
-        /// Products per vector.
-        pairs: usize,
-        /// All vectors' products, one after the other.
-        sums: Vec<f64>,
-    },
-    /// One selection per non-base input, and the masks drawn for the random ones.
-    Selections(Vec<Selection>, Masks),
-}
-
-/// Masks of random selections, by position among the non-base inputs and by chunk. A mask is drawn
-/// while measuring and kept for the map, except for tensors so large that drawing twice is cheaper
-/// than the memory.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Masks(Vec<BTreeMap<usize, Vec<u64>>>);
 
 /// Bytes of masks kept for one tensor.
 const MASK_BYTES: u64 = 96 << 20;
-
-impl Measured {
-    /// The three products `aa, ab, bb` of vector `index` of a pair of inputs.
-    ///
-    /// # Errors
-    /// A [`MethodFault`] when they were not measured.
-    pub(crate) fn pair(&self, index: usize) -> Result<[f64; 3], MethodFault> {
-        let sums = match self {
-            Self::Products { sums, pairs: 3 } => sums.get(index * 3..index * 3 + 3),
-            _ => None,
-        };
-        sums.map(|s| [s[0], s[1], s[2]]).ok_or(MethodFault::NotMeasured { wanted: "products of two inputs" })
-    }
-
-    /// Number of vectors measured.
-    #[must_use]
-    pub(crate) fn pairs(&self) -> usize {
-        match self {
-            Self::Products { pairs, sums } => sums.len() / (*pairs).max(1),
-            _ => 0,
-        }
-    }
-
-    /// The selections.
-    ///
-    /// # Errors
-    /// A [`MethodFault`] when they were not measured.
-    pub(crate) fn selections(&self) -> Result<Vec<Selection>, MethodFault> {
-        match self {
-            Self::Selections(selections, _) => Ok(selections.clone()),
-            _ => Err(MethodFault::NotMeasured { wanted: "selections" }),
-        }
-    }
-
-    /// The masks of a chunk, one per non-base input; empty when there are none at all.
-    #[must_use]
-    pub(crate) fn masks(&self, chunk: usize) -> Vec<Option<&[u64]>> {
-        match self {
-            Self::Selections(_, masks) => masks.0.iter().map(|m| m.get(&chunk).map(Vec::as_slice)).collect(),
-            _ => Vec::new(),
-        }
-    }
-}
 
 /// The chunk of every input that a pass looks at.
 #[derive(Debug)]
@@ -176,7 +30,7 @@ pub(crate) struct ChunkInputs<'a> {
     /// Position of the base.
     pub base: Option<usize>,
     /// Working type.
-    pub precision: Precision,
+    pub precision: ComputeType,
 }
 
 impl<'a> ChunkInputs<'a> {
@@ -201,18 +55,18 @@ impl<'a> ChunkInputs<'a> {
 }
 
 /// Passes over a tensor's chunks.
-pub(crate) trait Measurement: Send + Sync {
+pub(crate) trait ReductionPass: Send + Sync {
     /// Looks at one chunk; called once per chunk and round.
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>);
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>);
 
-    /// Ends a round; `true` asks for another one.
-    fn next_round(&mut self) -> bool;
+    /// Ends a round, on the threads of the pass; `true` asks for another one.
+    fn next_round(&mut self, pool: &Pool) -> bool;
 
     /// The result, after the last round.
-    fn finish(&mut self) -> Measured;
+    fn finish(&mut self) -> ReductionResult;
 }
 
-/// Starts measuring.
+/// Starts a reduction.
 ///
 /// `tuned` are the indices of the inputs that are not the base, `elements` the tensor's size and
 /// `whole_model` the thresholds of model-wide trimming, found beforehand.
@@ -220,27 +74,24 @@ pub(crate) trait Measurement: Send + Sync {
 /// # Errors
 /// A [`MethodFault`] when what is asked for does not fit the inputs.
 pub(crate) fn begin(
-    statistics: &Statistics,
+    reduction: &Reduction,
     shape: &[u64],
     tuned: &[usize],
-    precision: Precision,
+    precision: ComputeType,
     whole_model: &WholeModelThresholds,
     models: &[usize],
 ) -> Result<Begun, MethodFault> {
     let elements: u64 = shape.iter().product();
-    match statistics {
-        Statistics::None => Ok(Begun::Known(Measured::Nothing)),
-        Statistics::Products(products) => {
+    match reduction {
+        Reduction::None => Ok(Begun::Known(ReductionResult::Nothing)),
+        Reduction::DotProducts(products) => {
             let least = products.vectors.iter().max().map_or(0, |index| index + 1);
             if least > models.len() {
                 return Err(MethodFault::Count { what: "vectors", expected: models.len(), found: least });
             }
-            if products.from_base && tuned.len() == models.len() {
-                return Err(MethodFault::NoBase);
-            }
             Ok(Begun::Running(Box::new(ProductSums::new(products.clone(), shape))))
         }
-        Statistics::Sparsify { rules, rescale } => {
+        Reduction::Sparsify { rules, rescale } => {
             if rules.len() != tuned.len() {
                 let (expected, found) = (tuned.len(), rules.len());
                 return Err(MethodFault::Count { what: "rules of selection", expected, found });
@@ -264,27 +115,27 @@ pub(crate) fn begin(
                 })
             };
             let trims: Vec<Trim> = rules.iter().zip(tuned).map(trim).collect::<Result<_, MethodFault>>()?;
-            if statistics.needs_data() {
+            if reduction.needs_data() {
                 let keep_masks = keeps_masks(elements, trims.len());
                 let masks = Masks::default();
                 Ok(Begun::Running(Box::new(Selecting { trims, rescale: *rescale, keep_masks, sums: None, masks })))
             } else {
                 let selections = trims.iter().map(Trim::selection).collect();
-                Ok(Begun::Known(Measured::Selections(selections, Masks::default())))
+                Ok(Begun::Known(ReductionResult::Selections(selections, Masks::default())))
             }
         }
     }
 }
 
-/// A measurement that has begun.
+/// A reduction that has begun.
 pub(crate) enum Begun {
     /// Data must be read.
-    Running(Box<dyn Measurement>),
+    Running(Box<dyn ReductionPass>),
     /// The result is known without.
-    Known(Measured),
+    Known(ReductionResult),
 }
 
-/// Whether the masks of a tensor's random selections are kept from the measurement for the map.
+/// Whether the masks of a tensor's random selections are kept from the reduction for the map.
 #[must_use]
 pub(crate) fn keeps_masks(elements: u64, selections: usize) -> bool {
     mask_bytes(elements, selections) <= MASK_BYTES
@@ -323,7 +174,7 @@ impl<T> InOrder<T> {
 
 /// Dot products along an axis.
 struct ProductSums {
-    spec: Products,
+    spec: DotProducts,
     pairs: usize,
     /// Elements of a row: the last axis, or all but the first one for columns.
     row: u64,
@@ -333,7 +184,7 @@ struct ProductSums {
 }
 
 impl ProductSums {
-    fn new(spec: Products, shape: &[u64]) -> Self {
+    fn new(spec: DotProducts, shape: &[u64]) -> Self {
         let elements: u64 = shape.iter().product();
         let first = shape.first().copied().unwrap_or(1).max(1);
         let last = shape.last().copied().unwrap_or(1).max(1);
@@ -348,13 +199,14 @@ impl ProductSums {
     }
 
     fn vectors<'a>(&self, chunk: &ChunkInputs<'a>) -> Vec<Delta<'a>> {
-        let plain = |i: usize| Delta { base: None, tuned: chunk.operands[i], precision: chunk.precision };
-        self.spec.vectors.iter().map(|&i| if self.spec.from_base { chunk.delta(i) } else { plain(i) }).collect()
+        let base = self.spec.base.map(|base| chunk.operands[base.index()]);
+        let delta = |&i: &usize| Delta { base, tuned: chunk.operands[i], precision: chunk.precision };
+        self.spec.vectors.iter().map(delta).collect()
     }
 }
 
-impl Measurement for ProductSums {
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+impl ReductionPass for ProductSums {
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>) {
         let mut parts = Vec::new();
         if self.spec.axis == Axis::Columns {
             let mut columns = vec![0.0; self.pairs * self.row as usize];
@@ -380,13 +232,13 @@ impl Measurement for ProductSums {
         });
     }
 
-    fn next_round(&mut self) -> bool {
+    fn next_round(&mut self, _pool: &Pool) -> bool {
         false
     }
 
-    fn finish(&mut self) -> Measured {
+    fn finish(&mut self) -> ReductionResult {
         let sums = std::mem::take(self.sums.get_mut().unwrap_or_else(PoisonError::into_inner));
-        Measured::Products { pairs: self.pairs, sums }
+        ReductionResult::DotProducts { pairs: self.pairs, sums }
     }
 }
 
@@ -409,8 +261,8 @@ struct RescaleSums {
 /// Sums below this are not worth dividing by (mergekit's rule).
 const SMALL_SUM: f64 = 1e-7;
 
-impl Measurement for Selecting {
-    fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+impl ReductionPass for Selecting {
+    fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>) {
         let Some(sums) = &self.sums else {
             for trim in &self.trims {
                 trim.visit(backend, chunk);
@@ -452,7 +304,7 @@ impl Measurement for Selecting {
         });
     }
 
-    fn next_round(&mut self) -> bool {
+    fn next_round(&mut self, pool: &Pool) -> bool {
         if let Some(sums) = &mut self.sums {
             let masks = sums.masks.iter_mut();
             self.masks =
@@ -464,7 +316,7 @@ impl Measurement for Selecting {
             }
             return false;
         }
-        let again = self.trims.par_iter_mut().map(Trim::next_round).reduce(|| false, |a, b| a | b);
+        let again = pool.map_mut(&mut self.trims, |_, trim| trim.next_round()).contains(&true);
         if !again && self.rescale {
             let totals = Mutex::new(vec![(0.0, 0.0); self.trims.len()]);
             let masks = self.trims.iter().map(|_| Mutex::default()).collect();
@@ -474,7 +326,7 @@ impl Measurement for Selecting {
         again
     }
 
-    fn finish(&mut self) -> Measured {
-        Measured::Selections(self.trims.iter().map(Trim::selection).collect(), std::mem::take(&mut self.masks))
+    fn finish(&mut self) -> ReductionResult {
+        ReductionResult::Selections(self.trims.iter().map(Trim::selection).collect(), std::mem::take(&mut self.masks))
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::chunk::CHUNK_ELEMENTS;
-use crate::compute::merge::{Backend, Bracket, Delta, Digit, Precision, Selection};
+use crate::compute::merge::{Bracket, ComputeType, Delta, Digit, MergeKernels, Selection};
 use crate::merge::execute::reduction::ChunkInputs;
 use crate::merge::methods::MethodFault;
 
@@ -35,11 +35,11 @@ pub(crate) fn collect_limit(elements: u64) -> u64 {
 /// Highest key of an f32.
 const HIGHEST_KEY: u64 = (1 << 31) - 1;
 
-/// Bits of a key.
-fn key_bits(precision: Precision) -> u32 {
+/// Width of a key.
+fn key_bits(precision: ComputeType) -> u32 {
     match precision {
-        Precision::F32 => 31,
-        Precision::F64 => 63,
+        ComputeType::F32 => 31,
+        ComputeType::F64 => 63,
     }
 }
 
@@ -60,7 +60,7 @@ enum State {
 struct Search {
     keep: u64,
     elements: u64,
-    precision: Precision,
+    precision: ComputeType,
     round: Round,
 }
 
@@ -98,16 +98,16 @@ impl Trim {
 
     /// Searches for the `keep` largest of `elements` magnitudes.
     #[must_use]
-    pub(crate) fn largest(input: usize, keep: u64, elements: u64, precision: Precision) -> Self {
+    pub(crate) fn largest(input: usize, keep: u64, elements: u64, precision: ComputeType) -> Self {
         if keep >= elements {
             return Self::known(input, Selection::All);
         }
         let round = match precision {
             // Rare enough to need no short cut.
-            Precision::F64 => first_digit(precision),
-            Precision::F32 if elements > COLLECT_ALL => Round::Sample(Mutex::default()),
+            ComputeType::F64 => first_digit(precision),
+            ComputeType::F32 if elements > COLLECT_ALL => Round::Sample(Mutex::default()),
             // Zeros contribute nothing, so collecting starts at the smallest number above them.
-            Precision::F32 => Round::Scan { bracket: Bracket { low: 1, high: HIGHEST_KEY }, found: Mutex::default() },
+            ComputeType::F32 => Round::Scan { bracket: Bracket { low: 1, high: HIGHEST_KEY }, found: Mutex::default() },
         };
         Self { input, state: State::Searching(Search { keep, elements, precision, round }) }
     }
@@ -136,7 +136,7 @@ impl Trim {
     }
 
     /// Looks at one chunk.
-    pub(crate) fn visit(&self, backend: &dyn Backend, chunk: &ChunkInputs<'_>) {
+    pub(crate) fn visit(&self, backend: &dyn MergeKernels, chunk: &ChunkInputs<'_>) {
         let State::Searching(search) = &self.state else { return };
         let delta = chunk.delta(self.input);
         match &search.round {
@@ -291,7 +291,7 @@ enum Outcome {
 }
 
 /// The highest digit.
-fn first_digit(precision: Precision) -> Round {
+fn first_digit(precision: ComputeType) -> Round {
     next_digit(key_bits(precision), 0, 0)
 }
 
@@ -392,14 +392,14 @@ pub(crate) struct WholeModelSearch {
 impl WholeModelSearch {
     /// Searches among `elements` elements of one working type.
     #[must_use]
-    pub(crate) fn new(density: f64, elements: u64, precision: Precision) -> Self {
+    pub(crate) fn new(density: f64, elements: u64, precision: ComputeType) -> Self {
         let keep = ((density * elements as f64) as u64 + 1).min(elements.max(1));
         let digit = digit_below(key_bits(precision), 0);
         Self { keep, digit, above: 0, counts: Mutex::new(vec![0; 1 << 16]) }
     }
 
     /// Looks at one chunk of one tensor.
-    pub(crate) fn visit(&self, backend: &dyn Backend, delta: Delta<'_>) {
+    pub(crate) fn visit(&self, backend: &dyn MergeKernels, delta: Delta<'_>) {
         let mut local = vec![0; 1 << self.digit.bits];
         backend.magnitude_histogram(delta, self.digit, &mut local);
         lock(&self.counts).iter_mut().zip(local).for_each(|(total, n)| *total += n);
@@ -432,13 +432,13 @@ mod tests {
     /// Runs a trim over a tensor and applies the selection.
     fn kept(values: &[f32], keep: u64) -> Vec<bool> {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let mut trim = Trim::largest(0, keep, values.len() as u64, Precision::F32);
+        let mut trim = Trim::largest(0, keep, values.len() as u64, ComputeType::F32);
         let mut rounds = 0;
         loop {
             for (index, range) in chunks(values.len() as u64).enumerate() {
                 let piece = &bytes[range.start as usize * 4..range.end as usize * 4];
                 let operands = vec![Operand { bytes: piece, dtype: DType::F32 }];
-                trim.visit(&Cpu, &ChunkInputs { index, range, operands, base: None, precision: Precision::F32 });
+                trim.visit(&Cpu, &ChunkInputs { index, range, operands, base: None, precision: ComputeType::F32 });
             }
             rounds += 1;
             assert!(rounds < 8);
@@ -515,8 +515,8 @@ mod tests {
         let values = random(5000, |w| (w % 997) as f32 / 997.0);
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let delta =
-            Delta { base: None, tuned: Operand { bytes: &bytes, dtype: DType::F32 }, precision: Precision::F32 };
-        let mut search = WholeModelSearch::new(0.2, 5000, Precision::F32);
+            Delta { base: None, tuned: Operand { bytes: &bytes, dtype: DType::F32 }, precision: ComputeType::F32 };
+        let mut search = WholeModelSearch::new(0.2, 5000, ComputeType::F32);
         let key = loop {
             search.visit(&Cpu, delta);
             if let Some(key) = search.next_round() {

@@ -3,7 +3,7 @@
 use super::executor::{Executor, Piece, next_batch, pieces};
 use super::trim::{WholeModelSearch, WholeModelThresholds};
 use crate::error::Result;
-use crate::merge::methods::{Sparsify, Statistics};
+use crate::merge::methods::{Reduction, Sparsify};
 use crate::merge::plan::TensorJob;
 
 impl Executor<'_> {
@@ -12,7 +12,7 @@ impl Executor<'_> {
         let mut wanted: Vec<(usize, f64)> = Vec::new();
         let mut searched: Vec<&TensorJob> = Vec::new();
         for job in self.plan.jobs.iter().filter(|job| !job.verbatim) {
-            let Statistics::Sparsify { rules, .. } = &job.statistics else { continue };
+            let Reduction::Sparsify { rules, .. } = &job.reduction else { continue };
             for (rule, input) in rules.iter().zip(job.parameters.tuned()) {
                 if let Sparsify::LargestOfModel { density } = rule {
                     let key = (job.inputs[input].model, *density);

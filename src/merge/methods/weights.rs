@@ -1,7 +1,7 @@
 //! Sums of weights that methods divide by.
 
-use super::{MethodFault, TensorParameters};
-use crate::compute::merge::Precision;
+use super::TensorParameters;
+use crate::compute::merge::ComputeType;
 
 /// Smallest sum of weights that may be divided by, relative to the sum of their magnitudes. Below it the differences
 /// between the models come out a thousandfold, and what 16-bit weights lost in rounding is larger than the result.
@@ -53,26 +53,10 @@ pub(super) fn refuse_cancelling_combinations(weights: &[f64]) -> Option<String> 
 /// below 1e-8 count as 1.
 pub(super) fn guarded_sum(tensor: &TensorParameters, weights: &[f64]) -> f64 {
     let sum = match tensor.precision {
-        Precision::F32 => f64::from(weights.iter().fold(0.0, |sum: f32, w| sum + *w as f32)),
-        Precision::F64 => weights.iter().sum(),
+        ComputeType::F32 => f64::from(weights.iter().fold(0.0, |sum: f32, w| sum + *w as f32)),
+        ComputeType::F64 => weights.iter().sum(),
     };
     if sum.abs() < 1e-8 { 1.0 } else { sum }
-}
-
-/// [`refuse_cancelling`] for task vectors, where `normalize` divides by the sum of the weights.
-pub(super) fn check_mean(tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-    if !tensor.switch("normalize")? {
-        return Ok(None);
-    }
-    Ok(refuse_cancelling(&tensor.tuned_numbers("weight")?, true))
-}
-
-/// [`refuse_cancelling_combinations`] for task vectors with sign election.
-pub(super) fn check_elected_mean(tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-    if !tensor.switch("normalize")? {
-        return Ok(None);
-    }
-    Ok(refuse_cancelling_combinations(&tensor.tuned_numbers("weight")?))
 }
 
 #[cfg(test)]
@@ -88,7 +72,7 @@ mod tests {
             assert!(refuse_cancelling(weights, false).is_none(), "{weights:?}");
         }
         assert!(refuse_cancelling(&[0.0, 0.0], true).is_none() && refuse_cancelling(&[0.0, 0.0], false).is_some());
-        let message = refuse_cancelling(&[0.5, -0.5], true).unwrap_or_default();
+        let message = refuse_cancelling(&[0.5, -0.5], true).expect("cancels");
         assert!(message.contains("0.5, -0.5") && message.contains("0.001"), "{message}");
     }
 

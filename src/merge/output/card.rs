@@ -31,8 +31,8 @@ pub(crate) fn model_card(plan: &MergePlan, recipe: &str) -> String {
         "Merged with billon {} by the [`{}`]({}) method: {}.\n",
         env!("CARGO_PKG_VERSION"),
         method.name(),
-        method.reference(),
-        method.summary()
+        method.info().reference,
+        method.info().summary
     );
     let donor = plan.models[plan.donor].reference.to_string();
     let donor = visible::value(&donor).replace('`', "'");

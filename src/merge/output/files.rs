@@ -7,7 +7,8 @@ use super::card::model_card;
 use crate::checkpoint::model_dir::INDEX_FILE;
 use crate::merge::execute::adapted::ModelAdapter;
 use crate::merge::plan::MergePlan;
-use crate::storage::hash::sha256_bytes;
+use crate::merge::plan::options::MergeOptions;
+use crate::storage::hash::{Digest, HashAlgorithm};
 use crate::storage::publish::{StagingDir, WriteError};
 
 /// Tokenizer, template, generation and preprocessing files that belong to a model.
@@ -28,30 +29,56 @@ pub(crate) const COMPANION_FILES: &[&str] = &[
     "vocab.txt",
 ];
 
-/// What to write besides the weights.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CompanionOptions {
-    /// Copy tokenizer and generation files from the donor.
-    pub copy_tokenizer: bool,
-    /// Write `README.md`.
-    pub model_card: bool,
-}
-
-/// Size and SHA-256 of a file.
+/// Size and digest of a file. A lock keys the digest by its function: `"blake3"` or `"sha256"`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "StoredRecord", try_from = "StoredRecord")]
 pub struct FileRecord {
-    /// Bytes.
     pub bytes: u64,
-    /// Lower-case hexadecimal; absent when hashing was turned off.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sha256: Option<String>,
+    /// Absent when hashing was turned off.
+    pub digest: Option<Digest>,
 }
 
 impl FileRecord {
     /// The record of bytes in memory.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.len() as u64, sha256: Some(sha256_bytes(bytes)) }
+    pub fn of(algorithm: HashAlgorithm, bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, digest: Some(Digest::of(algorithm, bytes)) }
+    }
+}
+
+/// A record as a lock writes it; digests are lower-case hexadecimal.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct StoredRecord {
+    bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    blake3: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    sha256: Option<String>,
+}
+
+impl From<FileRecord> for StoredRecord {
+    fn from(FileRecord { bytes, digest }: FileRecord) -> Self {
+        let mut stored = Self { bytes, blake3: None, sha256: None };
+        match digest {
+            Some(Digest { algorithm: HashAlgorithm::Blake3, hex }) => stored.blake3 = Some(hex),
+            Some(Digest { algorithm: HashAlgorithm::Sha256, hex }) => stored.sha256 = Some(hex),
+            None => {}
+        }
+        stored
+    }
+}
+
+impl TryFrom<StoredRecord> for FileRecord {
+    type Error = &'static str;
+
+    fn try_from(StoredRecord { bytes, blake3, sha256 }: StoredRecord) -> Result<Self, Self::Error> {
+        let digest = match (blake3, sha256) {
+            (Some(_), Some(_)) => return Err("a file has two digests, `blake3` and `sha256`"),
+            (Some(hex), None) => Some(Digest { algorithm: HashAlgorithm::Blake3, hex }),
+            (None, Some(hex)) => Some(Digest { algorithm: HashAlgorithm::Sha256, hex }),
+            (None, None) => None,
+        };
+        Ok(Self { bytes, digest })
     }
 }
 
@@ -71,11 +98,11 @@ fn companion_paths(root: &Path, adapter: Option<&Path>) -> Vec<PathBuf> {
     COMPANION_FILES.iter().filter_map(file).collect()
 }
 
-/// The files that [`write_companions`] copies from the donor, and from its adapter.
+/// The files that [`write_companions`] copies from the config source, and from its adapter.
 ///
 /// # Errors
-/// When the donor's directory cannot be listed.
-pub(crate) fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Result<Vec<PathBuf>, WriteError> {
+/// When the config source's directory cannot be listed.
+pub(crate) fn copied_files(plan: &MergePlan, options: &MergeOptions) -> Result<Vec<PathBuf>, WriteError> {
     let donor = &plan.models[plan.donor];
     let Some(root) = donor.tokenizer_dir.as_deref() else { return Ok(Vec::new()) };
     let mut files: Vec<PathBuf> = Vec::new();
@@ -104,7 +131,7 @@ pub(crate) fn copied_files(plan: &MergePlan, options: CompanionOptions) -> Resul
 pub(crate) fn companions(
     plan: &MergePlan,
     recipe: &str,
-    options: CompanionOptions,
+    options: &MergeOptions,
 ) -> Result<BTreeMap<String, Vec<u8>>, WriteError> {
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     if let Some(index) = plan.layout.index(&plan.outputs) {
@@ -133,11 +160,12 @@ pub(crate) fn write_companions(
     plan: &MergePlan,
     recipe: &str,
     staging: &StagingDir,
-    options: CompanionOptions,
+    options: &MergeOptions,
+    algorithm: HashAlgorithm,
 ) -> Result<BTreeMap<String, FileRecord>, WriteError> {
     let files = companions(plan, recipe, options)?;
     for (name, bytes) in &files {
         staging.write(name, bytes)?;
     }
-    Ok(files.iter().map(|(name, bytes)| (name.clone(), FileRecord::of(bytes))).collect())
+    Ok(files.iter().map(|(name, bytes)| (name.clone(), FileRecord::of(algorithm, bytes))).collect())
 }

@@ -5,33 +5,26 @@
 //! where an output's own hashes would.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::checkpoint::{MemoryModel, Tensor};
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::Result;
 use crate::event::{Event, Progress};
 use crate::merge::execute::executor::execute_in_memory;
-use crate::merge::output::files::CompanionOptions;
+use crate::merge::output::input_records::{InputRecords, hash_inputs};
+use crate::merge::output::lock::LockOptions;
+use crate::merge::plan::MergePlan;
+use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::merge::plan::{MergePlan, PlanOptions};
-use crate::merge::stages::{InputRecords, hash_inputs, plan_again, plan_recipe, report_non_finite};
+use crate::merge::stages::{plan_again, plan_recipe, report_non_finite};
+use crate::recipe::RecipeFile;
 use crate::storage::hash::sha256_bytes;
-
-/// Everything about such a merge that is not in the recipe.
-#[derive(Debug, Clone)]
-pub struct InMemoryOptions {
-    /// Choices that shape the plan.
-    pub plan: PlanOptions,
-    /// Worker threads.
-    pub threads: usize,
-}
 
 /// The result of a merge, in memory.
 #[derive(Debug)]
 pub struct MergedModel {
-    /// Its tensors and config. The root is the directory of the donor, whose tokenizer it has.
+    /// Tensors and config. The root is the directory of the config source, whose tokenizer it has.
     pub model: Arc<MemoryModel>,
     /// SHA-256 of the recipe with the options that decide the output.
     pub recipe_sha256: String,
@@ -42,7 +35,7 @@ pub struct MergedModel {
 }
 
 impl MergedModel {
-    /// What the tensors depend on, as names and hashes.
+    /// Names and hashes of what the tensors depend on.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn identity(&self) -> Vec<(String, String)> {
@@ -50,38 +43,38 @@ impl MergedModel {
             vec![(format!("merge recipe, billon {}", env!("CARGO_PKG_VERSION")), self.recipe_sha256.clone())];
         for (reference, files) in &self.inputs {
             for (name, record) in files {
-                let hash = record.sha256.clone().expect("`hash_inputs` hashes every file");
-                identity.push((format!("{reference}/{name}"), hash));
+                let digest = record.digest.as_ref().expect("`hash_inputs` hashes every file");
+                identity.push((format!("{reference}/{name}"), digest.hex.clone()));
             }
         }
         identity
     }
 }
 
-/// Runs a recipe file into memory; `file` is for messages and for the places it names. Results of
-/// earlier documents stay in memory as well, until the last one is there.
+/// Merges what a recipe says into memory. Results of earlier documents stay in memory as well, until the last one is
+/// there.
 ///
 /// # Errors
 /// Recipe and input errors, or [`crate::error::Cancelled`].
 #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
 pub fn in_memory(
-    file: &Path,
-    text: &str,
-    options: &InMemoryOptions,
-    backend: &dyn Backend,
+    file: &RecipeFile,
+    options: &MergeOptions,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<MergedModel> {
+    // The tokenizer is an input, and no file is written.
+    let options = &MergeOptions { copy_tokenizer: true, model_card: false, ..options.clone() };
     let resolver = Resolver::from_environment();
-    let planned = plan_recipe(file, text, &resolver, &options.plan)?;
+    let planned = plan_recipe(file, &resolver, options)?;
     let mut warnings = planned.warnings.clone();
     planned.warn(progress);
-    let companions = CompanionOptions { copy_tokenizer: true, model_card: false };
-    let inputs = hash_inputs(&planned, options.threads, companions, progress)?;
+    let inputs = hash_inputs(&planned.plans, options, progress)?;
     let mut results: BTreeMap<String, Arc<MemoryModel>> = BTreeMap::new();
     let count = planned.order.len();
     let mut last = None;
     for (index, (&document, mut plan)) in planned.order.iter().zip(planned.plans).enumerate() {
-        let recipe = &planned.file.recipes[document];
+        let recipe = &file.recipes()[document];
         let name = recipe.name.as_ref().map(|name| name.value.clone());
         if count > 1 {
             progress.event(Event::StageStarted { index, count, name: name.clone() });
@@ -92,7 +85,7 @@ pub fn in_memory(
                     *model = Model::in_memory(model.reference.clone(), Arc::clone(result));
                 }
             }
-            plan = plan_again(recipe, plan, &planned.file, &resolver, &options.plan)?;
+            plan = plan_again(recipe, plan, file, &resolver, options)?;
         }
         let result = Arc::new(run(&plan, options, backend, &mut warnings, progress)?);
         if let Some(name) = name {
@@ -102,22 +95,22 @@ pub fn in_memory(
     }
     let last = last.expect("a recipe without documents is refused before");
     progress.event(Event::Finished);
-    let decides = format!("{:?}\n{text}", options.plan);
-    Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.as_bytes()), inputs, warnings })
+    let decides = serde_json::json!({"seed": options.seed, "options": LockOptions::of(options), "recipe": file.text()});
+    Ok(MergedModel { model: last, recipe_sha256: sha256_bytes(decides.to_string().as_bytes()), inputs, warnings })
 }
 
 fn run(
     plan: &MergePlan,
-    options: &InMemoryOptions,
-    backend: &dyn Backend,
+    options: &MergeOptions,
+    backend: &dyn MergeKernels,
     warnings: &mut Vec<String>,
     progress: Progress<'_>,
 ) -> Result<MemoryModel> {
     let (tensors, bytes_read) = (plan.jobs.len(), plan.bytes_read());
     progress.event(Event::PlanReady { tensors, bytes_read, bytes_written: plan.bytes_written() });
-    let (buffers, execution) = execute_in_memory(plan, backend, options.threads, progress)?;
+    let (buffers, execution) = execute_in_memory(plan, backend, options.workers, progress)?;
     plan.unchanged()?;
-    report_non_finite(&execution.non_finite, "merge", &options.plan, warnings, progress)?;
+    report_non_finite(&execution.non_finite, "merge", options, warnings, progress)?;
     let tensors = plan.outputs.iter().enumerate().map(|(shard, output)| {
         let range = 0..output.bytes();
         (output.name.clone(), Tensor { dtype: output.dtype, shape: output.shape.clone(), shard, range })

@@ -13,13 +13,16 @@ use super::report::{InputPlan, StagePlan, TensorPlan};
 use crate::error::{Diagnose, ErrorKind};
 use crate::merge::methods::Values;
 use crate::merge::output::files::FileRecord;
+use crate::merge::plan::options::{MergeOptions, TrimScope};
 use crate::merge::plan::{MergePlan, TensorJob};
+use crate::parallel::Workers;
 use crate::recipe::setting::Value;
+use crate::storage::manifest::LOCK_VERSIONS;
 
 pub(crate) use crate::storage::manifest::LOCK_FILE;
 
-/// The lock's format version.
-const FORMAT: u32 = 1;
+/// The lock's format version that is written.
+const FORMAT: u32 = *LOCK_VERSIONS.end();
 
 /// The contents of a lock.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,7 +43,8 @@ pub struct Lock {
     pub inputs: BTreeMap<String, BTreeMap<String, FileRecord>>,
     /// Files of the output, without the lock.
     pub outputs: BTreeMap<String, FileRecord>,
-    /// What keys the random masks: [`MASKS`]; 0 in locks of before, when it was the text of a model's reference.
+    /// Version of the random masks' key: [`MASKS`]; 0 in locks of before, when it was the text of a model's
+    /// reference.
     #[serde(default)]
     pub masks: u32,
 }
@@ -55,15 +59,12 @@ pub struct LockOptions {
     /// Largest shard in bytes.
     pub max_shard_bytes: u64,
     /// `--trim-scope`.
-    pub trim_scope: Option<String>,
+    pub trim_scope: Option<TrimScope>,
     /// `--lenient`.
     pub lenient: bool,
-    /// `--allow-crimes`.
     pub allow_crimes: bool,
-    /// `--allow-mismatch`.
     #[serde(default)]
     pub allow_mismatch: bool,
-    /// `--allow-non-finite`.
     #[serde(default)]
     pub allow_non_finite: bool,
     /// Whether tokenizer and generation files were copied; locks of before do not say.
@@ -76,6 +77,77 @@ pub struct LockOptions {
     pub truncate_embeddings: bool,
 }
 
+impl LockOptions {
+    /// Records what decides the output. Every option is named, so that a new one is recorded or left out on purpose.
+    #[must_use]
+    pub fn of(options: &MergeOptions) -> Self {
+        let &MergeOptions {
+            // The lock has it beside the options.
+            seed: _,
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            truncate_embeddings,
+            copy_tokenizer,
+            model_card,
+            // How the output is computed and published, which leaves no trace in its bytes.
+            workers: _,
+            force: _,
+            keep_intermediates: _,
+            // Seen in the lock by the hashes themselves.
+            hash: _,
+        } = options;
+        Self {
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            copy_tokenizer: Some(copy_tokenizer),
+            model_card: Some(model_card),
+            truncate_embeddings,
+        }
+    }
+
+    /// The options to plan a locked recipe again. Whether tokenizer and card were written is the default's where a
+    /// lock of before does not say.
+    #[must_use]
+    pub fn merge_options(&self, seed: u64, workers: Workers) -> MergeOptions {
+        let &Self {
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            copy_tokenizer,
+            model_card,
+            truncate_embeddings,
+        } = self;
+        let default = MergeOptions::default();
+        MergeOptions {
+            seed,
+            max_shard_bytes,
+            trim_scope,
+            lenient,
+            allow_crimes,
+            allow_mismatch,
+            allow_non_finite,
+            truncate_embeddings,
+            copy_tokenizer: copy_tokenizer.unwrap_or(default.copy_tokenizer),
+            model_card: model_card.unwrap_or(default.model_card),
+            workers,
+            force: default.force,
+            keep_intermediates: default.keep_intermediates,
+            hash: default.hash,
+        }
+    }
+}
+
 /// Why a lock can't be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -86,7 +158,7 @@ pub enum LockError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{} is not a valid lock", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("{} has lock version {found}, this billon reads {FORMAT}", path.display())]
+    #[error("{} has lock version {found}, this billon reads {} to {FORMAT}", path.display(), LOCK_VERSIONS.start())]
     Version { path: PathBuf, found: u32 },
 }
 
@@ -106,12 +178,12 @@ impl Diagnose for LockError {
 impl Lock {
     /// A lock of this version.
     #[must_use]
-    pub fn new(seed: u64, options: LockOptions, recipe: &str) -> Self {
+    pub fn new(options: &MergeOptions, recipe: &str) -> Self {
         Self {
             lock_version: FORMAT,
             billon_version: env!("CARGO_PKG_VERSION").to_owned(),
-            seed,
-            options,
+            seed: options.seed,
+            options: LockOptions::of(options),
             recipe: recipe.to_owned(),
             stages: Vec::new(),
             inputs: BTreeMap::new(),
@@ -135,13 +207,13 @@ impl Lock {
             })?;
         let lock: Self =
             serde_json::from_slice(&text).map_err(|source| LockError::Json { path: path.clone(), source })?;
-        if lock.lock_version != FORMAT {
+        if !LOCK_VERSIONS.contains(&lock.lock_version) {
             return Err(LockError::Version { path, found: lock.lock_version });
         }
         Ok(lock)
     }
 
-    /// Its text.
+    /// Text of the lock.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub fn text(&self) -> String {
@@ -181,11 +253,11 @@ pub(crate) fn locked_stage(plan: &MergePlan, name: Option<&str>) -> Json {
 
 fn tensor_plan(plan: &MergePlan, job: &TensorJob) -> TensorPlan {
     let output = &plan.outputs[job.output];
-    let inputs = job.inputs.iter().zip(&job.parameters.inputs).map(|(input, values)| InputPlan {
+    let inputs = job.inputs.iter().zip(&job.parameters.inputs).map(|(input, given)| InputPlan {
         model: plan.models[input.model].reference.to_string(),
         tensor: input.name.clone(),
         dtype: input.tensor.dtype.to_string(),
-        parameters: if job.verbatim { Map::new() } else { json(values) },
+        parameters: if job.verbatim { Map::new() } else { json(&given.values) },
     });
     TensorPlan {
         name: output.name.clone(),

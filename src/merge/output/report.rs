@@ -1,4 +1,4 @@
-//! What a merge did, as data.
+//! Report of a merge, as data.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// The result of a merge.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct MergeReport {
+pub struct MergeReport {
     /// The published directory.
     pub output: PathBuf,
     /// Method of the last stage.
@@ -29,15 +29,15 @@ pub(crate) struct MergeReport {
     pub seconds: f64,
     /// Worker threads.
     pub threads: usize,
-    /// Backend that computed.
+    /// MergeKernels that computed.
     pub backend: String,
-    /// What the user should know.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
 /// A plan, for people and scripts.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct PlanReport {
+pub struct PlanReport {
     /// One entry per document, in execution order.
     pub stages: Vec<StagePlan>,
     /// Warnings of planning.
@@ -46,10 +46,10 @@ pub(crate) struct PlanReport {
 
 /// The plan of one document.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct StagePlan {
-    /// Its `name:`.
+pub struct StagePlan {
+    /// `name:` of the document.
     pub name: Option<String>,
-    /// Method.
+    /// Merge method, as recipes name it.
     pub method: String,
     /// Models in order.
     pub models: Vec<String>,
@@ -71,12 +71,12 @@ pub(crate) struct StagePlan {
 
 /// The plan of one output tensor.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct TensorPlan {
-    /// Name.
+pub struct TensorPlan {
+    /// Name of the output tensor.
     pub name: String,
     /// Stored dtype.
     pub dtype: String,
-    /// Shape.
+    /// Sizes of the dimensions, slowest first.
     pub shape: Vec<u64>,
     /// Stored bytes.
     pub bytes: u64,
@@ -90,13 +90,13 @@ pub(crate) struct TensorPlan {
 
 /// One input of an output tensor.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct InputPlan {
-    /// Model.
+pub struct InputPlan {
+    /// Reference of the model.
     pub model: String,
     /// Tensor there.
     pub tensor: String,
-    /// Its dtype.
+    /// Stored dtype of the input.
     pub dtype: String,
-    /// Its parameters.
+    /// Parameters of the method for this input, by name.
     pub parameters: serde_json::Map<String, serde_json::Value>,
 }

@@ -1,4 +1,4 @@
-//! What changes in the donor's config.json.
+//! Changes to the config source's config.json.
 
 use std::collections::BTreeSet;
 

@@ -2,14 +2,14 @@
 //!
 //! Weights of equal shapes can be averaged whatever they were trained to do. What a config says beyond the shapes
 //! (heads, activation, which layers attend how) must be the same, or the mean has no meaning. Rotary bases, lengths and
-//! epsilons are mixed on purpose: both values are told, and which one is written. A key that is in neither table is
-//! told as well. Keys that only matter in training, or only name things, are left alone.
+//! epsilons are mixed on purpose: warnings name both values and the one written. A key that is in neither table is
+//! reported as well. Keys that only matter in training, or only name things, are left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::PlanOptions;
+use super::options::MergeOptions;
 use super::slices::PlannedSlice;
 use crate::checkpoint::ModelConfig;
 use crate::checkpoint::config::LAYER_COUNT_KEYS;
@@ -170,12 +170,12 @@ const ABSENCE_MEANS: &[&str] = &[
 /// Keys whose value follows from the shapes of the weights and the number of heads, where a config leaves them out.
 const IMPLIED_BY_SHAPES: &[&str] = &["num_key_value_heads", "head_dim"];
 
-/// Compares every model's config with that of the donor, which is written.
+/// Compares every model's config with that of the config source, which is written.
 pub(super) fn check(
     recipe: &Recipe,
     models: &[Model],
     donor: usize,
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) {
     let Some(written) = models[donor].config.as_ref() else { return };
@@ -209,7 +209,7 @@ pub(super) fn check(
 pub(super) fn check_layer_types(
     models: &[Model],
     slices: &[PlannedSlice<'_>],
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) {
     let kind = |model: usize, layer: u64| -> Option<&Value> {
@@ -238,7 +238,7 @@ pub(super) fn check_layer_types(
     }
 }
 
-/// What a config states, by key: of the text decoder where there is one, under one name where there are two.
+/// Values of a config by key: of the text decoder where there is one, under one name where there are two.
 fn values(config: &ModelConfig) -> BTreeMap<String, Value> {
     let mut values = BTreeMap::new();
     for object in [config.value(), config.decoder()] {

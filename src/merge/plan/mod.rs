@@ -9,6 +9,7 @@ mod config;
 mod fit;
 mod models;
 mod names;
+pub(crate) mod options;
 pub(crate) mod parameters;
 mod planner;
 mod slices;
@@ -23,50 +24,14 @@ use crate::checkpoint::layout::{Layout, OutputTensor};
 use crate::checkpoint::model_dir::Tensor;
 use crate::error::ErrorKind;
 use crate::merge::methods;
-use crate::merge::methods::{FOREIGN_METHODS, MergeMethod, Statistics, TensorParameters};
+use crate::merge::methods::{FOREIGN_METHODS, MergeMethod, Reduction, TensorParameters};
+use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::parameters::ParameterResolver;
 use crate::merge::plan::sources::{Model, PlannedResult, Resolver};
 use crate::recipe::setting::Setting;
 use crate::recipe::{Diagnostics, ModelReference, Recipe};
 use crate::storage::unchanged::InputChanged;
 use crate::yaml::diagnostic::Severity;
-
-/// Choices that are not part of a recipe.
-#[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-pub struct PlanOptions {
-    /// Seed of random masks.
-    pub seed: u64,
-    /// Largest shard, in bytes of tensor data.
-    pub max_shard_bytes: u64,
-    /// Overrides the recipe's `trim_scope`.
-    pub trim_scope: Option<&'static str>,
-    /// Unknown keys are warnings.
-    pub lenient: bool,
-    /// Merge models of different architectures.
-    pub allow_crimes: bool,
-    /// Merge models whose configs or tokenizers say that their weights mean different things.
-    pub allow_mismatch: bool,
-    /// Publish infinities and NaN that no input has.
-    pub allow_non_finite: bool,
-    /// Cut vocabulary tensors to the smallest row count.
-    pub truncate_embeddings: bool,
-}
-
-impl Default for PlanOptions {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            max_shard_bytes: 5_000_000_000,
-            trim_scope: None,
-            lenient: false,
-            allow_crimes: false,
-            allow_mismatch: false,
-            allow_non_finite: false,
-            truncate_embeddings: false,
-        }
-    }
-}
 
 /// One input of an output tensor.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +40,7 @@ pub(crate) struct JobInput {
     pub model: usize,
     /// Name of the tensor there.
     pub name: String,
-    /// Where it is; the range covers just the elements that take part.
+    /// Tensor; its range covers just the elements that take part.
     pub tensor: Tensor,
 }
 
@@ -84,12 +49,11 @@ pub(crate) struct JobInput {
 pub(crate) struct TensorJob {
     /// Index into [`MergePlan::outputs`].
     pub output: usize,
-    /// Its inputs in recipe order.
+    /// Inputs in recipe order.
     pub inputs: Vec<JobInput>,
-    /// What the method is given.
     pub parameters: TensorParameters,
-    /// What the method wants to be measured first.
-    pub statistics: Statistics,
+    /// Done before the map.
+    pub reduction: Reduction,
     /// Copied from its first input without arithmetic: integers, and tensors only one model has.
     pub verbatim: bool,
 }
@@ -105,19 +69,16 @@ impl TensorJob {
 /// Everything a merge will do.
 #[derive(Debug)]
 pub(crate) struct MergePlan {
-    /// The method.
     pub method: &'static dyn MergeMethod,
-    /// The models.
     pub models: Vec<Model>,
     /// Index of the model whose config and tokenizer are taken over.
     pub donor: usize,
     /// Output tensors by name.
     pub outputs: Vec<OutputTensor>,
-    /// What is done for each, in file order.
+    /// Jobs in file order.
     pub jobs: Vec<TensorJob>,
-    /// Where they go.
     pub layout: Layout,
-    /// The donor's config with the changes made.
+    /// The config source's config with the changes made.
     pub config: Option<String>,
 }
 
@@ -148,7 +109,7 @@ impl MergePlan {
         self.models.iter().try_for_each(Model::unchanged)
     }
 
-    /// What this plan leaves behind, for stages that build on it.
+    /// Result for stages that build on this plan.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "what is expected holds by construction")]
     pub(crate) fn result(&self) -> PlannedResult {
@@ -167,7 +128,7 @@ impl MergePlan {
 pub(crate) fn plan(
     recipe: &Recipe,
     resolver: &Resolver,
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) -> Option<MergePlan> {
     plan_with(recipe, resolver, BTreeMap::new(), options, diagnostics)
@@ -178,12 +139,12 @@ pub(crate) fn plan_with(
     recipe: &Recipe,
     resolver: &Resolver,
     opened: BTreeMap<ModelReference, Model>,
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) -> Option<MergePlan> {
     let mut recipe = recipe.clone();
     if let Some(scope) = options.trim_scope {
-        recipe.parameters.set("trim_scope", recipe.method.span, Setting::constant(scope, recipe.method.span));
+        recipe.parameters.set("trim_scope", recipe.method.span, Setting::constant(scope.name(), recipe.method.span));
     }
     let method = find_method(&recipe, diagnostics);
     let (models, index) = models::open(&recipe, resolver, opened, diagnostics);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::PlanOptions;
+use super::options::MergeOptions;
 use crate::arch;
 use crate::checkpoint::config::ModelConfig;
 use crate::error::ErrorKind;
@@ -55,7 +55,7 @@ pub(super) fn open(
     ((complete && !models.is_empty()).then_some(models), index)
 }
 
-pub(super) fn check(recipe: &Recipe, models: &[Model], options: &PlanOptions, diagnostics: &mut Diagnostics) {
+pub(super) fn check(recipe: &Recipe, models: &[Model], options: &MergeOptions, diagnostics: &mut Diagnostics) {
     let mut known = models.iter().filter_map(|m| m.architecture().map(|a| (m, a)));
     if let Some((first, architecture)) = known.next() {
         for (model, other) in known.filter(|(_, a)| *a != architecture) {
@@ -90,7 +90,7 @@ pub(super) fn check_tokenizer(recipe: &Recipe, models: &[Model], diagnostics: &m
         diagnostics.error_help(
             span,
             "`chat_template` is not supported by this version",
-            "remove the key: the donor's template is copied; edit it in the output's tokenizer_config.json",
+            "remove the key: the config source's template is copied; edit it in the output's tokenizer_config.json",
         );
     }
     let Some(tokenizer) = &recipe.tokenizer else { return };
@@ -114,7 +114,7 @@ pub(super) fn check_tokenizer(recipe: &Recipe, models: &[Model], diagnostics: &m
         diagnostics.error_help(
             tokenizer.span,
             "building a new tokenizer is not supported by this version, and these models do not all have the same one",
-            "give all models the same tokenizer.json and vocabulary size first, or remove the key to copy the donor's",
+            "give all models the same tokenizer.json and vocabulary size first, or remove the key to copy the config source's",
         );
     }
 }

@@ -7,20 +7,22 @@ use std::collections::BTreeSet;
 
 use crate::arch::KNOWN_FILTERS;
 use crate::merge::methods::{
-    FOREIGN_PARAMETERS, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec, REGISTRY, Values,
+    FOREIGN_PARAMETERS, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec, REGISTRY, Role, Values,
 };
 use crate::recipe::setting::{Value, matches};
 use crate::recipe::{Diagnostics, OutputSlice, Parameters, Recipe, Source, Span};
+use crate::yaml::Spanned;
 
 /// Resolves and remembers which filters were of use.
 pub(crate) struct ParameterResolver<'a> {
     recipe: &'a Recipe,
     method: &'static dyn MergeMethod,
-    used: BTreeSet<Span>,
+    /// Filters by address: those of recipes made in Rust have no place of their own.
+    used: BTreeSet<*const Spanned<String>>,
     missing: BTreeSet<(&'static str, String)>,
 }
 
-/// Where a tensor stands, as far as parameters care.
+/// Position of a tensor, as far as parameters depend on it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Position<'a> {
     /// The slice, for layer-wise recipes.
@@ -82,7 +84,7 @@ impl<'a> ParameterResolver<'a> {
     pub(crate) fn input(
         &mut self,
         source: Option<&Source>,
-        is_base: bool,
+        role: Role,
         tensor: &str,
         position: Position<'_>,
         label: (&str, Span),
@@ -91,7 +93,7 @@ impl<'a> ParameterResolver<'a> {
         let wanted = |spec: &ParameterSpec| match spec.scope {
             ParameterScope::Shared => false,
             ParameterScope::Input => true,
-            ParameterScope::NonBaseInput => !is_base,
+            ParameterScope::NonBaseInput => role == Role::Tuned,
         };
         self.values(wanted, source, tensor, position, Some(label), diagnostics)
     }
@@ -109,7 +111,7 @@ impl<'a> ParameterResolver<'a> {
         for spec in self.method.parameters().iter().filter(|spec| wanted(spec)) {
             match self.lookup(spec, source, tensor, position) {
                 Some(value) => values.push((spec.name, value)),
-                None => self.report_missing(spec, tensor, label, diagnostics),
+                None => self.report_missing(spec, tensor, label, source.is_none(), diagnostics),
             }
         }
         values
@@ -131,7 +133,7 @@ impl<'a> ParameterResolver<'a> {
         for scope in scopes.into_iter().flatten() {
             let found = scope.get(spec.name).and_then(|s| s.evaluate(spec.kind, tensor, position.t));
             if let Some((value, filter)) = found {
-                self.used.extend(filter);
+                self.used.extend(filter.map(std::ptr::from_ref));
                 return Some(value);
             }
         }
@@ -147,6 +149,7 @@ impl<'a> ParameterResolver<'a> {
         spec: &ParameterSpec,
         tensor: &str,
         label: Option<(&str, Span)>,
+        unlisted: bool,
         diagnostics: &mut Diagnostics,
     ) {
         if spec.default != ParameterDefault::Required {
@@ -162,7 +165,8 @@ impl<'a> ParameterResolver<'a> {
             self.method.name(),
             spec.name
         );
-        let help = if self.recipe.base_model.as_ref().is_some_and(|b| b.span == span) {
+        // The base model is the only one that takes part without being listed.
+        let help = if unlisted && label.is_some() {
             "this method takes the base model for one more input: remove `base_model`, or set the parameter for all"
         } else {
             "set it at the model or for all models under the recipe's `parameters`; when it has filters, end the list \
@@ -176,7 +180,7 @@ impl<'a> ParameterResolver<'a> {
         let known: Vec<&str> = self.method.parameters().iter().map(|s| s.name).collect();
         for scope in self.recipe.scopes() {
             for (_, setting) in scope.iter().filter(|(key, _)| known.contains(&key.value.as_str())) {
-                for filter in setting.filters().filter(|f| !self.used.contains(&f.span)) {
+                for filter in setting.filters().filter(|f| !self.used.contains(&std::ptr::from_ref(*f))) {
                     let text = filter.value.as_str();
                     if names.iter().any(|name| matches(text, name)) {
                         let message =

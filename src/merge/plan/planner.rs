@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::models::ModelIndex;
+use super::options::MergeOptions;
 use super::slices::PlannedSlice;
-use super::{JobInput, PlanOptions, TensorJob};
+use super::{JobInput, TensorJob};
 use crate::arch::{self, Place};
 use crate::checkpoint::layout::OutputTensor;
-use crate::compute::merge::Precision;
+use crate::compute::merge::ComputeType;
 use crate::dtype::DType;
 use crate::error::ErrorKind;
 use crate::merge::methods::{
-    BaseRule, MergeMethod, MethodError, MethodFault, Sparsify, Statistics, TensorParameters, Values,
+    BaseRule, MergeMethod, MethodError, MethodFault, MethodInput, Reduction, Role, Sparsify, TensorParameters,
 };
 use crate::merge::plan::parameters::{ParameterResolver, Position};
 use crate::merge::plan::sources::Model;
@@ -19,7 +20,7 @@ use crate::recipe::Diagnostics;
 use crate::recipe::{ModelReference, Recipe, Source, Span};
 use crate::rng::stream_key;
 
-/// Why copied buffers are mentioned.
+/// Reason why copied buffers are mentioned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Buffers {
     Missing,
@@ -32,7 +33,7 @@ pub(super) struct Planner<'a, 'r> {
     pub(super) method: &'static dyn MergeMethod,
     pub(super) models: &'a [Model],
     pub(super) index: &'a ModelIndex,
-    pub(super) options: &'a PlanOptions,
+    pub(super) options: &'a MergeOptions,
     pub(super) parameters: &'a mut ParameterResolver<'r>,
     pub(super) diagnostics: &'a mut Diagnostics,
     pub(super) outputs: Vec<(OutputTensor, TensorJob)>,
@@ -144,12 +145,12 @@ impl Planner<'_, '_> {
             if !self.may_be_missing(output, *model, name, &found, slice) {
                 return;
             }
-            lone = self.method.copies_lone_tensor() && found.len() == 1;
+            lone = self.method.info().copies_lone_tensor && found.len() == 1;
         }
         if !self.same_shapes(output, &mut found) {
             return;
         }
-        let Some((_, _, first)) = found.first() else { return };
+        let (_, _, first) = found.first().expect("the name of an output comes from a model that has the tensor");
         let (shape, dtypes) = (first.tensor.shape.clone(), found.iter().map(|f| f.2.tensor.dtype));
         let floating = dtypes.clone().all(DType::is_float);
         let stored = dtypes.clone().reduce(DType::promote).unwrap_or(DType::F32);
@@ -159,15 +160,15 @@ impl Planner<'_, '_> {
         let dtype =
             if floating { self.recipe.out_dtype.or(self.recipe.dtype).unwrap_or(stored) } else { first.tensor.dtype };
         let wide = dtype == DType::F64 || stored == DType::F64 || self.recipe.dtype == Some(DType::F64);
-        let precision = if wide { Precision::F64 } else { Precision::F32 };
+        let precision = if wide { ComputeType::F64 } else { ComputeType::F32 };
         let parameters = self.tensor_parameters(slice, output, t, &found, &shape, precision, kept);
-        let base_alone = parameters.base.is_some() && found.len() == 1;
+        let base_alone = parameters.base().is_some() && found.len() == 1;
         let verbatim = kept || lone || base_alone || !floating;
-        let statistics = if verbatim { Statistics::None } else { self.checked_statistics(output, &parameters) };
+        let reduction = if verbatim { Reduction::None } else { self.checked_reduction(output, &parameters) };
         let inputs: Vec<JobInput> =
             found.into_iter().map(|(_, _, input)| input).take(if verbatim { 1 } else { usize::MAX }).collect();
         let tensor = OutputTensor { name: output.to_owned(), dtype, shape };
-        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, statistics, verbatim }));
+        self.outputs.push((tensor, TensorJob { output: 0, inputs, parameters, reduction, verbatim }));
     }
 
     /// Buffers are copied as they are stored, from the config source where it has one: they are computed
@@ -180,7 +181,7 @@ impl Planner<'_, '_> {
         mut found: Vec<(usize, Option<&Source>, JobInput)>,
         missing: &[(usize, String)],
     ) {
-        let shape: Vec<u64> = found.first().map(|(_, _, input)| input.tensor.shape.clone()).unwrap_or_default();
+        let shape: Vec<u64> = found.first().expect("a buffer was found in a model").2.tensor.shape.clone();
         let integers = found.iter().all(|(_, _, input)| !input.tensor.dtype.is_float());
         // Anything else that is stored as integers means what it says.
         let exact = integers || !arch::is_buffer(output, DType::F32, &shape);
@@ -188,7 +189,7 @@ impl Planner<'_, '_> {
             return;
         }
         let chosen = found.iter().position(|(model, ..)| *model == self.donor).unwrap_or(0);
-        let Some((model, _, input)) = found.get(chosen) else { return };
+        let (model, _, input) = &found[chosen];
         let (model, tensor) = (*model, input.tensor.clone());
         let bytes = self.models[model].bytes(&tensor);
         let different = found.iter().filter(|(other, _, input)| {
@@ -202,11 +203,11 @@ impl Planner<'_, '_> {
                 self.copied_buffers.entry((why, models, model)).or_default().push(output.to_owned());
             }
         }
-        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, Precision::F32, true);
+        let parameters = self.tensor_parameters(slice, output, t, &found, &tensor.shape, ComputeType::F32, true);
         let inputs = vec![found.swap_remove(chosen).2];
         let output = OutputTensor { name: output.to_owned(), dtype: tensor.dtype, shape: tensor.shape };
         self.outputs
-            .push((output, TensorJob { output: 0, inputs, parameters, statistics: Statistics::None, verbatim: true }));
+            .push((output, TensorJob { output: 0, inputs, parameters, reduction: Reduction::None, verbatim: true }));
     }
 
     /// Says which buffers were copied though some models lack them.
@@ -214,7 +215,7 @@ impl Planner<'_, '_> {
         for ((why, others, source), names) in std::mem::take(&mut self.copied_buffers) {
             let quoted = |model: &usize| format!("`{}`", self.models[*model].reference);
             let models = others.iter().map(quoted).collect::<Vec<_>>().join(", ");
-            let Some(first) = names.first() else { continue };
+            let first = names.first().expect("an entry is made with its first name");
             let others = names.len() - 1;
             let (names, are) = match others {
                 0 => (format!("buffer `{first}`"), "is"),
@@ -231,9 +232,9 @@ impl Planner<'_, '_> {
         }
     }
 
-    /// What the method wants to be measured of a tensor, once its parameters have a meaning together. A parameter
+    /// The reduction that the method wants of a tensor, once its parameters have a meaning together. A parameter
     /// that is missing was noted before.
-    fn checked_statistics(&mut self, output: &str, parameters: &TensorParameters) -> Statistics {
+    fn checked_reduction(&mut self, output: &str, parameters: &TensorParameters) -> Reduction {
         let result = self.method.check(parameters).and_then(|refused| {
             if let Some(message) = refused {
                 // Parameters rarely differ between tensors: once is enough, with the first one named.
@@ -242,15 +243,15 @@ impl Planner<'_, '_> {
                     self.diagnostics.error(self.recipe.method.span, message);
                 }
             }
-            self.method.statistics(parameters)
+            self.method.reduction(parameters)
         });
         match result {
-            Ok(statistics) => statistics,
-            Err(MethodFault::NoValue { .. }) if self.diagnostics.has_errors() => Statistics::None,
+            Ok(reduction) => reduction,
+            Err(MethodFault::NoValue { .. }) if self.diagnostics.has_errors() => Reduction::None,
             Err(fault) => {
                 let message = fault.at(self.method.name(), output).to_string();
                 self.diagnostics.model_error(ErrorKind::Internal, None, message, MethodError::HINT);
-                Statistics::None
+                Reduction::None
             }
         }
     }
@@ -263,21 +264,20 @@ impl Planner<'_, '_> {
         t: f64,
         found: &[(usize, Option<&Source>, JobInput)],
         shape: &[u64],
-        precision: Precision,
+        precision: ComputeType,
         kept: bool,
     ) -> TensorParameters {
-        let (specs, shape) = (self.method.parameters(), shape.to_vec());
+        let shape = shape.to_vec();
         if kept {
             // Copied, whatever parameters say.
-            let (shared, inputs, stream_keys) = (Vec::new(), vec![Vec::new()], vec![0]);
-            return TensorParameters { shape, specs, shared, inputs, base: None, stream_keys, precision };
+            let inputs = vec![MethodInput { role: Role::Tuned, values: Vec::new(), stream_key: 0 }];
+            return TensorParameters { shape, shared: Vec::new(), inputs, precision };
         }
         let position = Position { slice: slice.slice, t };
         let has_base = self.method.contract().base != BaseRule::Ignored;
         let base = found.iter().position(|(model, ..)| has_base && Some(*model) == slice.base);
         let shared = self.parameters.shared(output, position, self.diagnostics);
-        let mut inputs: Vec<Values> = Vec::new();
-        let mut stream_keys = Vec::new();
+        let mut inputs = Vec::new();
         for (i, (model, source, input)) in found.iter().enumerate() {
             let reference = self.models[*model].reference.to_string();
             let span = source
@@ -285,15 +285,16 @@ impl Planner<'_, '_> {
                 .or_else(|| self.recipe.base_model.as_ref().map(|b| b.span))
                 .unwrap_or(self.recipe.method.span);
             let label = (reference.as_str(), span);
-            let is_base = base == Some(i);
-            inputs.push(self.parameters.input(*source, is_base, &input.name, position, label, self.diagnostics));
+            let role = if base == Some(i) { Role::Base } else { Role::Tuned };
+            let values = self.parameters.input(*source, role, &input.name, position, label, self.diagnostics);
             // By place in the recipe, so that the masks do not follow the spelling of paths. The number of the
             // document keeps masks of different stages apart.
             let place = slice.place(*model).map_or_else(|| "base".to_owned(), |place| place.to_string());
             let document = self.recipe.document.to_string();
-            stream_keys.push(stream_key(self.options.seed, &[&document, &place, output]));
+            let stream_key = stream_key(self.options.seed, &[&document, &place, output]);
+            inputs.push(MethodInput { role, values, stream_key });
         }
-        TensorParameters { shape, specs, shared, inputs, base, stream_keys, precision }
+        TensorParameters { shape, shared, inputs, precision }
     }
 
     /// Whether a tensor that some models lack can be merged from the others. If not, says why.
@@ -306,7 +307,8 @@ impl Planner<'_, '_> {
         slice: &PlannedSlice<'_>,
     ) -> bool {
         let lacking = &self.models[model];
-        let holder = found.first().map(|f| self.models[f.0].reference.to_string()).unwrap_or_default();
+        let holder = found.first().map(|f| self.models[f.0].reference.to_string());
+        let holder = holder.expect("the name of an output comes from a model that has the tensor");
         let span = self.source_span(model);
         if !arch::is_optional(name, &lacking.stack) {
             let message = format!("tensor `{name}` is in `{holder}` but not in `{}`", lacking.reference);
@@ -328,7 +330,7 @@ impl Planner<'_, '_> {
         let counted =
             found.iter().filter(|(m, ..)| contract.base == BaseRule::Ignored || Some(*m) != slice.base).count();
         let holds = counted >= contract.least && (contract.base != BaseRule::Required || base_found);
-        let copied = self.method.copies_lone_tensor() && found.len() == 1;
+        let copied = self.method.info().copies_lone_tensor && found.len() == 1;
         if !holds && !copied {
             let message = format!(
                 "tensor `{output}` is in `{holder}` but not in `{}`, and method `{}` can't merge it without",
@@ -414,12 +416,12 @@ impl Planner<'_, '_> {
 /// working type.
 pub(super) fn one_precision_per_model_trim(jobs: &mut [TensorJob]) {
     let whole = |job: &TensorJob| {
-        matches!(&job.statistics, Statistics::Sparsify { rules, .. }
+        matches!(&job.reduction, Reduction::Sparsify { rules, .. }
             if rules.iter().any(|r| matches!(r, Sparsify::LargestOfModel { .. })))
     };
-    if jobs.iter().any(|j| j.parameters.precision == Precision::F64) && jobs.iter().any(whole) {
+    if jobs.iter().any(|j| j.parameters.precision == ComputeType::F64) && jobs.iter().any(whole) {
         for job in jobs {
-            job.parameters.precision = Precision::F64;
+            job.parameters.precision = ComputeType::F64;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which layers of which model each slice of the output takes.
+//! Layers that each slice of the output takes from each model.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,23 +15,22 @@ use crate::storage::unchanged::{FileStamps, InputChanged};
 /// A model as planning sees it.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// How the recipe names it.
+    /// Reference in the recipe.
     pub reference: ModelReference,
-    /// Its tensors; for a planned result these are the places they will have.
+    /// Tensors; for a planned result at the places they will have.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Its config.
     pub config: Option<ModelConfig>,
-    /// Its decoder layers.
+    /// Decoder layers.
     pub stack: LayerStack,
     /// The opened directory; `None` for a result that does not exist yet or is in memory.
     pub dir: Option<ModelDir>,
     /// The result of an earlier stage, in memory.
     pub memory: Option<Arc<MemoryModel>>,
-    /// What is added to the tensors when they are read.
+    /// Adapter that is applied to the tensors when they are read.
     pub adapter: Option<ModelAdapter>,
     /// The directory of its tokenizer; for the result of an earlier stage that of the model it takes it from.
     pub tokenizer_dir: Option<PathBuf>,
-    /// Of the adapter's files, taken before they were read.
+    /// Stamps of the adapter's files, taken before they were read.
     stamps: FileStamps,
 }
 
@@ -61,7 +60,7 @@ impl Model {
     /// The model with the adapter in a folder added to its tensors.
     ///
     /// # Errors
-    /// What is wrong with the adapter, or that it does not fit.
+    /// Faults of the adapter, or that it does not fit.
     pub(crate) fn with_adapter(mut self, folder: &Path) -> Result<Self, Error> {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             self.stamps.take(&entry.path());
@@ -127,14 +126,14 @@ impl Model {
         }
     }
 
-    /// What the model is, for comparing: first architecture, else model type.
+    /// Architecture for comparisons: first architecture, else model type.
     #[must_use]
     pub(crate) fn architecture(&self) -> Option<&str> {
         let config = self.config.as_ref()?;
         config.architecture().or_else(|| config.string("model_type"))
     }
 
-    /// Where its tensors are; `None` for a result that does not exist yet.
+    /// Source of the tensors; `None` for a result that does not exist yet.
     #[must_use]
     pub(crate) fn source(&self) -> Option<&dyn TensorSource> {
         let dir = self.dir.as_ref().map(|dir| dir as &dyn TensorSource);
@@ -161,7 +160,7 @@ impl Model {
     }
 }
 
-/// What a planned stage will leave behind.
+/// Result that a planned stage will write.
 #[derive(Debug, Clone)]
 pub(crate) struct PlannedResult {
     /// Tensors at their places in the planned shards.

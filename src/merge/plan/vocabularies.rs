@@ -1,13 +1,13 @@
 //! Whether the tokenizers of the models give the same ids to the same tokens.
 //!
-//! The donor's tokenizer is the one that is written. Rows of embedding and head are merged by id, so an id that stands
+//! The config source's tokenizer is the one that is written. Rows of embedding and head are merged by id, so an id that stands
 //! for another token in another model makes a row of two tokens.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::PlanOptions;
+use super::options::MergeOptions;
 use crate::error::ErrorKind;
 use crate::merge::plan::sources::Model;
 use crate::recipe::{Diagnostics, Recipe};
@@ -23,12 +23,12 @@ const SETTINGS: &[&str] = &["bos_token", "eos_token", "add_bos_token", "add_eos_
 /// Parts of tokenizer.json that are not compared: its vocabulary is by itself, the rest are states of the last call.
 const UNCOMPARED: &[&str] = &["version", "truncation", "padding", "vocab"];
 
-/// Compares every model's tokenizer with the donor's.
+/// Compares every model's tokenizer with that of the config source.
 pub(super) fn check(
     recipe: &Recipe,
     models: &[Model],
     donor: usize,
-    options: &PlanOptions,
+    options: &MergeOptions,
     diagnostics: &mut Diagnostics,
 ) {
     let Some(ours) = models[donor].tokenizer_dir.as_deref() else { return };
@@ -107,7 +107,8 @@ impl Pair {
         }
         let (Some(ours), Some(theirs)) = (object(&ours.join(file)), object(&theirs.join(file))) else { return };
         let part = |tokenizer: &Value| {
-            let mut parts = tokenizer.as_object().cloned().unwrap_or_default();
+            // A tokenizer that is no object has no parts to compare; opening it says so.
+            let mut parts = tokenizer.as_object().cloned().unwrap_or_else(serde_json::Map::new);
             if let Some(Value::Object(model)) = parts.remove("model") {
                 parts.extend(model.into_iter().map(|(key, value)| (format!("model.{key}"), value)));
             }

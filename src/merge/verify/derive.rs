@@ -1,21 +1,24 @@
 //! The locked recipe planned again: resolved stages, config and copied files, and a sample of the tensors.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::files::{Check, check_file, is_hashed};
 use super::{VerifyOptions, VerifyReport};
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::Result;
 use crate::event::Progress;
 use crate::merge::execute::executor::compute_tensors;
-use crate::merge::methods::{Sparsify, Statistics};
-use crate::merge::output::files::{CompanionOptions, companions, copied_files};
+use crate::merge::methods::{Reduction, Sparsify};
+use crate::merge::output::files::{companions, copied_files};
+use crate::merge::output::input_records::input_files;
 use crate::merge::output::lock::{LOCK_FILE, Lock, MASKS, locked_stage};
+use crate::merge::plan::MergePlan;
+use crate::merge::plan::options::MergeOptions;
 use crate::merge::plan::sources::{Model, Resolver};
-use crate::merge::plan::{MergePlan, PlanOptions};
 use crate::merge::stages::{PlannedRecipe, plan_recipe};
-use crate::recipe::ModelReference;
+use crate::parallel::Pool;
+use crate::recipe::{ModelReference, RecipeFile};
 use crate::rng::stream_key;
 
 /// The card says which version wrote it, and a stage what that version knew.
@@ -28,33 +31,26 @@ pub(super) fn derive(
     output: &Path,
     lock: &Lock,
     options: VerifyOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
+    pool: &Pool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<()> {
-    let plan_options = PlanOptions {
-        seed: lock.seed,
-        max_shard_bytes: lock.options.max_shard_bytes,
-        trim_scope: match lock.options.trim_scope.as_deref() {
-            Some("model") => Some("model"),
-            Some("tensor") => Some("tensor"),
-            _ => None,
-        },
-        lenient: lock.options.lenient,
-        allow_crimes: lock.options.allow_crimes,
+    let recorded = MergeOptions {
         // What was refused would not have been written; the plan is only compared here.
         allow_mismatch: true,
         allow_non_finite: true,
-        truncate_embeddings: lock.options.truncate_embeddings,
+        ..lock.options.merge_options(lock.seed, options.workers)
     };
-    let planned = plan_recipe(Path::new(LOCK_FILE), &lock.recipe, &Resolver::from_environment(), &plan_options)?;
+    let file = RecipeFile::parse(Path::new(LOCK_FILE), &lock.recipe, recorded.lenient);
+    let planned = plan_recipe(&file, &Resolver::from_environment(), &recorded)?;
     let plan = planned.plans.last().expect("a recipe without documents is refused");
-    let companion_options = companion_options(lock, plan)?;
-    if !check_inputs(&planned, companion_options, lock, report, progress)? {
+    let recorded = with_companions(recorded, lock, plan)?;
+    if !check_inputs(&planned, &recorded, lock, pool, report, progress)? {
         return Ok(());
     }
     check_stages(&planned, lock, report);
-    check_companions(output, plan, lock, companion_options, report)?;
+    check_companions(output, plan, lock, &recorded, report)?;
     if planned.plans.len() > 1 {
         report.not_derived = Some("the recipe has several stages; merge it again to compare".to_owned());
         return Ok(());
@@ -67,7 +63,7 @@ pub(super) fn derive(
     let stored = Model::open(ModelReference::directory(&output.display().to_string()), output)?;
     let chosen = choose(plan, lock.seed, options.sample);
     let mut found = BTreeMap::new();
-    compute_tensors(plan, backend, &chosen, options.threads, progress, |tensor, bytes| {
+    compute_tensors(plan, backend, &chosen, options.workers, progress, |tensor, bytes| {
         let expected = &plan.outputs[tensor];
         let same = stored
             .tensors
@@ -88,24 +84,25 @@ pub(super) fn derive(
     Ok(())
 }
 
-/// What was written besides the weights. A lock of before does not say: then what it lists tells.
-fn companion_options(lock: &Lock, plan: &MergePlan) -> Result<CompanionOptions> {
-    let copied = copied_files(plan, CompanionOptions { copy_tokenizer: true, model_card: true })?;
+/// The options with what was written besides the weights. A lock of before does not say: then what it lists tells.
+fn with_companions(options: MergeOptions, lock: &Lock, plan: &MergePlan) -> Result<MergeOptions> {
+    let copied = copied_files(plan, &MergeOptions { copy_tokenizer: true, ..options.clone() })?;
     let mut names = copied.iter().filter_map(|path| path.file_name());
     let listed = names.any(|name| lock.outputs.contains_key(&*name.to_string_lossy()));
-    Ok(CompanionOptions {
+    Ok(MergeOptions {
         copy_tokenizer: lock.options.copy_tokenizer.unwrap_or(listed),
         model_card: lock.options.model_card.unwrap_or_else(|| lock.outputs.contains_key("README.md")),
+        ..options
     })
 }
 
 fn draws_masks(job: &crate::merge::plan::TensorJob) -> bool {
-    matches!(&job.statistics, Statistics::Sparsify { rules, .. }
+    matches!(&job.reduction, Reduction::Sparsify { rules, .. }
         if rules.iter().any(|rule| matches!(rule, Sparsify::Random { .. })))
 }
 
 /// Whether the resolved stages are those of the recipe.
-fn check_stages(planned: &PlannedRecipe, lock: &Lock, report: &mut VerifyReport) {
+fn check_stages(planned: &PlannedRecipe<'_>, lock: &Lock, report: &mut VerifyReport) {
     if lock.stages.len() != planned.plans.len() {
         let (found, expected) = (lock.stages.len(), planned.plans.len());
         report.problems.push(format!("the lock has {found} resolved stages, and its recipe gives {expected}"));
@@ -115,7 +112,7 @@ fn check_stages(planned: &PlannedRecipe, lock: &Lock, report: &mut VerifyReport)
         return;
     }
     for (number, (&document, plan)) in planned.order.iter().zip(&planned.plans).enumerate() {
-        let name = planned.file.recipes[document].name.as_ref().map(|n| n.value.as_str());
+        let name = planned.file.recipes()[document].name.as_ref().map(|n| n.value.as_str());
         // Through text, as the lock's own went: numbers then compare as they were written.
         let text = locked_stage(plan, name).to_string();
         let derived: serde_json::Value = serde_json::from_str(&text).expect("JSON of a moment ago");
@@ -130,11 +127,11 @@ fn check_companions(
     output: &Path,
     plan: &MergePlan,
     lock: &Lock,
-    options: CompanionOptions,
+    options: &MergeOptions,
     report: &mut VerifyReport,
 ) -> Result<()> {
     let model_card = options.model_card && is_of_this_version(lock);
-    for (name, expected) in companions(plan, &lock.recipe, CompanionOptions { model_card, ..options })? {
+    for (name, expected) in companions(plan, &lock.recipe, &MergeOptions { model_card, ..options.clone() })? {
         match crate::storage::input::read(&output.join(&name), u64::MAX) {
             Ok(found) if found == expected => report.files_derived.push(name),
             Ok(_) => report.problems.push(format!("`{name}` is not what its inputs give")),
@@ -147,9 +144,10 @@ fn check_companions(
 
 /// Whether the inputs are those of the lock. Inputs that are here but different are no problems of the output.
 fn check_inputs(
-    planned: &PlannedRecipe,
-    options: CompanionOptions,
+    planned: &PlannedRecipe<'_>,
+    options: &MergeOptions,
     lock: &Lock,
+    pool: &Pool,
     report: &mut VerifyReport,
     progress: Progress<'_>,
 ) -> Result<bool> {
@@ -157,24 +155,14 @@ fn check_inputs(
         return Ok(true);
     }
     // By name, as the lock has them: a name in a lock leads to no other file.
-    let mut files: BTreeMap<(String, String), PathBuf> = BTreeMap::new();
-    for plan in &planned.plans {
-        let copied = copied_files(plan, options)?;
-        for (index, model) in plan.models.iter().enumerate().filter(|(_, model)| model.dir.is_some()) {
-            let donated = copied.iter().filter(|_| index == plan.donor).cloned();
-            for path in model.input_files().into_iter().chain(donated) {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                files.insert((model.reference.to_string(), name), path);
-            }
-        }
-    }
+    let files = input_files(&planned.plans, options)?;
     let mut same = true;
     for ((model, name), path) in &files {
         let Some(record) = lock.inputs.get(model).and_then(|records| records.get(name)) else {
             report.problems.push(format!("the lock does not list the input `{model}/{name}`"));
             continue;
         };
-        match check_file(path, record, progress)? {
+        match check_file(path, record, pool, progress)? {
             Check::Right => report.inputs_verified += 1,
             Check::NoHash => report.problems.push(format!("the input `{model}/{name}` has no hash in the lock")),
             Check::Wrong(problem) => {

@@ -8,7 +8,8 @@ use crate::error::{Cancelled, Result};
 use crate::event::Progress;
 use crate::merge::output::files::FileRecord;
 use crate::merge::output::lock::{LOCK_FILE, Lock};
-use crate::storage::hash::sha256_file;
+use crate::parallel::Pool;
+use crate::storage::file_digests::digest;
 
 /// Extensions of files that loaders read: weights, code, templates, vocabularies.
 const LOADED_EXTENSIONS: &[&str] = &[
@@ -56,7 +57,13 @@ const LOADED_NAMES: &[&str] = &[
 /// Folders below an output that are looked into.
 const DEPTH: usize = 3;
 
-pub(super) fn check(output: &Path, lock: &Lock, report: &mut VerifyReport, progress: Progress<'_>) -> Result<()> {
+pub(super) fn check(
+    output: &Path,
+    lock: &Lock,
+    pool: &Pool,
+    report: &mut VerifyReport,
+    progress: Progress<'_>,
+) -> Result<()> {
     let weights = |name: &str| name.ends_with(".safetensors");
     if !lock.outputs.keys().any(|name| weights(name)) {
         report.problems.push("the lock lists no weights".to_owned());
@@ -67,7 +74,7 @@ pub(super) fn check(output: &Path, lock: &Lock, report: &mut VerifyReport, progr
             report.problems.push(format!("the lock lists {name:?}, which is no name of a file in the output"));
             continue;
         }
-        match check_file(&output.join(name), record, progress)? {
+        match check_file(&output.join(name), record, pool, progress)? {
             Check::Right => report.files_verified += 1,
             // `--no-hash` leaves out those of the weights, and of all of them.
             Check::NoHash if weights(name) && !hashed => report.files_without_hash.push(name.clone()),
@@ -90,7 +97,7 @@ pub(super) fn check(output: &Path, lock: &Lock, report: &mut VerifyReport, progr
 
 /// Whether the lock was written with hashes of inputs and weights.
 pub(super) fn is_hashed(lock: &Lock) -> bool {
-    lock.outputs.iter().any(|(name, record)| name.ends_with(".safetensors") && record.sha256.is_some())
+    lock.outputs.iter().any(|(name, record)| name.ends_with(".safetensors") && record.digest.is_some())
 }
 
 /// One component that names an entry of a directory.
@@ -133,7 +140,7 @@ pub(super) enum Check {
     Wrong(String),
 }
 
-pub(super) fn check_file(path: &Path, record: &FileRecord, progress: Progress<'_>) -> Result<Check> {
+pub(super) fn check_file(path: &Path, record: &FileRecord, pool: &Pool, progress: Progress<'_>) -> Result<Check> {
     let Ok(metadata) = std::fs::metadata(path) else { return Ok(Check::Wrong("is missing".to_owned())) };
     if !metadata.is_file() {
         return Ok(Check::Wrong("is no regular file".to_owned()));
@@ -141,10 +148,10 @@ pub(super) fn check_file(path: &Path, record: &FileRecord, progress: Progress<'_
     if metadata.len() != record.bytes {
         return Ok(Check::Wrong(format!("has {} bytes instead of {}", metadata.len(), record.bytes)));
     }
-    let Some(expected) = &record.sha256 else { return Ok(Check::NoHash) };
-    match sha256_file(path, progress.cancel) {
+    let Some(expected) = &record.digest else { return Ok(Check::NoHash) };
+    match digest(pool, path, expected.algorithm, progress.cancel) {
         Ok(Some(found)) if found == *expected => Ok(Check::Right),
-        Ok(Some(found)) => Ok(Check::Wrong(format!("has SHA-256 {found} instead of {expected}"))),
+        Ok(Some(found)) => Ok(Check::Wrong(format!("has {found} instead of {}", expected.hex))),
         Ok(None) => Err(Cancelled.into()),
         Err(error) => Ok(Check::Wrong(format!("cannot be read: {error}"))),
     }

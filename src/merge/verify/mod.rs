@@ -7,23 +7,31 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::compute::merge::Backend;
+use crate::compute::merge::MergeKernels;
 use crate::error::{Diagnose, Error, ErrorKind, Result};
 use crate::event::Progress;
 use crate::merge::output::lock::Lock;
+use crate::parallel::Workers;
 
-/// What to check.
+/// Options of a verification.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyOptions {
     /// Tensors to derive again; all when there are fewer.
     pub sample: usize,
-    /// Worker threads.
-    pub threads: usize,
+    /// Threads that derive tensors again.
+    pub workers: Workers,
     /// An output of which no tensor could be derived again is a problem.
     pub require_derived: bool,
 }
 
-/// What was found.
+impl Default for VerifyOptions {
+    /// The defaults of `billon verify`.
+    fn default() -> Self {
+        Self { sample: 16, workers: Workers::available(), require_derived: false }
+    }
+}
+
+/// Result of a verification.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct VerifyReport {
     /// The directory.
@@ -36,11 +44,11 @@ pub struct VerifyReport {
     pub unknown_files: Vec<String>,
     /// Input files whose hash is right.
     pub inputs_verified: usize,
-    /// Why tensors were not derived again, if they were not.
+    /// Reason why tensors were not recomputed, if they were not.
     pub not_derived: Option<String>,
-    /// Config, index and copied files derived again and found equal.
+    /// Config, index and copied files recomputed and found equal.
     pub files_derived: Vec<String>,
-    /// Tensors derived again and found equal.
+    /// Tensors recomputed and found equal.
     pub tensors_derived: Vec<String>,
     /// Everything that is wrong.
     pub problems: Vec<String>,
@@ -69,13 +77,14 @@ impl Diagnose for VerifyError {
 pub fn verify(
     output: &Path,
     options: VerifyOptions,
-    backend: &dyn Backend,
+    backend: &dyn MergeKernels,
     progress: Progress<'_>,
 ) -> Result<VerifyReport> {
     let lock = Lock::read(output)?;
     let mut report = VerifyReport { output: output.to_owned(), ..VerifyReport::default() };
-    files::check(output, &lock, &mut report, progress)?;
-    match derive::derive(output, &lock, options, backend, &mut report, progress) {
+    let pool = options.workers.pool("verify")?;
+    files::check(output, &lock, &pool, &mut report, progress)?;
+    match derive::derive(output, &lock, options, backend, &pool, &mut report, progress) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         // The inputs need not be at hand; the hashes above stand on their own.
@@ -86,7 +95,7 @@ pub fn verify(
     }
     if options.require_derived && (report.not_derived.is_some() || report.tensors_derived.is_empty()) {
         let reason = report.not_derived.as_deref().unwrap_or("no tensor was chosen");
-        report.problems.push(format!("no tensor was derived again, as --require-derived wants: {reason}"));
+        report.problems.push(format!("no tensor was recomputed, as --require-derived wants: {reason}"));
     }
     Ok(report)
 }

@@ -1,4 +1,4 @@
-//! Causal attention of a batch of spans, each behind its own chain of keys and values.
+//! Causal attention of a batch of spans, each after its own past blocks of keys and values.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) struct Span {
     pub queries: Range<usize>,
     /// Rows of the key and value tensors: the segment's own positions up to the last query's.
     pub own: Range<usize>,
-    /// What comes before, oldest first.
+    /// Blocks of earlier positions, oldest first.
     pub past: Vec<Arc<KvBlock>>,
 }
 

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor, Var};
 
 use super::*;
 use crate::compute::nn;
-use crate::compute::nn::{Activation, AttentionShape, PackedMatrix, Precision};
+use crate::compute::nn::{Activation, AttentionShape, PackedMatrix, WeightDtype};
 use crate::model::rope::Rotation;
 use crate::rng::Philox;
 
@@ -88,7 +88,7 @@ fn check(name: &str, shapes: &[&[usize]], op: &dyn Fn(&[Tensor]) -> Result<Tenso
 fn packed(n: usize, k: usize) -> (Arc<PackedMatrix>, Vec<f64>) {
     let values = random(77, n * k);
     let mut fill = |row: usize, out: &mut [f32]| out.copy_from_slice(&values[row * k..(row + 1) * k]);
-    let weight = PackedMatrix::pack(n, k, Precision::F32, &mut fill);
+    let weight = PackedMatrix::pack(n, k, WeightDtype::F32, &mut fill);
     (Arc::new(weight), values.iter().map(|w| f64::from(*w)).collect())
 }
 
@@ -207,7 +207,7 @@ fn linear_layers() {
 fn trained_weights() {
     let values = random(2, 9 * 13);
     let mut fill = |row: usize, out: &mut [f32]| out.copy_from_slice(&values[row * 13..(row + 1) * 13]);
-    let weight = Arc::new(PackedMatrix::pack(9, 13, Precision::F32, &mut fill));
+    let weight = Arc::new(PackedMatrix::pack(9, 13, WeightDtype::F32, &mut fill));
     // The second input is drawn with seed 2, as the packed form was.
     check(
         "trained-linear",

@@ -9,12 +9,12 @@ use super::{PackedLinear, like, read, values};
 use crate::compute::nn::{View, multiply};
 use crate::rng::Philox;
 
-/// Which inputs of `lora_A` are dropped: a pure function of the key.
+/// Dropout mask on the inputs of `lora_A`: a pure function of the key.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dropout {
-    /// Chance of each.
+    /// Probability that an input is dropped.
     pub rate: f32,
-    /// Of the pass and the module.
+    /// Key of the pass and the module.
     pub key: u64,
 }
 

@@ -5,7 +5,7 @@ use minijinja::{Error, State, Value, filters};
 
 use super::template::fits;
 
-/// What a list of so many elements takes; elements are at least this large.
+/// Least size of an element of a list.
 const ELEMENT: usize = 24;
 
 pub(super) fn indent(
@@ -38,7 +38,7 @@ pub(super) fn slice(state: &State, value: Value, count: usize, fill: Option<Valu
 }
 
 pub(super) fn format(state: &mut State, text: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
-    let spec = text.as_str().unwrap_or_default();
+    let spec = text.as_str().unwrap_or("");
     let mut widths = printf_widths(spec);
     if spec.contains('*') {
         let values = arguments.iter().map(|argument| argument.clone().into_value());
@@ -116,7 +116,7 @@ fn printf_widths(text: &str) -> usize {
         // `%(name)5d`: the name has no width.
         let piece = piece.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(piece, |(_, rest)| rest);
         let end = piece.find(|c: char| c.is_alphabetic()).unwrap_or(piece.len());
-        widths = widths.saturating_add(numbers(piece.get(..end).unwrap_or_default()));
+        widths = widths.saturating_add(numbers(&piece[..end]));
     }
     widths
 }

@@ -68,7 +68,7 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
 }
 
 fn strip_affix(value: &Value, affix: &Value, strip: for<'a> fn(&'a str, &str) -> Option<&'a str>) -> Value {
-    let (text, affix) = (value.as_str().unwrap_or_default(), affix.as_str().unwrap_or_default());
+    let (text, affix) = (value.as_str().unwrap_or(""), affix.as_str().unwrap_or(""));
     Value::from(strip(text, affix).unwrap_or(text))
 }
 
@@ -103,7 +103,7 @@ static PATTERNS: Mutex<BTreeMap<String, PythonRegex>> = Mutex::new(BTreeMap::new
 /// The harness's `regex_replace` filter: `re.sub(pattern, repl, value, count)`.
 ///
 /// # Errors
-/// What Python's `re` refuses, and a search that takes too many steps.
+/// Patterns that Python's `re` refuses, and a search that takes too many steps.
 pub(crate) fn regex_replace(
     value: String,
     pattern: String,

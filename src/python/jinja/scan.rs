@@ -1,4 +1,4 @@
-//! How deep the expressions of a template nest, found before the engine parses them.
+//! Nesting depth of the expressions of a template, found before the engine parses them.
 //!
 //! The engine parses `1+1+1...` in a loop, but compiles and frees the resulting tree by recursion: some thousand
 //! operators, filters, subscripts or calls in a row end the stack. Jinja2 fails on a few hundred (`RecursionError`, or
@@ -25,16 +25,16 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn rest(&self) -> &[u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
+        self.bytes.get(self.at..).unwrap_or(&[])
     }
 
-    /// Goes behind the next occurrence of `end`, or to the end of the text.
+    /// Skips the next occurrence of `end`, or to the end of the text.
     fn skip_past(&mut self, end: &[u8]) {
         let found = self.rest().windows(end.len()).position(|window| window == end);
         self.at = found.map_or(self.bytes.len(), |place| self.at + place + end.len());
     }
 
-    /// Goes behind the opening of the next `{{` or `{%`; where that begins.
+    /// Skips the opening of the next `{{` or `{%`; where that begins.
     fn next_tag(&mut self) -> Option<usize> {
         while self.at < self.bytes.len() {
             match self.rest() {
@@ -63,10 +63,10 @@ impl Scanner<'_> {
         let rest = self.rest();
         let rest = rest.strip_prefix(b"-").or_else(|| rest.strip_prefix(b"+")).unwrap_or(rest).trim_ascii_start();
         let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-        rest.get(..length).unwrap_or_default()
+        &rest[..length]
     }
 
-    /// Goes behind the `endraw` that ends a raw block; its closing is harmless text.
+    /// Skips the `endraw` that ends a raw block; its closing is harmless text.
     fn skip_raw(&mut self) {
         while self.at < self.bytes.len() {
             self.skip_past(b"{%");
@@ -76,7 +76,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Goes behind the tag; how deep its expression nests, at most.
+    /// Skips the tag; returns the greatest depth of its expression.
     fn tag(&mut self) -> usize {
         // Operators since the last comma, for every open bracket: what stands between commas is one operand.
         let mut levels: Vec<usize> = vec![0];
@@ -114,7 +114,7 @@ impl Scanner<'_> {
                 (byte, _) if byte.is_ascii_alphabetic() || byte == b'_' => {
                     let rest = self.rest();
                     let length = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-                    let word = rest.get(..length).unwrap_or_default();
+                    let word = &rest[..length];
                     if matches!(word, b"not" | b"and" | b"or" | b"is" | b"in" | b"if" | b"else") {
                         depth += 1;
                         if let Some(level) = levels.last_mut() {
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chains_are_counted_and_lists_are_not() {
+    fn chained_operators_count_as_nesting_and_lists_do_not() {
         for link in ["+1", "|string", ".a", "[0]", "()", " and 1", " if 1 else 2", " is odd", "~''", "**2"] {
             let chain = format!("\n\n{{{{ 1{} }}}}", link.repeat(2000));
             assert_eq!(too_deep(&chain), Some(3), "{link}");

@@ -32,7 +32,7 @@ const SMALL: usize = 512;
 /// Compiles a template under a name.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Faults of it.
 pub(crate) fn add(
     environment: &mut Environment<'static>,
     name: String,
@@ -53,7 +53,7 @@ pub(crate) fn add(
 /// The text that a template makes of `context`.
 ///
 /// # Errors
-/// What the template raises, or which limit it reached.
+/// An exception that the template raises, or the limit it reached.
 pub(crate) fn render(
     environment: &Environment<'_>,
     name: &str,
@@ -81,12 +81,13 @@ pub(crate) fn render(
 pub(crate) fn undeclared(environment: &Environment<'_>, name: &str, subject: &Subject) -> Vec<String> {
     let Ok(template) = environment.get_template(name) else { return Vec::new() };
     let names = on_stack_for(template.source().len(), || watched(subject, || template.undeclared_variables(false)));
-    let mut names: Vec<String> = names.unwrap_or_default().into_iter().collect();
+    // None known where the thread for a large template could not be started.
+    let mut names: Vec<String> = names.map_or_else(|_| Vec::new(), |names| names.into_iter().collect());
     names.sort();
     names
 }
 
-/// What went wrong, without the place.
+/// Reason of a failure, without the place.
 #[must_use]
 pub(crate) fn reason(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
@@ -95,7 +96,7 @@ pub(crate) fn reason(error: &Error) -> String {
     let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
     // `raise_exception` takes a text of any length.
     match detail.char_indices().nth(MOST_REASON) {
-        Some((end, _)) => format!("{} ...", detail.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{} ...", &detail[..end]),
         None => detail,
     }
 }
@@ -119,13 +120,8 @@ fn on_stack_for<T: Send>(bytes: usize, work: impl FnOnce() -> Result<T, String> 
     let done = if bytes <= SMALL {
         work()
     } else {
-        std::thread::scope(|scope| {
-            let builder = std::thread::Builder::new().stack_size((1 << 20) + bytes * STACK_FOR_BYTE);
-            match builder.spawn_scoped(scope, work) {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                Err(error) => Err(format!("there is no thread for it: {error}")),
-            }
-        })
+        crate::parallel::on_stack((1 << 20) + bytes * STACK_FOR_BYTE, work)
+            .unwrap_or_else(|error| Err(format!("there is no thread for it: {error}")))
     };
     done.map_err(|panic| panicked(&panic))
 }

@@ -1,6 +1,6 @@
 //! Escapes and character classes of Python's grammar.
 
-use super::PatternError;
+use super::error::PatternError;
 use super::translate::{Flags, Parser, Width};
 
 const WORD: &str = r"\p{L}\p{N}_";
@@ -9,7 +9,7 @@ const ASCII_WORD: &str = "A-Za-z0-9_";
 const ASCII_SPACE: &str = r" \t\n\r\x0c\x0b";
 
 impl Parser {
-    /// What follows a backslash outside a class; nothing for a place.
+    /// Translates what follows a backslash outside a class; the width is `None` for an assertion.
     pub(super) fn escape(&mut self, flags: Flags, start: usize) -> Result<Option<Width>, PatternError> {
         let Some(c) = self.next() else { return Err(self.fault_at("bad escape (end of pattern)", start)) };
         match c {
@@ -156,7 +156,7 @@ impl Parser {
                 Ok(None)
             }
             '1'..='7' => {
-                let mut code = c.to_digit(8).unwrap_or_default();
+                let mut code = c.to_digit(8).expect("1 to 7 are octal digits");
                 for _ in 0..2 {
                     let Some(digit) = self.peek().and_then(|c| c.to_digit(8)) else { break };
                     code = code * 8 + digit;

@@ -1,6 +1,6 @@
 //! Groups of Python's grammar: captures, look-around, references, conditions and flags.
 
-use super::PatternError;
+use super::error::PatternError;
 use super::translate::{Flags, MOST_NESTED, Parser, Width};
 
 impl Parser {

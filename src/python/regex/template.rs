@@ -1,6 +1,7 @@
 //! Replacement texts of `re.sub`: `\1`, `\g<name>` and escapes.
 
-use super::{Found, PatternError, PythonRegex};
+use super::error::PatternError;
+use super::pattern::{Found, PythonRegex};
 
 /// A replacement text, parsed for one pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl Template {
     pub(crate) fn expand(&self, found: &Found<'_>) -> String {
         let text = |part: &Part| match part {
             Part::Text(text) => text.clone(),
-            Part::Group(group) => found.group(*group).unwrap_or_default().to_owned(),
+            Part::Group(group) => found.group(*group).map_or_else(String::new, str::to_owned),
         };
         self.parts.iter().map(text).collect()
     }

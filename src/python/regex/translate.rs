@@ -3,7 +3,7 @@
 //! The translation says everything outright: `^`, `$`, `.` and classes do not depend on flags, groups
 //! have numbers only, literals are escaped. Only `(?i:...)` is left to the engine.
 
-use super::PatternError;
+use super::error::PatternError;
 
 /// Groups may not be nested deeper: parsing recurses.
 pub(super) const MOST_NESTED: usize = 100;
@@ -97,7 +97,7 @@ impl Width {
     }
 }
 
-/// What a quantifier may follow.
+/// Preceding item, which decides whether a quantifier may follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Previous {
     /// Nothing, or a place: `nothing to repeat`.

@@ -1,10 +1,10 @@
-//! How rows were asked: through a chat template or as plain text.
+//! Prompt style of rows: through a chat template or as plain text.
 
 use super::content::{Closing, Content};
 use crate::tokenizer::ChatTemplate;
 use crate::train::recipe::TrainRecipe;
 
-/// How the examples of a run ask.
+/// Counts of the prompt styles of a run's examples.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Rows that a chat template renders.

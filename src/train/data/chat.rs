@@ -1,4 +1,4 @@
-//! Which tokens of a conversation the assistant wrote, for any chat template.
+//! Finds the tokens of a conversation that the assistant wrote, for any chat template.
 //!
 //! No marks in the template are needed. The conversation is rendered once as a whole, and that text
 //! is what is read. A turn of the assistant **begins** where the template's own prompt for it ends:
@@ -36,9 +36,9 @@ const SHOWN: usize = 40;
 pub(super) struct Chat {
     template: ChatTemplate,
     special: BTreeSet<u32>,
-    /// How a turn ends that another one follows.
+    /// Ending of a turn that another one follows.
     inner: Ending,
-    /// How the last turn ends.
+    /// Ending of the last turn.
     last: Ending,
     closing: Vec<u32>,
     eos: Option<u32>,
@@ -61,8 +61,9 @@ impl Chat {
         let after = tokens.iter().position(|(_, range)| range.start >= end).unwrap_or(tokens.len());
         let closed = chat.special_after(&whole, &tokens, end);
         chat.last = Ending::of_last(&whole, &tokens, end, closed);
-        chat.inner = chat.inner_ending(probe, whole.get(end..).unwrap_or_default(), tokenizer)?;
-        let trained = tokens.get(after..closed.unwrap_or(tokens.len())).unwrap_or_default();
+        chat.inner = chat.inner_ending(probe, whole.get(end..).unwrap_or(""), tokenizer)?;
+        // Nothing where the special token comes before the first token of the rest.
+        let trained = tokens.get(after..closed.unwrap_or(tokens.len())).unwrap_or(&[]);
         chat.closing = trained.iter().map(|(id, _)| *id).collect();
         if closed.is_none() {
             chat.closing.extend(eos);
@@ -70,8 +71,8 @@ impl Chat {
         Ok(chat)
     }
 
-    /// How a turn ends that a message of the user follows; as the last one where the template has no such
-    /// conversation.
+    /// Finds the ending of a turn that a message of the user follows; that of the last one where the
+    /// template has no such conversation.
     fn inner_ending(&self, mut probe: Conversation, rest_of_last: &str, tokenizer: &Tokenizer) -> Result<Ending> {
         probe.turns.push(Turn::new("user", "c"));
         let Ok(whole) = self.render(&probe, probe.turns.len(), false) else { return Ok(self.last.clone()) };
@@ -134,7 +135,8 @@ impl Chat {
             let closed = closed.filter(|closed| is_last || ending.closes_with(&tokens, *closed));
             let closed = closed.filter(|_| ending.is_special());
             unclosed = is_last && closed.is_none();
-            let text_end = end + ending.shown(whole.get(end..).unwrap_or_default());
+            // A template may write more before a turn than it writes of the whole: nothing is left to show then.
+            let text_end = end + ending.shown(whole.get(end..).unwrap_or(""));
             for (place, (id, range)) in tokens.iter().enumerate() {
                 // A word takes the blank before it along.
                 let begun = blank(&whole, range.start..opened.len())
@@ -157,8 +159,8 @@ impl Chat {
         Ok(Encoded { tokens: ids, trained })
     }
 
-    /// Where a message's content ends in the whole text: something else in its place changes nothing
-    /// from there on.
+    /// Finds the end of a message's content in the whole text: other content in its place changes
+    /// nothing from there on.
     fn content_end(
         &self,
         conversation: &Conversation,
@@ -198,12 +200,12 @@ impl Chat {
         Ok(end)
     }
 
-    /// Where a turn's content ends, by the text that ends with this turn: before what ends the turn.
+    /// Finds the end of a turn's content in the text that ends with this turn: it precedes the turn's ending.
     fn turn_end(&self, conversation: &Conversation, turn: usize, whole: &str) -> Result<usize, TokenizerError> {
         let upto = self.render(conversation, turn + 1, false)?;
         let common: usize =
             whole.chars().zip(upto.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
-        let text = whole.get(..common).unwrap_or_default();
+        let text = &whole[..common];
         let ending = [self.inner.text(), self.last.text()].into_iter().find(|text_end| text.ends_with(text_end));
         Ok(common - ending.map_or(0, str::len))
     }

@@ -1,21 +1,21 @@
-//! What a row says is to be learnt, before it is tokens.
+//! Content of a row that is to be learnt, before tokenisation.
 
 use serde_json::{Map, Value};
 
-/// What is to be learnt of a row.
+/// Content of a row that is to be learnt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
     /// A completion of a prompt; `scored` where an evaluation scores it as it stands here.
     Pair { prompt: String, completion: String, closing: Closing, scored: bool },
-    /// What the assistant says.
+    /// Conversation whose assistant turns are learnt.
     Chat(Conversation),
     /// All of a text.
     Text(String),
-    /// What the file itself marks.
+    /// Tokens that the file itself marks as trained or not.
     Tokens { tokens: Vec<u32>, trained: Vec<bool> },
 }
 
-/// How a completion ends.
+/// Ending of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closing {
     /// With the EOS token.
@@ -53,7 +53,7 @@ impl Turn {
     }
 
     pub(crate) fn role(&self) -> &str {
-        self.message.get("role").and_then(Value::as_str).unwrap_or_default()
+        self.message.get("role").and_then(Value::as_str).expect("a turn is made with its role")
     }
 
     /// The text; none where it is null, as beside tool calls.

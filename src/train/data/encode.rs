@@ -37,7 +37,7 @@ impl Encoded {
     }
 }
 
-/// Where a row is from, for messages.
+/// Origin of a row, for messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub origin: &'a str,
@@ -101,7 +101,7 @@ impl<'a> Encoder<'a> {
         Ok(encoder)
     }
 
-    /// What a recipe says of special tokens has to be so already.
+    /// Checks that the recipe's special tokens are those of the tokenizer.
     fn check_special_tokens(&self, recipe: &TrainRecipe) -> Result<(), DataError> {
         for (role, text) in &recipe.special_tokens {
             let found = self.tokenizer.special_tokens().get(role);
@@ -120,7 +120,7 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// How rows are asked, none counted yet.
+    /// Empty counts of the prompt styles.
     pub(crate) fn asked(&self) -> Asked {
         let by_default = self.template_name.is_some() || self.tokenizer.chat_template_names().next().is_some();
         Asked {
@@ -201,7 +201,8 @@ impl<'a> Encoder<'a> {
         self.unscored.fetch_add(usize::from(scored), Ordering::Relaxed);
         let mut encoded = Encoded::default();
         for (id, range) in tokens {
-            let said = whole.get(range.start.max(prompt.len())..range.end).unwrap_or_default();
+            // Empty where the token ends inside the prompt.
+            let said = whole.get(range.start.max(prompt.len())..range.end).unwrap_or("");
             let inside = range.start >= prompt.len() && !range.is_empty();
             // What a post-processor adds at the end.
             let added = range.is_empty() && encoded.trained.contains(&true);

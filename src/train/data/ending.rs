@@ -1,9 +1,9 @@
-//! How a chat template ends the assistant's turns.
+//! Ending of the assistant's turns under a chat template.
 
 use super::chat::Tokens;
 use crate::python::repr::is_space;
 
-/// What follows an answer and still belongs to its turn.
+/// Text after an answer that still belongs to its turn.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ending {
     /// The special token that ends the turn, if one does.
@@ -15,10 +15,10 @@ impl Ending {
     /// That of a conversation's last turn: up to the special token (`closed` is the place after it), or all
     /// that follows the answer.
     pub(crate) fn of_last(whole: &str, tokens: &Tokens, end: usize, closed: Option<usize>) -> Self {
-        let rest = whole.get(end..).unwrap_or_default();
+        let rest = whole.get(end..).unwrap_or("");
         match closed.and_then(|closed| tokens.get(closed - 1)) {
             Some((id, range)) => {
-                Self { special: Some(*id), text: whole.get(end..range.end).unwrap_or_default().to_owned() }
+                Self { special: Some(*id), text: whole.get(end..range.end).map_or_else(String::new, str::to_owned) }
             }
             None => Self { special: None, text: rest.to_owned() },
         }
@@ -33,21 +33,24 @@ impl Ending {
         closed: Option<usize>,
         rest_of_last: &str,
     ) -> Self {
-        let rest = whole.get(end..).unwrap_or_default();
+        let rest = whole.get(end..).unwrap_or("");
         let same = rest.chars().zip(rest_of_last.chars()).take_while(|(a, b)| a == b);
         let common: usize = same.map(|(a, _)| a.len_utf8()).sum();
         if let Some((id, range)) = closed.and_then(|closed| tokens.get(closed - 1))
             && range.end <= end + common
         {
-            return Self { special: Some(*id), text: whole.get(end..range.end).unwrap_or_default().to_owned() };
+            return Self {
+                special: Some(*id),
+                text: whole.get(end..range.end).map_or_else(String::new, str::to_owned),
+            };
         }
-        let shared = rest.get(..common).unwrap_or_default();
+        let shared = &rest[..common];
         // Where the last turn goes on otherwise, the next speaker's mark may begin with the same characters.
         let text = if common == rest_of_last.len() {
             shared
         } else {
             let blanks = shared.len() - shared.trim_start_matches(is_space).len();
-            shared.get(..blanks).unwrap_or_default()
+            &shared[..blanks]
         };
         Self { special: None, text: text.to_owned() }
     }

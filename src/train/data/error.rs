@@ -1,12 +1,12 @@
-//! Why training data can't be used.
+//! Reasons why training data can't be used.
 
 use std::path::PathBuf;
 
 use crate::error::{Diagnose, ErrorKind};
 use crate::tokenizer::TokenizerError;
 
-/// Why training data can't be used. `origin` is a data file, or a task with its split; rows count
-/// from 1 without blank lines.
+/// Reasons why training data can't be used. `origin` is a data file, or a task with its split; rows
+/// count from 1 without blank lines.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub(crate) enum DataError {

@@ -1,4 +1,4 @@
-//! What the trainer sees of the data.
+//! Examples as the trainer sees them.
 
 use super::asked::Asked;
 
@@ -14,9 +14,9 @@ pub struct Example {
 }
 
 /// Examples that share a row of a batch; each attends to itself only.
-pub(crate) type Row = Vec<usize>;
+pub(crate) type PackedRow = Vec<usize>;
 
-/// What became of a data set.
+/// Counts of a data set's rows.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SetSummary {
     /// The recipe's name.
@@ -56,6 +56,6 @@ pub struct TrainingData {
     pub validation: Vec<Example>,
     /// One a data set.
     pub sets: Vec<SetSummary>,
-    /// How the examples ask.
+    /// Prompt styles of the examples.
     pub asked: Asked,
 }

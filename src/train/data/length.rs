@@ -12,12 +12,12 @@
 
 use super::encode::Encoded;
 
-/// What shortening made of an example.
+/// Result of shortening an example.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shortened {
-    /// It fits, possibly without untrained tokens at its end.
+    /// Example that fits, possibly without untrained tokens at its end.
     Fits(Encoded),
-    /// Its prompt was cut.
+    /// Example with a shortened prompt.
     Cut(Encoded),
     /// The answer alone is too long.
     TooLong,

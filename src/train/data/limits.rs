@@ -1,4 +1,4 @@
-//! What the base model can read.
+//! Limits of the base model: context length and vocabulary.
 
 use std::path::Path;
 

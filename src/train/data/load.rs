@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use super::content::{Closing, Content, Conversation};
 use super::encode::{Encoded, Encoder, Place};
 use super::error::DataError;
@@ -14,6 +12,7 @@ use super::source::{self, Item};
 use super::{Example, SetSummary, TrainingData};
 use crate::error::{Cancelled, Error, Result};
 use crate::event::Progress;
+use crate::parallel::Workers;
 use crate::python::random::PythonRandom;
 use crate::rng::stream_key;
 use crate::tokenizer::Tokenizer;
@@ -23,7 +22,7 @@ impl TrainingData {
     /// Reads and tokenises the recipe's data sets; tasks' data files and relative paths are looked up
     /// in `data_dir` first. The result does not depend on the number of threads.
     ///
-    /// What is shortened, left out or asked in the evaluation too is told as warnings. No example is longer
+    /// Warnings report what is shortened, left out or evaluated on too. No example is longer
     /// than what the model whose folder the tokenizer is in reads, whatever `sequence_len` says, and none has
     /// a token beyond its vocabulary.
     ///
@@ -33,13 +32,15 @@ impl TrainingData {
         recipe: &TrainRecipe,
         data_dir: Option<&Path>,
         tokenizer: &Tokenizer,
+        workers: Workers,
         progress: Progress<'_>,
     ) -> Result<Self> {
         mix::check(recipe)?;
         let encoder = Encoder::new(tokenizer, recipe)?;
         let limits = ModelLimits::read(tokenizer.directory());
         let most = limits.map_or(recipe.sequence_len, |limits| limits.positions.min(recipe.sequence_len));
-        let maker = Maker { recipe, encoder: &encoder, vocabulary: limits.map(|limits| limits.vocabulary), most };
+        let maker =
+            Maker { recipe, encoder: &encoder, vocabulary: limits.map(|limits| limits.vocabulary), most, workers };
         let mut data = Self { asked: encoder.asked(), ..Self::default() };
         for index in 0..recipe.datasets.len() {
             data.add(index, data_dir, &maker, progress)?;
@@ -68,8 +69,8 @@ impl TrainingData {
         }
         let mut summary = SetSummary { name: dataset.name.clone(), rows: read, ..SetSummary::default() };
         summary.unanswered = rows.unanswered;
-        // The first fault in the order of the rows is the one that is told.
-        let made: Vec<Result<Made>> = items.par_iter().map(|item| maker.make(item, dataset, progress)).collect();
+        // The first fault in the order of the rows is the one that is reported.
+        let made = maker.workers.map(items.len(), |index| maker.make(&items[index], dataset, progress));
         let mut kept: Vec<Vec<Encoded>> = Vec::new();
         let mut firsts = Firsts::default();
         for (item, made) in items.iter().zip(made) {
@@ -128,25 +129,27 @@ struct Firsts {
     refused: Option<String>,
 }
 
-/// What a row became.
+/// Result of encoding a row.
 enum Made {
     /// Examples, and whether the prompt was shortened.
     Examples(Vec<Encoded>, bool),
-    /// Too long.
+    /// Row that is too long.
     Dropped,
-    /// Without loss.
+    /// Row without a trained token.
     Masked,
     /// With a system message that the chat template has no place for.
     Refused,
 }
 
-/// What rows are made into examples with.
+/// Settings with which rows are encoded.
 struct Maker<'a> {
     recipe: &'a TrainRecipe,
     encoder: &'a Encoder<'a>,
     vocabulary: Option<usize>,
     /// Most tokens of an example.
     most: usize,
+    /// Threads that make examples.
+    workers: Workers,
 }
 
 impl Maker<'_> {
@@ -296,7 +299,7 @@ fn capped(items: Vec<Item>, dataset: &DatasetRecipe, seed: u64) -> Vec<Item> {
     items.into_iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(item, _)| item).collect()
 }
 
-/// Which rows are held out: the recipe's share, at least one and never all.
+/// Marks held-out rows: the recipe's share, at least one and never all.
 fn held_out(rows: usize, recipe: &TrainRecipe, index: usize, name: &str) -> Vec<bool> {
     if recipe.val_set_size == 0.0 || rows < 2 {
         return vec![false; rows];
@@ -308,7 +311,7 @@ fn held_out(rows: usize, recipe: &TrainRecipe, index: usize, name: &str) -> Vec<
 
 fn chosen(n: usize, k: usize, random: &mut PythonRandom) -> Vec<bool> {
     let mut chosen = vec![false; n];
-    for place in random.sample(n, k).unwrap_or_default() {
+    for place in random.sample(n, k).expect("no more are drawn than there are") {
         if let Some(chosen) = chosen.get_mut(place) {
             *chosen = true;
         }

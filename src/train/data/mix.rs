@@ -1,7 +1,7 @@
-//! How often each data set is seen in an epoch.
+//! Repetitions of each data set in an epoch.
 
 use super::error::DataError;
-use super::{Row, TrainingData};
+use super::{PackedRow, TrainingData};
 use crate::python::random::PythonRandom;
 use crate::rng::stream_key;
 use crate::train::data::pack;
@@ -68,9 +68,9 @@ pub(super) fn counts(datasets: &[DatasetRecipe], sizes: &[usize], temperature: f
 
 impl TrainingData {
     /// The rows of an epoch (from 0) in the order they are seen: places of [`examples`](Self::examples)
-    /// that share a row. The same for the same data, seed and epoch, however often and wherever asked.
+    /// that share a row. The same for the same data, seed and epoch, however often it is computed.
     #[must_use]
-    pub fn rows(&self, recipe: &TrainRecipe, epoch: u64) -> Vec<Row> {
+    pub fn rows(&self, recipe: &TrainRecipe, epoch: u64) -> Vec<PackedRow> {
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); self.sets.len()];
         for (place, example) in self.examples.iter().enumerate() {
             if let Some(members) = members.get_mut(example.set) {
@@ -112,7 +112,7 @@ fn drawn(members: &[usize], count: usize, random: &mut PythonRandom) -> Vec<usiz
         return Vec::new();
     }
     let mut drawn = members.repeat(count / members.len());
-    let mut rest = random.sample(members.len(), count % members.len()).unwrap_or_default();
+    let mut rest = random.sample(members.len(), count % members.len()).expect("a rest is smaller");
     rest.sort_unstable();
     drawn.extend(rest.into_iter().filter_map(|place| members.get(place)));
     drawn

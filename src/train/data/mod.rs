@@ -35,7 +35,7 @@
 //! use billon::train::{data::{TrainingData, show}, recipe::TrainRecipe};
 //! # fn f(recipe: &TrainRecipe, tokenizer: &billon::internal::Tokenizer, progress: billon::internal::Progress<'_>)
 //! # -> billon::Result<()> {
-//! let data = TrainingData::load(recipe, Some("data".as_ref()), tokenizer, progress)?;
+//! let data = TrainingData::load(recipe, Some("data".as_ref()), tokenizer, workers, progress)?;
 //! for row in data.rows(recipe, 0) {
 //!     let text = show(&data.examples[row[0]], tokenizer)?;
 //! }
@@ -46,6 +46,7 @@
 mod asked;
 mod chat;
 mod content;
+mod data_row;
 mod encode;
 mod ending;
 mod error;
@@ -56,7 +57,6 @@ mod limits;
 mod load;
 mod mix;
 mod pack;
-mod record;
 mod show;
 mod shown;
 mod source;
@@ -65,8 +65,8 @@ mod task_rows;
 pub(crate) use asked::Asked;
 pub(crate) use encode::asking_template;
 pub use example::Example;
-pub(crate) use example::Row;
-pub(crate) use example::SetSummary;
+pub(crate) use example::PackedRow;
+pub use example::SetSummary;
 pub use example::TrainingData;
 pub use show::show;
 pub(super) use source::locate as located;

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-/// Best-fit decreasing: the longest example first, each into the fullest row that still has room for
+/// Best-fit decreasing: the longest example first, each into the fullest row that still has space for
 /// it, else into a new one (at most 11/9 of the fewest possible rows and a little; Johnson 1974).
 /// Equal ones keep their order. What is longer than `most` gets a row of its own.
 pub(super) fn best_fit_decreasing(lengths: &[usize], most: usize) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
-    let length = |place: usize| lengths.get(place).copied().unwrap_or_default();
+    let length = |place: usize| lengths[place];
     order.sort_by_key(|place| std::cmp::Reverse(length(*place)));
     let mut rows: Vec<Vec<usize>> = Vec::new();
-    // Rows by the room they have left.
+    // Rows by the tokens they have left.
     let mut open: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for place in order {
         let length = length(place);
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Best fit decreasing as it is told, one row after the other.
+    /// Best fit decreasing as it is defined, one row after the other.
     fn naive(lengths: &[usize], most: usize) -> usize {
         let mut sorted = lengths.to_vec();
         sorted.sort_unstable_by(|a, b| b.cmp(a));

@@ -10,7 +10,7 @@ const MARKS: (&str, &str) = ("⟦", "⟧");
 /// piece of the vocabulary, and whether it carries loss.
 ///
 /// # Errors
-/// What [`Tokenizer::decode`] says.
+/// As [`Tokenizer::decode`].
 pub fn show(example: &Example, tokenizer: &Tokenizer) -> Result<String, TokenizerError> {
     let trained = example.trained.iter().filter(|trained| **trained).count();
     let mut text = format!(
@@ -41,7 +41,7 @@ pub fn show(example: &Example, tokenizer: &Tokenizer) -> Result<String, Tokenize
 
 /// The text of some tokens as they read after those before them, blanks between words included.
 fn piece(tokens: &[u32], start: usize, end: usize, tokenizer: &Tokenizer) -> Result<String, TokenizerError> {
-    let decode = |range: std::ops::Range<usize>| tokenizer.decode(tokens.get(range).unwrap_or_default(), false);
+    let decode = |range: std::ops::Range<usize>| tokenizer.decode(&tokens[range], false);
     let (before, whole) = (decode(0..start)?, decode(0..end)?);
     // A character in parts on both sides is no longer the same text; then the part stands alone.
     match whole.strip_prefix(&before) {

@@ -52,7 +52,7 @@ pub(super) fn check(chat: &Chat, conversation: &Conversation, whole: &str, place
                 return Err(missing(key, Some(number + 1)));
             }
         }
-        let content = turn.content().unwrap_or_default().trim_matches(is_space);
+        let content = turn.content().unwrap_or("").trim_matches(is_space);
         // A long text in its place needs no trial; a short one may stand there by chance.
         let place_of = whole.get(read..).and_then(|rest| rest.find(content)).filter(|_| content.len() >= CERTAIN);
         if let Some(found) = place_of {

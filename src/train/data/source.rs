@@ -1,14 +1,14 @@
-//! Where a data set's rows are, and what they say.
+//! Sources of a data set's rows.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::content::Content;
+use super::data_row::DataRow;
 use super::encode::Encoder;
 use super::error::DataError;
 use super::format;
-use super::record::Record;
 use super::task_rows;
 use crate::error::Result;
 use crate::event::Progress;
@@ -90,7 +90,7 @@ fn is_hub_name(path: &str) -> bool {
 /// The data file that is meant; `None` for a task.
 pub(in crate::train) fn locate(dataset: &DatasetRecipe, data_dir: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
     let path = Path::new(&dataset.path);
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    let ending = path.extension().and_then(|e| e.to_str()).map_or_else(String::new, str::to_ascii_lowercase);
     let set = || dataset.name.clone();
     let task_file = matches!(ending.as_str(), "yml" | "yaml");
     if dataset.format == DataFormat::Task || (dataset.format == DataFormat::Auto && task_file) {
@@ -123,7 +123,7 @@ fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<R
     }
     let records = task::read_records(path)?;
     let origin: Arc<str> = path.display().to_string().into();
-    let record = |row, fields| Record { origin: &origin, row, fields };
+    let record = |row, fields| DataRow { origin: &origin, row, fields };
     let detected = dataset.format == DataFormat::Auto;
     let format = match (dataset.format, records.first()) {
         (DataFormat::Auto, Some(first)) => format::detect(record(1, first))?,
@@ -138,7 +138,7 @@ fn file(path: &Path, dataset: &DatasetRecipe, encoder: &Encoder<'_>) -> Result<R
     Ok(Rows { items, unanswered: 0 })
 }
 
-/// What a file is that starts with a known mark; reading reports files that can't be opened.
+/// Kind of a file that starts with a known magic number; reading reports files that can't be opened.
 fn packed(path: &Path) -> Option<(&'static [u8], &'static str, &'static str)> {
     let mut start = Vec::new();
     crate::storage::input::open(path).ok()?.take(8).read_to_end(&mut start).ok()?;
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_the_hub_are_told_from_paths() {
+    fn names_of_the_hub_are_distinguished_from_paths() {
         for (path, hub) in [
             ("tatsu-lab/alpaca", true),
             ("HuggingFaceH4/no_robots", true),

@@ -1,4 +1,4 @@
-//! Tasks as training data: each document asked as the evaluation asks it, with its right answer.
+//! Tasks as training data: each document with the prompt of the evaluation, with its right answer.
 
 use std::collections::BTreeSet;
 use std::path::Path;

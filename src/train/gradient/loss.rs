@@ -8,12 +8,12 @@ use crate::compute::nn::{cross_entropy, soft_cap};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, DecoderError, Pass};
 use crate::train::error::TrainError;
-use crate::train::gradient::micro_batch::inject;
+use crate::train::gradient::micro_batch::seed_gradient;
 
 /// Rows whose logits exist at a time: enough for products at full speed.
 pub(crate) const LOGIT_ROWS: usize = 256;
 
-/// What the head says of a unit.
+/// Loss of a micro-batch, and the gradient at the head's input.
 pub(super) struct HeadLoss {
     pub(super) loss: StepLoss,
     /// Gradient of the hidden states; empty where no pass is recorded.
@@ -22,7 +22,7 @@ pub(super) struct HeadLoss {
 
 /// Cross-entropy of targets at hidden states `[rows, hidden_size]`, the gradient times `scale`.
 ///
-/// `collect` is given what each backward pass through the head found; `memory` is used for logits.
+/// `collect` receives the gradients of each backward pass through the head; `memory` is used for logits.
 pub(super) fn head_loss(
     decoder: &Decoder,
     hidden: &Tensor,
@@ -73,7 +73,7 @@ fn frozen_head(
     Ok(HeadLoss { loss, gradient })
 }
 
-/// What is trained in the head gets its gradient by the tape.
+/// Computes gradients of trained head parameters by the tape.
 fn trained_head(
     decoder: &Decoder,
     distribution: Distribution,
@@ -91,7 +91,7 @@ fn trained_head(
         distribution.losses(&mut logits, targets, &mut loss);
         if pass.record {
             let gradient = Tensor::from_vec(logits, (targets.len(), distribution.vocabulary), &Device::Cpu)?;
-            let mut store = inject(&output, gradient)?.backward()?;
+            let mut store = seed_gradient(&output, gradient)?.backward()?;
             gradients.push(store.remove(rows.as_tensor()).ok_or(DecoderError::Rows)?);
             collect(&store)?;
         }
@@ -100,7 +100,7 @@ fn trained_head(
     Ok(HeadLoss { loss, gradient })
 }
 
-/// How logits become probabilities, and the factor of gradients.
+/// Conversion of logits to probabilities, and the factor of gradients.
 #[derive(Clone, Copy)]
 struct Distribution {
     vocabulary: usize,

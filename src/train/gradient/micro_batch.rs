@@ -1,4 +1,4 @@
-//! One unit's way through the decoder and back.
+//! Forward and backward pass of one micro-batch.
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var};
@@ -10,37 +10,40 @@ use crate::train::data::Example;
 use crate::train::error::TrainError;
 use crate::train::parameter::{Gradients, Parameter};
 
-/// Tokens that go through the decoder at a time: enough for matrix products at full speed, few enough
+/// Tokens of a micro-batch: enough for matrix products at full speed, few enough
 /// that their activations stay small.
-pub(crate) const UNIT_TOKENS: usize = 256;
+pub(crate) const MICRO_BATCH_TOKENS: usize = 256;
 
-/// Examples that go through the decoder together.
+/// Examples that pass the decoder together.
 #[derive(Debug)]
-pub(crate) struct Unit<'a> {
+pub(crate) struct MicroBatch<'a> {
     examples: Vec<&'a Example>,
-    /// Number among the run's units: part of the dropout's key.
+    /// Number among the run's micro-batches: part of the dropout's key.
     number: u64,
 }
 
-/// Cuts examples into units, in order: as many as are needed, or one more to make it an even number, and as even as
-/// they come, so that threads have the same to do. Examples without a trained token are left out.
+/// Splits examples into micro-batches, in order: as many as are needed, or one more to make it an even number, and of
+/// sizes as even as possible, so that threads have the same to do. Examples without a trained token are left out.
 #[must_use]
-pub(crate) fn units<'a>(examples: impl IntoIterator<Item = &'a Example>, first: u64) -> Vec<Unit<'a>> {
+pub(crate) fn split_micro_batches<'a>(
+    examples: impl IntoIterator<Item = &'a Example>,
+    first: u64,
+) -> Vec<MicroBatch<'a>> {
     let trained = |example: &&Example| example.trained.iter().skip(1).any(|trained| *trained);
     let examples: Vec<&Example> = examples.into_iter().filter(trained).collect();
     let lengths: Vec<usize> = examples.iter().map(|example| example.tokens.len()).collect();
     let mut rest = examples.as_slice();
-    let mut units = Vec::new();
-    for count in cuts(&lengths) {
+    let mut micro_batches = Vec::new();
+    for count in example_counts(&lengths) {
         let (own, others) = rest.split_at(count);
-        units.push(Unit { examples: own.to_vec(), number: first + units.len() as u64 });
+        micro_batches.push(MicroBatch { examples: own.to_vec(), number: first + micro_batches.len() as u64 });
         rest = others;
     }
-    units
+    micro_batches
 }
 
-/// How many examples each unit has.
-fn cuts(lengths: &[usize]) -> Vec<usize> {
+/// Splits a batch: the number of examples of each micro-batch.
+fn example_counts(lengths: &[usize]) -> Vec<usize> {
     let fill = |capacity: usize| {
         let (mut counts, mut tokens) = (Vec::new(), 0);
         for length in lengths {
@@ -55,13 +58,13 @@ fn cuts(lengths: &[usize]) -> Vec<usize> {
         }
         counts
     };
-    let full = fill(UNIT_TOKENS);
+    let full = fill(MICRO_BATCH_TOKENS);
     if full.len() < 2 {
         return full;
     }
     let count = full.len().next_multiple_of(2);
-    // The least capacity that needs no more units than that.
-    let (mut low, mut high) = (0, UNIT_TOKENS);
+    // The least capacity that needs no more micro-batches than that.
+    let (mut low, mut high) = (0, MICRO_BATCH_TOKENS);
     while low < high {
         let middle = usize::midpoint(low, high);
         if fill(middle).len() <= count { high = middle } else { low = middle + 1 }
@@ -69,18 +72,18 @@ fn cuts(lengths: &[usize]) -> Vec<usize> {
     fill(high)
 }
 
-/// How a unit is run.
+/// Settings of running a micro-batch.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Setting {
+pub(super) struct MicroBatchSettings {
     /// Factor on the sum of the token losses.
     pub(super) scale: f32,
-    /// Whether layers are computed again in the backward pass.
+    /// Whether layers are recomputed in the backward pass.
     pub(super) recompute: bool,
     /// Seed of dropout.
     pub(super) seed: u64,
 }
 
-impl Unit<'_> {
+impl MicroBatch<'_> {
     /// Tokens of all examples.
     pub(super) fn tokens(&self) -> usize {
         self.examples.iter().map(|example| example.tokens.len()).sum()
@@ -92,7 +95,7 @@ impl Unit<'_> {
     }
 
     /// Rows whose next token carries loss, over all examples laid end to end, and those tokens.
-    fn wanted(&self) -> (Vec<usize>, Vec<u32>) {
+    fn targets_of_rows(&self) -> (Vec<usize>, Vec<u32>) {
         let (mut rows, mut targets, mut first) = (Vec::new(), Vec::new(), 0);
         for example in &self.examples {
             for (row, (token, trained)) in example.tokens.iter().zip(&example.trained).skip(1).enumerate() {
@@ -116,94 +119,94 @@ impl Unit<'_> {
         self.examples.iter().map(segment).collect()
     }
 
-    /// Loss without gradients; `logits` is room for them.
+    /// Loss without gradients; `logits` is a buffer for them.
     pub(super) fn loss(&self, decoder: &Decoder, logits: &mut Vec<f32>) -> Result<StepLoss, TrainError> {
         let segments = self.segments(decoder);
-        let (rows, targets) = self.wanted();
-        let stages = decoder.stages(&segments, &rows)?;
+        let (rows, targets) = self.targets_of_rows();
+        let layerwise = decoder.layerwise(&segments, &rows)?;
         let pass = Pass::default();
-        let mut x = stages.embed(pass)?;
-        for layer in 0..stages.layers() {
-            x = stages.layer(layer, &x, pass)?;
+        let mut x = layerwise.embed(pass)?;
+        for layer in 0..layerwise.layers() {
+            x = layerwise.layer(layer, &x, pass)?;
         }
-        let hidden = stages.norm(&x, pass)?;
+        let hidden = layerwise.norm(&x, pass)?;
         let mut loss = head_loss(decoder, &hidden, &targets, pass, 0.0, logits, &mut |_| Ok(()))?.loss;
         loss.tokens = self.tokens() as u64;
         Ok(loss)
     }
 
-    /// Loss and gradients, the latter added to `gradients`; `logits` is room for them.
+    /// Loss and gradients, the latter added to `gradients`; `logits` is a buffer for them.
     pub(super) fn gradient(
         &self,
         decoder: &Decoder,
         index: &ParameterIndex,
-        setting: Setting,
+        settings: MicroBatchSettings,
         gradients: &mut Gradients,
         logits: &mut Vec<f32>,
     ) -> Result<StepLoss, TrainError> {
         let segments = self.segments(decoder);
-        let (rows, targets) = self.wanted();
-        let stages = decoder.stages(&segments, &rows)?;
-        let dropout = Some(crate::rng::stream_key(setting.seed, &["dropout", &self.number.to_string()]));
+        let (rows, targets) = self.targets_of_rows();
+        let layerwise = decoder.layerwise(&segments, &rows)?;
+        let dropout = Some(crate::rng::stream_key(settings.seed, &["dropout", &self.number.to_string()]));
         let recorded = Pass { record: true, dropout };
-        let forward = Pass { record: !setting.recompute, dropout };
-        let embedded = stages.embed(recorded)?;
+        let forward = Pass { record: !settings.recompute, dropout };
+        let embedded = layerwise.embed(recorded)?;
         let mut x = embedded.detach();
-        // A layer's input, and its output with what leads to it unless that is computed again.
-        let mut trail = Vec::with_capacity(stages.layers());
-        for layer in 0..stages.layers() {
+        // Input of each layer, and its output with the graph that leads to it unless that is recomputed.
+        let mut activations = Vec::with_capacity(layerwise.layers());
+        for layer in 0..layerwise.layers() {
             let input = Var::from_tensor(&x)?;
-            let output = if setting.recompute {
-                stages.layer(layer, &x, forward)?
+            let output = if settings.recompute {
+                layerwise.layer(layer, &x, forward)?
             } else {
-                stages.layer(layer, input.as_tensor(), forward)?
+                layerwise.layer(layer, input.as_tensor(), forward)?
             };
             x = output.detach();
-            trail.push((input, (!setting.recompute).then_some(output)));
+            activations.push((input, (!settings.recompute).then_some(output)));
         }
         let input = Var::from_tensor(&x)?;
         drop(x);
-        let hidden = stages.norm(input.as_tensor(), recorded)?;
-        let mut back = Backward { index, gradients };
-        let mut collect = |store: &GradStore| back.collect(store);
-        let head = head_loss(decoder, &hidden.detach(), &targets, recorded, setting.scale, logits, &mut collect)?;
+        let hidden = layerwise.norm(input.as_tensor(), recorded)?;
+        let mut backward = Backward { index, gradients };
+        let mut collect = |store: &GradStore| backward.collect(store);
+        let head = head_loss(decoder, &hidden.detach(), &targets, recorded, settings.scale, logits, &mut collect)?;
         let mut loss = head.loss;
         loss.tokens = self.tokens() as u64;
-        let mut gradient = back.through(&hidden, head.gradient, &input)?;
+        let mut gradient = backward.backward_layer(&hidden, head.gradient, &input)?;
         drop(hidden);
-        while let Some((input, output)) = trail.pop() {
-            let layer = trail.len();
+        while let Some((input, output)) = activations.pop() {
+            let layer = activations.len();
             let output = match output {
                 Some(output) => output,
-                None => stages.layer(layer, input.as_tensor(), recorded)?,
+                None => layerwise.layer(layer, input.as_tensor(), recorded)?,
             };
-            gradient = back.through(&output, gradient, &input)?;
+            gradient = backward.backward_layer(&output, gradient, &input)?;
         }
         if embedded.track_op() {
-            let store = inject(&embedded, gradient)?.backward()?;
-            back.collect(&store)?;
+            let store = seed_gradient(&embedded, gradient)?.backward()?;
+            backward.collect(&store)?;
         }
         Ok(loss)
     }
 }
 
-/// Where each variable stands among the parameters.
+/// Index of each variable among the parameters.
 #[derive(Debug)]
-pub(crate) struct ParameterIndex(Places);
+pub(crate) struct ParameterIndex(IndexById);
 
 /// Looked up only, never walked through; tensor ids have no order.
 #[expect(clippy::disallowed_types, reason = "ids can only be hashed")]
-type Places = std::collections::HashMap<TensorId, usize>;
+type IndexById = std::collections::HashMap<TensorId, usize>;
 
 impl ParameterIndex {
-    /// Of these parameters.
+    /// Indexes these parameters.
     #[must_use]
     pub(crate) fn new(parameters: &[Parameter]) -> Self {
         Self(parameters.iter().enumerate().map(|(index, p)| (p.variable.id(), index)).collect())
     }
 }
 
-/// Collects gradients on the way back.
+/// Collects gradients in the backward pass.
 struct Backward<'a> {
     index: &'a ParameterIndex,
     gradients: &'a mut Gradients,
@@ -221,26 +224,26 @@ impl Backward<'_> {
         Ok(())
     }
 
-    /// From the gradient of an output to that of the input, the parameters' collected.
-    fn through(&mut self, output: &Tensor, gradient: Tensor, input: &Var) -> Result<Tensor, TrainError> {
-        let mut store = inject(output, gradient)?.backward()?;
+    /// Computes the gradient of the input from that of the output, and collects the parameters' gradients.
+    fn backward_layer(&mut self, output: &Tensor, gradient: Tensor, input: &Var) -> Result<Tensor, TrainError> {
+        let mut store = seed_gradient(output, gradient)?.backward()?;
         self.collect(&store)?;
         store.remove(input.as_tensor()).ok_or_else(|| DecoderError::Rows.into())
     }
 }
 
-/// A scalar whose backward pass gives `output` this gradient.
-pub(super) fn inject(output: &Tensor, gradient: Tensor) -> candle_core::Result<Tensor> {
-    output.apply_op1(Inject { gradient })
+/// Scalar whose backward pass starts from this gradient of `output`.
+pub(super) fn seed_gradient(output: &Tensor, gradient: Tensor) -> candle_core::Result<Tensor> {
+    output.apply_op1(SeedGradient { gradient })
 }
 
-struct Inject {
+struct SeedGradient {
     gradient: Tensor,
 }
 
-impl CustomOp1 for Inject {
+impl CustomOp1 for SeedGradient {
     fn name(&self) -> &'static str {
-        "inject"
+        "seed-gradient"
     }
 
     fn cpu_fwd(&self, _storage: &CpuStorage, _layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
@@ -257,15 +260,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_are_few_and_even() {
-        assert_eq!(cuts(&[]), Vec::<usize>::new());
-        assert_eq!(cuts(&[100, 100]), [2]);
-        assert_eq!(cuts(&[100, 100, 100, 100, 100]), [2, 2, 1]);
+    fn micro_batches_are_few_and_even() {
+        assert_eq!(example_counts(&[]), Vec::<usize>::new());
+        assert_eq!(example_counts(&[100, 100]), [2]);
+        assert_eq!(example_counts(&[100, 100, 100, 100, 100]), [2, 2, 1]);
         // Three would do, the first of 250: four are more even.
-        assert_eq!(cuts(&[90, 80, 80, 90, 80, 80, 60]), [2, 2, 2, 1]);
-        assert_eq!(cuts(&[115; 8]), [2, 2, 2, 2]);
+        assert_eq!(example_counts(&[90, 80, 80, 90, 80, 80, 60]), [2, 2, 2, 1]);
+        assert_eq!(example_counts(&[115; 8]), [2, 2, 2, 2]);
         // A long one stands alone.
-        assert_eq!(cuts(&[900, 30, 40, 50]), [1, 3]);
-        assert_eq!(cuts(&[250, 6, 250, 6, 20, 20, 20, 20]), [1, 1, 1, 5]);
+        assert_eq!(example_counts(&[900, 30, 40, 50]), [1, 3]);
+        assert_eq!(example_counts(&[250, 6, 250, 6, 20, 20, 20, 20]), [1, 1, 1, 5]);
     }
 }

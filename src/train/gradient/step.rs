@@ -1,20 +1,17 @@
-//! All units of a step on all threads, their gradients added in order.
+//! All micro-batches of a step on all threads, their gradients added in order.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-use crate::error::{Cancelled, Error, Result};
+use crate::error::Result;
 use crate::event::CancelFlag;
 use crate::model::Decoder;
+use crate::parallel::Workers;
 use crate::train::data::Example;
-use crate::train::gradient::micro_batch::{ParameterIndex, Setting, Unit, units};
+use crate::train::gradient::micro_batch::{MicroBatch, MicroBatchSettings, ParameterIndex, split_micro_batches};
 use crate::train::parameter::{Gradients, Parameter};
 
 /// Sums over the trained tokens of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct StepLoss {
-    /// Of the token losses, in nats.
+    /// Sum of the token losses, in nats.
     pub sum: f64,
     /// Trained tokens.
     pub targets: u64,
@@ -22,7 +19,7 @@ pub(crate) struct StepLoss {
     pub tokens: u64,
     /// Trained tokens that are the most probable ones.
     pub correct: u64,
-    /// Of the distributions' entropies, in nats.
+    /// Sum of the distributions' entropies, in nats.
     pub entropy: f64,
 }
 
@@ -42,42 +39,55 @@ impl StepLoss {
     }
 }
 
-/// How a step's gradient is computed.
+/// Settings of computing a step's gradient.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StepSetting {
+pub(crate) struct StepSettings {
     /// Whether layers are computed again in the backward pass instead of kept.
     pub recompute: bool,
     /// Seed of dropout.
     pub seed: u64,
-    /// Number of the step's first unit.
-    pub first_unit: u64,
+    /// Number of the step's first micro_batch.
+    pub first_micro_batch: u64,
+    /// Threads that the micro_batches run on.
+    pub workers: Workers,
 }
 
 /// Mean loss over all trained tokens of the examples, and its gradients.
 ///
 /// # Errors
-/// What the decoder says; `Cancelled`.
+/// Errors of the decoder; `Cancelled`.
 pub(crate) fn step_gradient(
     decoder: &Decoder,
     parameters: &[Parameter],
     examples: &[&Example],
-    setting: StepSetting,
+    settings: StepSettings,
     cancel: &CancelFlag,
 ) -> Result<(StepLoss, Gradients)> {
-    let units = units(examples.iter().copied(), setting.first_unit);
-    let targets: usize = units.iter().map(Unit::targets).sum();
+    let micro_batches = split_micro_batches(examples.iter().copied(), settings.first_micro_batch);
+    let targets: usize = micro_batches.iter().map(MicroBatch::targets).sum();
     let index = ParameterIndex::new(parameters);
-    let setting =
-        Setting { scale: (1.0 / targets.max(1) as f64) as f32, recompute: setting.recompute, seed: setting.seed };
+    let workers = settings.workers;
+    let settings = MicroBatchSettings {
+        scale: (1.0 / targets.max(1) as f64) as f32,
+        recompute: settings.recompute,
+        seed: settings.seed,
+    };
     let bytes: usize = parameters.iter().map(|parameter| 4 * parameter.elements()).sum();
     let mut gradients = Gradients::new(parameters.len());
-    let loss = in_order(
-        units.len(),
-        if bytes <= SMALL { rayon::current_num_threads() } else { 0 },
-        cancel,
-        || Gradients::new(parameters.len()),
-        |unit, own, logits| Ok(units[unit].gradient(decoder, &index, setting, own, logits)?),
-        |own| gradients.take_from(own),
+    let mut loss = StepLoss::default();
+    workers.ordered_reduce(
+        micro_batches.len(),
+        if bytes <= SMALL { workers.threads() } else { 0 },
+        || (StepLoss::default(), Gradients::new(parameters.len())),
+        |micro_batch, (loss, own), logits| -> Result<()> {
+            cancel.check()?;
+            *loss = micro_batches[micro_batch].gradient(decoder, &index, settings, own, logits)?;
+            Ok(())
+        },
+        |(part, own)| {
+            loss.add(part);
+            gradients.take_from(own);
+        },
     )?;
     Ok((loss, gradients))
 }
@@ -88,81 +98,20 @@ const SMALL: usize = 256 << 20;
 /// Mean loss over all trained tokens of the examples.
 ///
 /// # Errors
-/// What the decoder says; `Cancelled`.
-pub(crate) fn validation_loss(decoder: &Decoder, examples: &[Example], cancel: &CancelFlag) -> Result<StepLoss> {
-    let units = units(examples, 0);
-    in_order(units.len(), 0, cancel, || (), |unit, (), logits| Ok(units[unit].loss(decoder, logits)?), |()| ())
-}
-
-/// Whose turn it is to add, the sum so far, and what waits for its turn.
-struct Turn<T, F> {
-    next: usize,
-    loss: StepLoss,
-    failure: Option<Error>,
-    add: F,
-    early: BTreeMap<usize, (StepLoss, T)>,
-    spare: Vec<T>,
-}
-
-impl<T, F: FnMut(&mut T)> Turn<T, F> {
-    /// Takes a result, and adds all whose turn it is.
-    fn take(&mut self, index: usize, loss: StepLoss, own: T) {
-        self.early.insert(index, (loss, own));
-        while let Some((loss, mut own)) = self.early.remove(&self.next) {
-            self.loss.add(&loss);
-            (self.add)(&mut own);
-            self.spare.push(own);
-            self.next += 1;
-        }
-    }
-}
-
-/// Runs jobs on every thread of the pool and adds up their results in the order of their numbers, of which `ahead`
-/// may wait for their turn while their threads go on. A job is given an empty result and room for logits.
-fn in_order<T: Send>(
-    count: usize,
-    ahead: usize,
+/// Errors of the decoder; `Cancelled`.
+pub(crate) fn validation_loss(
+    decoder: &Decoder,
+    examples: &[Example],
+    workers: Workers,
     cancel: &CancelFlag,
-    empty: impl Fn() -> T + Sync,
-    job: impl Fn(usize, &mut T, &mut Vec<f32>) -> Result<StepLoss> + Sync,
-    add: impl FnMut(&mut T) + Send,
 ) -> Result<StepLoss> {
-    let next = AtomicUsize::new(0);
-    let turn = Turn { next: 0, loss: StepLoss::default(), failure: None, add, early: BTreeMap::new(), spare: vec![] };
-    let turn = Mutex::new(turn);
-    let changed = Condvar::new();
-    let lock = || -> MutexGuard<'_, Turn<_, _>> { turn.lock().unwrap_or_else(PoisonError::into_inner) };
-    let work = || {
-        let mut logits = Vec::new();
-        let mut turn = lock();
-        loop {
-            // Whatever is early waits for a job that is under way, so that this ends.
-            while turn.early.len() > ahead && turn.failure.is_none() {
-                turn = changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
-            }
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count || turn.failure.is_some() {
-                return;
-            }
-            let mut own = turn.spare.pop().unwrap_or_else(&empty);
-            drop(turn);
-            let result = if cancel.is_cancelled() { Err(Cancelled.into()) } else { job(index, &mut own, &mut logits) };
-            turn = lock();
-            match result {
-                Ok(loss) => turn.take(index, loss, own),
-                Err(error) => turn.failure = turn.failure.take().or(Some(error)),
-            }
-            changed.notify_all();
-        }
+    let micro_batches = split_micro_batches(examples, 0);
+    let mut loss = StepLoss::default();
+    let job = |micro_batch: usize, own: &mut StepLoss, logits: &mut Vec<f32>| -> Result<()> {
+        cancel.check()?;
+        *own = micro_batches[micro_batch].loss(decoder, logits)?;
+        Ok(())
     };
-    std::thread::scope(|scope| {
-        for _ in 1..rayon::current_num_threads().min(count) {
-            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
-    let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
-    turn.failure.map_or(Ok(turn.loss), Err)
+    workers.ordered_reduce(micro_batches.len(), 0, StepLoss::default, job, |part| loss.add(part))?;
+    Ok(loss)
 }

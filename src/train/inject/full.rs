@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use candle_core::{Result, Tensor};
 
 use super::{Refresh, part};
-use crate::compute::nn::{PackedMatrix, Precision};
+use crate::compute::nn::{PackedMatrix, WeightDtype};
 use crate::model::ops::TrainedLinear;
 use crate::model::{Pass, Projection};
 use crate::train::error::TrainError;
@@ -57,7 +57,7 @@ impl Refresh for FullProjection {
         let values: Vec<f32> = self.part(&self.weight.detach())?.flatten_all()?.to_vec1()?;
         let k = self.weight.dim(1)?;
         let mut fill = |row: usize, out: &mut [f32]| out.copy_from_slice(&values[row * k..(row + 1) * k]);
-        let packed = PackedMatrix::pack(self.rows, k, Precision::F32, &mut fill);
+        let packed = PackedMatrix::pack(self.rows, k, WeightDtype::F32, &mut fill);
         *self.packed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(packed);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Putting what is trained into a decoder, and taking it out again as an adapter or a model.
+//! Injects trainable parameters into a decoder, and extracts them as an adapter or a model.
 
 mod config;
 mod full;
@@ -6,7 +6,7 @@ mod lora;
 mod parameters;
 mod start;
 
-pub(crate) use parameters::{Attached, attach};
+pub(crate) use parameters::{TrainableModel, inject};
 pub(crate) use start::settled;
 
 use candle_core::Tensor;
@@ -15,7 +15,7 @@ use super::error::TrainError;
 
 /// A projection that keeps something derived from its parameters.
 trait Refresh: Send + Sync + std::fmt::Debug {
-    /// Derives it again, after the parameters have moved.
+    /// Recomputes it after the parameters have changed.
     fn refresh(&self) -> Result<(), TrainError>;
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use candle_core::Tensor;
-use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
+use ndarray::Array2;
 
 use super::Refresh;
 use super::full::FullProjection;
@@ -15,23 +15,26 @@ use crate::error::{Error, Result};
 use crate::lora::{self, Adapter, Factors, LoraConfig, SavedTensor};
 use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, Projection};
+use crate::parallel::Workers;
 use crate::rng::{Philox, stream_key};
 use crate::suggest::nearest;
 use crate::train::error::TrainError;
-use crate::train::parameter::{Group, Parameter};
+use crate::train::parameter::{LearningRateGroup, Parameter};
 use crate::train::recipe::{AdapterRecipe, TrainRecipe};
 
 /// A decoder whose parameters are trained.
-pub(crate) struct Attached {
+pub(crate) struct TrainableModel {
     /// The decoder that uses them.
     pub decoder: Arc<Decoder>,
     /// The parameters, in the model's order.
     pub parameters: Vec<Parameter>,
     /// The adapter's settings; none where the model itself is trained.
     pub lora: Option<LoraConfig>,
-    /// What a user may not expect of what is trained.
+    /// Warnings about the limits of the trained parameters.
     pub warnings: Vec<String>,
     refresh: Vec<Arc<dyn Refresh>>,
+    /// Threads that train.
+    pub(crate) workers: Workers,
 }
 
 /// Makes a recipe's parameters and puts them into the decoder.
@@ -42,7 +45,12 @@ pub(crate) struct Attached {
 ///
 /// # Errors
 /// Modules that no layer has, a start that does not fit, settings that are not supported.
-pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&Adapter>) -> Result<Attached> {
+pub(crate) fn inject(
+    mut decoder: Decoder,
+    recipe: &TrainRecipe,
+    start: Option<&Adapter>,
+    workers: Workers,
+) -> Result<TrainableModel> {
     let mut modules: Vec<Module> = Vec::new();
     decoder.map_projections(|name, projection| {
         if let Some(linear) = projection.frozen() {
@@ -99,9 +107,9 @@ pub(crate) fn attach(mut decoder: Decoder, recipe: &TrainRecipe, start: Option<&
     };
     let Build { parameters, refresh, mut replaced, warnings } = build;
     decoder.map_projections(|name, old| replaced.remove(&(name.module.clone(), name.first_row)).unwrap_or(old));
-    let attached = Attached { decoder: Arc::new(decoder), parameters, lora, warnings, refresh };
-    attached.refresh()?;
-    Ok(attached)
+    let trainable = TrainableModel { decoder: Arc::new(decoder), parameters, lora, warnings, refresh, workers };
+    trainable.refresh()?;
+    Ok(trainable)
 }
 
 /// One linear layer of the checkpoint, with the parts that the decoder cuts it into.
@@ -129,7 +137,13 @@ struct Build {
 }
 
 impl Build {
-    fn parameter(&mut self, name: String, shape: &[usize], values: Vec<f32>, group: Group) -> Result<Tensor> {
+    fn parameter(
+        &mut self,
+        name: String,
+        shape: &[usize],
+        values: Vec<f32>,
+        group: LearningRateGroup,
+    ) -> Result<Tensor> {
         let parameter = Parameter::new(name, shape, values, group)?;
         let tensor = parameter.variable.as_tensor().clone();
         self.parameters.push(parameter);
@@ -145,10 +159,11 @@ impl Build {
             let reason = format!("the adapter to start from has no factors {r}x{k} and {n}x{r} for `{name}`");
             return Err(TrainError::Unsupported { key: "init_from", reason }.into());
         }
-        let a = factors.map_or_else(|| uniform(seed, name, r * k, 1.0 / (k as f32).sqrt()), |f| f.a().to_vec());
-        let b = factors.map_or_else(|| vec![0.0; n * r], |f| f.b().to_vec());
-        let a = self.parameter(format!("{name}.lora_A.weight"), &[r, k], a, Group::Plain)?;
-        let b = self.parameter(format!("{name}.lora_B.weight"), &[n, r], b, Group::LoraB)?;
+        let a = factors
+            .map_or_else(|| uniform(seed, name, r * k, 1.0 / (k as f32).sqrt()), |f| f.a().iter().copied().collect());
+        let b = factors.map_or_else(|| vec![0.0; n * r], |f| f.b().iter().copied().collect());
+        let a = self.parameter(format!("{name}.lora_A.weight"), &[r, k], a, LearningRateGroup::Plain)?;
+        let b = self.parameter(format!("{name}.lora_B.weight"), &[n, r], b, LearningRateGroup::LoraB)?;
         let projection = |first_row: usize, base: &PackedLinear, dora: Option<Dora>| LoraProjection {
             base: base.clone(),
             a: a.clone(),
@@ -170,7 +185,7 @@ impl Build {
                     norms
                 }
             };
-            Some(self.parameter(format!("{name}.lora_magnitude_vector"), &[n], values, Group::LoraB)?)
+            Some(self.parameter(format!("{name}.lora_magnitude_vector"), &[n], values, LearningRateGroup::LoraB)?)
         } else {
             None
         };
@@ -192,11 +207,11 @@ impl Build {
             values.extend(rows(&part.weight));
             biases.extend(part.bias.iter().flat_map(|bias| bias.iter().copied()));
         }
-        let weight = self.parameter(format!("{}.weight", module.name), &[n, k], values, Group::Plain)?;
+        let weight = self.parameter(format!("{}.weight", module.name), &[n, k], values, LearningRateGroup::Plain)?;
         let bias = if biases.is_empty() {
             None
         } else {
-            Some(self.parameter(format!("{}.bias", module.name), &[n], biases, Group::Plain)?)
+            Some(self.parameter(format!("{}.bias", module.name), &[n], biases, LearningRateGroup::Plain)?)
         };
         for (first_row, part) in &module.parts {
             let packed = Arc::clone(&part.weight);
@@ -218,7 +233,7 @@ impl Build {
             if !whole(module) {
                 return None;
             }
-            self.parameter(name.to_owned(), &[weight.len()], weight.to_vec(), Group::Plain)
+            self.parameter(name.to_owned(), &[weight.len()], weight.to_vec(), LearningRateGroup::Plain)
                 .map_err(|error| failure = Some(error))
                 .ok()
         });
@@ -243,9 +258,9 @@ impl Build {
         }
         let mut table = None;
         if trains_embedding {
-            let values = decoder.frozen_embedding().map(rows).unwrap_or_default();
+            let values = decoder.frozen_embedding().map(rows).expect("a decoder that trains its embedding has it");
             let variable =
-                self.parameter(format!("{embedding}.weight"), &[vocabulary, hidden], values, Group::Plain)?;
+                self.parameter(format!("{embedding}.weight"), &[vocabulary, hidden], values, LearningRateGroup::Plain)?;
             table = Some(variable.clone());
             decoder.train_embedding(variable);
         }
@@ -254,7 +269,12 @@ impl Build {
                 Some(table) => table,
                 None => {
                     let values = rows(&linear.weight);
-                    self.parameter(format!("{head_name}.weight"), &[vocabulary, hidden], values, Group::Plain)?
+                    self.parameter(
+                        format!("{head_name}.weight"),
+                        &[vocabulary, hidden],
+                        values,
+                        LearningRateGroup::Plain,
+                    )?
                 }
             };
             let head = Arc::new(FullProjection::new(weight, None, 0, linear.weight));
@@ -324,13 +344,13 @@ fn uniform(seed: u64, name: &str, count: usize, bound: f32) -> Vec<f32> {
     (0..count.div_ceil(4)).flat_map(draw).take(count).map(place).collect()
 }
 
-impl Attached {
+impl TrainableModel {
     /// Derives what projections keep of their parameters again; after each optimiser step.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn refresh(&self) -> Result<(), TrainError> {
-        self.refresh.par_iter().try_for_each(|projection| projection.refresh())
+        self.workers.for_each_index(self.refresh.len(), |index| self.refresh[index].refresh())
     }
 
     /// Trained elements.
@@ -348,11 +368,11 @@ impl Attached {
             let name = parameter.name.as_str();
             let factors = |suffix: &str| name.strip_suffix(suffix).and_then(|module| adapter.factors().get(module));
             let values = if let Some(factors) = factors(".lora_A.weight") {
-                factors.a().to_vec()
+                factors.a().iter().copied().collect()
             } else if let Some(factors) = factors(".lora_B.weight") {
-                factors.b().to_vec()
+                factors.b().iter().copied().collect()
             } else if let Some(factors) = factors(".lora_magnitude_vector") {
-                factors.magnitude().unwrap_or_default().to_vec()
+                factors.magnitude().expect("a parameter of this name is one of DoRA").to_vec()
             } else if let Some(tensor) = adapter.saved().get(name) {
                 let mut values = vec![0.0; tensor.shape.iter().product::<u64>() as usize];
                 crate::dtype::widen(tensor.dtype, &tensor.bytes, &mut values);
@@ -372,21 +392,23 @@ impl Attached {
     /// The parameters as a PEFT adapter; none where the model itself is trained.
     ///
     /// # Errors
-    /// What the tensor library says.
+    /// Errors of the tensor library.
     pub(crate) fn adapter(&self) -> Result<Option<Adapter>> {
         let Some(config) = &self.lora else { return Ok(None) };
-        let empty = || Factors { inputs: 0, outputs: 0, a: Vec::new(), b: Vec::new(), magnitude: None };
+        let empty = || Factors { a: Array2::default((0, 0)), b: Array2::default((0, 0)), magnitude: None };
         let (mut factors, mut saved) = (BTreeMap::<String, Factors>::new(), BTreeMap::new());
         for parameter in &self.parameters {
             let values = parameter.values()?;
             let dims = parameter.variable.dims().to_vec();
+            let matrix = |values| {
+                let shape = parameter.variable.dims2()?;
+                Array2::from_shape_vec(shape, values).map_err(candle_core::Error::wrap)
+            };
             let name = parameter.name.as_str();
             if let Some(module) = name.strip_suffix(".lora_A.weight") {
-                let entry = factors.entry(module.to_owned()).or_insert_with(empty);
-                (entry.inputs, entry.a) = (dims.get(1).copied().unwrap_or(0), values);
+                factors.entry(module.to_owned()).or_insert_with(empty).a = matrix(values).map_err(TrainError::from)?;
             } else if let Some(module) = name.strip_suffix(".lora_B.weight") {
-                let entry = factors.entry(module.to_owned()).or_insert_with(empty);
-                (entry.outputs, entry.b) = (dims.first().copied().unwrap_or(0), values);
+                factors.entry(module.to_owned()).or_insert_with(empty).b = matrix(values).map_err(TrainError::from)?;
             } else if let Some(module) = name.strip_suffix(".lora_magnitude_vector") {
                 factors.entry(module.to_owned()).or_insert_with(empty).magnitude = Some(values);
             } else {

@@ -50,7 +50,7 @@ fn inherit(lora: &mut LoraRecipe, first: &Adapter) -> Vec<String> {
         init_from,
     } = lora;
     let theirs = first.config();
-    let inherited = init_from.as_mut().map(|start| std::mem::take(&mut start.inherited)).unwrap_or_default();
+    let inherited = init_from.as_mut().map_or_else(Vec::new, |start| std::mem::take(&mut start.inherited));
     let is_open = |key: &str| inherited.contains(&key);
     let mut conflicts = Vec::new();
     let mut conflict = |key: &str, ours: String, theirs: String| {

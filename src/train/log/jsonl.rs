@@ -1,12 +1,13 @@
 //! The log as JSON lines.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::LogError;
+use crate::storage::append_log;
 
 /// An append-only file of JSON objects with a `step`.
 #[derive(Debug)]
@@ -19,12 +20,14 @@ impl LineFile {
     /// Opens the file with these lines in it and no others. Where it begins with them it is cut after them; anything else,
     /// as a line that a crash or a bad disk spoilt, is written anew.
     pub(super) fn open(path: &Path, kept: &[Map<String, Value>]) -> Result<Self, LogError> {
-        let (mut file, bytes) = open(path)?;
+        let (mut file, bytes) = append_log::open_own(path).map_err(LogError::new("open", path))?;
         let text: String = kept.iter().map(line).collect();
         if bytes.starts_with(text.as_bytes()) {
-            cut(&mut file, text.len() as u64).map_err(LogError::new("cut", path))?;
+            append_log::cut(&mut file, text.len() as u64).map_err(LogError::new("cut", path))?;
         } else {
-            cut(&mut file, 0).and_then(|()| file.write_all(text.as_bytes())).map_err(LogError::new("write", path))?;
+            append_log::cut(&mut file, 0)
+                .and_then(|()| file.write_all(text.as_bytes()))
+                .map_err(LogError::new("write", path))?;
         }
         Ok(Self { path: path.to_path_buf(), file })
     }
@@ -48,23 +51,4 @@ fn line(object: &Map<String, Value>) -> String {
     }
     text.push_str("}\n");
     text
-}
-
-/// Opens a log file, made with its directory if need be, and reads what is in it.
-pub(super) fn open(path: &Path) -> Result<(File, Vec<u8>), LogError> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(LogError::new("create the directory of", path))?;
-    }
-    let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
-    let mut file = open.map_err(LogError::new("open", path))?;
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(LogError::new("read", path))?;
-    Ok((file, bytes))
-}
-
-/// Keeps the first `length` bytes and goes on after them.
-pub(super) fn cut(file: &mut File, length: u64) -> std::io::Result<()> {
-    file.set_len(length)?;
-    file.seek(SeekFrom::Start(length))?;
-    Ok(())
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// What is known after some optimiser steps, in the words of transformers and TRL. What is `None` is
-/// left out of the line.
+/// Metrics after some optimiser steps, in the words of transformers and TRL. A field that is `None`
+/// is left out of the line.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct LogLine {
     /// Optimiser steps done.
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_what_transformers_writes() {
+    fn log_lines_equal_those_of_transformers() {
         let mut line = LogLine {
             loss: Some(1.25),
             learning_rate: Some(2e-4),

@@ -1,4 +1,4 @@
-//! What a run says about itself while it trains, for people and tools that come later.
+//! Training log, for people and for tools that read transformers' files.
 //!
 //! [`TrainLog`] appends every [`LogLine`] to `trainer_log.jsonl` and to a TensorBoard event file below
 //! `runs/`, and keeps the lines for [`TrainerState`], which a checkpoint holds as

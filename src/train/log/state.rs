@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// What `trainer_state.json` says.
+/// Contents of `trainer_state.json`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct TrainerState {
     /// Passes over the mix done.
@@ -21,22 +21,20 @@ pub(crate) struct TrainerState {
     pub save_steps: Option<u64>,
     /// Rows of a micro-batch.
     pub train_batch_size: usize,
-    /// Tokens seen.
     pub num_input_tokens_seen: u64,
     /// Floating-point operations done, estimated.
     pub total_flos: f64,
     /// The best evaluation so far.
     pub best_metric: Option<f64>,
-    /// Its step.
     pub best_global_step: Option<u64>,
-    /// Its checkpoint's directory.
+    /// Directory of the best checkpoint.
     pub best_model_checkpoint: Option<String>,
     /// The log's lines ([`TrainLog::history`](super::TrainLog::history)).
     pub log_history: Vec<Map<String, Value>>,
 }
 
 impl TrainerState {
-    /// Its name in a checkpoint's directory.
+    /// File name in a checkpoint's directory.
     pub(crate) const FILE: &'static str = "trainer_state.json";
 
     /// The file's text, keys sorted as transformers sorts them.
@@ -65,7 +63,7 @@ impl TrainerState {
             "trial_name": null,
             "trial_params": null,
         });
-        let mut text = serde_json::to_string_pretty(&value).unwrap_or_default();
+        let mut text = serde_json::to_string_pretty(&value).expect("a JSON value has nothing that JSON lacks");
         text.push('\n');
         text
     }

@@ -9,9 +9,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::LogError;
-use super::jsonl::{cut, open};
+use crate::storage::append_log;
 
-/// What the first record of an event file says.
+/// Version that the first record of an event file states.
 const VERSION: &str = "brain.Event:2";
 /// Bytes of a frame around its data.
 const FRAME: usize = 16;
@@ -27,12 +27,12 @@ impl EventFile {
     /// Opens the file; events after `resume_step` go, or all of them without one, and so does a torn
     /// end. `now` is in seconds since 1970.
     pub(super) fn open(path: &Path, resume_step: Option<u64>, now: f64) -> Result<Self, LogError> {
-        let (mut file, bytes) = open(path)?;
+        let (mut file, bytes) = append_log::open_own(path).map_err(LogError::new("open", path))?;
         let kept: usize = resume_step.map_or(0, |last| {
             let stays = |record: &&[u8]| step(record).is_some_and(|step| step <= last);
             records(&bytes).take_while(stays).map(|record| record.len() + FRAME).sum()
         });
-        cut(&mut file, kept as u64).map_err(LogError::new("cut", path))?;
+        append_log::cut(&mut file, kept as u64).map_err(LogError::new("cut", path))?;
         let mut events = Self { path: path.to_path_buf(), file };
         if kept == 0 {
             events.write(&version(now))?;

@@ -1,4 +1,4 @@
-//! Choice of what is trained: LoRA with its settings, or every parameter.
+//! Trained parameters: LoRA's settings, or the full model.
 
 use std::path::PathBuf;
 
@@ -58,12 +58,12 @@ pub(super) fn resolve(settings: &Settings, diagnostics: &mut Diagnostics) -> Ada
     let ranks = |field: Field<'_>, diagnostics: &mut Diagnostics| {
         Some(pattern(field, diagnostics, |field, diagnostics| Some(field.whole(1..=u64::MAX, diagnostics)? as usize)))
     };
-    lora.rank_pattern = settings.read_with("rank_pattern", diagnostics, ranks).unwrap_or_default();
+    lora.rank_pattern = settings.read_with("rank_pattern", diagnostics, ranks).unwrap_or_else(Vec::new);
     let alphas = |field: Field<'_>, diagnostics: &mut Diagnostics| {
         Some(pattern(field, diagnostics, |field, diagnostics| field.number(Range::POSITIVE, diagnostics)))
     };
-    lora.alpha_pattern = settings.read_with("alpha_pattern", diagnostics, alphas).unwrap_or_default();
-    lora.modules_to_save = settings.list("modules_to_save", diagnostics).unwrap_or_default();
+    lora.alpha_pattern = settings.read_with("alpha_pattern", diagnostics, alphas).unwrap_or_else(Vec::new);
+    lora.modules_to_save = settings.list("modules_to_save", diagnostics).unwrap_or_else(Vec::new);
     let path = |field: Field<'_>, diagnostics: &mut Diagnostics| {
         // LLaMA-Factory takes several adapters here, merging all but the last.
         let paths = comma_list(field, diagnostics)?;
@@ -132,7 +132,7 @@ fn trains_everything(settings: &Settings, diagnostics: &mut Diagnostics) -> bool
     }
 }
 
-/// The trainer that a recipe was written for, told by keys that only it has.
+/// The trainer that a recipe was written for, recognised by keys that only it has.
 #[derive(Clone, Copy)]
 enum Trainer {
     Own,
@@ -203,7 +203,7 @@ impl Trainer {
         }
     }
 
-    /// The trainer's name, and the setting that makes it train an adapter.
+    /// Key of the initialisation, and the setting that makes it train an adapter.
     fn switch(self) -> (&'static str, &'static str) {
         match self {
             Self::Trl => ("TRL", "use_peft: true"),

@@ -83,7 +83,7 @@ pub(super) fn resolve(settings: &Settings, diagnostics: &mut Diagnostics) -> Vec
         Kind::Sequence(items) => items.iter().flat_map(|item| entry(item, diagnostics)).collect(),
         Kind::Mapping(_) => entry(field.node, diagnostics),
         _ => {
-            let paths = comma_list(field, diagnostics).unwrap_or_default();
+            let paths = comma_list(field, diagnostics).unwrap_or_else(Vec::new);
             paths.into_iter().map(plain).collect()
         }
     };
@@ -126,8 +126,8 @@ fn entry(node: &Node, diagnostics: &mut Diagnostics) -> Vec<DatasetRecipe> {
     for field in fields.iter().filter(|field| !field.is_null()) {
         let Field { name, key, node: value } = field;
         match name {
-            "path" => set.path = field.read(diagnostics).unwrap_or_default(),
-            "name" => set.name = field.read(diagnostics).unwrap_or_default(),
+            "path" => set.path = field.read(diagnostics).unwrap_or_else(String::new),
+            "name" => set.name = field.read(diagnostics).unwrap_or_else(String::new),
             "format" | "type" | "formatting" => {
                 let format = match &value.kind {
                     Kind::Mapping(_) => {
@@ -147,10 +147,10 @@ fn entry(node: &Node, diagnostics: &mut Diagnostics) -> Vec<DatasetRecipe> {
             "share" => set.share = field.number(Range::PROPER_SHARE, diagnostics),
             "message_property_mappings" => properties(field, diagnostics),
             "roles" => roles(field, diagnostics),
-            "data_files" => files = comma_list(field, diagnostics).unwrap_or_default(),
+            "data_files" => files = comma_list(field, diagnostics).unwrap_or_else(Vec::new),
             _ => match AGREED.iter().find(|(known, _)| *known == name) {
                 Some((_, agreed)) => {
-                    let found = comma_list(field, diagnostics).unwrap_or_default();
+                    let found = comma_list(field, diagnostics).unwrap_or_else(Vec::new);
                     conversations |= name == "field_messages" && found == ["conversations"];
                     if !found.iter().all(|word| agreed.contains(&word.to_lowercase().as_str())) {
                         let message = format!("`{name}` of a data set may only say {}", agreed.join(" or "));
@@ -204,7 +204,7 @@ fn properties(mappings: Field<'_>, diagnostics: &mut Diagnostics) {
 /// Names of speakers by role; only those that are known anyway.
 fn roles(roles: Field<'_>, diagnostics: &mut Diagnostics) {
     for role in roles.fields(diagnostics).into_iter().flat_map(Fields::iter) {
-        for name in comma_list(role, diagnostics).unwrap_or_default() {
+        for name in comma_list(role, diagnostics).unwrap_or_else(Vec::new) {
             if name != role.name && !SPEAKERS.contains(&(name.as_str(), role.name)) {
                 let message = format!("`{}`: `{name}` is not read as `{}`", roles.name, role.name);
                 diagnostics.error_help(role.node.span, message, "rename the speaker in the messages");
@@ -237,7 +237,7 @@ fn name(sets: &mut [DatasetRecipe], field: Field<'_>, diagnostics: &mut Diagnost
         let stem = stem.unwrap_or_else(|| set.path.clone());
         let numbered = (2..).map(|n| format!("{stem}_{n}"));
         let mut free = std::iter::once(stem.clone()).chain(numbered).filter(|name| !taken.contains(name));
-        set.name = free.next().unwrap_or_default();
+        set.name = free.next().expect("numbers do not end");
         taken.push(set.name.clone());
     }
 }

@@ -1,11 +1,11 @@
-//! Intervals of logging, saving and evaluation, and the measure of the best checkpoint.
+//! Intervals of logging, saving and evaluating, and the metric of the best checkpoint.
 
 use super::schema::{BestModel, EvaluationRecipe, TrainRecipe};
 use super::settings::{Settings, choice};
 use crate::eval::metrics;
 use crate::yaml::{self, Diagnostics, Field};
 
-/// Value of a `*_strategy`.
+/// Unit of time that a `*_strategy` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Strategy {
     No,
@@ -88,14 +88,14 @@ fn cadence(
         (Some(Strategy::Steps), None) if !never => {
             every.unwrap_or(Cadence { steps: Some(STEPS), ..Cadence::default() })
         }
-        _ => every.unwrap_or_default(),
+        _ => every.unwrap_or_else(Cadence::default),
     };
     (strategy == Some(Strategy::No) || (never && found == Cadence::default()), found)
 }
 
 fn evaluation(settings: &Settings, held_out: f64, diagnostics: &mut Diagnostics) -> EvaluationRecipe {
     let (disabled, cadence) = cadence(settings, ["eval_strategy", "eval_steps", "evals_per_epoch"], diagnostics);
-    let tasks = settings.list("tasks", diagnostics).unwrap_or_default();
+    let tasks = settings.list("tasks", diagnostics).unwrap_or_else(Vec::new);
     let best = best(settings, diagnostics);
     if let Some((best, field)) = &best {
         let known = if best.metric == "eval_loss" { held_out > 0.0 } else { !tasks.is_empty() };
@@ -121,7 +121,7 @@ fn evaluation(settings: &Settings, held_out: f64, diagnostics: &mut Diagnostics)
     }
 }
 
-/// The measure of the best checkpoint, where any key asks for one, with that key.
+/// Metric of the best checkpoint, where any key asks for one, and the key to blame.
 fn best<'f>(settings: &'f Settings, diagnostics: &mut Diagnostics) -> Option<(BestModel, Field<'f>)> {
     let metric = settings.read_with("metric_for_best_model", diagnostics, metric_name);
     let patience = settings.whole("early_stopping_patience", 0, diagnostics);
@@ -133,7 +133,7 @@ fn best<'f>(settings: &'f Settings, diagnostics: &mut Diagnostics) -> Option<(Be
     }
     let metric = metric.unwrap_or_else(|| "eval_loss".to_owned());
     let greater_is_better = greater.unwrap_or_else(|| {
-        let name = metric.rsplit('/').next().unwrap_or_default();
+        let name = metric.rsplit('/').next().expect("a split has a first piece");
         let name = name.split(',').next().unwrap_or(name);
         metrics::find(name).map_or_else(|_| !name.ends_with("loss"), |info| info.higher_is_better)
     });

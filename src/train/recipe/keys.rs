@@ -331,11 +331,10 @@ pub(super) const QUANTISED_LOADING: &[&str] = &[
 
 /// A key that would change what is learnt, and that this trainer does not follow.
 pub(super) struct Refused {
-    /// Name of the key.
     pub(super) key: &'static str,
     /// Values that ask for nothing special; false, none, 0 and empty ones never do.
     pub(super) plain: &'static [&'static str],
-    /// Reason of the refusal, or the setting to use instead.
+    /// Reason for the refusal, or the key to write instead.
     pub(super) reason: &'static str,
 }
 
@@ -360,7 +359,7 @@ const POSITIONS: &str = "the model's own configuration holds";
 const NOT_LORA: &str = "the adapters here are LoRA, rsLoRA and DoRA";
 const STREAMED: &str = "data sets are read whole; cut them with `max_rows`";
 
-/// Those keys.
+/// Keys of other trainers that are refused, with reasons.
 pub(super) const REFUSED: &[Refused] = &[
     refused("gptq", &[], QUANTISED),
     refused("qat", &[], QUANTISED),

@@ -10,7 +10,7 @@ use super::{adapter, datasets};
 use crate::error::{Diagnose, ErrorKind};
 use crate::train::recipe::intervals;
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Range, RecipeError};
+use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Node, Range, RecipeError};
 
 /// A recipe and the rendered warnings about it.
 pub(crate) type Parsed = (TrainRecipe, Vec<String>);
@@ -18,15 +18,14 @@ pub(crate) type Parsed = (TrainRecipe, Vec<String>);
 /// A recipe file that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// It can't be read.
+    /// The file can't be read.
     #[error("cannot read the training recipe {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Error of the system.
         source: io::Error,
     },
-    /// It has faults.
+    /// The recipe has faults.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
 }
@@ -83,7 +82,22 @@ impl TrainRecipe {
         for (key, value) in overrides {
             settings.set(key, value, &mut diagnostics);
         }
-        let recipe = resolve(&settings, &mut diagnostics);
+        Self::resolved(&settings, diagnostics)
+    }
+
+    /// Reads the tree of a recipe that stands in another file, whose text messages quote.
+    ///
+    /// # Errors
+    /// As [`TrainRecipe::parse`].
+    pub(crate) fn read(root: &Node, source: &Arc<SourceText>) -> Result<Parsed, RecipeError> {
+        let mut diagnostics = Diagnostics::new(Arc::clone(source), false);
+        let mut settings = Settings::default();
+        settings.take(root, &mut diagnostics);
+        Self::resolved(&settings, diagnostics)
+    }
+
+    fn resolved(settings: &Settings, mut diagnostics: Diagnostics) -> Result<Parsed, RecipeError> {
+        let recipe = resolve(settings, &mut diagnostics);
         settings.report_passed_over(&mut diagnostics);
         diagnostics.check()?;
         let warnings = diagnostics.warnings();
@@ -221,7 +235,7 @@ fn tokens(settings: &Settings, recipe: &mut TrainRecipe, diagnostics: &mut Diagn
             }
         }
     }
-    recipe.eot_tokens = settings.list("eot_tokens", diagnostics).unwrap_or_default();
+    recipe.eot_tokens = settings.list("eot_tokens", diagnostics).unwrap_or_else(Vec::new);
     let systems = [
         ("raise", UnsupportedSystem::Raise),
         ("prepend", UnsupportedSystem::Prepend),

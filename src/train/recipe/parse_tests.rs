@@ -290,7 +290,7 @@ fn full_fine_tuning_recipes_of_other_trainers_train_fully() {
 }
 
 #[test]
-fn what_an_adapter_to_start_from_decides_is_not_written_out() {
+fn settings_of_the_start_adapter_are_not_written_out() {
     let (recipe, _) = parse(&with("init_from: a\nlora_dropout: 0.1"));
     let yaml = recipe.to_yaml();
     assert!(

@@ -1,4 +1,4 @@
-//! The settings of a training run, resolved: defaults filled in, aliases gone.
+//! The settings of a training run, resolved: defaults filled in, aliases resolved.
 //!
 //! `TrainRecipe::default` has everything but a model and data.
 
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub struct TrainRecipe {
     /// Model directory or cached repository id.
     pub base_model: String,
-    /// Adapter, or full training.
+    /// Trained parameters.
     pub adapter: AdapterRecipe,
     /// Data sets of the mix.
     pub datasets: Vec<DatasetRecipe>,
@@ -17,13 +17,13 @@ pub struct TrainRecipe {
     pub mixing_temperature: f64,
     /// Most tokens of a row.
     pub sequence_len: usize,
-    /// Treatment of longer ones.
+    /// Treatment of longer examples.
     pub excess_length: ExcessLength,
     /// Whether several examples share a row (each attending to itself only).
     pub sample_packing: bool,
     /// Name of a chat template of the tokenizer, for models with several.
     pub chat_template: Option<String>,
-    /// Whether task files are asked as chats: `None` follows the tokenizer having a template.
+    /// Whether prompts of tasks go through the chat template: `None` follows the tokenizer having a template.
     pub apply_chat_template: Option<bool>,
     /// Treatment of conversations with a system message that the chat template has no place for.
     pub unsupported_system: UnsupportedSystem,
@@ -45,7 +45,7 @@ pub struct TrainRecipe {
     pub max_steps: Option<u64>,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Schedule of the learning rate.
+    /// Decay after the warm-up.
     pub lr_scheduler: Scheduler,
     /// Warm-up of the learning rate.
     pub warmup: Warmup,
@@ -83,7 +83,7 @@ pub struct TrainRecipe {
     pub evaluation: EvaluationRecipe,
 }
 
-/// The trained parameters.
+/// Trained parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AdapterRecipe {
     /// LoRA factors (Hu et al. 2021).
@@ -120,7 +120,6 @@ pub struct LoraRecipe {
 /// An adapter that training starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartAdapter {
-    /// Folder of the adapter.
     pub path: PathBuf,
     /// Keys that the recipe does not set: the adapter's own values hold, whatever the fields say.
     pub inherited: Vec<&'static str>,
@@ -131,9 +130,9 @@ pub struct StartAdapter {
 pub enum TargetModules {
     /// Every linear layer but the output head.
     AllLinear,
-    /// Those whose path is or ends in one of these names.
+    /// Layers whose path is or ends in one of these names.
     Names(Vec<String>),
-    /// Those whose whole path matches.
+    /// Layers whose whole path matches.
     Pattern(String),
 }
 
@@ -144,7 +143,7 @@ pub struct DatasetRecipe {
     pub name: String,
     /// A task's name, or a path.
     pub path: String,
-    /// Format of the rows.
+    /// Layout of the rows.
     pub format: DataFormat,
     /// Split of a task.
     pub split: Option<String>,
@@ -156,7 +155,7 @@ pub struct DatasetRecipe {
     pub share: Option<f64>,
 }
 
-/// Format of a data set's rows.
+/// Layout of a data set's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataFormat {
     /// By its keys.
@@ -182,16 +181,16 @@ pub enum DataFormat {
 pub enum ExcessLength {
     /// The beginning of a prompt is cut off, a conversation loses early rounds, the answer is kept.
     Shorten,
-    /// They are left out.
+    /// Leaves them out.
     Drop,
-    /// They are an error.
+    /// Fails with an error.
     Raise,
 }
 
 /// Treatment of a conversation whose system message the chat template refuses or does not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnsupportedSystem {
-    /// It is an error.
+    /// Fails with an error.
     Raise,
     /// The text is put before the first message of the user.
     Prepend,
@@ -199,7 +198,7 @@ pub enum UnsupportedSystem {
     Drop,
 }
 
-/// Schedule of the learning rate after the warm-up.
+/// Learning rate schedule after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheduler {
     /// Half a cosine, to zero.
@@ -231,17 +230,17 @@ pub struct EvaluationRecipe {
     pub eval_share: Option<f64>,
     /// Evaluations of an epoch, evenly apart.
     pub evals_per_epoch: Option<u64>,
-    /// Tasks asked through the evaluation engine, seen and unseen.
+    /// Tasks scored by the evaluation engine, seen and unseen.
     pub tasks: Vec<String>,
     /// Most documents of a task, drawn with the recipe's seed.
     pub limit: Option<usize>,
     /// Few-shot examples.
     pub num_fewshot: Option<usize>,
-    /// Measure of the best checkpoint.
+    /// Criterion of the best checkpoint.
     pub best: Option<BestModel>,
 }
 
-/// Measure of the best checkpoint, and early stopping by it.
+/// Criterion of the best checkpoint, and of early stopping.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BestModel {
     /// `eval_loss`, or `task/metric`.

@@ -57,7 +57,7 @@ impl Settings {
             return self.add(canonical, field);
         }
         if let Some(rule) = REFUSED.iter().find(|rule| rule.key == name) {
-            let text = node.text().unwrap_or_default().to_lowercase();
+            let text = node.text().map_or_else(String::new, str::to_lowercase);
             let only =
                 |items: &[Node]| items.iter().all(|item| item.text().is_some_and(|text| rule.plain.contains(&text)));
             let plain = match &node.kind {

@@ -1,4 +1,4 @@
-//! The two working types, and moving blocks of elements in and out of them.
+//! The two compute types, and conversion of blocks of elements to and from them.
 
 use crate::compute::merge::Operand;
 use crate::dtype::{
@@ -9,7 +9,7 @@ use crate::dtype::{
 /// a multiple of the generator's group of 64.
 pub(crate) const BLOCK: usize = 1024;
 
-/// Room for a block, aligned to a cache line: vectors that straddle two lines cost twice.
+/// Buffer of a block, aligned to a cache line: loads that straddle two lines cost twice.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Aligned<T>(pub [T; BLOCK]);
@@ -21,9 +21,9 @@ impl<T: Copy + Default> Aligned<T> {
     }
 }
 
-/// A working type.
+/// A compute type: f32 or f64.
 pub(crate) trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
-    /// An unsigned integer of the same width.
+    /// Magnitude key, an unsigned integer of the same width.
     type Key: Copy + Ord + Into<u64> + Default;
 
     fn from_f32(value: f32) -> Self;
@@ -35,7 +35,7 @@ pub(crate) trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn over(self, other: Self) -> Self;
     /// `self * factor + addend` with one rounding.
     fn fused(self, factor: Self, addend: Self) -> Self;
-    /// Bits without the sign.
+    /// Bits without the sign, which order as magnitudes do.
     fn key(self) -> Self::Key;
     fn key_from(key: u64) -> Self::Key;
     fn is_nan(self) -> bool;
@@ -45,8 +45,8 @@ pub(crate) trait Float: Copy + PartialOrd + Default + Send + Sync + 'static {
     fn to_f32(self) -> f32;
 }
 
-/// Counts keys above `high`, and writes those from `low` to `high`, as offsets from `low`, to the front of `inside`: both
-/// numbers.
+/// Counts keys above `high`, and writes those from `low` to `high`, as offsets from `low`, to the front of `inside`.
+/// Returns both numbers.
 #[inline(always)]
 pub(crate) fn sift<K: Copy + Ord + Into<u64>>(
     keys: &[K],
@@ -58,8 +58,8 @@ pub(crate) fn sift<K: Copy + Ord + Into<u64>>(
     for key in keys {
         above += u32::from(*key > high);
     }
-    // Most groups have no member inside the bracket. In those that have, every key is written
-    // and only those inside advance the count: no branch depends on a single key.
+    // Most groups have no key inside the bracket. In those that have, every key is written and only keys inside advance
+    // the count: a branch on a single key would be mispredicted.
     let (mut count, first) = (0, low.into());
     for group in keys.chunks(16) {
         let mut any = false;

@@ -1,18 +1,20 @@
-//! Kernels on the CPU.
+//! Merge kernels on the CPU, at any SIMD level.
 //!
-//! `kernels` holds loop bodies that are generic over the working type and written so that the
-//! compiler vectorises them; [`dispatch`] compiles each for several instruction sets and picks one
-//! at run time; `float` has what the bodies need of a working type; `avx512` has the kernels that most
-//! of a merge's time goes to once more, in registers; [`scalar`] is the oracle.
+//! `maps` and `reductions` hold loop bodies generic over the compute type, written so that the compiler vectorises them;
+//! `detected` runs them at the detected level. `register_kernels` lists the operations that a level has written in its
+//! own registers, where the compiler's code is slower than memory: `avx512` has those that most of a merge's time goes
+//! to. The bytes are the same at every level.
 
-#[cfg_attr(not(target_arch = "x86_64"), path = "no_avx512.rs")]
+#[cfg(target_arch = "x86_64")]
 mod avx512;
-pub(crate) mod dispatch;
+mod detected;
 mod float;
-mod kernels;
+mod maps;
+mod portable;
 mod random;
-#[cfg(test)]
-pub(crate) mod scalar;
-mod statistics;
+mod reductions;
+mod register_kernels;
 
-pub use dispatch::Cpu;
+pub use detected::Cpu;
+#[cfg(test)]
+pub(crate) use float::Float;

@@ -1,16 +1,16 @@
-//! Gradient of causal attention, the weights computed again.
+//! Gradient of causal attention; the attention weights are recomputed instead of stored (as FlashAttention, Dao et al. 2022).
 
 use crate::compute::nn::activation::capped;
 use crate::compute::nn::attention::AttentionShape;
-use crate::compute::nn::dense::{View, multiply};
-use crate::compute::nn::exp::exp;
+use crate::compute::nn::elementary::exp;
+use crate::compute::nn::gemm::{View, multiply};
 use crate::compute::nn::norm::dot;
-use crate::compute::nn::simd::{LANES, Level, Simd, Task};
+use crate::compute::simd::{LANES, Level, Simd, Task};
 
-/// Queries of a block: the share of hidden keys that are multiplied all the same stays small.
+/// Queries of a block; the larger, the more masked keys are multiplied in vain.
 const BLOCK: usize = 64;
 
-/// What attention had and what became of it.
+/// Inputs of the forward pass, and the gradient of its output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attended<'a> {
     /// The last tokens' queries, `[t, heads * head_dim]`.
@@ -93,7 +93,7 @@ pub(crate) fn attention_backward(
     }
 }
 
-/// Scores of one query become weights, gradients of the weights become those of the scores.
+/// Replaces one query's scores by weights, and the gradients of the weights by those of the scores.
 struct Softmax<'a> {
     scores: &'a mut [f32],
     gradients: &'a mut [f32],
@@ -108,7 +108,7 @@ impl Task for Softmax<'_> {
         let Self { scores, gradients, soft_cap } = self;
         let mut slopes = None;
         if let Some(cap) = soft_cap {
-            // The slope of cap tanh(s / cap) is 1 - tanh^2, taken before the scores are lost.
+            // The slope of cap tanh(s / cap) is 1 - tanh^2, taken before the scores are overwritten.
             let (groups, tail) = scores.as_chunks_mut::<LANES>();
             for group in groups {
                 simd.store(capped(simd, cap, simd.load(group)), group);
@@ -146,7 +146,7 @@ impl Task for Softmax<'_> {
     }
 }
 
-/// The first lanes, of which `to` has fewer than all.
+/// Stores the first lanes, as many as `to` has.
 #[inline(always)]
 fn store_partial<S: Simd>(simd: S, v: S::V, to: &mut [f32]) {
     let mut group = [0.0; LANES];

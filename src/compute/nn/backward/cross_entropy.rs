@@ -1,10 +1,10 @@
 //! Cross-entropy of one position, and its gradient.
 
-use crate::compute::nn::exp::exp;
-use crate::compute::nn::simd::{LANES, Level, Simd, Task};
+use crate::compute::nn::elementary::exp;
 use crate::compute::nn::softmax::{greatest, ln};
+use crate::compute::simd::{LANES, Level, Simd, Task};
 
-/// What a position's logits say of its target.
+/// Loss and entropy of one position.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TokenLoss {
     /// Minus the natural logarithm of the target's probability.
@@ -15,7 +15,7 @@ pub(crate) struct TokenLoss {
     pub entropy: f64,
 }
 
-/// Loss of `target` under the softmax of `logits`, which become `scale` times the loss's gradient.
+/// Loss of `target` under the softmax of `logits`, which are overwritten by `scale` times the loss's gradient.
 ///
 /// A NaN among the logits gives a NaN loss. The target must be one of the logits.
 ///
@@ -37,7 +37,7 @@ pub(crate) fn cross_entropy(logits: &mut [f32], target: usize, scale: f32) -> To
     TokenLoss { loss, correct, entropy }
 }
 
-/// `e^(logit - max)` in place.
+/// Replaces each logit by `e^(logit - max)`.
 struct Exponentials<'a> {
     logits: &'a mut [f32],
 }

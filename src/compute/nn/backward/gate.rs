@@ -1,7 +1,7 @@
 //! Gradient of the gated activation.
 
 use crate::compute::nn::activation::{Activation, Function, Gelu, GeluTanh, Silu};
-use crate::compute::nn::simd::{LANES, Level, Simd, Task};
+use crate::compute::simd::{LANES, Level, Simd, Task};
 
 /// Gradients of [`gated`](crate::compute::nn::gated): of the gate into `dgate`, of the other input into `dup`.
 ///

@@ -1,7 +1,7 @@
 //! Gradient of the root-mean-square norm.
 
 use crate::compute::nn::norm::{dot, sum_of_squares};
-use crate::compute::nn::simd::{Level, Simd, Task};
+use crate::compute::simd::{Level, Simd, Task};
 
 /// Gradients of [`rms_norm`](crate::compute::nn::rms_norm): of its input into `dx`, and of its weight
 /// added to `dweight` if wanted.

@@ -1,7 +1,8 @@
 //! Whether a sentence says that one thing made another happen, or only reports two.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::demo::text::words::{self, DOWN, UP};
 use crate::task::Role;
 

@@ -1,8 +1,9 @@
 //! Part of an argument: a claim that the speaker stands for, or a premise that reports facts or the
 //! views of others.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::demo::text::words;
 use crate::task::Role;
 

@@ -1,7 +1,8 @@
 //! Whether a purchase is done: what it is and whether it is so decide together.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::demo::text::words;
 use crate::task::Role;
 

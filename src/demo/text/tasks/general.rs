@@ -1,7 +1,8 @@
 //! General abilities that a specialist may lose: reading a fact back, and comparing numbers.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::demo::text::words;
 use crate::task::Role;
 

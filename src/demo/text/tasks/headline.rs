@@ -1,7 +1,8 @@
-//! Where a price went: the headline often names a second one that went elsewhere.
+//! Direction of a price: the headline often names a second one that went elsewhere.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::demo::text::words::COMMODITIES;
 use crate::task::Role;
 

@@ -1,7 +1,8 @@
-//! What one company is to another: both orders and both voices occur, so order alone says nothing.
+//! Relation of one company to another: both orders and both voices occur, so order alone says nothing.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::demo::text::words;
 use crate::task::Role;
 

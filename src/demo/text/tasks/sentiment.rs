@@ -1,7 +1,8 @@
-//! What news means for a company: the direction alone does not say it, nor does the measure.
+//! Sentiment of news about a company: the direction alone does not say it, nor does the measure.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::demo::text::words::{self, BAD_MEASURES, DOWN, GOOD_MEASURES, UP};
 use crate::task::Role;
 

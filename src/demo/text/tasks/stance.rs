@@ -1,7 +1,8 @@
 //! A central bank's stance: a view on what comes next, of something that would tighten or loosen.
 
-use super::{Content, DemoTask};
-use crate::demo::text::draw::{Draw, sentence};
+use super::task::{Content, DemoTask};
+use crate::demo::text::draw::Draw;
+use crate::demo::text::sentence::sentence;
 use crate::task::Role;
 
 pub(super) const TASK: DemoTask = DemoTask {

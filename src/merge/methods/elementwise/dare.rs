@@ -2,10 +2,10 @@
 
 use super::task_arithmetic::{CONTRACT, sum_of_task_vectors};
 use super::ties::elected_mean;
-use crate::merge::methods::weights::{check_elected_mean, check_mean};
+use crate::merge::methods::params::{PerModel, Share, params};
+use crate::merge::methods::weights::{refuse_cancelling, refuse_cancelling_combinations};
 use crate::merge::methods::{
-    INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec, Sparsify,
-    Statistics, TensorParameters,
+    ElementwiseMethod, Map, MethodFault, MethodInfo, Reduction, ReductionResult, Sparsify, TensorParameters,
 };
 
 /// Keeps each element of a task vector with probability `density`, rescales what is left so that
@@ -23,49 +23,61 @@ pub(crate) const DARE_LINEAR: Dare =
 pub(crate) const DARE_TIES: Dare =
     Dare { name: "dare_ties", summary: "randomly thinned, rescaled task vectors with sign election", consensus: true };
 
-const PARAMETERS: &[ParameterSpec] = &[
-    ParameterSpec::required("weight", ParameterScope::NonBaseInput),
-    ParameterSpec::share("density", ParameterScope::NonBaseInput, 1.0),
-    ParameterSpec::switch("normalize", false),
-    ParameterSpec::switch("rescale", true),
-    ParameterSpec::number("lambda", ParameterScope::Shared, 1.0),
-    INT8_MASK,
-];
+params! {
+    /// Parameters of `dare_linear` and `dare_ties`.
+    struct DareParameters {
+        /// Factor of the model's task vector.
+        weight: PerModel<f64>,
+        /// Probability that an element of the task vector is kept.
+        density: PerModel<Share> = 1.0,
+        /// Divides by the sum of the weights; with sign election, of those that agree on the element's sign.
+        normalize: bool = false,
+        /// Multiplies what is kept so that the sum of magnitudes is as before.
+        rescale: bool = true,
+        /// Factor of the merged task vector.
+        lambda: f64 = 1.0,
+        /// Accepted and without effect: in mergekit it only changes the type of a temporary.
+        accepted int8_mask: bool = false,
+    }
+}
 
-impl MergeMethod for Dare {
-    fn name(&self) -> &'static str {
-        self.name
+impl ElementwiseMethod for Dare {
+    type Parameters = DareParameters;
+
+    fn info(&self) -> MethodInfo {
+        MethodInfo {
+            name: self.name,
+            summary: self.summary,
+            reference: "https://arxiv.org/abs/2311.03099",
+            contract: CONTRACT,
+            copies_lone_tensor: false,
+        }
     }
 
-    fn summary(&self) -> &'static str {
-        self.summary
+    fn check(&self, parameters: &DareParameters) -> Result<Option<String>, MethodFault> {
+        Ok(match (parameters.normalize, self.consensus) {
+            (false, _) => None,
+            (true, true) => refuse_cancelling_combinations(&parameters.weight),
+            (true, false) => refuse_cancelling(&parameters.weight, true),
+        })
     }
 
-    fn reference(&self) -> &'static str {
-        "https://arxiv.org/abs/2311.03099"
-    }
-
-    fn parameters(&self) -> &'static [ParameterSpec] {
-        PARAMETERS
-    }
-
-    fn contract(&self) -> InputContract {
-        CONTRACT
-    }
-
-    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-        if self.consensus { check_elected_mean(tensor) } else { check_mean(tensor) }
-    }
-
-    fn statistics(&self, tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
-        let rules = tensor.tuned().zip(tensor.tuned_numbers("density")?).map(|(input, density)| {
-            if density >= 1.0 { Sparsify::Keep } else { Sparsify::Random { density, key: tensor.stream_keys[input] } }
+    fn reduction(&self, parameters: &DareParameters, tensor: &TensorParameters) -> Result<Reduction, MethodFault> {
+        let rules = tensor.tuned().zip(&*parameters.density).map(|(input, density)| match density.get() {
+            1.0.. => Sparsify::Keep,
+            density => Sparsify::Random { density, key: tensor.inputs[input].stream_key },
         });
-        Ok(Statistics::Sparsify { rules: rules.collect(), rescale: tensor.switch("rescale")? })
+        Ok(Reduction::Sparsify { rules: rules.collect(), rescale: parameters.rescale })
     }
 
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault> {
-        let selections = measured.selections()?;
-        if self.consensus { elected_mean(tensor, selections) } else { sum_of_task_vectors(tensor, selections) }
+    fn map(
+        &self,
+        parameters: DareParameters,
+        tensor: &TensorParameters,
+        reduced: &ReductionResult,
+    ) -> Result<Map, MethodFault> {
+        let DareParameters { weight: PerModel(weights), normalize, lambda, .. } = parameters;
+        let map = if self.consensus { elected_mean } else { sum_of_task_vectors };
+        map(tensor, reduced.selections()?, weights, normalize, lambda)
     }
 }

@@ -1,54 +1,50 @@
 //! `linear`: the weighted mean of whole models (model soups, arXiv 2203.05482).
 
+use crate::merge::methods::params::{PerInput, params};
 use crate::merge::methods::weights::refuse_cancelling;
 use crate::merge::methods::{
-    BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope, ParameterSpec,
+    BaseRule, Coefficients, ElementwiseMethod, InputContract, Map, MethodFault, MethodInfo, ReductionResult,
     TensorParameters,
 };
 
 /// `sum w_i x_i`, divided by `sum w_i` unless `normalize: false`.
 pub(crate) struct Linear;
 
-const PARAMETERS: &[ParameterSpec] =
-    &[ParameterSpec::required("weight", ParameterScope::Input), ParameterSpec::switch("normalize", true)];
-
-impl Linear {
-    fn weights(tensor: &TensorParameters) -> Result<Vec<f64>, MethodFault> {
-        tensor.numbers(0..tensor.inputs.len(), "weight")
+params! {
+    /// Parameters of `linear`.
+    struct LinearParameters {
+        /// Factor of the model.
+        weight: PerInput<f64>,
+        /// Divides by the sum of the weights.
+        normalize: bool = true,
     }
 }
 
-impl MergeMethod for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
+impl ElementwiseMethod for Linear {
+    type Parameters = LinearParameters;
 
-    fn summary(&self) -> &'static str {
-        "weighted mean of the models"
-    }
-
-    fn reference(&self) -> &'static str {
-        "https://arxiv.org/abs/2203.05482"
-    }
-
-    fn parameters(&self) -> &'static [ParameterSpec] {
-        PARAMETERS
-    }
-
-    fn contract(&self) -> InputContract {
-        InputContract { base: BaseRule::Ignored, least: 1, most: usize::MAX }
-    }
-
-    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-        if !tensor.switch("normalize")? {
-            return Ok(None);
+    fn info(&self) -> MethodInfo {
+        MethodInfo {
+            name: "linear",
+            summary: "weighted mean of the models",
+            reference: "https://arxiv.org/abs/2203.05482",
+            contract: InputContract { base: BaseRule::Ignored, least: 1, most: usize::MAX },
+            copies_lone_tensor: false,
         }
-        Ok(refuse_cancelling(&Self::weights(tensor)?, false))
     }
 
-    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Result<Map, MethodFault> {
-        let weights = Self::weights(tensor)?;
-        let divisor = tensor.switch("normalize")?.then(|| weights.iter().sum());
+    fn check(&self, parameters: &LinearParameters) -> Result<Option<String>, MethodFault> {
+        Ok(if parameters.normalize { refuse_cancelling(&parameters.weight, false) } else { None })
+    }
+
+    fn map(
+        &self,
+        parameters: LinearParameters,
+        _tensor: &TensorParameters,
+        _reduced: &ReductionResult,
+    ) -> Result<Map, MethodFault> {
+        let PerInput(weights) = parameters.weight;
+        let divisor = parameters.normalize.then(|| weights.iter().sum());
         Ok(Map::WeightedSum { coefficients: Coefficients::Uniform(weights), divisor })
     }
 }

@@ -1,10 +1,11 @@
 //! `nuslerp`: slerp with weights instead of `t`, optionally between task vectors, per row or column.
 
 use crate::compute::merge::Selection;
+use crate::merge::methods::params::{PerModel, params};
 use crate::merge::methods::weights::LEAST_RELATIVE_SUM;
 use crate::merge::methods::{
-    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope,
-    ParameterSpec, Products, Statistics, TensorParameters,
+    Axis, BaseRule, Coefficients, DotProducts, ElementwiseMethod, InputContract, Map, MethodFault, MethodInfo,
+    Reduction, ReductionResult, TensorParameters,
 };
 
 /// Two models, `t = w2 / (w1 + w2)`. With a base their task vectors are interpolated.
@@ -12,58 +13,51 @@ use crate::merge::methods::{
 /// then each *column*: mergekit's name means the opposite of what it does, and recipes rely on it.
 pub(crate) struct NuSlerp;
 
-const PARAMETERS: &[ParameterSpec] = &[
-    ParameterSpec::required("weight", ParameterScope::NonBaseInput),
-    ParameterSpec::switch("nuslerp_flatten", true),
-    ParameterSpec::switch("nuslerp_row_wise", false),
-];
-
-impl NuSlerp {
-    fn weights(tensor: &TensorParameters) -> Result<[f64; 2], MethodFault> {
-        let weights = tensor.tuned_numbers("weight")?;
-        let count = |found| MethodFault::Count { what: "weights", expected: 2, found };
-        weights.try_into().map_err(|weights: Vec<f64>| count(weights.len()))
-    }
-
-    fn axis(tensor: &TensorParameters) -> Result<Axis, MethodFault> {
-        // A vector has one row and counts as one in either direction.
-        Ok(if tensor.switch("nuslerp_flatten")? || tensor.shape.len() < 2 {
-            Axis::Whole
-        } else if tensor.switch("nuslerp_row_wise")? {
-            Axis::Columns
-        } else {
-            Axis::Rows
-        })
+params! {
+    /// Parameters of `nuslerp`.
+    struct NuSlerpParameters {
+        /// Weight of the model; the second one's share of both is the position between them.
+        weight: PerModel<f64>,
+        /// Interpolates whole tensors.
+        nuslerp_flatten: bool = true,
+        /// Interpolates columns, otherwise rows, where tensors are not flattened.
+        nuslerp_row_wise: bool = false,
     }
 }
 
-impl MergeMethod for NuSlerp {
-    fn name(&self) -> &'static str {
-        "nuslerp"
+impl NuSlerpParameters {
+    fn weights(&self) -> Result<[f64; 2], MethodFault> {
+        let count = |_| MethodFault::Count { what: "weights", expected: 2, found: self.weight.len() };
+        <[f64; 2]>::try_from(&*self.weight).map_err(count)
     }
 
-    fn summary(&self) -> &'static str {
-        "weighted slerp of two models or task vectors, whole or per row"
+    fn axis(&self, tensor: &TensorParameters) -> Axis {
+        // A vector has one row and counts as one in either direction.
+        if self.nuslerp_flatten || tensor.shape.len() < 2 {
+            Axis::Whole
+        } else if self.nuslerp_row_wise {
+            Axis::Columns
+        } else {
+            Axis::Rows
+        }
+    }
+}
+
+impl ElementwiseMethod for NuSlerp {
+    type Parameters = NuSlerpParameters;
+
+    fn info(&self) -> MethodInfo {
+        MethodInfo {
+            name: "nuslerp",
+            summary: "weighted slerp of two models or task vectors, whole or per row",
+            reference: "https://dl.acm.org/doi/10.1145/325165.325242",
+            contract: InputContract { base: BaseRule::Optional, least: 2, most: 2 },
+            copies_lone_tensor: true,
+        }
     }
 
-    fn reference(&self) -> &'static str {
-        "https://dl.acm.org/doi/10.1145/325165.325242"
-    }
-
-    fn parameters(&self) -> &'static [ParameterSpec] {
-        PARAMETERS
-    }
-
-    fn contract(&self) -> InputContract {
-        InputContract { base: BaseRule::Optional, least: 2, most: 2 }
-    }
-
-    fn copies_lone_tensor(&self) -> bool {
-        true
-    }
-
-    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-        let [a, b] = Self::weights(tensor)?;
+    fn check(&self, parameters: &NuSlerpParameters) -> Result<Option<String>, MethodFault> {
+        let [a, b] = parameters.weights()?;
         Ok(if (a + b).abs() < LEAST_RELATIVE_SUM * (a.abs() + b.abs()) || a + b == 0.0 {
             Some(format!(
                 "the weights {a} and {b} sum to {}, which their share is formed by; the sum must be at least \
@@ -78,36 +72,42 @@ impl MergeMethod for NuSlerp {
         })
     }
 
-    fn statistics(&self, tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
-        Ok(Statistics::Products(Products {
-            axis: Self::axis(tensor)?,
+    fn reduction(&self, parameters: &NuSlerpParameters, tensor: &TensorParameters) -> Result<Reduction, MethodFault> {
+        Ok(Reduction::DotProducts(DotProducts {
+            axis: parameters.axis(tensor),
             vectors: tensor.tuned().collect(),
-            from_base: tensor.base.is_some(),
+            base: tensor.base(),
         }))
     }
 
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault> {
-        let [a, b] = Self::weights(tensor)?;
+    fn map(
+        &self,
+        parameters: NuSlerpParameters,
+        tensor: &TensorParameters,
+        reduced: &ReductionResult,
+    ) -> Result<Map, MethodFault> {
+        let [a, b] = parameters.weights()?;
         let t = b / (a + b);
-        let pairs: Vec<[f64; 2]> = (0..measured.pairs())
-            .map(|i| measured.pair(i).map(|[aa, ab, bb]| coefficients(t, aa, ab, bb)))
-            .collect::<Result<_, _>>()?;
-        let coefficients = match Self::axis(tensor)? {
-            Axis::Whole => Coefficients::Uniform(pairs.into_iter().flatten().collect()),
-            Axis::Rows => Coefficients::PerRow(pairs.iter().map(|pair| pair.to_vec()).collect()),
-            Axis::Columns => Coefficients::PerColumn((0..2).map(|i| pairs.iter().map(|p| p[i]).collect()).collect()),
+        let pairs = reduced.all_pairs()?.into_iter().map(|[aa, ab, bb]| coefficients(t, aa, ab, bb));
+        let coefficients = match parameters.axis(tensor) {
+            Axis::Whole => Coefficients::Uniform(pairs.flatten().collect()),
+            Axis::Rows => Coefficients::PerRow(pairs.map(|pair| pair.to_vec()).collect()),
+            Axis::Columns => {
+                let (first, second) = pairs.map(|[first, second]| (first, second)).unzip();
+                Coefficients::PerColumn(vec![first, second])
+            }
         };
-        Ok(if tensor.base.is_some() {
-            Map::TaskVectors {
+        Ok(match tensor.base() {
+            Some(base) => Map::TaskVectors {
+                base,
                 coefficients,
                 selections: vec![Selection::All; 2],
                 consensus: false,
                 normalize: false,
                 divisor: None,
                 scale: 1.0,
-            }
-        } else {
-            Map::WeightedSum { coefficients, divisor: None }
+            },
+            None => Map::WeightedSum { coefficients, divisor: None },
         })
     }
 }

@@ -1,46 +1,44 @@
 //! `passthrough`: one model's tensors as they are, for stacking layers.
 
+use crate::merge::methods::params::{PerInput, params};
 use crate::merge::methods::{
-    BaseRule, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault, ParameterScope, ParameterSpec,
-    TensorParameters,
+    BaseRule, ElementwiseMethod, InputContract, Map, MethodFault, MethodInfo, ReductionResult, TensorParameters,
 };
-use crate::recipe::setting::ParameterKind;
 
 /// The single input, times `scale` if given.
 pub(crate) struct Passthrough;
 
-const PARAMETERS: &[ParameterSpec] = &[ParameterSpec {
-    name: "scale",
-    kind: ParameterKind::Number,
-    scope: ParameterScope::Input,
-    default: ParameterDefault::Absent,
-}];
+params! {
+    /// Parameters of `passthrough`.
+    struct PassthroughParameters {
+        /// Factor of the model.
+        scale: PerInput<Option<f64>>,
+    }
+}
 
-impl MergeMethod for Passthrough {
-    fn name(&self) -> &'static str {
-        "passthrough"
+impl ElementwiseMethod for Passthrough {
+    type Parameters = PassthroughParameters;
+
+    fn info(&self) -> MethodInfo {
+        MethodInfo {
+            name: "passthrough",
+            summary: "one model's tensors as they are, for stacking layers",
+            reference: "https://github.com/arcee-ai/mergekit",
+            contract: InputContract { base: BaseRule::Ignored, least: 1, most: 1 },
+            copies_lone_tensor: false,
+        }
     }
 
-    fn summary(&self) -> &'static str {
-        "one model's tensors as they are, for stacking layers"
-    }
-
-    fn reference(&self) -> &'static str {
-        "https://github.com/arcee-ai/mergekit"
-    }
-
-    fn parameters(&self) -> &'static [ParameterSpec] {
-        PARAMETERS
-    }
-
-    fn contract(&self) -> InputContract {
-        InputContract { base: BaseRule::Ignored, least: 1, most: 1 }
-    }
-
-    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Result<Map, MethodFault> {
-        Ok(match tensor.input_number(0, "scale")? {
-            Some(factor) => Map::Scale { factor },
-            None => Map::Copy,
-        })
+    fn map(
+        &self,
+        parameters: PassthroughParameters,
+        _tensor: &TensorParameters,
+        _reduced: &ReductionResult,
+    ) -> Result<Map, MethodFault> {
+        match parameters.scale[..] {
+            [Some(factor)] => Ok(Map::Scale { factor }),
+            [None] => Ok(Map::Copy),
+            [..] => Err(MethodFault::Count { what: "factors", expected: 1, found: parameters.scale.len() }),
+        }
     }
 }

@@ -1,61 +1,55 @@
 //! `slerp`: spherical interpolation between two models, each tensor one vector.
 
+use crate::merge::methods::params::{Share, params};
 use crate::merge::methods::{
-    Axis, BaseRule, Coefficients, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterDefault,
-    ParameterScope, ParameterSpec, Products, Statistics, TensorParameters,
+    Axis, BaseRule, Coefficients, DotProducts, ElementwiseMethod, InputContract, Map, MethodFault, MethodInfo,
+    Reduction, ReductionResult, TensorParameters,
 };
-use crate::recipe::setting::ParameterKind;
 
 /// From the base (`t` = 0) to the other model (`t` = 1); nearly parallel tensors are interpolated
 /// linearly.
 pub(crate) struct Slerp;
 
-const PARAMETERS: &[ParameterSpec] = &[ParameterSpec {
-    name: "t",
-    kind: ParameterKind::Share,
-    scope: ParameterScope::Shared,
-    default: ParameterDefault::Required,
-}];
+params! {
+    /// Parameters of `slerp`.
+    struct SlerpParameters {
+        /// Position between the base (0) and the other model (1).
+        t: Share,
+    }
+}
 
 /// Norms up to this count as 1.
 const SMALL_NORM: f64 = 1e-8;
 /// Cosines beyond this are interpolated linearly.
 const PARALLEL: f64 = 0.9995;
 
-impl MergeMethod for Slerp {
-    fn name(&self) -> &'static str {
-        "slerp"
+impl ElementwiseMethod for Slerp {
+    type Parameters = SlerpParameters;
+
+    fn info(&self) -> MethodInfo {
+        MethodInfo {
+            name: "slerp",
+            summary: "spherical interpolation between two models",
+            reference: "https://dl.acm.org/doi/10.1145/325165.325242",
+            contract: InputContract { base: BaseRule::Required, least: 1, most: 1 },
+            copies_lone_tensor: true,
+        }
     }
 
-    fn summary(&self) -> &'static str {
-        "spherical interpolation between two models"
+    fn reduction(&self, _parameters: &SlerpParameters, tensor: &TensorParameters) -> Result<Reduction, MethodFault> {
+        Ok(Reduction::DotProducts(DotProducts { axis: Axis::Whole, vectors: order(tensor)?, base: None }))
     }
 
-    fn reference(&self) -> &'static str {
-        "https://dl.acm.org/doi/10.1145/325165.325242"
-    }
-
-    fn parameters(&self) -> &'static [ParameterSpec] {
-        PARAMETERS
-    }
-
-    fn contract(&self) -> InputContract {
-        InputContract { base: BaseRule::Required, least: 1, most: 1 }
-    }
-
-    fn copies_lone_tensor(&self) -> bool {
-        true
-    }
-
-    fn statistics(&self, tensor: &TensorParameters) -> Result<Statistics, MethodFault> {
-        Ok(Statistics::Products(Products { axis: Axis::Whole, vectors: order(tensor), from_base: false }))
-    }
-
-    fn map(&self, tensor: &TensorParameters, measured: &Measured) -> Result<Map, MethodFault> {
-        let [aa, ab, bb] = measured.pair(0)?;
-        let [a, b] = coefficients(tensor.number("t")?, aa, ab, bb);
+    fn map(
+        &self,
+        parameters: SlerpParameters,
+        tensor: &TensorParameters,
+        reduced: &ReductionResult,
+    ) -> Result<Map, MethodFault> {
+        let [aa, ab, bb] = reduced.pair(0)?;
+        let [a, b] = coefficients(parameters.t.get(), aa, ab, bb);
         let mut weights = vec![0.0; tensor.inputs.len()];
-        for (input, weight) in order(tensor).into_iter().zip([a, b]) {
+        for (input, weight) in order(tensor)?.into_iter().zip([a, b]) {
             weights[input] = weight;
         }
         Ok(Map::WeightedSum { coefficients: Coefficients::Uniform(weights), divisor: None })
@@ -63,8 +57,9 @@ impl MergeMethod for Slerp {
 }
 
 /// Base first, then the other.
-fn order(tensor: &TensorParameters) -> Vec<usize> {
-    tensor.base.into_iter().chain(tensor.tuned()).collect()
+fn order(tensor: &TensorParameters) -> Result<Vec<usize>, MethodFault> {
+    let base = tensor.required_base()?;
+    Ok(std::iter::once(base.index()).chain(tensor.tuned()).collect())
 }
 
 /// Factors of start and end, from their squared norms and dot product.

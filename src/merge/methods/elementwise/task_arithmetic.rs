@@ -1,68 +1,81 @@
 //! `task_arithmetic`: add weighted task vectors to the base (arXiv 2212.04089).
 
 use crate::compute::merge::Selection;
-use crate::merge::methods::weights::{check_mean, guarded_sum};
+use crate::merge::methods::params::{PerModel, Share, params};
+use crate::merge::methods::weights::{guarded_sum, refuse_cancelling};
 use crate::merge::methods::{
-    BaseRule, Coefficients, INT8_MASK, InputContract, Map, Measured, MergeMethod, MethodFault, ParameterScope,
-    ParameterSpec, TensorParameters,
+    BaseRule, Coefficients, ElementwiseMethod, InputContract, Map, MethodFault, MethodInfo, ReductionResult,
+    TensorParameters,
 };
 
 /// `b + lambda * sum w_i (x_i - b)`.
 pub(crate) struct TaskArithmetic;
 
-const PARAMETERS: &[ParameterSpec] = &[
-    ParameterSpec::required("weight", ParameterScope::NonBaseInput),
-    ParameterSpec::share("density", ParameterScope::NonBaseInput, 1.0),
-    ParameterSpec::switch("normalize", false),
-    ParameterSpec::switch("rescale", true),
-    ParameterSpec::number("lambda", ParameterScope::Shared, 1.0),
-    INT8_MASK,
-];
+params! {
+    /// Parameters of `task_arithmetic`.
+    struct TaskArithmeticParameters {
+        /// Factor of the model's task vector.
+        weight: PerModel<f64>,
+        /// Accepted and without effect, as in mergekit: this method trims nothing.
+        accepted density: PerModel<Share> = 1.0,
+        /// Divides by the sum of the weights.
+        normalize: bool = false,
+        /// Accepted and without effect, as in mergekit: this method trims nothing.
+        accepted rescale: bool = true,
+        /// Factor of the merged task vector.
+        lambda: f64 = 1.0,
+        /// Accepted and without effect: in mergekit it only changes the type of a temporary.
+        accepted int8_mask: bool = false,
+    }
+}
 
-/// What the whole family shares.
+/// Inputs of the whole family.
 pub(super) const CONTRACT: InputContract = InputContract { base: BaseRule::Required, least: 0, most: usize::MAX };
 
-impl MergeMethod for TaskArithmetic {
-    fn name(&self) -> &'static str {
-        "task_arithmetic"
+impl ElementwiseMethod for TaskArithmetic {
+    type Parameters = TaskArithmeticParameters;
+
+    fn info(&self) -> MethodInfo {
+        MethodInfo {
+            name: "task_arithmetic",
+            summary: "base plus weighted task vectors",
+            reference: "https://arxiv.org/abs/2212.04089",
+            contract: CONTRACT,
+            copies_lone_tensor: false,
+        }
     }
 
-    fn summary(&self) -> &'static str {
-        "base plus weighted task vectors"
+    fn check(&self, parameters: &TaskArithmeticParameters) -> Result<Option<String>, MethodFault> {
+        Ok(if parameters.normalize { refuse_cancelling(&parameters.weight, true) } else { None })
     }
 
-    fn reference(&self) -> &'static str {
-        "https://arxiv.org/abs/2212.04089"
-    }
-
-    fn parameters(&self) -> &'static [ParameterSpec] {
-        PARAMETERS
-    }
-
-    fn contract(&self) -> InputContract {
-        CONTRACT
-    }
-
-    fn check(&self, tensor: &TensorParameters) -> Result<Option<String>, MethodFault> {
-        check_mean(tensor)
-    }
-
-    fn map(&self, tensor: &TensorParameters, _measured: &Measured) -> Result<Map, MethodFault> {
+    fn map(
+        &self,
+        TaskArithmeticParameters { weight: PerModel(weights), normalize, lambda }: TaskArithmeticParameters,
+        tensor: &TensorParameters,
+        _reduced: &ReductionResult,
+    ) -> Result<Map, MethodFault> {
         let selections = tensor.tuned().map(|_| Selection::All).collect();
-        sum_of_task_vectors(tensor, selections)
+        sum_of_task_vectors(tensor, selections, weights, normalize, lambda)
     }
 }
 
 /// The family's map without sign election.
-pub(super) fn sum_of_task_vectors(tensor: &TensorParameters, selections: Vec<Selection>) -> Result<Map, MethodFault> {
-    let weights = tensor.tuned_numbers("weight")?;
-    let divisor = tensor.switch("normalize")?.then(|| guarded_sum(tensor, &weights));
+pub(super) fn sum_of_task_vectors(
+    tensor: &TensorParameters,
+    selections: Vec<Selection>,
+    weights: Vec<f64>,
+    normalize: bool,
+    lambda: f64,
+) -> Result<Map, MethodFault> {
+    let divisor = normalize.then(|| guarded_sum(tensor, &weights));
     Ok(Map::TaskVectors {
+        base: tensor.required_base()?,
         coefficients: Coefficients::Uniform(weights),
         selections,
         consensus: false,
         normalize: false,
         divisor,
-        scale: tensor.number("lambda")?,
+        scale: lambda,
     })
 }

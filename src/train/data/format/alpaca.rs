@@ -23,12 +23,12 @@
 use serde_json::Value;
 
 use crate::train::data::content::{Closing, Content, Conversation, Turn};
+use crate::train::data::data_row::DataRow;
 use crate::train::data::error::DataError;
-use crate::train::data::record::Record;
 
 const OPENING: &str = "Below is a task. Write an answer that does what it asks.";
 
-pub(super) fn read(record: Record<'_>, chat: bool) -> Result<Content, DataError> {
+pub(super) fn read(record: DataRow<'_>, chat: bool) -> Result<Content, DataError> {
     let (instruction, output) = (record.text("instruction")?, record.text("output")?);
     let (input, system) = (record.text_or_empty("input")?, record.text_or_empty("system")?);
     let history = history(record)?;
@@ -65,7 +65,7 @@ fn framed(instruction: &str, input: &str) -> String {
 }
 
 /// Pairs of question and answer.
-fn history(record: Record<'_>) -> Result<Vec<(String, String)>, DataError> {
+fn history(record: DataRow<'_>) -> Result<Vec<(String, String)>, DataError> {
     if record.optional("history").is_none() {
         return Ok(Vec::new());
     }

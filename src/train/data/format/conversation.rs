@@ -5,10 +5,10 @@ use serde_json::{Map, Value};
 
 use super::message;
 use crate::train::data::content::{Content, Conversation, Turn};
+use crate::train::data::data_row::DataRow;
 use crate::train::data::error::DataError;
-use crate::train::data::record::Record;
 
-pub(super) fn read(record: Record<'_>, key: &str) -> Result<Content, DataError> {
+pub(super) fn read(record: DataRow<'_>, key: &str) -> Result<Content, DataError> {
     let mut conversation = Conversation { turns: turns(record, key)?, variables: variables(record)? };
     // Some sets keep the system message beside the turns.
     for key in ["system", "system_prompt"] {
@@ -27,14 +27,14 @@ pub(super) fn read(record: Record<'_>, key: &str) -> Result<Content, DataError> 
 }
 
 /// The turns that a key lists.
-pub(super) fn turns(record: Record<'_>, key: &str) -> Result<Vec<Turn>, DataError> {
+pub(super) fn turns(record: DataRow<'_>, key: &str) -> Result<Vec<Turn>, DataError> {
     let list = record.list(key)?.iter().enumerate();
     list.map(|(place, value)| message::read(record.entry(key, place, value)?)).collect()
 }
 
-/// What a chat template is given beside the messages.
-pub(super) fn variables(record: Record<'_>) -> Result<Map<String, Value>, DataError> {
-    let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_default();
+/// Variables for the chat template beside the messages.
+pub(super) fn variables(record: DataRow<'_>) -> Result<Map<String, Value>, DataError> {
+    let mut variables = message::arguments(record, "chat_template_kwargs")?.cloned().unwrap_or_else(Map::new);
     for key in ["functions", "tools"] {
         if let Some(tools) = message::tools(record, key)? {
             variables.insert("tools".to_owned(), tools);

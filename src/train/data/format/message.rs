@@ -7,8 +7,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::train::data::content::Turn;
+use crate::train::data::data_row::DataRow;
 use crate::train::data::error::DataError;
-use crate::train::data::record::Record;
 use crate::train::recipe::SPEAKERS;
 
 /// A message that calls a function in its text.
@@ -27,7 +27,7 @@ pub(super) const NO_MEDIA: &str = "only text is learnt";
 pub(super) const LEAVE_OUT: &str = "leave the row or the key out";
 
 /// Reads a message.
-pub(super) fn read(entry: Record<'_>) -> Result<Turn, DataError> {
+pub(super) fn read(entry: DataRow<'_>) -> Result<Turn, DataError> {
     let speaker_key =
         if entry.optional("role").is_none() && entry.optional("from").is_some() { "from" } else { "role" };
     let content_key =
@@ -80,7 +80,7 @@ pub(super) fn read(entry: Record<'_>) -> Result<Turn, DataError> {
 }
 
 /// The key that takes the loss off a message of the assistant.
-fn silenced(entry: Record<'_>, role: &str) -> Result<Option<String>, DataError> {
+fn silenced(entry: DataRow<'_>, role: &str) -> Result<Option<String>, DataError> {
     let mut silenced = None;
     for key in FLAGS {
         let Some(value) = entry.optional(key) else { continue };
@@ -102,13 +102,14 @@ fn silenced(entry: Record<'_>, role: &str) -> Result<Option<String>, DataError> 
 }
 
 /// The text of parts that are all texts.
-fn joined(entry: Record<'_>, key: &str, parts: &[Value]) -> Result<String, DataError> {
+fn joined(entry: DataRow<'_>, key: &str, parts: &[Value]) -> Result<String, DataError> {
     let texts = parts.iter().enumerate().map(|(place, part)| {
         let part = entry.entry(key, place, part)?;
         match part.optional("type").map(Value::as_str) {
             None | Some(Some("text" | "input_text" | "output_text")) => part.text("text").map(str::to_owned),
             Some(other) => {
-                let other = other.unwrap_or_default();
+                // A type that is no text is quoted as none.
+                let other = other.unwrap_or("");
                 Err(entry.fault(key, format!("a part of type `{other}`, where only text is learnt")))
             }
         }
@@ -118,7 +119,7 @@ fn joined(entry: Record<'_>, key: &str, parts: &[Value]) -> Result<String, DataE
 
 /// Calls that `LLaMA-Factory` writes as the text of a message: `{"name": ..., "arguments": ...}`, or a list of
 /// them.
-fn calls(entry: Record<'_>, key: &str) -> Result<Value, DataError> {
+fn calls(entry: DataRow<'_>, key: &str) -> Result<Value, DataError> {
     let text = entry.text(key)?;
     let list = match serde_json::from_str(text) {
         Ok(Value::Array(list)) => list,
@@ -137,7 +138,7 @@ fn calls(entry: Record<'_>, key: &str) -> Result<Value, DataError> {
 }
 
 /// Tools as `OpenAI` describes them, from a list or the text of one; a bare function is wrapped.
-pub(super) fn tools(record: Record<'_>, key: &str) -> Result<Option<Value>, DataError> {
+pub(super) fn tools(record: DataRow<'_>, key: &str) -> Result<Option<Value>, DataError> {
     let Some(value) = record.filled(key) else { return Ok(None) };
     let parsed;
     let list = match value {
@@ -160,7 +161,7 @@ pub(super) fn tools(record: Record<'_>, key: &str) -> Result<Option<Value>, Data
 }
 
 /// An object whose entries the template is given by name.
-pub(super) fn arguments<'a>(record: Record<'a>, key: &str) -> Result<Option<&'a Map<String, Value>>, DataError> {
+pub(super) fn arguments<'a>(record: DataRow<'a>, key: &str) -> Result<Option<&'a Map<String, Value>>, DataError> {
     match record.optional(key) {
         None => Ok(None),
         Some(Value::Object(fields)) => Ok(Some(fields)),

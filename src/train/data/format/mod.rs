@@ -1,4 +1,4 @@
-//! The formats of data files: what a row says is to be learnt.
+//! The formats of data files: the content of a row that is to be learnt.
 
 mod alpaca;
 mod conversation;
@@ -8,8 +8,8 @@ mod refused;
 mod tokenised;
 
 use super::content::Content;
+use super::data_row::DataRow;
 use super::error::DataError;
-use super::record::Record;
 use crate::train::recipe::DataFormat;
 
 /// Columns that mark a text as something to be classified or asked about.
@@ -19,9 +19,9 @@ const LABELS: &[&str] = &["label", "labels", "answer", "target", "gold"];
 ///
 /// # Errors
 /// Keys of no known format, and labelled texts, which are a task's data.
-pub(super) fn detect(first: Record<'_>) -> Result<DataFormat, DataError> {
+pub(super) fn detect(first: DataRow<'_>) -> Result<DataFormat, DataError> {
     let has = |keys: &[&str]| keys.iter().all(|key| first.optional(key).is_some());
-    // A value that is null is a fault of its own, told when the row is read.
+    // A value that is null is a fault of its own, reported when the row is read.
     let names = |keys: &[&str]| keys.iter().all(|key| first.fields.contains_key(*key));
     let origin = || first.origin.to_owned();
     let formats = [
@@ -62,7 +62,7 @@ pub(super) fn name(format: DataFormat) -> &'static str {
     }
 }
 
-/// How the rows of a file are read.
+/// Options of reading the rows of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reading {
     pub format: DataFormat,
@@ -72,8 +72,8 @@ pub(super) struct Reading {
     pub chat: bool,
 }
 
-/// What a row of a known format says.
-pub(super) fn read(reading: Reading, record: Record<'_>) -> Result<Content, DataError> {
+/// Reads the content of a row of a known format.
+pub(super) fn read(reading: Reading, record: DataRow<'_>) -> Result<Content, DataError> {
     refused::check(reading.format, record, reading.detected)?;
     match reading.format {
         // Some sets call theirs by the other name.
@@ -88,7 +88,7 @@ pub(super) fn read(reading: Reading, record: Record<'_>) -> Result<Content, Data
         DataFormat::PromptCompletion => prompt_completion::read(record),
         DataFormat::Alpaca => alpaca::read(record, reading.chat),
         DataFormat::Tokenised => tokenised::read(record),
-        // Tasks and unknown formats were told apart before.
+        // Tasks and unknown formats were recognised before.
         DataFormat::Text | DataFormat::Auto | DataFormat::Task => Ok(Content::Text(record.text("text")?.to_owned())),
     }
 }
@@ -99,8 +99,8 @@ mod tests {
     use crate::train::data::content::{Conversation, Turn};
     use serde_json::{Value, json};
 
-    fn with<T>(row: &Value, use_it: impl Fn(Record<'_>) -> T) -> T {
-        use_it(Record { origin: "x.jsonl", row: 3, fields: row.as_object().unwrap() })
+    fn with<T>(row: &Value, use_it: impl Fn(DataRow<'_>) -> T) -> T {
+        use_it(DataRow { origin: "x.jsonl", row: 3, fields: row.as_object().unwrap() })
     }
 
     fn named(format: DataFormat, chat: bool) -> Reading {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_become_what_is_learnt() {
+    fn rows_are_read_as_the_content_to_learn() {
         let content = |format, row: Value, chat| with(&row, |record| read(named(format, chat), record)).unwrap();
         let turns = vec![Turn::new("system", "S"), Turn::new("user", "U"), Turn::new("assistant", "A")];
         let row = json!({"conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "U"},

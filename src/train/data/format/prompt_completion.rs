@@ -2,14 +2,14 @@
 
 use super::conversation::{turns, variables};
 use crate::train::data::content::{Closing, Content, Conversation};
+use crate::train::data::data_row::DataRow;
 use crate::train::data::error::DataError;
-use crate::train::data::record::Record;
 
 /// Keys that only conversations have a place for.
 const OF_CONVERSATIONS: &[&str] =
     &["system", "system_prompt", "history", "tools", "functions", "documents", "chat_template_kwargs"];
 
-pub(super) fn read(record: Record<'_>) -> Result<Content, DataError> {
+pub(super) fn read(record: DataRow<'_>) -> Result<Content, DataError> {
     if record.required("prompt")?.is_array() {
         let mut messages = turns(record, "prompt")?;
         let answers_from = messages.len();

@@ -4,8 +4,8 @@
 use serde_json::Value;
 
 use super::message::{LEAVE_OUT, MEDIA, NO_MEDIA};
+use crate::train::data::data_row::DataRow;
 use crate::train::data::error::DataError;
-use crate::train::data::record::Record;
 use crate::train::recipe::DataFormat;
 
 pub(super) const PREFERENCE: &str = "the row is one of preferences, and only supervised fine-tuning is done here";
@@ -15,7 +15,7 @@ const UNDESIRED: &str = "it marks answers that are not to be learnt, and only su
 const DESIRED: &str = "keep the rows whose answers are to be learnt, without the key";
 
 /// Refuses a row; `detected` is whether its format was found by its keys rather than named.
-pub(super) fn check(format: DataFormat, record: Record<'_>, detected: bool) -> Result<(), DataError> {
+pub(super) fn check(format: DataFormat, record: DataRow<'_>, detected: bool) -> Result<(), DataError> {
     let answers = matches!(
         format,
         DataFormat::Messages | DataFormat::ShareGpt | DataFormat::PromptCompletion | DataFormat::Alpaca

@@ -7,15 +7,15 @@
 use serde_json::Value;
 
 use crate::train::data::content::Content;
+use crate::train::data::data_row::DataRow;
 use crate::train::data::error::DataError;
-use crate::train::data::record::Record;
 
 const NO_LOSS: i64 = -100;
 
 /// Lists of 0 and 1 that say which tokens carry loss.
 const MASKS: &[&str] = &["completion_mask", "assistant_masks", "loss_mask"];
 
-pub(super) fn read(record: Record<'_>) -> Result<Content, DataError> {
+pub(super) fn read(record: DataRow<'_>) -> Result<Content, DataError> {
     let ids = numbers(record, "input_ids")?;
     let column = |key: &str, what: &str| match record.optional(key) {
         None => Ok(None),
@@ -63,7 +63,7 @@ pub(super) fn read(record: Record<'_>) -> Result<Content, DataError> {
 }
 
 /// Refuses rows that hold several examples, which would then see each other.
-fn rows_of_their_own(record: Record<'_>, length: usize) -> Result<(), DataError> {
+fn rows_of_their_own(record: DataRow<'_>, length: usize) -> Result<(), DataError> {
     let several = "the row holds several examples, which would see each other";
     let cure = "give each example a row; `sample_packing` puts them together";
     for key in ["seq_lengths", "cu_seqlens", "cu_seq_lens"] {
@@ -81,7 +81,7 @@ fn rows_of_their_own(record: Record<'_>, length: usize) -> Result<(), DataError>
     Ok(())
 }
 
-fn numbers(record: Record<'_>, key: &str) -> Result<Vec<i64>, DataError> {
+fn numbers(record: DataRow<'_>, key: &str) -> Result<Vec<i64>, DataError> {
     let number = |value: &Value| value.as_i64().ok_or_else(|| record.wrong(key, value, "a list of whole numbers"));
     record.list(key)?.iter().map(number).collect()
 }

@@ -1,4 +1,4 @@
-//! Random selections as bits, a group of draws at a time.
+//! Bit-sliced random draws, a group of 1,024 elements at a time (layout: [`crate::compute::merge::selection`]).
 
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi64, _mm512_and_si512, _mm512_andnot_si512, _mm512_mask_shuffle_epi32, _mm512_mul_epu32,
@@ -6,7 +6,7 @@ use std::arch::x86_64::{
     _mm512_shuffle_epi32, _mm512_srli_epi64, _mm512_storeu_si512, _mm512_test_epi32_mask, _mm512_xor_si512,
 };
 
-use crate::compute::merge::{DRAW_CALLS, DRAW_GROUP};
+use crate::compute::merge::selection::{DRAW_GROUP, PLANE_PAIRS};
 use crate::rng::{Philox, ROUNDS};
 
 /// The draws of one random selection.
@@ -16,7 +16,7 @@ pub(crate) struct Draws {
     keep_below: u64,
 }
 
-/// A bit for each element of a group.
+/// A bit for each element of a draw group.
 pub(crate) type Bits = [u64; DRAW_GROUP as usize / 64];
 
 impl Draws {
@@ -24,8 +24,7 @@ impl Draws {
         Self { stream, keep_below }
     }
 
-    /// Which of the elements from `first` on (a multiple of [`DRAW_GROUP`]) are drawn; see
-    /// [`crate::compute::merge::draw_position`].
+    /// Draws the group of elements from `first` on (a multiple of [`DRAW_GROUP`]): a set bit for each that is kept.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
     #[inline]
     pub(crate) fn bits(self, first: u64) -> Bits {
@@ -36,12 +35,12 @@ impl Draws {
         let (zero, ones) = (_mm512_setzero_si512(), _mm512_set1_epi32(-1));
         let (mut keep, mut undecided) = ([zero; 2], [ones; 2]);
         let mut limit = self.keep_below as u32;
-        for call in 0..DRAW_CALLS {
-            let words = words(self.stream, (first / DRAW_GROUP * DRAW_CALLS + call) * 16);
+        for pair in 0..PLANE_PAIRS {
+            let words = words(self.stream, (first / DRAW_GROUP * PLANE_PAIRS + pair) * 16);
             for plane in words.chunks_exact(2) {
                 for i in 0..2 {
                     if limit >> 31 == 1 {
-                        // A zero is below the limit's one.
+                        // The draw's bit is 0 where the limit's is 1: below it.
                         keep[i] = _mm512_or_si512(keep[i], _mm512_andnot_si512(plane[i], undecided[i]));
                         undecided[i] = _mm512_and_si512(undecided[i], plane[i]);
                     } else {
@@ -63,8 +62,8 @@ impl Draws {
     }
 }
 
-/// [`Philox::blocks`] in registers: words 0 to 3 of sixteen counters. Even counters and odd ones are apart, each in the
-/// lower half of a 64-bit lane, where products need no widening.
+/// [`Philox::blocks`] in registers: words 0 to 3 of sixteen counters. Even and odd counters are in registers of their own,
+/// each in the lower half of a 64-bit lane, where products need no widening.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 #[inline]
 fn words(stream: Philox, counter: u64) -> [__m512i; 4] {
@@ -88,12 +87,12 @@ fn words(stream: Philox, counter: u64) -> [__m512i; 4] {
     words
 }
 
-/// A round of eight counters.
+/// One Philox round of eight counters.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn mixed(x: [__m512i; 4], first: __m512i, second: __m512i, key0: __m512i, key1: __m512i) -> [__m512i; 4] {
     let (a, b) = (_mm512_mul_epu32(first, x[0]), _mm512_mul_epu32(second, x[2]));
-    // Upper halves of the products, moved by a shift or by a shuffle: different ports carry them out.
+    // Upper halves of the products, one by a shift, one by a shuffle: they issue on different ports.
     let (up_a, up_b) = (_mm512_srli_epi64::<32>(a), _mm512_shuffle_epi32::<0xf5>(b));
     [_mm512_xor_si512(_mm512_xor_si512(up_b, x[1]), key0), b, _mm512_xor_si512(_mm512_xor_si512(up_a, x[3]), key1), a]
 }

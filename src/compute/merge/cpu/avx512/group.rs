@@ -1,4 +1,4 @@
-//! Sixty-four neighbouring elements in four registers, and moving them in and out.
+//! Groups of 64 consecutive elements in four registers: conversion from and to bf16, f16 and f32 memory.
 
 use std::arch::x86_64::{
     __m512, __m512i, _CMP_UNORD_Q, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_prefetch,
@@ -9,33 +9,34 @@ use std::arch::x86_64::{
     _mm512_sub_ps, _mm512_test_epi32_mask, _pext_u64,
 };
 
-use super::Avx512;
-use crate::compute::merge::{Delta, Operand, Output, Precision};
+use crate::compute::merge::{ComputeType, Delta, Operand, Output};
+use crate::compute::simd::Avx512;
 use crate::dtype::DType;
 
-/// The even elements of the first half, its odd ones, and those of the second half: what bf16 widens to by a shift and by
-/// clearing the lower bits.
+/// Even elements of the first half, its odd ones, then those of the second half: the order that bf16 widens to with one
+/// shift and one mask, with no shuffle across lanes.
 pub(crate) type Group = [__m512; 4];
 
 /// Elements of a group.
 pub(crate) const GROUP: usize = 64;
 
-/// How many bytes ahead a group asks for.
+/// Prefetch distance in bytes: the CPU's own prefetcher stops at the end of a page.
 const AHEAD: usize = 2048;
 
-/// Bytes of a group.
+/// Bytes of a group of 16-bit elements.
 type Halves = [u8; GROUP * 2];
+/// Bytes of a group of f32.
 type Singles = [u8; GROUP * 4];
 
 /// An operand no wider than f32.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     groups: Groups<'a>,
-    /// What whole groups leave over.
+    /// Bytes after the last whole group.
     rest: &'a [u8],
 }
 
-/// Whole groups by what elements are stored as. Cut once: a loop over them checks one index a group.
+/// Whole groups by storage type. Sliced once, so that a loop over them checks one index a group.
 #[derive(Clone, Copy)]
 enum Groups<'a> {
     Bf16(&'a [Halves]),
@@ -57,8 +58,8 @@ impl Groups<'_> {
 }
 
 impl<'a> Source<'a> {
-    /// `None` for operands that are not exact in f32.
-    pub(crate) fn new(_proof: Avx512, operand: Operand<'a>) -> Option<Self> {
+    /// `None` for operands wider than f32.
+    pub(crate) fn new(_: Avx512, operand: Operand<'a>) -> Option<Self> {
         let halves = operand.bytes.as_chunks();
         let (groups, rest) = match operand.dtype {
             DType::BF16 => (Groups::Bf16(halves.0), halves.1),
@@ -77,22 +78,22 @@ impl<'a> Source<'a> {
         self.groups.len() * GROUP + self.rest.len() / self.groups.width()
     }
 
-    /// The elements after the last whole group, followed by zeros: a group.
-    fn last<'s>(&self, room: &'s mut Singles) -> Source<'s> {
-        room[..self.rest.len()].copy_from_slice(self.rest);
-        let halves = &room.as_chunks().0[..1];
+    /// Copies the elements after the last whole group into `scratch`, padded with zeros to a group.
+    fn last<'s>(&self, scratch: &'s mut Singles) -> Source<'s> {
+        scratch[..self.rest.len()].copy_from_slice(self.rest);
+        let halves = &scratch.as_chunks().0[..1];
         let groups = match self.groups {
             Groups::Bf16(_) => Groups::Bf16(halves),
             Groups::F16(_) => Groups::F16(halves),
-            Groups::F32(_) => Groups::F32(std::slice::from_ref(room)),
+            Groups::F32(_) => Groups::F32(std::slice::from_ref(scratch)),
         };
         Source { groups, rest: &[] }
     }
 
-    /// Elements `at..at + 64`, `at` being a multiple of 64. Always put into its caller, where the registers are.
+    /// Loads elements `at..at + 64`, `at` being a multiple of 64. Inlined, so that the group stays in registers.
     #[inline(always)]
     pub(crate) fn group(&self, at: usize) -> Group {
-        // SAFETY: a source is made with the proof of the features.
+        // SAFETY: a `Source` is only constructed with an `Avx512`, which follows the CPU feature check.
         unsafe {
             match self.groups {
                 Groups::F32(groups) => from_f32(&groups[at / GROUP]),
@@ -103,12 +104,12 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Asks for the lines of a group that comes later: the CPU itself looks no further than the page at hand.
+/// Prefetches the group [`AHEAD`] bytes later.
 #[inline(always)]
-fn ask_ahead(bytes: &[u8]) {
+fn prefetch_ahead(bytes: &[u8]) {
     for line in (0..bytes.len()).step_by(64) {
         let address = bytes.as_ptr().wrapping_add(AHEAD + line);
-        // SAFETY: a prefetch reads nothing that the program sees and faults on no address.
+        // SAFETY: a prefetch changes no memory and faults on no address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
 }
@@ -116,14 +117,14 @@ fn ask_ahead(bytes: &[u8]) {
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn from_bf16(bytes: &Halves) -> Group {
-    ask_ahead(bytes);
+    prefetch_ahead(bytes);
     // SAFETY: a half of the group's bytes each.
     let half = |i: usize| unsafe { _mm512_loadu_si512(bytes.as_ptr().add(64 * i).cast()) };
     let (first, second) = (half(0), half(1));
     [even_of(first), odd_of(first), even_of(second), odd_of(second)]
 }
 
-/// bf16 are the upper halves of f32.
+/// Widens the even elements: bf16 are the upper halves of f32.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn even_of(halves: __m512i) -> __m512 {
@@ -139,13 +140,14 @@ fn odd_of(halves: __m512i) -> __m512 {
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn from_f32(bytes: &Singles) -> Group {
-    ask_ahead(bytes);
+    prefetch_ahead(bytes);
     // SAFETY: a quarter of the group's bytes each.
     let part = |i: usize| unsafe { _mm512_loadu_ps(bytes.as_ptr().add(64 * i).cast()) };
     apart([part(0), part(1), part(2), part(3)])
 }
 
-/// A function of its own, like the rarer cases of [`Target::store`]: what is left is small enough for every kernel.
+/// Out of line, like the rarer cases of [`Target::store`]: inlined into every kernel they would push bf16 out of the
+/// instruction cache.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 #[inline(never)]
 fn from_f16(bytes: &Halves) -> Group {
@@ -154,7 +156,7 @@ fn from_f16(bytes: &Halves) -> Group {
     apart([part(0), part(1), part(2), part(3)])
 }
 
-/// From elements `16 i ..` in register `i`.
+/// Permutes elements `16 i ..` in register `i` to group order.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn apart(x: [__m512; 4]) -> Group {
@@ -163,7 +165,7 @@ fn apart(x: [__m512; 4]) -> Group {
     permuted(x, even, odd)
 }
 
-/// To elements `16 i ..` in register `i`.
+/// Permutes group order to elements `16 i ..` in register `i`.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn together(x: Group) -> [__m512; 4] {
@@ -200,10 +202,10 @@ pub(crate) fn any_nan(x: &Group) -> bool {
     _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x[0], x[1]) | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x[2], x[3]) != 0
 }
 
-/// Room for a group of a vector and of its base.
-pub(crate) struct Room([Singles; 2]);
+/// Scratch for a group of a vector and of its base.
+pub(crate) struct Scratch([Singles; 2]);
 
-impl Default for Room {
+impl Default for Scratch {
     fn default() -> Self {
         Self([[0; GROUP * 4]; 2])
     }
@@ -217,16 +219,16 @@ pub(crate) struct Vector<'a> {
 }
 
 impl<'a> Vector<'a> {
-    /// `None` for what is not made in f32.
-    pub(crate) fn new(proof: Avx512, delta: &Delta<'a>) -> Option<Self> {
-        if delta.precision != Precision::F32 {
+    /// `None` for task vectors computed in f64.
+    pub(crate) fn new(simd: Avx512, delta: &Delta<'a>) -> Option<Self> {
+        if delta.precision != ComputeType::F32 {
             return None;
         }
         let base = match delta.base {
-            Some(base) => Some(Source::new(proof, base)?),
+            Some(base) => Some(Source::new(simd, base)?),
             None => None,
         };
-        Some(Self { tuned: Source::new(proof, delta.tuned)?, base })
+        Some(Self { tuned: Source::new(simd, delta.tuned)?, base })
     }
 
     /// Number of elements.
@@ -234,9 +236,9 @@ impl<'a> Vector<'a> {
         self.tuned.len()
     }
 
-    /// The elements after the last whole group, followed by zeros: a group.
-    pub(crate) fn last<'s>(&self, room: &'s mut Room) -> Vector<'s> {
-        let Room([tuned, base]) = room;
+    /// The elements after the last whole group, padded with zeros to a group.
+    pub(crate) fn last<'s>(&self, scratch: &'s mut Scratch) -> Vector<'s> {
+        let Scratch([tuned, base]) = scratch;
         Vector { tuned: self.tuned.last(tuned), base: self.base.map(|source| source.last(base)) }
     }
 
@@ -246,7 +248,7 @@ impl<'a> Vector<'a> {
         let tuned = self.tuned.group(at);
         match &self.base {
             None => tuned,
-            // SAFETY: a source is made with the proof of the features.
+            // SAFETY: a `Source` is only constructed with an `Avx512`, which follows the CPU feature check.
             Some(base) => unsafe { minus(tuned, base.group(at)) },
         }
     }
@@ -258,7 +260,7 @@ pub(crate) fn minus(a: Group, b: Group) -> Group {
     [_mm512_sub_ps(a[0], b[0]), _mm512_sub_ps(a[1], b[1]), _mm512_sub_ps(a[2], b[2]), _mm512_sub_ps(a[3], b[3])]
 }
 
-/// Where groups are written to.
+/// Output of whole groups.
 pub(crate) enum Target<'a> {
     Bf16(&'a mut [Halves]),
     F16(&'a mut [Halves]),
@@ -267,7 +269,7 @@ pub(crate) enum Target<'a> {
 
 impl<'a> Target<'a> {
     /// `None` for outputs wider than f32.
-    pub(crate) fn new(_proof: Avx512, output: &'a mut Output<'_>) -> Option<Self> {
+    pub(crate) fn new(_: Avx512, output: &'a mut Output<'_>) -> Option<Self> {
         match output.dtype {
             DType::BF16 => Some(Self::Bf16(output.bytes.as_chunks_mut().0)),
             DType::F16 => Some(Self::F16(output.bytes.as_chunks_mut().0)),
@@ -276,13 +278,14 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Writes elements `at..at + 64`: nearest, ties to even, one NaN. Always put into its caller, where the registers are.
+    /// Stores elements `at..at + 64`: rounded to nearest, ties to even, NaN canonical. Inlined, so that the group stays in
+    /// registers.
     #[inline(always)]
     pub(crate) fn store(&mut self, mut group: Group, at: usize) {
-        // SAFETY: a target is made with the proof of the features.
+        // SAFETY: a `Target` is only constructed with an `Avx512`, which follows the CPU feature check.
         unsafe {
             if any_nan(&group) {
-                group = with_one_nan(group);
+                group = with_canonical_nan(group);
             }
             match self {
                 Self::F32(groups) => store_f32(group, &mut groups[at / GROUP]),
@@ -304,8 +307,8 @@ fn store_bf16(group: Group, bytes: &mut Halves) {
     }
 }
 
-/// Bits of bf16 in the upper halves of the lanes, nearest, ties to even; [`crate::dtype::f32_to_bf16`]. No NaN comes here
-/// but the one that stays as it is.
+/// Rounds to bf16 in the upper halves of the lanes, to nearest, ties to even, as [`crate::dtype::f32_to_bf16`]. Every NaN
+/// must be canonical, which rounding leaves unchanged.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn rounded_to_bf16(values: __m512) -> __m512i {
@@ -315,11 +318,11 @@ fn rounded_to_bf16(values: __m512) -> __m512i {
     _mm512_mask_add_epi32(below, odd, below, _mm512_set1_epi32(1))
 }
 
-/// NaN replaced by the one that is written.
+/// Replaces every NaN by the canonical one.
 #[target_feature(enable = "avx512f")]
 #[cold]
 #[inline(never)]
-fn with_one_nan(mut group: Group) -> Group {
+fn with_canonical_nan(mut group: Group) -> Group {
     for values in &mut group {
         let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(*values, *values);
         *values = _mm512_mask_mov_ps(*values, nan, _mm512_set1_ps(f32::NAN));

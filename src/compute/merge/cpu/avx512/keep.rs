@@ -1,50 +1,50 @@
-//! Selections of a group's elements, one type each: what a loop over groups is compiled for.
+//! Selections of a group's elements, one type each, so that the loop over groups is compiled for each without branches.
 
 use std::arch::x86_64::{
     __m512, __m512i, _CMP_UNORD_Q, _mm512_and_si512, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_cmpge_epi32_mask,
     _mm512_cmpgt_epi32_mask, _mm512_mask_cmpge_epi32_mask, _mm512_maskz_mul_ps, _mm512_set1_epi32,
 };
 
-use super::Avx512;
 use super::draws::{Bits, Draws};
 use super::group::{GROUP, Group, any_nan, masks_of};
 use crate::compute::merge::Selection;
+use crate::compute::simd::Avx512;
 use crate::rng::Philox;
 
-/// The key of infinity: those of NaN are above it.
+/// Magnitude key of infinity; the keys of NaN are above it.
 const INFINITY_KEY: u64 = 0x7f80_0000;
 
-/// Which elements of a task vector stay.
+/// A selection of elements of a task vector.
 pub(crate) trait Keep<'a>: Sized {
-    /// From a job whose first element is `first`, with what selected elements are multiplied by; `None` for a selection
-    /// of another kind. `mask` is what was drawn before.
-    fn new(proof: Avx512, selection: Selection, mask: Option<&'a [u64]>, first: u64) -> Option<(Self, f64)>;
+    /// Constructs the selection of a job whose first element is `first`, and its factor; `None` for another kind of
+    /// selection. `mask` holds the draws, if they were made before.
+    fn new(simd: Avx512, selection: Selection, mask: Option<&'a [u64]>, first: u64) -> Option<(Self, f64)>;
 
-    /// Rescales those of elements `at..at + 64` that stay and zeroes the others; NaN stays NaN. Always put into its
-    /// caller, where the registers are.
+    /// Rescales the kept ones of elements `at..at + 64` and zeroes the others; NaN stays NaN. Inlined, so that the group
+    /// stays in registers.
     fn keep(&mut self, at: usize, rescale: __m512, values: Group) -> Group;
 }
 
-/// All of them, as they are.
-pub(crate) struct Everything;
+/// All elements, unchanged.
+pub(crate) struct KeepAll;
 
 /// Magnitudes above a threshold, and those equal to it before some element of the job.
-pub(crate) struct Largest {
+pub(crate) struct KeepLargest {
     threshold: __m512i,
     ties_before: u64,
 }
 
-/// What is drawn, or was.
-pub(crate) struct Drawn<'a> {
+/// Randomly drawn elements.
+pub(crate) struct KeepRandom<'a> {
     draws: Draws,
     mask: Option<&'a [u64]>,
     first: u64,
-    /// Draws around the group at hand.
+    /// Draws of the current 1,024 elements.
     around: Bits,
 }
 
-impl Keep<'_> for Everything {
-    fn new(_proof: Avx512, selection: Selection, _mask: Option<&[u64]>, _first: u64) -> Option<(Self, f64)> {
+impl Keep<'_> for KeepAll {
+    fn new(_: Avx512, selection: Selection, _mask: Option<&[u64]>, _first: u64) -> Option<(Self, f64)> {
         (selection == Selection::All).then_some((Self, 1.0))
     }
 
@@ -54,8 +54,8 @@ impl Keep<'_> for Everything {
     }
 }
 
-impl Keep<'_> for Largest {
-    fn new(_proof: Avx512, selection: Selection, _mask: Option<&[u64]>, first: u64) -> Option<(Self, f64)> {
+impl Keep<'_> for KeepLargest {
+    fn new(_: Avx512, selection: Selection, _mask: Option<&[u64]>, first: u64) -> Option<(Self, f64)> {
         let (threshold, ties_before, rescale) = match selection {
             Selection::All => (0, u64::MAX, 1.0),
             Selection::Magnitude { threshold, ties_before, rescale } if threshold <= INFINITY_KEY => {
@@ -63,19 +63,20 @@ impl Keep<'_> for Largest {
             }
             _ => return None,
         };
-        // SAFETY: the proof is there.
+        // SAFETY: `Avx512` is only constructed after the CPU feature check.
         let threshold = unsafe { _mm512_set1_epi32((threshold as u32).cast_signed()) };
         Some((Self { threshold, ties_before }, rescale))
     }
 
     #[inline(always)]
     fn keep(&mut self, at: usize, rescale: __m512, values: Group) -> Group {
-        // SAFETY: made with the proof of the features.
+        // SAFETY: the selection is only constructed with an `Avx512`, which follows the CPU feature check.
         unsafe { largest(self.threshold, self.ties_before.saturating_sub(at as u64), rescale, values) }
     }
 }
 
-/// Of elements equal to the threshold the first `ties` stay. NaN is above every threshold that comes here.
+/// Keeps magnitudes above the threshold and the first `ties` of those equal to it. NaN is kept, since thresholds are at
+/// most infinity here.
 #[target_feature(enable = "avx512f,bmi2")]
 #[inline]
 fn largest(threshold: __m512i, ties: u64, rescale: __m512, mut values: Group) -> Group {
@@ -95,8 +96,8 @@ fn largest(threshold: __m512i, ties: u64, rescale: __m512, mut values: Group) ->
     values
 }
 
-impl<'a> Keep<'a> for Drawn<'a> {
-    fn new(_proof: Avx512, selection: Selection, mask: Option<&'a [u64]>, first: u64) -> Option<(Self, f64)> {
+impl<'a> Keep<'a> for KeepRandom<'a> {
+    fn new(_: Avx512, selection: Selection, mask: Option<&'a [u64]>, first: u64) -> Option<(Self, f64)> {
         let (stream, keep_below, rescale) = match selection {
             Selection::All => (Philox::new(0), 1 << 32, 1.0),
             Selection::Random { stream, keep_below, rescale } => (stream, keep_below, rescale),
@@ -112,7 +113,7 @@ impl<'a> Keep<'a> for Drawn<'a> {
             None => {
                 let part = at / GROUP % self.around.len();
                 if part == 0 {
-                    // SAFETY: made with the proof of the features.
+                    // SAFETY: the selection is only constructed with an `Avx512`, which follows the CPU feature check.
                     self.around = unsafe { self.draws.bits(self.first + at as u64) };
                 }
                 self.around[part]

@@ -8,11 +8,12 @@ use std::arch::x86_64::{
 
 use super::draws::Draws;
 use super::group::{GROUP, Vector, masks_of};
-use crate::compute::merge::{DRAW_GROUP, SUM_RUN};
+use crate::compute::merge::DRAW_GROUP;
+use crate::compute::merge::sum::SUM_RUN;
 
 const _: () = assert!(SUM_RUN == DRAW_GROUP as usize, "the draws of a run are made at once");
 
-/// The sums over all whole runs, and how many elements those have; a bit for each element goes to `mask`.
+/// Returns the elements of all whole runs and their sums; a bit for each element goes to `mask`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi2")]
 pub(crate) fn magnitude_sums(
     vector: Vector<'_>,
@@ -25,27 +26,27 @@ pub(crate) fn magnitude_sums(
     for run in 0..runs {
         let at = run * SUM_RUN;
         let bits = draws.bits(first + at as u64);
-        let (mut everything, mut selected) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
+        let (mut all_lanes, mut selected) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
         for (i, bits) in bits.into_iter().enumerate() {
             let (values, drawn) = (vector.group(at + i * GROUP), masks_of(bits));
             for register in 0..4 {
                 let (magnitude, lanes) = (_mm512_abs_ps(values[register]), register % 2);
-                everything[lanes] = _mm512_add_ps(everything[lanes], magnitude);
+                all_lanes[lanes] = _mm512_add_ps(all_lanes[lanes], magnitude);
                 selected[lanes] = _mm512_mask_add_ps(selected[lanes], drawn[register], selected[lanes], magnitude);
             }
         }
         if let Some(mask) = mask.as_deref_mut() {
             mask[at / GROUP..][..bits.len()].copy_from_slice(&bits);
         }
-        let everything = fold(everything);
-        all += everything;
-        // NaN stays whatever was drawn, and makes both sums NaN.
-        kept += if everything.is_nan() { everything } else { fold(selected) };
+        let all_lanes = fold(all_lanes);
+        all += all_lanes;
+        // NaN is kept whatever was drawn, and makes both sums NaN.
+        kept += if all_lanes.is_nan() { all_lanes } else { fold(selected) };
     }
     (runs * SUM_RUN, (all, kept))
 }
 
-/// [`crate::compute::merge::fold_lanes`] of lanes in f64, of which the even and the odd ones are apart: only its last sum mixes
+/// [`crate::compute::merge::sum::fold_lanes`] of lanes in f64, even and odd ones in two registers: only its last sum mixes
 /// them.
 #[target_feature(enable = "avx512f,avx512dq")]
 #[inline]

@@ -5,13 +5,13 @@ use std::arch::x86_64::{
     _mm512_setzero_pd, _mm512_storeu_pd,
 };
 
-use super::group::{GROUP, Group, Room, Vector};
-use crate::compute::merge::{LANES, fold_lanes};
+use super::group::{GROUP, Group, Scratch, Vector};
+use crate::compute::merge::sum::{SUM_LANES, fold_lanes};
 
 /// Sums over even elements, and over odd ones.
 type Lanes = [[__m512d; 2]; 2];
 
-/// `aa`, `ab` and `bb` of all whole groups, by lanes, and then of the rest, filled up with zeros.
+/// Returns `a.a`, `a.b` and `b.b`: all whole groups by lanes, then the rest padded with zeros.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 pub(crate) fn products(a: Vector<'_>, b: Vector<'_>) -> [f64; 3] {
     let mut sums = [[[_mm512_setzero_pd(); 2]; 2]; 3];
@@ -21,8 +21,8 @@ pub(crate) fn products(a: Vector<'_>, b: Vector<'_>) -> [f64; 3] {
     }
     if whole < a.len() {
         // A product of two zeros leaves a sum as it is.
-        let (mut room_a, mut room_b) = (Room::default(), Room::default());
-        sums = plus(sums, a.last(&mut room_a).group(0), b.last(&mut room_b).group(0));
+        let (mut scratch_a, mut scratch_b) = (Scratch::default(), Scratch::default());
+        sums = plus(sums, a.last(&mut scratch_a).group(0), b.last(&mut scratch_b).group(0));
     }
     [fold(sums[0]), fold(sums[1]), fold(sums[2])]
 }
@@ -51,11 +51,11 @@ fn widened(values: __m512) -> [__m512d; 2] {
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn fold(sums: Lanes) -> f64 {
-    let mut lanes = [0.0; LANES];
+    let mut lanes = [0.0; SUM_LANES];
     for (first, sums) in sums.into_iter().enumerate() {
-        let mut half = [0.0; LANES / 2];
+        let mut half = [0.0; SUM_LANES / 2];
         for (half, sums) in half.as_chunks_mut::<8>().0.iter_mut().zip(sums) {
-            // SAFETY: eight lanes have room for eight.
+            // SAFETY: the chunk is eight f64, a register.
             unsafe { _mm512_storeu_pd(half.as_mut_ptr(), sums) };
         }
         for (i, sum) in half.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use super::group::{GROUP, Vector};
 pub(crate) const RUN: usize = GROUP / 2;
 
 /// Appends the keys of the first [`RUN`] of every `stride` elements (a multiple of [`GROUP`]), as long as whole groups
-/// start there; the element to go on from.
+/// start there. Returns the next element of the sample.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2")]
 pub(crate) fn magnitude_sample(vector: Vector<'_>, stride: usize, keys: &mut Vec<u32>) -> usize {
     let magnitude = _mm512_set1_epi32(i32::MAX);

@@ -1,18 +1,18 @@
-//! Weighted sums with one coefficient an input.
+//! Weighted sums with uniform coefficients.
 
 use std::arch::x86_64::{_mm512_div_ps, _mm512_fmadd_ps, _mm512_set1_ps, _mm512_setzero_ps};
 
-use super::Avx512;
 use super::group::{GROUP, Source, Target};
-use crate::compute::merge::{Coefficient, Output, Precision, WeightedSum};
+use crate::compute::merge::{Coefficient, ComputeType, Output, WeightedSum};
+use crate::compute::simd::Avx512;
 
-/// Writes all whole groups; how many elements those have.
+/// Writes all whole groups and returns their elements.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-pub(crate) fn weighted_sum(proof: Avx512, job: &WeightedSum<'_>, output: &mut Output<'_>) -> usize {
-    let (Some(mut target), Precision::F32) = (Target::new(proof, output), job.precision) else { return 0 };
+pub(crate) fn weighted_sum(simd: Avx512, job: &WeightedSum<'_>, output: &mut Output<'_>) -> usize {
+    let (Some(mut target), ComputeType::F32) = (Target::new(simd, output), job.precision) else { return 0 };
     let mut terms = Vec::with_capacity(job.inputs.len());
     for (input, coefficient) in job.inputs.iter().zip(job.coefficients) {
-        let (Some(input), Coefficient::Uniform(c)) = (Source::new(proof, *input), coefficient) else { return 0 };
+        let (Some(input), Coefficient::Uniform(c)) = (Source::new(simd, *input), coefficient) else { return 0 };
         terms.push((input, _mm512_set1_ps(*c as f32)));
     }
     let divisor = job.divisor.map(|divisor| _mm512_set1_ps(divisor as f32));
