@@ -44,6 +44,7 @@ mod rng;
 mod visible;
 
 mod parallel;
+mod suggest;
 
 mod storage;
 mod yaml;

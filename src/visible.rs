@@ -105,13 +105,13 @@ fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// A line of an excerpt: ` --> file:1:2`, `  |`, `12 | text`, `  help: ...`.
+/// A line of an excerpt: ` --> file:1:2`, `  |`, `12 | text`, `12 |`, `  help: ...`.
 fn is_excerpt(line: &str) -> bool {
     let text = line.trim_start_matches(' ');
     let indented = text.len() < line.len();
     let numbered = text.trim_start_matches(|c: char| c.is_ascii_digit());
     (indented && (text.starts_with("--> ") || text == "|" || text.starts_with("| ") || text.starts_with("help: ")))
-        || (numbered.len() < text.len() && numbered.starts_with(" | "))
+        || (numbered.len() < text.len() && (numbered == " |" || numbered.starts_with(" | ")))
 }
 
 #[cfg(test)]

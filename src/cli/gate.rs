@@ -68,7 +68,7 @@ fn limit(limit: Limit) -> impl Fn(&str) -> std::result::Result<f64, String> + Cl
     move |text| {
         limit.read(text).map_err(|slip| {
             let slip = slip.map_or_else(String::new, |slip| format!("; {slip}"));
-            format!("must be {}{slip}", limit.range())
+            format!("must be {}{slip}", limit.range().words())
         })
     }
 }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::error::{Diagnose, ErrorKind};
 use crate::python::regex::{Found, PythonRegex, SearchError};
+use crate::suggest::nearest;
 use crate::task::spec::{FilterPipeline, FilterStep};
-use crate::yaml::diagnostic::nearest;
 
 /// All functions, with their arguments.
 const FUNCTIONS: &[(&str, &[&str])] = crate::task::spec::FILTER_FUNCTIONS;

@@ -12,7 +12,7 @@ use super::state::State;
 use crate::error::Result;
 use crate::event::CancelFlag;
 use crate::storage::hash::HashCache;
-use crate::yaml::diagnostic::nearest;
+use crate::suggest::nearest;
 
 /// Forces every step.
 pub(crate) const ALL: &str = "all";

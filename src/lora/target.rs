@@ -7,7 +7,7 @@ use super::error::AdapterError;
 use super::file_names::CONFIG;
 use super::target_modules::{TargetModules, is_named};
 use crate::python::regex::{PythonRegex, SearchError};
-use crate::yaml::diagnostic::nearest;
+use crate::suggest::nearest;
 
 /// Whether `modules_to_save` has a module trained whole, itself or with one that holds it. PEFT looks at
 /// the ends of paths as plain text here: `norm` means every `input_layernorm` as well.

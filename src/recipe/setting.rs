@@ -6,8 +6,7 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use crate::yaml::diagnostic::{Diagnostics, Severity};
-use crate::yaml::{self, Kind, Node, Span, Spanned};
+use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Node, Range, Span, Spanned};
 
 /// The type a method expects of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +24,8 @@ pub enum ParameterKind {
 impl ParameterKind {
     fn expected(self) -> String {
         match self {
-            Self::Number => "a number".to_owned(),
-            Self::Share => "a number from 0 to 1".to_owned(),
+            Self::Number => Range::ANY.words().to_owned(),
+            Self::Share => Range::SHARE.words().to_owned(),
             Self::Boolean => "true or false".to_owned(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
         }
@@ -104,7 +103,7 @@ impl Setting {
             Kind::Sequence(items) if items.iter().any(|i| matches!(i.kind, Kind::Mapping(_))) => items
                 .iter()
                 .filter_map(|item| match &item.kind {
-                    Kind::Mapping(entries) => condition(item, entries, diagnostics),
+                    Kind::Mapping(_) => condition(Fields::within(item), diagnostics),
                     _ => {
                         diagnostics.error_help(
                             item.span,
@@ -115,7 +114,7 @@ impl Setting {
                     }
                 })
                 .collect(),
-            Kind::Mapping(entries) => condition(node, entries, diagnostics).into_iter().collect(),
+            Kind::Mapping(_) => condition(Fields::within(node), diagnostics).into_iter().collect(),
             _ => curve(node, diagnostics).map(|curve| Condition { filter: None, curve }).into_iter().collect(),
         };
         Self { conditions }
@@ -177,8 +176,11 @@ impl Setting {
             let message = || format!("`{name}` expects {}, not `{}`", kind.expected(), scalar.value);
             match kind.read(&scalar.value) {
                 None => diagnostics.error(scalar.span, message()),
-                Some(Value::Number(number)) if kind == ParameterKind::Share && !(0.0..=1.0).contains(&number) => {
-                    diagnostics.push(Severity::Error, Some(scalar.span), message(), share_meant(number));
+                Some(Value::Number(number)) if kind == ParameterKind::Share && !Range::SHARE.contains(number) => {
+                    match Range::SHARE.advice(number) {
+                        Some(advice) => diagnostics.error_help(scalar.span, message(), advice),
+                        None => diagnostics.error(scalar.span, message()),
+                    }
                 }
                 Some(_) => {}
             }
@@ -240,12 +242,6 @@ impl From<&str> for Setting {
     }
 }
 
-/// What somebody who wrote a share outside 0 to 1 probably meant.
-fn share_meant(number: f64) -> Option<String> {
-    let percent = format!("did you mean {}? a share is no percentage", number / 100.0);
-    (1.0 < number && number <= 100.0).then_some(percent)
-}
-
 /// mergekit's filter rule.
 #[must_use]
 pub(crate) fn matches(filter: &str, tensor: &str) -> bool {
@@ -269,20 +265,19 @@ fn curve(node: &Node, diagnostics: &mut Diagnostics) -> Option<Curve> {
     }
 }
 
-fn condition(node: &Node, entries: &[(Spanned<String>, Node)], diagnostics: &mut Diagnostics) -> Option<Condition> {
-    let mut filter = None;
-    let mut value = None;
-    for (key, entry) in entries {
-        match (key.value.as_str(), &entry.kind) {
-            ("filter", Kind::Null) => {}
-            ("filter", Kind::Scalar { text, .. }) => filter = Some(Spanned { value: text.clone(), span: entry.span }),
-            ("filter", _) => diagnostics.error(entry.span, "a filter is a part of a tensor name"),
-            ("value", _) => value = curve(entry, diagnostics),
-            (other, _) => diagnostics.unknown(key.span, "key", other, &["filter", "value"]),
+fn condition(fields: Fields<'_>, diagnostics: &mut Diagnostics) -> Option<Condition> {
+    fields.known("key", &["filter", "value"], diagnostics);
+    // An empty filter matches every name, as in mergekit.
+    let filter = fields.given("filter").and_then(|field| match field.scalar() {
+        Some(text) => Some(Spanned { value: text.to_owned(), span: field.node.span }),
+        None => {
+            field.expected("a part of a tensor name", diagnostics);
+            None
         }
-    }
+    });
+    let value = fields.get("value").and_then(|field| curve(field.node, diagnostics));
     if value.is_none() {
-        diagnostics.error(node.span, "a condition needs a `value`");
+        diagnostics.error(fields.span(), "a condition needs a `value`");
     }
     value.map(|curve| Condition { filter, curve })
 }
@@ -295,18 +290,13 @@ pub struct Parameters {
 
 impl Parameters {
     /// Reads a `parameters:` mapping.
-    pub fn parse(node: &Node, diagnostics: &mut Diagnostics) -> Self {
-        let entries = match &node.kind {
-            Kind::Null => Vec::new(),
-            Kind::Mapping(entries) => {
-                entries.iter().map(|(key, value)| (key.clone(), Setting::parse(value, diagnostics))).collect()
-            }
-            _ => {
-                diagnostics.error(node.span, format!("`parameters` is a mapping, not {}", node.describe()));
-                Vec::new()
-            }
-        };
-        Self { entries }
+    pub(crate) fn parse(field: Field<'_>, diagnostics: &mut Diagnostics) -> Self {
+        let fields = field.fields(diagnostics);
+        let settings = fields.into_iter().flat_map(Fields::iter).map(|field| {
+            let name = Spanned { value: field.name.to_owned(), span: field.key };
+            (name, Setting::parse(field.node, diagnostics))
+        });
+        Self { entries: settings.collect() }
     }
 
     /// Whether no parameter is set.
@@ -387,11 +377,11 @@ mod tests {
         }
         let fifty = told("50").unwrap_err();
         assert!(fifty.contains("`density` expects a number from 0 to 1, not `50`"), "{fifty}");
-        assert!(fifty.contains("did you mean 0.5?"), "{fifty}");
+        assert!(fifty.contains("50 % is written 0.5"), "{fifty}");
         for text in ["-0.5", "1.0001", "[0.5, 2]", "- {filter: a, value: 70}\n- {value: 1}", "300"] {
             assert!(told(text).is_err(), "{text}");
         }
-        assert!(!told("-0.5").unwrap_err().contains("did you mean"));
+        assert!(!told("-0.5").unwrap_err().contains("is written"));
     }
 
     #[test]

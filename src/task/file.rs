@@ -10,7 +10,7 @@ use indexmap::IndexMap;
 use super::error::TaskError;
 use super::suite;
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{Diagnostics, Kind, Node, Span, parse};
+use crate::yaml::{Diagnostics, Fields, Node, Span, Spanned, parse};
 
 /// A value and where its key stands.
 #[derive(Debug, Clone)]
@@ -140,64 +140,39 @@ impl Files {
         let text = source.text.clone();
         let file = self.diagnostics.len();
         let mut diagnostics = Diagnostics::new(Arc::new(source), false).last_key_wins();
-        let mut documents = parse(&text, &mut diagnostics);
-        let first = if documents.is_empty() { None } else { Some(documents.remove(0)) };
-        let start = Span { line: 1, column: 1, length: 1 };
-        if let Some(second) = documents.first() {
+        let documents = parse(&text, &mut diagnostics);
+        if let Some(second) = documents.get(1) {
             diagnostics.error(second.span, "a task file holds one YAML document");
         }
-        let own = match first {
-            Some(Node { kind: Kind::Mapping(entries), .. }) => entries,
-            Some(node) => {
-                diagnostics.error(node.span, format!("a task file is a mapping of keys, not {}", node.describe()));
-                Vec::new()
+        if documents.is_empty() && !diagnostics.has_errors() {
+            diagnostics.error(Span { line: 1, column: 1, length: 1 }, "the file is empty");
+        }
+        let fields = documents.first().and_then(|root| Fields::of(root, "a task file", &mut diagnostics));
+        let (mut included, mut own) = (Vec::new(), Entries::new());
+        for field in fields.into_iter().flat_map(Fields::iter) {
+            if field.name == "include" {
+                included = field.read::<Vec<Spanned<String>>>(&mut diagnostics).unwrap_or_else(Vec::new);
+            } else {
+                own.insert(field.name.to_owned(), Entry { node: field.node.clone(), key: field.key, file });
             }
-            None => {
-                if !diagnostics.has_errors() {
-                    diagnostics.error(start, "the file is empty");
-                }
-                Vec::new()
-            }
-        };
+        }
         self.diagnostics.push(diagnostics);
         let mut entries = Entries::new();
-        let mut kept = Vec::new();
-        for (key, node) in own {
-            let entry = Entry { node, key: key.span, file };
-            if key.value == "include" {
-                for (name, span) in self.names(&entry) {
-                    let included = origin.beside(&name);
-                    if seen.contains(&included) {
-                        self.error(&entry, span, format!("`{name}` includes itself"), "");
-                    } else if !exists(&included) {
-                        let message = format!("included file `{}` does not exist", included.display());
-                        self.error(&entry, span, message, "paths are relative to the file that includes");
-                    } else {
-                        entries.extend(self.read_nested(&included, seen)?);
-                    }
+        for Spanned { value: name, span } in included {
+            let included = origin.beside(&name);
+            if exists(&included) && !seen.contains(&included) {
+                entries.extend(self.read_nested(&included, seen)?);
+            } else if let Some(diagnostics) = self.of(file) {
+                if seen.contains(&included) {
+                    diagnostics.error(span, format!("`{name}` includes itself"));
+                } else {
+                    let message = format!("included file `{}` does not exist", included.display());
+                    diagnostics.error_help(span, message, "paths are relative to the file that includes");
                 }
-            } else {
-                kept.push((key.value, entry));
             }
         }
-        entries.extend(kept);
+        entries.extend(own);
         Ok(entries)
-    }
-
-    /// A name or a list of names.
-    pub(super) fn names(&mut self, entry: &Entry) -> Vec<(String, Span)> {
-        let nodes = match &entry.node.kind {
-            Kind::Sequence(items) => items.as_slice(),
-            _ => std::slice::from_ref(&entry.node),
-        };
-        let mut names = Vec::new();
-        for node in nodes {
-            match node.text() {
-                Some(text) => names.push((text.to_owned(), node.span)),
-                None => self.error(entry, node.span, format!("a name is wanted, not {}", node.describe()), ""),
-            }
-        }
-        names
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::yaml::diagnostic::nearest;
+use crate::suggest::advice;
 
 /// Generation settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,10 +163,9 @@ pub(super) fn faults(raw: &Map<String, Value>) -> Vec<Fault> {
                     fault(key, format!("`{key}` is not supported with this value"), help);
                 }
                 None => {
-                    let help = match (key, nearest(key, KNOWN)) {
-                        ("stop" | "stop_strings" | "stop_sequences", _) => "did you mean `until`?".to_owned(),
-                        (_, Some(candidate)) => format!("did you mean `{candidate}`?"),
-                        (_, None) => format!("known here: {}", KNOWN.join(", ")),
+                    let help = match key {
+                        "stop" | "stop_strings" | "stop_sequences" => "did you mean `until`?".to_owned(),
+                        _ => advice(key, KNOWN),
                     };
                     fault(key, format!("unknown key of `generation_kwargs` `{key}`"), &help);
                 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::TaskError;
 use super::file::{Entries, Files, Origin};
 use super::schema;
-use crate::yaml::diagnostic::nearest;
+use crate::suggest::nearest;
 
 /// A named thing that can be asked for, with the files that it was read from.
 #[derive(Debug, Clone)]

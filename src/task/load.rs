@@ -9,11 +9,12 @@ use super::config::TaskConfig;
 use super::error::TaskError;
 use super::file::{Entries, Entry, Files, Origin};
 use super::index::{Index, Named};
+use super::reader::{Flag, Reader};
 use super::schema::{self, TASK_KEYS};
 use super::suite;
 use crate::error::Result;
 use crate::python::yaml_scalars::json;
-use crate::yaml::{Kind, Node};
+use crate::yaml::{Diagnostics, Fields, Kind, Node};
 
 const GROUP_KEYS: &[&str] = &["group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "include"];
 
@@ -333,50 +334,28 @@ impl Loader {
     }
 
     fn aggregate(&mut self, entries: &Entries) -> Vec<AggregateMetric> {
-        let Some(entry) = entries.get("aggregate_metric_list") else { return Vec::new() };
-        let list = match json(&entry.node) {
-            Value::Array(list) => list,
-            Value::Null => Vec::new(),
-            other => vec![other],
+        let mut reader = Reader::new(entries, &mut self.files);
+        let Some((field, diagnostics)) = reader.given("aggregate_metric_list") else { return Vec::new() };
+        let items = match &field.node.kind {
+            Kind::Sequence(items) => items.as_slice(),
+            _ => std::slice::from_ref(field.node),
         };
-        let mut aggregate = Vec::new();
-        for item in list {
-            let text = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
-            for key in item.as_object().into_iter().flat_map(Map::keys) {
-                if !AGGREGATE_KEYS.contains(&key.as_str())
-                    && let Some(diagnostics) = self.files.of(entry.file)
-                {
-                    diagnostics.unknown(entry.node.span, "key of `aggregate_metric_list`", key, AGGREGATE_KEYS);
-                }
-            }
-            let Some(metric) = text("metric") else {
-                self.files.error(entry, entry.node.span, "an entry of `aggregate_metric_list` has no `metric`", "");
-                continue;
-            };
-            if item.get("aggregation").is_some_and(|name| name.as_str() != Some("mean") && !name.is_null()) {
-                self.files.error(entry, entry.node.span, "groups are aggregated by `mean` only", "");
-            }
-            let filters = match item.get("filter_list") {
-                None | Some(Value::Null) => None,
-                Some(Value::String(name)) => Some(vec![name.clone()]),
-                Some(Value::Array(names)) if names.iter().all(Value::is_string) => {
-                    Some(names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect())
-                }
-                Some(_) => {
-                    self.files.error(entry, entry.node.span, "`filter_list` must be a name or a list of names", "");
-                    None
-                }
-            };
-            let weight_by_size = match item.get("weight_by_size") {
-                None | Some(Value::Null) => true,
-                Some(Value::Bool(truth)) => *truth,
-                Some(_) => {
-                    self.files.error(entry, entry.node.span, "`weight_by_size` must be true or false", "");
-                    true
-                }
-            };
-            aggregate.push(AggregateMetric { metric, filters, weight_by_size });
-        }
-        aggregate
+        let fields = items.iter().map(Fields::within);
+        fields.filter_map(|fields| aggregate_metric(fields, diagnostics)).collect()
     }
+}
+
+fn aggregate_metric(fields: Fields<'_>, diagnostics: &mut Diagnostics) -> Option<AggregateMetric> {
+    fields.known("key of `aggregate_metric_list`", AGGREGATE_KEYS, diagnostics);
+    let Some(metric) = fields.given("metric") else {
+        diagnostics.error(fields.span(), "an entry of `aggregate_metric_list` has no `metric`");
+        return None;
+    };
+    let metric = metric.read(diagnostics)?;
+    if let Some(field) = fields.given("aggregation").filter(|field| field.scalar() != Some("mean")) {
+        diagnostics.error(field.node.span, "groups are aggregated by `mean` only");
+    }
+    let filters = fields.optional("filter_list", diagnostics);
+    let weight_by_size = fields.optional("weight_by_size", diagnostics).is_none_or(|Flag(flag)| flag);
+    Some(AggregateMetric { metric, filters, weight_by_size })
 }

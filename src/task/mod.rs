@@ -33,6 +33,7 @@ mod measures;
 #[cfg(feature = "parquet")]
 mod parquet_rows;
 pub(crate) mod prompt;
+mod reader;
 mod render;
 mod row;
 mod schema;

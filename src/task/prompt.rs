@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::config::Sampler;
 use super::documents::Documents;
 use super::generation::GenerationArguments;
+use crate::suggest::nearest;
 use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
-use crate::yaml::diagnostic::nearest;
 
 /// Settings of writing prompts.
 #[derive(Debug, Clone, Copy)]

@@ -4,9 +4,13 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::config::{FewShotConfig, Sampler};
-use super::schema::{Reader, mapping, quote_hint};
+use super::reader::{Reader, Text};
 use crate::python::yaml_scalars::json;
-use crate::yaml::Kind;
+use crate::yaml::{Diagnostics, Field};
+
+/// Names of samplers; `balanced` is ours.
+const SAMPLERS: &[(&str, Sampler)] =
+    &[("default", Sampler::Default), ("first_n", Sampler::FirstN), ("balanced", Sampler::Balanced)];
 
 const FEWSHOT_KEYS: &[&str] = &[
     "sampler",
@@ -41,68 +45,57 @@ impl Reader<'_> {
             target_delimiter: target.to_owned(),
             fewshot_delimiter: delimiter.to_owned(),
         };
-        let Some(entry) = self.get("fewshot_config").cloned() else { return config };
-        let Some(keys) = mapping(&entry.node) else {
-            self.fault("fewshot_config", None, "`fewshot_config` must be a mapping", "");
-            return config;
-        };
-        for (key, node) in keys.iter().filter(|(_, node)| node.kind != Kind::Null) {
-            let (name, value, span) = (key.value.as_str(), json(node), Some(node.span));
-            let text = || match &value {
-                Value::String(text) => Some(text.clone()),
-                Value::Number(number) => Some(number.to_string()),
-                _ => None,
-            };
-            if ["split", "gen_prefix", "target_delimiter", "fewshot_delimiter"].contains(&name) && text().is_none() {
-                self.fault("fewshot_config", span, format!("`{name}` must be a text"), quote_hint(&value));
-                continue;
-            }
-            match name {
-                "sampler" => match value.as_str() {
-                    Some("default") => config.sampler = Sampler::Default,
-                    Some("first_n") => config.sampler = Sampler::FirstN,
-                    Some("balanced") => config.sampler = Sampler::Balanced,
-                    _ => self.fault(
-                        "fewshot_config",
-                        span,
-                        "unknown sampler",
-                        "known: default, first_n, and billon's own balanced",
-                    ),
-                },
-                "split" => config.split = text(),
-                "samples" => {
-                    let samples: Option<Vec<Map<String, Value>>> =
-                        value.as_array().map(|list| list.iter().filter_map(|item| item.as_object().cloned()).collect());
-                    if samples.as_ref().map(Vec::len) != value.as_array().map(Vec::len) || samples.is_none() {
-                        self.fault("fewshot_config", span, "`samples` must be a list of documents", "");
-                    }
-                    config.samples = samples;
+        let Some((field, diagnostics)) = self.given("fewshot_config") else { return config };
+        let Some(fields) = field.fields(diagnostics) else { return config };
+        for field in fields.iter().filter(|field| !field.is_null()) {
+            match field.name {
+                "sampler" => {
+                    let sampler = field.one_of("sampler", SAMPLERS, diagnostics);
+                    config.sampler = sampler.unwrap_or(config.sampler);
                 }
-                "fewshot_indices" => {
-                    let list: Option<Vec<usize>> = value
-                        .as_array()
-                        .and_then(|list| list.iter().map(|item| item.as_u64().map(|n| n as usize)).collect());
-                    if list.is_none() {
-                        self.fault("fewshot_config", span, "`fewshot_indices` must be a list of places from 0", "");
-                    }
-                    config.indices = list.filter(|list| !list.is_empty());
+                "split" => config.split = text(field, diagnostics),
+                "samples" => config.samples = samples(field, diagnostics),
+                "fewshot_indices" => config.indices = indices(field, diagnostics).filter(|list| !list.is_empty()),
+                "doc_to_text" => config.doc_to_text = field.read(diagnostics),
+                "doc_to_target" => config.doc_to_target = field.read(diagnostics),
+                "doc_to_choice" => config.doc_to_choice = field.read(diagnostics),
+                "gen_prefix" => config.gen_prefix = text(field, diagnostics),
+                "target_delimiter" => {
+                    config.target_delimiter = text(field, diagnostics).unwrap_or(config.target_delimiter);
                 }
-                "doc_to_text" => config.doc_to_text = self.field_of("fewshot_config", span, value),
-                "doc_to_target" => config.doc_to_target = self.field_of("fewshot_config", span, value),
-                "doc_to_choice" => config.doc_to_choice = self.field_of("fewshot_config", span, value),
-                "gen_prefix" => config.gen_prefix = text(),
-                "target_delimiter" => config.target_delimiter = text().unwrap_or(config.target_delimiter),
-                "fewshot_delimiter" => config.fewshot_delimiter = text().unwrap_or(config.fewshot_delimiter),
+                "fewshot_delimiter" => {
+                    config.fewshot_delimiter = text(field, diagnostics).unwrap_or(config.fewshot_delimiter);
+                }
                 "process_docs" => {
-                    self.fault("fewshot_config", Some(key.span), "`process_docs` is not supported: it runs Python", "");
+                    diagnostics.error(field.key, "`process_docs` is not supported: it runs Python");
                 }
-                _ => {
-                    if let Some(diagnostics) = self.files.of(entry.file) {
-                        diagnostics.unknown(key.span, "key of `fewshot_config`", name, FEWSHOT_KEYS);
-                    }
-                }
+                name => diagnostics.unknown(field.key, "key of `fewshot_config`", name, FEWSHOT_KEYS),
             }
         }
         config
     }
+}
+
+fn text(field: Field<'_>, diagnostics: &mut Diagnostics) -> Option<String> {
+    field.read::<Text>(diagnostics).map(|text| text.0)
+}
+
+/// Examples written in the file.
+fn samples(field: Field<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<Map<String, Value>>> {
+    let list = json(field.node);
+    let documents = list.as_array().and_then(|list| list.iter().map(|item| item.as_object().cloned()).collect());
+    if documents.is_none() {
+        field.expected("a list of documents", diagnostics);
+    }
+    documents
+}
+
+/// Places in the split.
+fn indices(field: Field<'_>, diagnostics: &mut Diagnostics) -> Option<Vec<usize>> {
+    let list = json(field.node);
+    let places = list.as_array().and_then(|list| list.iter().map(|item| item.as_u64().map(|n| n as usize)).collect());
+    if places.is_none() {
+        field.expected("a list of places from 0", diagnostics);
+    }
+    places
 }

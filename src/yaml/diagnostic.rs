@@ -1,22 +1,21 @@
-//! Problems of a recipe, each with its place and an excerpt.
+//! Problems of a file, each with its place and an excerpt.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use super::excerpt::excerpt;
 use super::tree::Span;
 use crate::error::{Diagnose, ErrorKind};
-use crate::visible;
+use crate::{suggest, visible};
 
 /// Problems of a file that are shown; the others are counted.
 const SHOWN: usize = 40;
 /// Characters of a message, and of a name in it, that are shown.
 const LONGEST_MESSAGE: usize = 1000;
 const LONGEST_NAME: usize = 120;
-/// Characters of an excerpt's line.
-const WIDEST: usize = 160;
 
-/// A recipe's text and where it came from.
+/// A file's text and its name.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SourceText {
     /// File name as the user gave it; empty for a text that a command made, which no message quotes.
@@ -50,13 +49,15 @@ pub struct Diagnostic {
     pub kind: ErrorKind,
 }
 
-/// Problems found so far in one recipe file.
+/// Problems found so far in one file.
 #[derive(Debug, Clone)]
 pub struct Diagnostics {
     source: Arc<SourceText>,
     list: Vec<Diagnostic>,
     /// Severity, place and message of what is in the list.
     known: BTreeSet<(bool, Option<Span>, String)>,
+    /// Values that stand in no file, as the user wrote them.
+    overrides: Vec<String>,
     lenient: bool,
     last_key_wins: bool,
 }
@@ -65,7 +66,16 @@ impl Diagnostics {
     /// No problems yet. With `lenient`, unknown keys are warnings.
     #[must_use]
     pub fn new(source: Arc<SourceText>, lenient: bool) -> Self {
-        Self { source, list: Vec::new(), known: BTreeSet::new(), lenient, last_key_wins: false }
+        let (list, known, overrides) = (Vec::new(), BTreeSet::new(), Vec::new());
+        Self { source, list, known, overrides, lenient, last_key_wins: false }
+    }
+
+    /// Returns the span of a value that a flag sets instead of the file: of a fault there, `origin` (`key=value`) is
+    /// quoted in place of an excerpt. Line 0 tells such spans from those of the
+    /// file, a column above 0 from those of values made in Rust.
+    pub fn override_span(&mut self, origin: String) -> Span {
+        self.overrides.push(origin);
+        Span { line: 0, column: self.overrides.len(), length: 0 }
     }
 
     /// From here on, unknown keys are warnings or not.
@@ -115,6 +125,12 @@ impl Diagnostics {
     /// Keys and values of a recipe may hold line breaks, which would forge lines of the report.
     fn add(&mut self, diagnostic: Diagnostic) {
         let mut diagnostic = diagnostic;
+        if let Some(place) = diagnostic.span.filter(|span| span.line == 0) {
+            diagnostic.span = None;
+            if let Some(origin) = place.column.checked_sub(1).and_then(|index| self.overrides.get(index)) {
+                diagnostic.message = format!("{} (set by `{origin}`)", diagnostic.message);
+            }
+        }
         diagnostic.message = shortened(&visible::message(&diagnostic.message), LONGEST_MESSAGE);
         diagnostic.help = diagnostic.help.map(|help| visible::message(&help).into_owned());
         let key = (diagnostic.severity == Severity::Error, diagnostic.span, diagnostic.message.clone());
@@ -146,10 +162,7 @@ impl Diagnostics {
     /// Notes an unknown name (an error, or a warning when lenient) and the nearest known one.
     pub fn unknown(&mut self, span: Span, what: &str, name: &str, known: &[&str]) {
         let severity = if self.lenient { Severity::Warning } else { Severity::Error };
-        let help = match nearest(name, known) {
-            Some(candidate) => format!("did you mean `{candidate}`?"),
-            None => format!("known here: {}", known.join(", ")),
-        };
+        let help = suggest::advice(name, known);
         self.push(severity, Some(span), format!("unknown {what} `{}`", shortened(name, LONGEST_NAME)), Some(help));
     }
 
@@ -201,21 +214,7 @@ impl Diagnostics {
         let mut text = diagnostic.message.clone();
         // Line 0 is that of values which stand in no text.
         if let Some(span) = diagnostic.span.filter(|span| span.line > 0 && !self.source.name.is_empty()) {
-            let gutter = " ".repeat(span.line.to_string().len());
-            let line = self.source.text.lines().nth(span.line.saturating_sub(1)).unwrap_or("");
-            let (line, column) = excerpt(line, span.column.saturating_sub(1));
-            // A tab keeps its width in the marker line, so that the marker stays below its target.
-            let indent: String = line.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-            let room = line.chars().count().saturating_sub(column);
-            let marker = "^".repeat(span.length.clamp(1, room.max(1)));
-            let _ = write!(
-                text,
-                "\n{gutter}--> {}:{}:{}\n{gutter} |\n{} | {line}\n{gutter} | {indent}{marker}",
-                visible::value(&self.source.name),
-                span.line,
-                span.column,
-                span.line
-            );
+            let _ = write!(text, "\n{}", excerpt(&self.source, span));
         }
         if let Some(help) = &diagnostic.help {
             let _ = write!(text, "\n  help: {help}");
@@ -225,42 +224,11 @@ impl Diagnostics {
 }
 
 /// A text of at most `most` characters.
-fn shortened(text: &str, most: usize) -> String {
+pub(super) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-/// A line cut to [`WIDEST`] characters around a column, with the column's place in what is left.
-fn excerpt(line: &str, column: usize) -> (String, usize) {
-    if line.char_indices().nth(WIDEST).is_none() {
-        return (line.to_owned(), column);
-    }
-    let skipped = if column > WIDEST / 2 { column - WIDEST / 4 } else { 0 };
-    let mut rest = line.chars().skip(skipped);
-    let mut cut: String = if skipped > 0 { "…".to_owned() } else { String::new() };
-    cut.extend(rest.by_ref().take(WIDEST));
-    if rest.next().is_some() {
-        cut.push('…');
-    }
-    (cut, column - skipped + usize::from(skipped > 0))
-}
-
-/// The known name that `name` is probably meant to be.
-#[must_use]
-pub(crate) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    // Nobody means a name with so long a text; comparing takes its length times theirs.
-    if name.len() > LONGEST_NAME {
-        return None;
-    }
-    let fold = |s: &str| s.to_lowercase().replace('-', "_");
-    known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&fold(name), &fold(candidate)), *candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(name.len()) / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }
 
 /// A recipe that can't be used, with all its problems.
@@ -316,21 +284,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_near() {
-        let known = ["density", "weight", "lambda", "normalize"];
-        assert_eq!(nearest("densty", &known), Some("density"));
-        assert_eq!(nearest("wieght", &known), Some("weight"));
-        assert_eq!(nearest("Lambda", &known), Some("lambda"));
-        assert_eq!(nearest("tokenizer", &known), None);
-    }
-
-    #[test]
     fn excerpts_mark_the_place() {
         let source = SourceText { name: "r.yml".into(), text: "a: 1\n\tbc: 2\n".into() };
         let mut diagnostics = Diagnostics::new(Arc::new(source), false);
         diagnostics.unknown(Span { line: 2, column: 2, length: 2 }, "key", "bc", &["bd"]);
         let text = diagnostics.check().unwrap_err().to_string();
-        let expected = "1 problem in r.yml\n\nunknown key `bc`\n --> r.yml:2:2\n  |\n2 | \tbc: 2\n  | \t^^\n  help: did you mean `bd`?";
+        let expected = "1 problem in r.yml\n\nunknown key `bc`\n --> r.yml:2:2\n  |\n2 |     bc: 2\n  |     ^^\n  help: did you mean `bd`?";
         assert_eq!(text, expected);
     }
 }

@@ -1,13 +1,16 @@
-//! YAML that people write: a tree that remembers positions, and the collector of its faults.
+//! YAML that people write: a tree that remembers positions, typed reading of it, and the collector of faults.
 //!
-//! [`parse`] turns text into [`Node`]s as PyYAML reads it; [`diagnostic`] collects every problem with
-//! its place, so that all faults of a file are reported at once. Merge recipes, task files and gate
-//! files are read through it.
+//! [`parse`] turns text into [`Node`]s as PyYAML reads it; [`Fields`] and [`Field`] read them as types; [`Diagnostics`]
+//! collects every problem with its place, so that all faults of a file are reported at once. Merge and training
+//! recipes, task files, gate files and experiments are read through it.
 
 pub(crate) mod diagnostic;
+mod excerpt;
 mod mapping;
 mod parser;
 mod property;
+mod range;
+mod reader;
 mod scalar;
 mod scanner;
 #[cfg(test)]
@@ -18,4 +21,6 @@ pub(crate) mod write;
 
 pub(crate) use diagnostic::{Diagnostics, RecipeError, Severity};
 pub(crate) use parser::parse;
+pub(crate) use range::{Range, per_cent};
+pub(crate) use reader::{Field, Fields, FromYaml};
 pub(crate) use tree::{Kind, Node, Span, Spanned, boolean, number};

@@ -80,7 +80,7 @@ fn shares_outside_nought_to_one_are_refused_with_the_slip_guessed() {
     let head = |method: &str| format!("merge_method: {method}\nbase_model: {base:?}");
     for method in ["ties", "dare_ties", "dare_linear", "task_arithmetic"] {
         let run = merged(&context, &head(method), &[(&one, "weight: 1, density: 50")], &[]);
-        refused(&run, 2, &["`density` expects a number from 0 to 1, not `50`", "did you mean 0.5?", "r.yml:4:"]);
+        refused(&run, 2, &["`density` expects a number from 0 to 1, not `50`", "50 % is written 0.5", "r.yml:4:"]);
         let run = merged(&context, &head(method), &[(&one, "weight: 1, density: -0.5")], &[]);
         refused(&run, 2, &["`density` expects a number from 0 to 1, not `-0.5`"]);
     }

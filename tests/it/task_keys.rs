@@ -81,7 +81,7 @@ fn tasks_names_unknown_metrics_options_and_filters_with_their_lines() {
         ("fewshot_config: {target_delimiter: [1]}", "`target_delimiter` must be a text"),
         ("metadata: {pixiu: {exact_frist: true}}", "`pixiu` cannot have `exact_frist: true`"),
         ("metadata: {pixiu: {synonyms: {rise: yes}}}", "`pixiu` cannot have `synonyms"),
-        ("metadata: {max_gen_toks: lots}", "`max_gen_toks` must be a whole number above 0"),
+        ("metadata: {max_gen_toks: lots}", "`max_gen_toks` must be a whole number from 1"),
     ] {
         let run = tasks(&context, "t.yaml", &format!("{WRITTEN}{more}\n"));
         assert!(run.code == Some(2) && run.stderr.contains(expected), "{more}: {:?} {}", run.code, run.stderr);

@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use super::config::{GateConfig, GroupRules, Rules};
-use super::slip::per_cent;
 use crate::eval::compare::{Pairing, Range};
 use crate::eval::results::RunResults;
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{Diagnostics, RecipeError, Span};
+use crate::yaml::{Diagnostics, RecipeError, Span, per_cent};
 
 fn diagnostics(config: &GateConfig) -> Diagnostics {
     let flags = || Arc::new(SourceText { name: "the gate's limits".to_owned(), text: String::new() });

@@ -1,6 +1,6 @@
-//! Limits as they are typed, in a gate file or on the command line, and what a wrong one was meant to be.
+//! Limits as they are typed, in a gate file or on the command line, with advice about wrong ones.
 
-use crate::yaml::number;
+use crate::yaml::{Range, number};
 
 /// A number of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,25 +12,14 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// The key of a gate file.
-    #[must_use]
-    pub(crate) fn key(self) -> &'static str {
-        match self {
-            Self::Min => "min",
-            Self::MaxDrop => "max_drop",
-            Self::MaxDropRel => "max_drop_rel",
-            Self::Alpha => "alpha",
-        }
-    }
-
     /// Range of every value, whatever the metric.
     #[must_use]
-    pub(crate) fn range(self) -> &'static str {
+    pub(crate) fn range(self) -> Range {
         match self {
-            Self::Min => "a number",
-            Self::MaxDrop => "a number of 0 or more",
-            Self::MaxDropRel => "a number from 0 to 1",
-            Self::Alpha => "a number from 0.001 to below 0.5",
+            Self::Min => Range::ANY.of_shares(),
+            Self::MaxDrop => Range::NOT_NEGATIVE.of_shares(),
+            Self::MaxDropRel => Range::SHARE,
+            Self::Alpha => Range::new("a number from 0.001 to below 0.5", |x| (0.001..0.5).contains(&x)).of_shares(),
         }
     }
 
@@ -39,37 +28,13 @@ impl Limit {
     /// # Errors
     /// Advice, where the text shows what was meant.
     pub(crate) fn read(self, text: &str) -> Result<f64, Option<String>> {
-        let text = text.trim();
-        if let Some(share) = text.strip_suffix('%').and_then(|text| number(text.trim())) {
-            return Err(Some(per_cent(share)));
-        }
-        // `true` is a number to a recipe, not to a gate.
-        let numeric = !text.starts_with(|c: char| c.is_alphabetic());
-        let Some(value) = number(text).filter(|x| numeric && x.is_finite()) else { return Err(None) };
-        let fits = match self {
-            Self::Min => true,
-            Self::MaxDrop => value >= 0.0,
-            Self::MaxDropRel => (0.0..=1.0).contains(&value),
-            Self::Alpha => (0.001..0.5).contains(&value),
-        };
-        if fits {
-            Ok(value)
-        } else if value < 0.0 && matches!(self, Self::MaxDrop | Self::MaxDropRel) {
-            Err(Some(format!("a drop is written without a sign: {}", -value)))
-        } else if (0.5..=100.0).contains(&value) {
-            Err(Some(per_cent(value)))
-        } else {
-            Err(None)
-        }
+        self.range().parse(text).map_err(|advice| match number(text.trim()) {
+            Some(drop) if drop < 0.0 && drop.is_finite() && matches!(self, Self::MaxDrop | Self::MaxDropRel) => {
+                Some(format!("a drop is written without a sign: {}", -drop))
+            }
+            _ => advice,
+        })
     }
-}
-
-/// Writes a percentage as a share.
-#[must_use]
-pub(crate) fn per_cent(value: f64) -> String {
-    // Two places more than the percentage has, so that 0.07 does not become 0.07000000000000001.
-    let share = format!("{:.12}", value / 100.0);
-    format!("{value} % is written {}", share.trim_end_matches('0').trim_end_matches('.'))
 }
 
 #[cfg(test)]

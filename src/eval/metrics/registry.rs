@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::statistic::Statistic;
 use crate::error::{Diagnose, ErrorKind};
+use crate::suggest::nearest;
 use crate::task::spec::MetricSpec;
-use crate::yaml::diagnostic::nearest;
 
 /// Input of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::reader::Reader;
 use crate::eval::protocol::Protocol;
 use crate::experiment::schema::{Evaluation, Origin, Specialist};
 use crate::task::Sampler;
-use crate::yaml::{Node, boolean};
+use crate::yaml::{Field, Fields, Node, boolean};
 
 const KEYS: &[&str] = &[
     "seen",
@@ -30,50 +30,46 @@ const WEIGHTS: [&str; 3] = ["f32", "bf16", "f16"];
 impl Reader {
     pub(super) fn evaluation(&mut self, node: &Node, specialists: &IndexMap<String, Specialist>) -> Evaluation {
         let mut found = Evaluation { weights: "f32".to_owned(), ..Evaluation::default() };
-        for (key, value) in self.entries(node, "`evaluation`", KEYS) {
-            let key = key.value.as_str();
-            match key {
-                "seen" => found.seen = self.tasks(value, key),
-                "unseen" => found.unseen = self.tasks(value, key),
-                "general" => found.general = self.tasks(value, key),
+        let fields = Fields::of_optional(node, "`evaluation`", &mut self.diagnostics);
+        for field in fields.known("key", KEYS, &mut self.diagnostics).iter() {
+            match field.name {
+                "seen" => found.seen = self.tasks(field),
+                "unseen" => found.unseen = self.tasks(field),
+                "general" => found.general = self.tasks(field),
                 "protocol" | "protocols" => {
-                    found.protocols = self.texts(value, key);
+                    found.protocols = self.texts(field);
                     for name in found.protocols.iter().filter(|name| Protocol::named(name).is_none()) {
-                        self.diagnostics.unknown(value.span, "protocol", name, &Protocol::NAMES);
+                        self.diagnostics.unknown(field.node.span, "protocol", name, &Protocol::NAMES);
                     }
                 }
-                "metric" => found.metric = self.text(value, key),
-                "limit" => found.limit = self.whole(value, key),
-                "validation_limit" => found.validation_limit = self.whole(value, key),
-                "num_fewshot" => found.prompts.num_fewshot = self.whole(value, key),
+                "metric" => found.metric = field.read(&mut self.diagnostics),
+                "limit" => found.limit = field.read(&mut self.diagnostics),
+                "validation_limit" => found.validation_limit = field.read(&mut self.diagnostics),
+                "num_fewshot" => found.prompts.num_fewshot = field.read(&mut self.diagnostics),
                 "fewshot_seed" => {
-                    found.prompts.fewshot_seed = self.whole(value, key).unwrap_or(found.prompts.fewshot_seed);
+                    let seed = field.read(&mut self.diagnostics);
+                    found.prompts.fewshot_seed = seed.unwrap_or(found.prompts.fewshot_seed);
                 }
                 "fewshot_sampler" => {
-                    let name = self.text(value, key).unwrap_or_default();
-                    found.prompts.sampler = Sampler::named(&name);
-                    if found.prompts.sampler.is_none() {
-                        self.diagnostics.unknown(value.span, "few-shot sampler", &name, &Sampler::NAMES);
-                    }
+                    let words = Sampler::NAMES.map(|name| (name, Sampler::named(name)));
+                    found.prompts.sampler = field.one_of("few-shot sampler", &words, &mut self.diagnostics).flatten();
                 }
-                "fewshot_as_multiturn" => match value.text().and_then(boolean) {
-                    Some(multiturn) => found.prompts.fewshot_as_multiturn = multiturn,
-                    None => self.diagnostics.error(value.span, format!("`{key}` must be true or false")),
-                },
-                "system_instruction" => found.prompts.system_instruction = self.text(value, key),
+                "fewshot_as_multiturn" => {
+                    let multiturn = field.read(&mut self.diagnostics);
+                    found.prompts.fewshot_as_multiturn = multiturn.unwrap_or(found.prompts.fewshot_as_multiturn);
+                }
+                "system_instruction" => found.prompts.system_instruction = field.read(&mut self.diagnostics),
                 "apply_chat_template" => {
-                    found.prompts.chat_template = match value.text().map(boolean) {
+                    found.prompts.chat_template = match field.scalar().map(boolean) {
                         Some(Some(true)) => Some(String::new()),
                         Some(Some(false)) => None,
-                        _ => self.text(value, key),
+                        _ => field.read(&mut self.diagnostics),
                     };
                 }
                 "weights" => {
-                    let word = self.text(value, key).unwrap_or_else(String::new);
-                    if WEIGHTS.contains(&word.as_str()) {
-                        found.weights = word;
-                    } else {
-                        self.diagnostics.unknown(value.span, "storage of weights", &word, &WEIGHTS);
+                    let words = WEIGHTS.map(|word| (word, word));
+                    if let Some(word) = field.one_of("storage of weights", &words, &mut self.diagnostics) {
+                        word.clone_into(&mut found.weights);
                     }
                 }
                 _ => {}
@@ -92,8 +88,8 @@ impl Reader {
         found
     }
 
-    fn tasks(&mut self, node: &Node, key: &str) -> Vec<String> {
-        let names = self.texts(node, key);
+    fn tasks(&mut self, field: Field<'_>) -> Vec<String> {
+        let names = self.texts(field);
         names.iter().map(|name| self.file_or_name(name)).collect()
     }
 }

@@ -19,7 +19,7 @@ use crate::merge::methods;
 use crate::merge::methods::{BaseRule, MergeMethod, ParameterScope};
 use crate::recipe::{ModelReference, Recipe, RecipeFile, Source};
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{self, Diagnostics, Kind, Node, Spanned};
+use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Node};
 
 /// Keys of a merge besides its method's.
 const OWN: &[&str] = &["specialists", "select", "keep", "dtype", "recipe"];
@@ -31,99 +31,86 @@ type Specialists = IndexMap<String, Specialist>;
 impl Reader {
     pub(super) fn merges(&mut self, node: &Node, specialists: &Specialists) -> Result<IndexMap<String, Merge>> {
         let mut found = IndexMap::new();
-        for (name, value) in self.entries(node, "`merges`", &[]) {
-            if let Some(merge) = self.merge(name, value, specialists)? {
-                found.insert(name.value.clone(), merge);
+        for field in Fields::of_optional(node, "`merges`", &mut self.diagnostics).iter() {
+            if let Some(merge) = self.merge(field, specialists)? {
+                found.insert(field.name.to_owned(), merge);
             }
         }
         Ok(found)
     }
 
-    fn merge(&mut self, name: &Spanned<String>, node: &Node, specialists: &Specialists) -> Result<Option<Merge>> {
+    fn merge(&mut self, merge: Field<'_>, specialists: &Specialists) -> Result<Option<Merge>> {
+        let (name, node) = (merge.name, merge.node);
         if let Some(file) = node.text() {
             return self.of_file(name, node, file, specialists);
         }
-        let Kind::Mapping(entries) = &node.kind else {
+        if !matches!(node.kind, Kind::Mapping(_)) {
             let help = "give a recipe file, a recipe, or a short form like `task_arithmetic: {weight: 0.25}`";
-            let message = format!("merge `{}` is {}", name.value, node.describe());
-            self.diagnostics.error_help(node.span, message, help);
+            self.diagnostics.error_help(node.span, format!("merge `{name}` is {}", node.describe()), help);
             return Ok(None);
-        };
-        let has = |key: &str| entries.iter().any(|(k, _)| k.value == key);
-        let inner = entries.iter().find(|(k, _)| methods::find(&k.value).is_some());
-        if has("merge_method") {
-            return Ok(self.whole_recipe(&name.value, node, specialists, false));
         }
-        if let Some((_, recipe)) = entries.iter().find(|(k, _)| k.value == "recipe") {
-            let mut flags = [false; 2];
-            for (key, value) in entries {
-                match key.value.as_str() {
-                    "recipe" => {}
-                    "keep" => flags[0] = self.boolean(value, "keep").unwrap_or(false),
-                    other => self.diagnostics.unknown(key.span, "key", other, &["recipe", "keep"]),
-                }
-            }
-            let Some(file) = recipe.text() else {
-                return Ok(self.whole_recipe(&name.value, recipe, specialists, flags[0]));
+        let fields = Fields::within(node);
+        let inner = fields.iter().find(|field| methods::find(field.name).is_some());
+        if fields.get("merge_method").is_some() {
+            return Ok(self.whole_recipe(name, node, specialists, false));
+        }
+        if let Some(recipe) = fields.get("recipe") {
+            fields.known("key", &["recipe", "keep"], &mut self.diagnostics);
+            let keep = fields.get("keep").and_then(|field| field.read(&mut self.diagnostics)).unwrap_or(false);
+            let Some(file) = recipe.scalar() else {
+                return Ok(self.whole_recipe(name, recipe.node, specialists, keep));
             };
-            let merge = self.of_file(name, recipe, file, specialists)?;
-            return Ok(merge.map(|merge| Merge { keep: flags[0], ..merge }));
+            let merge = self.of_file(name, recipe.node, file, specialists)?;
+            return Ok(merge.map(|merge| Merge { keep, ..merge }));
         }
         let Some((method, parameters)) = inner
-            .and_then(|(key, value)| Some((methods::find(&key.value)?, value)))
-            .or_else(|| Some((methods::find(&name.value)?, node)))
+            .and_then(|field| Some((methods::find(field.name)?, field.node)))
+            .or_else(|| Some((methods::find(name)?, node)))
         else {
             let names: Vec<&str> = methods::REGISTRY.iter().map(|method| method.name()).collect();
-            let first = entries.iter().find(|(k, _)| !OWN.contains(&k.value.as_str()));
-            let (span, word) = first.map_or((name.span, &name.value), |(k, _)| (k.span, &k.value));
-            self.diagnostics.unknown(span, "merge method", word, &names);
+            let first = fields.iter().find(|field| !OWN.contains(&field.name)).unwrap_or(merge);
+            self.diagnostics.unknown(first.key, "merge method", first.name, &names);
             return Ok(None);
         };
         // With the method as a key, the other keys stand beside it; else all are in one mapping.
-        let beside: Vec<&(Spanned<String>, Node)> = match inner {
-            Some((method, _)) => entries.iter().filter(|(k, _)| k.value != method.value).collect(),
-            None => entries.iter().filter(|(k, _)| OWN.contains(&k.value.as_str())).collect(),
+        let beside: Vec<Field<'_>> = match inner {
+            Some(method) => fields.iter().filter(|field| field.name != method.name).collect(),
+            None => fields.iter().filter(|field| OWN.contains(&field.name)).collect(),
         };
-        Ok(self.short_form(name, method, parameters, &beside, specialists))
+        Ok(self.short_form(merge, method, parameters, &beside, specialists))
     }
 
     fn short_form(
         &mut self,
-        name: &Spanned<String>,
+        merge: Field<'_>,
         method: &dyn MergeMethod,
         parameters: &Node,
-        beside: &[&(Spanned<String>, Node)],
+        beside: &[Field<'_>],
         specialists: &Specialists,
     ) -> Option<Merge> {
         let single = specialists.iter().filter(|(_, s)| !s.is_multi_task()).map(|(name, _)| name.clone());
         let (mut members, mut select, mut keep, mut dtype): (Vec<String>, _, _, _) =
             (single.collect(), false, false, None);
-        for (key, value) in beside {
-            match key.value.as_str() {
+        for field in beside {
+            match field.name {
                 "specialists" => {
-                    members = self.texts(value, "specialists");
+                    members = self.texts(*field);
                     let known: Vec<&str> = specialists.keys().map(String::as_str).collect();
                     for member in members.iter().filter(|member| !specialists.contains_key(*member)) {
-                        self.diagnostics.unknown(value.span, "specialist", member, &known);
+                        self.diagnostics.unknown(field.node.span, "specialist", member, &known);
                     }
                 }
                 "select" => {
-                    select = value.text() == Some("validation");
-                    if !select && value.text().and_then(yaml::boolean) != Some(false) {
-                        self.diagnostics.error(value.span, "`select` is `validation`, or left out");
+                    select = field.scalar() == Some("validation");
+                    if !select && field.scalar().and_then(yaml::boolean) != Some(false) {
+                        field.expected("`validation`, or left out", &mut self.diagnostics);
                     }
                 }
-                "keep" => keep = self.boolean(value, "keep").unwrap_or(false),
-                "dtype" => {
-                    let word = self.text(value, "dtype");
-                    dtype = word.as_deref().and_then(DType::from_recipe);
-                    if let Some(word) = word.filter(|_| dtype.is_none()) {
-                        self.diagnostics.unknown(value.span, "dtype", &word, &DType::RECIPE_NAMES);
-                    }
-                }
+                "keep" => keep = field.read(&mut self.diagnostics).unwrap_or(false),
+                "dtype" => dtype = field.read::<DType>(&mut self.diagnostics),
                 other => {
                     let known: Vec<&str> = OWN.iter().copied().filter(|key| *key != "recipe").collect();
-                    self.diagnostics.unknown(key.span, "key", other, &known);
+                    self.diagnostics.unknown(field.key, "key", other, &known);
                 }
             }
         }
@@ -136,20 +123,20 @@ impl Reader {
                 format!("{} {most}", contract.least.max(1))
             };
             let message = format!("`{}` takes {takes} specialists, not {}", method.name(), members.len());
-            self.diagnostics.error_help(name.span, message, "name them with `specialists: [...]`");
+            self.diagnostics.error_help(merge.key, message, "name them with `specialists: [...]`");
             return None;
         }
         let sweep = self.sweep(method, parameters)?;
         if select && sweep.len() < 2 {
             let help = "give a list, for example `weight: [0.25, 0.5, 1.0]`";
-            self.diagnostics.error_help(name.span, "`select` needs several values to choose from", help);
+            self.diagnostics.error_help(merge.key, "`select` needs several values to choose from", help);
         }
         let several = sweep.len() > 1;
         let candidates = sweep.into_iter().map(|values| {
             let setting = values.iter().filter(|v| v.swept).map(|v| format!("{}={}", v.name, word(&v.value)));
             let setting = setting.collect::<Vec<_>>().join(",");
             let recipe = expanded(method, &values, &members, dtype);
-            let name = if several { format!("{}-{setting}", name.value) } else { name.value.clone() };
+            let name = if several { format!("{}-{setting}", merge.name) } else { merge.name.to_owned() };
             Candidate { name, setting, written: recipe.to_value(), recipe: recipe.into() }
         });
         Some(Merge { candidates: candidates.collect(), specialists: members.clone(), select, keep })
@@ -160,12 +147,11 @@ impl Reader {
         let specs = method.parameters();
         let known: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
         let mut combinations = vec![Vec::new()];
-        for (key, value) in self.entries(parameters, &format!("`{}`", method.name()), &[]) {
-            if OWN.contains(&key.value.as_str()) {
-                continue;
-            }
-            let Some(spec) = specs.iter().find(|spec| spec.name == key.value) else {
-                self.diagnostics.unknown(key.span, "parameter", &key.value, &known);
+        let fields = Fields::of_optional(parameters, &format!("`{}`", method.name()), &mut self.diagnostics);
+        for field in fields.iter().filter(|field| !OWN.contains(&field.name)) {
+            let value = field.node;
+            let Some(spec) = specs.iter().find(|spec| spec.name == field.name) else {
+                self.diagnostics.unknown(field.key, "parameter", field.name, &known);
                 continue;
             };
             let (values, swept): (Vec<Value>, bool) = match &value.kind {
@@ -205,13 +191,7 @@ impl Reader {
         Some(combinations)
     }
 
-    fn of_file(
-        &mut self,
-        name: &Spanned<String>,
-        node: &Node,
-        file: &str,
-        specialists: &Specialists,
-    ) -> Result<Option<Merge>> {
+    fn of_file(&mut self, name: &str, node: &Node, file: &str, specialists: &Specialists) -> Result<Option<Merge>> {
         let path = self.folder.join(file);
         let text = crate::storage::input::read_text(&path, crate::storage::input::TEXT_BYTES)
             .map_err(|source| ExperimentError::Read { path: path.clone(), source })?;
@@ -225,7 +205,7 @@ impl Reader {
             self.diagnostics.error_help(node.span, message, help);
             return Ok(None);
         };
-        let (merge, faults) = read_recipe(&name.value, document, &source, specialists, false);
+        let (merge, faults) = read_recipe(name, document, &source, specialists, false);
         if faults.has_errors() {
             self.other_files.push(faults);
         }

@@ -21,7 +21,7 @@ use super::error::ExperimentError;
 use super::schema::{Evaluation, Experiment, Published};
 use crate::error::Result;
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{self, Diagnostics, Kind, Node, Span};
+use crate::yaml::{self, Diagnostics, Field, Fields, Kind, Node, Span};
 use reader::{Entry, Reader};
 
 const KEYS: &[&str] =
@@ -82,23 +82,21 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Experiment> {
 
 impl Reader {
     fn experiment(&mut self, path: &Path, root: &Node) -> Result<Option<Experiment>> {
-        let entries = self.entries(root, "the experiment", KEYS);
-        let find = |key: &str| entries.iter().find(|(k, _)| k.value == key).map(|(_, node)| node);
-        let base_model = find("base_model").and_then(|node| self.text(node, "base_model"));
-        if find("base_model").is_none() {
-            self.diagnostics.error(root.span, "`base_model` is missing");
-        }
+        let fields = Fields::of_optional(root, "the experiment", &mut self.diagnostics);
+        fields.known("key", KEYS, &mut self.diagnostics);
+        let base_model: Option<String> = fields.required("base_model", &mut self.diagnostics);
         let base_model = base_model.map_or_else(String::new, |name| self.model(&name));
-        let seed = find("seed").and_then(|node| self.whole(node, "seed")).unwrap_or(42);
-        let training = find("training").map_or_else(Default::default, |node| self.settings(node, "training"));
-        let specialists = find("specialists").map_or_else(Default::default, |node| self.specialists(node, &training));
-        let merges = match find("merges") {
-            Some(node) => self.merges(node, &specialists)?,
+        let seed = fields.get("seed").and_then(|field| field.read(&mut self.diagnostics)).unwrap_or(42);
+        let training = fields.get("training").map_or_else(Vec::new, |field| self.settings(field));
+        let specialists = fields.get("specialists");
+        let specialists = specialists.map_or_else(IndexMap::new, |field| self.specialists(field.node, &training));
+        let merges = match fields.get("merges") {
+            Some(field) => self.merges(field.node, &specialists)?,
             None => IndexMap::new(),
         };
-        self.distinct_rows(entries, &specialists, &merges);
-        let evaluation = match find("evaluation") {
-            Some(node) => self.evaluation(node, &specialists),
+        self.distinct_rows(fields, &specialists, &merges);
+        let evaluation = match fields.get("evaluation") {
+            Some(field) => self.evaluation(field.node, &specialists),
             None => Evaluation { weights: "f32".to_owned(), ..Evaluation::default() },
         };
         let evaluation = evaluation::with_seen_tasks(evaluation, &specialists);
@@ -109,26 +107,27 @@ impl Reader {
                 "list tasks under `evaluation`, as `seen`, `unseen` or `general`",
             );
         }
-        let (gate, gate_settings) = self.gate(find("gate"), &evaluation, seed)?;
+        let own = fields.given("gate");
+        let (gate, gate_settings) = self.gate(own.map(|field| field.node), &evaluation, seed)?;
         // The default rule fits every task, and tasks take time to load.
-        let own = find("gate").is_some_and(|node| node.kind != Kind::Null);
-        if own && !self.diagnostics.has_errors() {
+        if own.is_some() && !self.diagnostics.has_errors() {
             self.check_gate(&gate, &evaluation, &specialists, &merges);
         }
         let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let data: Option<String> = fields.get("data").and_then(|field| field.read(&mut self.diagnostics));
         Ok(Some(Experiment {
-            name: find("name").and_then(|node| self.text(node, "name")).unwrap_or(stem),
+            name: fields.get("name").and_then(|field| field.read(&mut self.diagnostics)).unwrap_or(stem),
             file: path.to_owned(),
             source: Arc::clone(&self.source),
             base_model,
-            data: find("data").and_then(|node| self.text(node, "data")).map(|data| self.beside(&data)),
+            data: data.map(|data| self.beside(&data)),
             seed,
             specialists,
             merges,
             evaluation,
             gate,
             gate_settings,
-            published: find("published").map(|node| self.published(node)),
+            published: fields.get("published").map(|field| self.published(field.node)),
         }))
     }
 
@@ -141,14 +140,12 @@ impl Reader {
     /// A table row is found by its name, so no two may share one.
     fn distinct_rows(
         &mut self,
-        entries: &[(yaml::Spanned<String>, Node)],
+        fields: Fields<'_>,
         specialists: &IndexMap<String, super::schema::Specialist>,
         merges: &IndexMap<String, super::schema::Merge>,
     ) {
-        let place = |key: &str, name: &str| -> Option<Span> {
-            let Kind::Mapping(list) = &entries.iter().find(|(k, _)| k.value == key)?.1.kind else { return None };
-            list.iter().find(|(k, _)| k.value == name).map(|(k, _)| k.span)
-        };
+        let place =
+            |key: &str, name: &str| -> Option<Span> { Some(Fields::within(fields.get(key)?.node).get(name)?.key) };
         for name in merges.keys() {
             if specialists.contains_key(name) {
                 let message = format!("`{name}` is the name of a specialist and of a merge");
@@ -180,31 +177,32 @@ impl Reader {
 
     fn published(&mut self, node: &Node) -> Published {
         let mut published = Published::default();
-        for (key, value) in self.entries(node, "`published`", PUBLISHED_KEYS).to_vec() {
-            match key.value.as_str() {
-                "source" => published.source = self.text(&value, "source").unwrap_or_else(String::new),
-                "metric" => published.metric = self.text(&value, "metric").unwrap_or_else(String::new),
-                _ => {
-                    for (row, figures) in self.entries(&value, "`rows`", &[]).to_vec() {
-                        let mut list = Vec::new();
-                        for (task, figure) in self.entries(&figures, "a row", &[]).to_vec() {
-                            list.extend(self.number(&figure, &task.value).map(|x| (task.value.clone(), x)));
-                        }
-                        published.rows.push((row.value.clone(), list));
+        let diagnostics = &mut self.diagnostics;
+        let fields = Fields::of_optional(node, "`published`", diagnostics).known("key", PUBLISHED_KEYS, diagnostics);
+        for field in fields.iter() {
+            match field.name {
+                "source" => published.source = field.read(diagnostics).unwrap_or_else(String::new),
+                "metric" => published.metric = field.read(diagnostics).unwrap_or_else(String::new),
+                "rows" => {
+                    for row in Fields::of_optional(field.node, "`rows`", diagnostics).iter() {
+                        let figures = Fields::of_optional(row.node, "a row", diagnostics).iter();
+                        let figures = figures.filter_map(|f| Some((f.name.to_owned(), f.read(diagnostics)?)));
+                        published.rows.push((row.name.to_owned(), figures.collect()));
                     }
                 }
+                _ => {}
             }
         }
         published
     }
 
     /// The entries of a mapping that another reader will check.
-    fn settings(&mut self, node: &Node, key: &str) -> Vec<Entry> {
-        match &node.kind {
+    fn settings(&mut self, field: Field<'_>) -> Vec<Entry> {
+        match &field.node.kind {
             Kind::Mapping(entries) => entries.clone(),
             Kind::Null => Vec::new(),
             _ => {
-                self.diagnostics.error(node.span, format!("`{key}` is a mapping, not {}", node.describe()));
+                field.expected("a mapping", &mut self.diagnostics);
                 Vec::new()
             }
         }

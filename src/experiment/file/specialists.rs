@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::reader::{Entry, Reader};
 use crate::experiment::schema::{Origin, Specialist};
 use crate::experiment::value::json;
-use crate::yaml::{Kind, Node, Spanned};
+use crate::yaml::{Field, Fields, Kind, Node, Spanned};
 
 /// Keys of a specialist that are ours; all others are its training recipe's.
 const OWN: &[&str] = &["tasks", "datasets", "adapter", "max_rows"];
@@ -20,37 +20,35 @@ impl Reader {
             self.diagnostics
                 .error(node.span, format!("`{key}` does not belong into `training`: the experiment sets it"));
         }
-        for (name, value) in self.entries(node, "`specialists`", &[]).to_vec() {
-            found.extend(self.specialist(&name.value, &value, training).map(|s| (name.value.clone(), s)));
+        for field in Fields::of_optional(node, "`specialists`", &mut self.diagnostics).iter() {
+            found.extend(self.specialist(field, training).map(|specialist| (field.name.to_owned(), specialist)));
         }
         found
     }
 
     /// A list is short for its tasks.
-    fn specialist(&mut self, name: &str, node: &Node, training: &[Entry]) -> Option<Specialist> {
+    fn specialist(&mut self, specialist: Field<'_>, training: &[Entry]) -> Option<Specialist> {
+        let Field { name, node, .. } = specialist;
         if matches!(node.kind, Kind::Sequence(_)) {
-            let tasks = self.texts(node, "tasks");
+            let tasks = self.texts(Field { name: "tasks", ..specialist });
             return self.trained(name, node, &tasks, &[], None, training.to_vec());
         }
-        let entries = self.entries(node, &format!("specialist `{name}`"), &[]);
+        let fields = Fields::of_optional(node, &format!("specialist `{name}`"), &mut self.diagnostics);
         let (mut tasks, mut datasets, mut folder, mut max_rows) = (Vec::new(), Vec::new(), None, None);
         let mut own: Vec<Entry> = Vec::new();
-        for (key, value) in entries {
-            match key.value.as_str() {
-                "tasks" => tasks = self.texts(value, "tasks"),
-                "datasets" => match &value.kind {
-                    Kind::Sequence(items) => datasets.clone_from(items),
-                    _ => self.diagnostics.error(value.span, format!("`datasets` is a list, not {}", value.describe())),
-                },
+        for field in fields.iter() {
+            match field.name {
+                "tasks" => tasks = self.texts(field),
+                "datasets" => datasets = field.items(&mut self.diagnostics).map_or_else(Vec::new, <[Node]>::to_vec),
                 // A folder is an adapter that exists; `lora` or `full` is the recipe's word for what to train.
-                "adapter" if !matches!(value.text(), Some("lora" | "qlora" | "full" | "none")) => {
-                    folder = self.text(value, "adapter").map(|path| self.beside(&path));
+                "adapter" if !matches!(field.scalar(), Some("lora" | "qlora" | "full" | "none")) => {
+                    folder = field.read::<String>(&mut self.diagnostics).map(|path| self.beside(&path));
                 }
-                "max_rows" => max_rows = self.whole::<u64>(value, "max_rows"),
+                "max_rows" => max_rows = field.read::<u64>(&mut self.diagnostics),
                 taken if TAKEN.contains(&taken) => {
-                    self.diagnostics.error(key.span, format!("`{taken}` is set by the experiment"));
+                    self.diagnostics.error(field.key, format!("`{taken}` is set by the experiment"));
                 }
-                _ => own.push((key.clone(), value.clone())),
+                _ => own.push(entry(field)),
             }
         }
         let Some(folder) = folder else {
@@ -133,6 +131,11 @@ impl Reader {
         let looks_like_one = text.contains('/') || std::path::Path::new(text).extension().is_some();
         if looks_like_one && path.exists() { path.display().to_string() } else { text.to_owned() }
     }
+}
+
+/// A key and its value, owned.
+fn entry(field: Field<'_>) -> Entry {
+    (Spanned { value: field.name.to_owned(), span: field.key }, field.node.clone())
 }
 
 fn has(entries: &[Entry], key: &str) -> bool {

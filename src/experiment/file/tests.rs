@@ -139,7 +139,7 @@ fn every_fault_is_said_with_its_place() {
         "unknown key `kep`",
         "is called unseen, and a specialist learns it",
         "task `x` is listed twice",
-        "`limit` is a whole number",
+        "`limit` must be a whole number",
         "unknown protocol `choice`",
         "e.yml:7:14",
     ] {

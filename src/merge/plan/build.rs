@@ -124,7 +124,7 @@ fn find_method(recipe: &Recipe, diagnostics: &mut Diagnostics) -> Option<&'stati
             diagnostics.error_help(recipe.method.span, message, format!("methods here: {}", have.join(", ")));
         } else {
             let names: Vec<&str> = methods::REGISTRY.iter().map(|m| m.name()).collect();
-            let help = crate::yaml::diagnostic::nearest(name, &names)
+            let help = crate::suggest::nearest(name, &names)
                 .map_or_else(|| format!("methods: {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
             diagnostics.error_help(recipe.method.span, format!("unknown merge method `{name}`"), help);
         }

@@ -60,10 +60,9 @@ impl<'a> ParameterResolver<'a> {
                     diagnostics.warning(key.span, message, None);
                 } else {
                     let everything: Vec<&str> = known.iter().chain(&elsewhere).copied().collect();
-                    let candidates = if crate::yaml::diagnostic::nearest(name, &known).is_some() || elsewhere.is_empty()
-                    {
+                    let candidates = if crate::suggest::nearest(name, &known).is_some() || elsewhere.is_empty() {
                         known.clone()
-                    } else if crate::yaml::diagnostic::nearest(name, &everything).is_some() {
+                    } else if crate::suggest::nearest(name, &everything).is_some() {
                         everything
                     } else {
                         known.clone()
@@ -196,7 +195,7 @@ impl<'a> ParameterResolver<'a> {
                     } else {
                         let parts: BTreeSet<&str> = names.iter().flat_map(|n| n.split('.')).collect();
                         let parts: Vec<&str> = parts.into_iter().collect();
-                        let help = crate::yaml::diagnostic::nearest(text, &parts).map_or_else(
+                        let help = crate::suggest::nearest(text, &parts).map_or_else(
                             || {
                                 "a filter is a part of a tensor name; `billon inspect MODEL --tensors` lists them"
                                     .to_owned()

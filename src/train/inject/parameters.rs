@@ -17,10 +17,10 @@ use crate::model::ops::PackedLinear;
 use crate::model::{Decoder, Projection};
 use crate::parallel::Workers;
 use crate::rng::{Philox, stream_key};
+use crate::suggest::nearest;
 use crate::train::error::TrainError;
 use crate::train::parameter::{LearningRateGroup, Parameter};
 use crate::train::recipe::{AdapterRecipe, TrainRecipe};
-use crate::yaml::diagnostic::nearest;
 
 /// A decoder whose parameters are trained.
 pub(crate) struct TrainableModel {

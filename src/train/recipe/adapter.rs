@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::fields::{self, Field, Fields, Notes, Range};
-use super::parse::entries;
 use super::schema::{AdapterRecipe, LoraRecipe, StartAdapter, TargetModules};
+use super::settings::{Settings, comma_list};
 use crate::lora::ModulePattern;
-use crate::yaml::{self, Kind, Severity};
+use crate::yaml::{self, Diagnostics, Field, Fields, Range};
 
 /// Keys that speak of factors.
 const LORA_KEYS: &[&str] = &[
@@ -35,90 +34,89 @@ const INHERITED: &[&str] = &[
     "modules_to_save",
 ];
 
-pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> AdapterRecipe {
-    if trains_everything(fields, notes) {
-        for field in LORA_KEYS.iter().flat_map(|key| fields.all(key)) {
-            notes.warning(field.key.span, format!("`{}` has no effect: no adapter is trained", field.key.value));
+pub(super) fn resolve(settings: &Settings, diagnostics: &mut Diagnostics) -> AdapterRecipe {
+    if trains_everything(settings, diagnostics) {
+        for field in LORA_KEYS.iter().flat_map(|key| settings.all(key)) {
+            diagnostics.warning(field.key, format!("`{}` has no effect: no adapter is trained", field.name), None);
         }
-        if let Some(field) = fields.first("init_from") {
-            let message = format!("`{}` names an adapter, but none is trained", field.key.value);
-            notes.error_help(field.key.span, message, "merge the adapter into the base model first");
+        if let Some(field) = settings.first("init_from") {
+            let message = format!("`{}` names an adapter, but none is trained", field.name);
+            diagnostics.error_help(field.key, message, "merge the adapter into the base model first");
         }
         return AdapterRecipe::Full;
     }
     let mut lora = LoraRecipe::default();
-    if let Some(r) = fields.whole("lora_r", 1, notes) {
+    if let Some(r) = settings.whole("lora_r", 1, diagnostics) {
         lora.r = r as usize;
     }
     // Twice the rank is what most recipes write.
-    lora.lora_alpha = fields.number("lora_alpha", Range::Positive, notes).unwrap_or(2.0 * lora.r as f64);
-    lora.lora_dropout = fields.number("lora_dropout", Range::Share, notes).unwrap_or(0.0);
-    lora.target_modules = targets(fields, notes);
-    lora.use_rslora = fields.boolean("use_rslora", notes).unwrap_or(false);
-    lora.use_dora = fields.boolean("use_dora", notes).unwrap_or(false);
-    let ranks = |field: &Field, notes: &mut Notes| {
-        Some(pattern(field, notes, |node, key, notes| fields::whole(node, key, 1, notes).map(|n| n as usize)))
+    lora.lora_alpha = settings.number("lora_alpha", Range::POSITIVE, diagnostics).unwrap_or(2.0 * lora.r as f64);
+    lora.lora_dropout = settings.number("lora_dropout", Range::BELOW_ONE, diagnostics).unwrap_or(0.0);
+    lora.target_modules = targets(settings, diagnostics);
+    lora.use_rslora = settings.read::<bool>("use_rslora", diagnostics).unwrap_or(false);
+    lora.use_dora = settings.read::<bool>("use_dora", diagnostics).unwrap_or(false);
+    let ranks = |field: Field<'_>, diagnostics: &mut Diagnostics| {
+        Some(pattern(field, diagnostics, |field, diagnostics| Some(field.whole(1..=u64::MAX, diagnostics)? as usize)))
     };
-    lora.rank_pattern = fields.read("rank_pattern", notes, ranks).unwrap_or_else(Vec::new);
-    let alphas = |field: &Field, notes: &mut Notes| {
-        Some(pattern(field, notes, |node, key, notes| Range::Positive.number(node, key, notes)))
+    lora.rank_pattern = settings.read_with("rank_pattern", diagnostics, ranks).unwrap_or_else(Vec::new);
+    let alphas = |field: Field<'_>, diagnostics: &mut Diagnostics| {
+        Some(pattern(field, diagnostics, |field, diagnostics| field.number(Range::POSITIVE, diagnostics)))
     };
-    lora.alpha_pattern = fields.read("alpha_pattern", notes, alphas).unwrap_or_else(Vec::new);
-    let names = |field: &Field, notes: &mut Notes| fields::list(&field.node, &field.key.value, notes);
-    lora.modules_to_save = fields.read("modules_to_save", notes, names).unwrap_or_else(Vec::new);
-    let path = |field: &Field, notes: &mut Notes| {
+    lora.alpha_pattern = settings.read_with("alpha_pattern", diagnostics, alphas).unwrap_or_else(Vec::new);
+    lora.modules_to_save = settings.list("modules_to_save", diagnostics).unwrap_or_else(Vec::new);
+    let path = |field: Field<'_>, diagnostics: &mut Diagnostics| {
         // LLaMA-Factory takes several adapters here, merging all but the last.
-        let paths = fields::list(&field.node, &field.key.value, notes)?;
+        let paths = comma_list(field, diagnostics)?;
         match paths.as_slice() {
             [path] => {
-                let is_open = |key: &&str| fields.first(key).is_none();
+                let is_open = |key: &&str| settings.first(key).is_none();
                 let mut inherited: Vec<&str> = INHERITED.iter().copied().filter(is_open).collect();
-                let linear = fields.first("lora_target_linear").and_then(|field| field.node.text());
+                let linear = settings.first("lora_target_linear").and_then(Field::scalar);
                 if linear.and_then(yaml::boolean) == Some(true) {
                     inherited.retain(|key| *key != "target_modules");
                 }
                 Some(StartAdapter { path: PathBuf::from(path), inherited })
             }
             _ => {
-                let message = format!("`{}` must name one adapter", field.key.value);
-                notes.error_help(field.node.span, message, "merge the others into the base model first");
+                let message = format!("`{}` must name one adapter", field.name);
+                diagnostics.error_help(field.node.span, message, "merge the others into the base model first");
                 None
             }
         }
     };
-    lora.init_from = fields.read("init_from", notes, path);
+    lora.init_from = settings.read_with("init_from", diagnostics, path);
     AdapterRecipe::Lora(lora)
 }
 
 /// Whether the model itself is trained. A recipe that names no adapter means what the trainer means whose keys it is
 /// written in: axolotl and TRL train every parameter, LLaMA-Factory LoRA. Our own recipes get LoRA.
-fn trains_everything(fields: &Fields, notes: &mut Notes) -> bool {
-    if fields.first("adapter").is_some() {
-        return fields.read("adapter", notes, kind).unwrap_or(false);
+fn trains_everything(settings: &Settings, diagnostics: &mut Diagnostics) -> bool {
+    if settings.first("adapter").is_some() {
+        return settings.read_with("adapter", diagnostics, kind).unwrap_or(false);
     }
     // A key that stands there empty is these trainers' way to say no.
-    if fields.is_empty("adapter") || fields.is_empty("use_peft") {
+    if settings.is_empty("adapter") || settings.is_empty("use_peft") {
         return true;
     }
-    let trainer = Trainer::of(fields);
-    let speaks_of_factors = LORA_KEYS.iter().chain(["init_from"].iter()).find_map(|key| fields.first(key));
+    let trainer = Trainer::of(settings);
+    let speaks_of_factors = LORA_KEYS.iter().chain(["init_from"].iter()).find_map(|key| settings.first(key));
     let cure = "write `adapter: lora`, or `adapter: full` to train every parameter";
     match (trainer, speaks_of_factors) {
         (Trainer::Axolotl | Trainer::Trl, Some(field)) => {
             let (name, switch) = trainer.switch();
-            notes.warning(
-                field.key.span,
+            diagnostics.warning(
+                field.key,
                 format!(
                     "LoRA is trained, since `{}` is set; {name} would do so only with `{switch}`: {cure}",
-                    field.key.value
+                    field.name
                 ),
+                None,
             );
             false
         }
         (Trainer::Axolotl | Trainer::Trl, None) => {
             let (name, switch) = trainer.switch();
-            notes.diagnostics.push(
-                Severity::Warning,
+            diagnostics.warning(
                 None,
                 format!("every parameter is trained, as {name} does without `{switch}`; {cure}"),
                 None,
@@ -127,7 +125,7 @@ fn trains_everything(fields: &Fields, notes: &mut Notes) -> bool {
         }
         (Trainer::Own, None) => {
             let message = format!("no `adapter` is named: LoRA of rank 16 is trained on all linear layers; {cure}");
-            notes.diagnostics.push(Severity::Warning, None, message, None);
+            diagnostics.warning(None, message, None);
             false
         }
         (Trainer::Own, Some(_)) | (Trainer::LlamaFactory, _) => false,
@@ -144,7 +142,7 @@ enum Trainer {
 }
 
 impl Trainer {
-    fn of(fields: &Fields) -> Self {
+    fn of(settings: &Settings) -> Self {
         const LLAMA_FACTORY: &[&str] = &[
             "stage",
             "finetuning_type",
@@ -196,7 +194,7 @@ impl Trainer {
             "auto_resume_from_checkpoints",
         ];
         const TRL: &[&str] = &["model_name_or_path", "dataset_name", "dataset_mixture"];
-        let names = |keys: &[&str]| keys.iter().any(|key| fields.names(key));
+        let names = |keys: &[&str]| keys.iter().any(|key| settings.names(key));
         match () {
             () if names(LLAMA_FACTORY) => Self::LlamaFactory,
             () if names(AXOLOTL) => Self::Axolotl,
@@ -215,23 +213,23 @@ impl Trainer {
 }
 
 /// Whether everything is trained.
-fn kind(field: &Field, notes: &mut Notes) -> Option<bool> {
-    let key = field.key.value.as_str();
+fn kind(field: Field<'_>, diagnostics: &mut Diagnostics) -> Option<bool> {
+    let key = field.name;
     if key == "use_peft" {
-        return fields::boolean(&field.node, key, notes).map(|peft| !peft);
+        return field.read::<bool>(diagnostics).map(|peft| !peft);
     }
-    let word = fields::text(&field.node, key, notes)?;
+    let word = field.read::<String>(diagnostics)?;
     match word.to_lowercase().as_str() {
         "lora" => Some(false),
         "full" => Some(true),
         "qlora" => {
             let message = "`qlora`: LoRA is trained, on weights in f32 rather than quantised ones";
-            notes.warning(field.node.span, message);
+            diagnostics.warning(field.node.span, message, None);
             Some(false)
         }
         _ => {
             let message = format!("`{key}: {word}` is not supported");
-            notes.error_help(field.node.span, message, "write `lora`, or `full` to train every parameter");
+            diagnostics.error_help(field.node.span, message, "write `lora`, or `full` to train every parameter");
             None
         }
     }
@@ -242,24 +240,25 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '+', '?', '(', ')', '[', ']', '{', '}', '|', '^', '$', '\\'])
 }
 
-fn targets(fields: &Fields, notes: &mut Notes) -> TargetModules {
-    let named = fields.read("target_modules", notes, target_modules);
-    let linear = fields.boolean("lora_target_linear", notes).unwrap_or(false);
+fn targets(settings: &Settings, diagnostics: &mut Diagnostics) -> TargetModules {
+    let named = settings.read_with("target_modules", diagnostics, target_modules);
+    let linear = settings.read::<bool>("lora_target_linear", diagnostics).unwrap_or(false);
     let Some(named) = named else { return TargetModules::AllLinear };
-    if let (true, Some(field)) = (linear, fields.first("target_modules"))
+    if let (true, Some(field)) = (linear, settings.first("target_modules"))
         && named != TargetModules::AllLinear
     {
         let others = ["embed", "wte", "lm_head", "norm"];
         let beyond =
             |names: &[String]| names.iter().any(|name| others.iter().any(|other| name.to_lowercase().contains(other)));
         match &named {
-            TargetModules::Names(names) if !beyond(names) => notes.warning(
-                field.key.span,
-                format!("`lora_target_linear` covers all linear layers, those of `{}` among them", field.key.value),
+            TargetModules::Names(names) if !beyond(names) => diagnostics.warning(
+                field.key,
+                format!("`lora_target_linear` covers all linear layers, those of `{}` among them", field.name),
+                None,
             ),
-            _ => notes.error_help(
-                field.key.span,
-                format!("`lora_target_linear` and `{}` choose different modules", field.key.value),
+            _ => diagnostics.error_help(
+                field.key,
+                format!("`lora_target_linear` and `{}` choose different modules", field.name),
                 "keep one of them",
             ),
         }
@@ -268,28 +267,32 @@ fn targets(fields: &Fields, notes: &mut Notes) -> TargetModules {
     named
 }
 
-fn target_modules(field: &Field, notes: &mut Notes) -> Option<TargetModules> {
-    let key = &field.key.value;
-    if let Some(text) = field.node.text()
+fn target_modules(field: Field<'_>, diagnostics: &mut Diagnostics) -> Option<TargetModules> {
+    let key = &field.name;
+    if let Some(text) = field.scalar()
         && is_pattern(text)
     {
         if let Err(reason) = ModulePattern::whole(text) {
-            notes.error(field.node.span, format!("`{key}` is no regular expression: {reason}"));
+            diagnostics.error(field.node.span, format!("`{key}` is no regular expression: {reason}"));
             return None;
         }
         return Some(TargetModules::Pattern(text.to_owned()));
     }
-    let names = fields::list(&field.node, key, notes)?;
+    let names = comma_list(field, diagnostics)?;
     match names.as_slice() {
         [] => {
-            notes.error(field.node.span, format!("`{key}` names no module"));
+            diagnostics.error(field.node.span, format!("`{key}` names no module"));
             None
         }
         [all] if matches!(all.as_str(), "all" | "all-linear" | "all_linear") => Some(TargetModules::AllLinear),
         _ => {
             if let Some(odd) = names.iter().find(|name| is_pattern(name)) {
                 let message = format!("`{odd}` is a pattern, and a list holds names");
-                notes.error_help(field.node.span, message, format!("write one pattern as a text: `{key}: '...'`"));
+                diagnostics.error_help(
+                    field.node.span,
+                    message,
+                    format!("write one pattern as a text: `{key}: '...'`"),
+                );
             }
             Some(TargetModules::Names(names))
         }
@@ -298,19 +301,19 @@ fn target_modules(field: &Field, notes: &mut Notes) -> Option<TargetModules> {
 
 /// Values by pattern, in order.
 fn pattern<T>(
-    field: &Field,
-    notes: &mut Notes,
-    value: impl Fn(&yaml::Node, &str, &mut Notes) -> Option<T>,
+    field: Field<'_>,
+    diagnostics: &mut Diagnostics,
+    value: impl Fn(Field<'_>, &mut Diagnostics) -> Option<T>,
 ) -> Vec<(String, T)> {
     let mut found = Vec::new();
-    for (name, node) in entries(&field.node, &field.key.value, notes) {
-        if let Err(reason) = ModulePattern::tail(&name.value) {
-            notes.error(name.span, format!("`{}` is no regular expression: {reason}", name.value));
+    for field in field.fields(diagnostics).into_iter().flat_map(Fields::iter) {
+        if let Err(reason) = ModulePattern::tail(field.name) {
+            diagnostics.error(field.key, format!("`{}` is no regular expression: {reason}", field.name));
         }
-        if node.kind == Kind::Null {
-            notes.error(node.span, format!("`{}` has no value", name.value));
-        } else if let Some(value) = value(node, &name.value, notes) {
-            found.push((name.value.clone(), value));
+        if field.is_null() {
+            diagnostics.error(field.node.span, format!("`{}` has no value", field.name));
+        } else if let Some(value) = value(field, diagnostics) {
+            found.push((field.name.to_owned(), value));
         }
     }
     found

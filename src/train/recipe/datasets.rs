@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::fields::{self, Field, Fields, Notes, Range};
 use super::schema::{DataFormat, DatasetRecipe};
-use crate::yaml::{Kind, Node};
+use super::settings::{Settings, choice, comma_list};
+use crate::yaml::{Diagnostics, Field, Fields, Kind, Node, Range};
 
 /// Keys of an entry.
 const KEYS: &[&str] =
@@ -68,33 +68,33 @@ pub(in crate::train) const SPEAKERS: &[(&str, &str)] = &[
     ("tool", "tool"),
 ];
 
-pub(super) fn resolve(fields: &Fields, notes: &mut Notes) -> Vec<DatasetRecipe> {
-    let most = fields.whole("max_samples", 1, notes).map(|rows| rows as usize);
-    let Some(field) = fields.first("datasets") else {
+pub(super) fn resolve(settings: &Settings, diagnostics: &mut Diagnostics) -> Vec<DatasetRecipe> {
+    let most = settings.whole("max_samples", 1, diagnostics).map(|rows| rows as usize);
+    let Some(field) = settings.first("datasets") else {
         let help = "list tasks or JSONL files under `datasets:`";
-        notes.diagnostics.error_help(None, "`datasets` is missing", help);
+        diagnostics.error_help(None, "`datasets` is missing", help);
         return Vec::new();
     };
-    if let Some(second) = fields.all("datasets").nth(1) {
-        let message = format!("`{}` and `{}` both list data sets", field.key.value, second.key.value);
-        notes.error_help(second.key.span, message, "keep one of them");
+    if let Some(second) = settings.all("datasets").nth(1) {
+        let message = format!("`{}` and `{}` both list data sets", field.name, second.name);
+        diagnostics.error_help(second.key, message, "keep one of them");
     }
     let mut sets = match &field.node.kind {
-        Kind::Sequence(items) => items.iter().flat_map(|item| entry(item, notes)).collect(),
-        Kind::Mapping(_) => entry(&field.node, notes),
+        Kind::Sequence(items) => items.iter().flat_map(|item| entry(item, diagnostics)).collect(),
+        Kind::Mapping(_) => entry(field.node, diagnostics),
         _ => {
-            let paths = fields::list(&field.node, &field.key.value, notes).unwrap_or_else(Vec::new);
+            let paths = comma_list(field, diagnostics).unwrap_or_else(Vec::new);
             paths.into_iter().map(plain).collect()
         }
     };
     if sets.is_empty() {
-        notes.error(field.key.span, format!("`{}` lists no data set", field.key.value));
+        diagnostics.error(field.key, format!("`{}` lists no data set", field.name));
     }
     for set in &mut sets {
         set.max_rows = set.max_rows.or(most);
     }
-    name(&mut sets, field, notes);
-    shares(&sets, field, notes);
+    name(&mut sets, field, diagnostics);
+    shares(&sets, field, diagnostics);
     sets
 }
 
@@ -111,56 +111,53 @@ fn plain(path: String) -> DatasetRecipe {
 }
 
 /// One entry, which is several data sets where it lists several files.
-fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
-    let entries = match &node.kind {
-        Kind::Mapping(entries) => entries,
+fn entry(node: &Node, diagnostics: &mut Diagnostics) -> Vec<DatasetRecipe> {
+    let fields = match &node.kind {
+        Kind::Mapping(_) => Fields::within(node),
         Kind::Scalar { text, .. } if !text.is_empty() => return vec![plain(text.clone())],
         _ => {
-            notes.error(node.span, format!("a data set is a path or a mapping, not {}", node.describe()));
+            diagnostics.error(node.span, format!("a data set must be a path or a mapping, not {}", node.describe()));
             return Vec::new();
         }
     };
     let mut set = plain(String::new());
     let mut files = Vec::new();
     let mut conversations = false;
-    for (key, value) in entries {
-        if value.kind == Kind::Null {
-            continue;
-        }
-        let name = key.value.as_str();
+    for field in fields.iter().filter(|field| !field.is_null()) {
+        let Field { name, key, node: value } = field;
         match name {
-            "path" => set.path = fields::text(value, name, notes).unwrap_or_else(String::new),
-            "name" => set.name = fields::text(value, name, notes).unwrap_or_else(String::new),
+            "path" => set.path = field.read(diagnostics).unwrap_or_else(String::new),
+            "name" => set.name = field.read(diagnostics).unwrap_or_else(String::new),
             "format" | "type" | "formatting" => {
                 let format = match &value.kind {
                     Kind::Mapping(_) => {
                         let message = format!("`{name}` with fields of its own is not supported");
-                        notes.error_help(value.span, message, "rename the columns to those of a known format");
+                        diagnostics.error_help(value.span, message, "rename the columns to those of a known format");
                         None
                     }
-                    _ => fields::choice(value, name, FORMATS, notes),
+                    _ => choice(field, FORMATS, diagnostics),
                 };
                 set.format = format.unwrap_or(set.format);
             }
-            "split" => set.split = fields::text(value, name, notes),
-            "weight" => set.weight = Range::Positive.number(value, name, notes),
+            "split" => set.split = field.read(diagnostics),
+            "weight" => set.weight = field.number(Range::POSITIVE, diagnostics),
             "max_rows" | "num_samples" => {
-                set.max_rows = fields::whole(value, name, 1, notes).map(|rows| rows as usize);
+                set.max_rows = field.whole(1..=u64::MAX, diagnostics).map(|rows| rows as usize);
             }
-            "share" => set.share = Range::ProperShare.number(value, name, notes),
-            "message_property_mappings" => properties(value, name, notes),
-            "roles" => roles(value, name, notes),
-            "data_files" => files = fields::list(value, name, notes).unwrap_or_else(Vec::new),
+            "share" => set.share = field.number(Range::PROPER_SHARE, diagnostics),
+            "message_property_mappings" => properties(field, diagnostics),
+            "roles" => roles(field, diagnostics),
+            "data_files" => files = comma_list(field, diagnostics).unwrap_or_else(Vec::new),
             _ => match AGREED.iter().find(|(known, _)| *known == name) {
                 Some((_, agreed)) => {
-                    let found = fields::list(value, name, notes).unwrap_or_else(Vec::new);
+                    let found = comma_list(field, diagnostics).unwrap_or_else(Vec::new);
                     conversations |= name == "field_messages" && found == ["conversations"];
                     if !found.iter().all(|word| agreed.contains(&word.to_lowercase().as_str())) {
                         let message = format!("`{name}` of a data set may only say {}", agreed.join(" or "));
-                        notes.error_help(value.span, message, "prepare the rows in one of the known formats");
+                        diagnostics.error_help(value.span, message, "prepare the rows in one of the known formats");
                     }
                 }
-                None => notes.unknown(key.span, "key of a data set:", name, KEYS),
+                None => diagnostics.unknown(key, "key of a data set:", name, KEYS),
             },
         }
     }
@@ -168,7 +165,7 @@ fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
         set.format = DataFormat::ShareGpt;
     }
     if set.weight.is_some() && set.share.is_some() {
-        notes.error_help(node.span, "a data set has either a `weight` or a `share`", "keep one of them");
+        diagnostics.error_help(node.span, "a data set has either a `weight` or a `share`", "keep one of them");
     }
     // The loaders of other trainers are named by file type, the files apart.
     if matches!(set.path.as_str(), "json" | "jsonl") && !files.is_empty() {
@@ -180,37 +177,37 @@ fn entry(node: &Node, notes: &mut Notes) -> Vec<DatasetRecipe> {
         return files.into_iter().enumerate().map(with_path).map(whole_file).collect();
     }
     if !files.is_empty() {
-        notes.error_help(node.span, "`data_files` goes with `path: json`", "name the file as `path`");
+        diagnostics.error_help(node.span, "`data_files` goes with `path: json`", "name the file as `path`");
     }
     if set.path.is_empty() {
-        notes.error(node.span, "a data set needs a `path`");
+        diagnostics.error(node.span, "a data set needs a `path`");
     }
     vec![whole_file(set)]
 }
 
 /// Names of a message's keys; only those that are read anyway.
-fn properties(node: &Node, key: &str, notes: &mut Notes) {
-    for (property, value) in super::parse::entries(node, key, notes) {
-        let Some(name) = fields::text(value, &property.value, notes) else { continue };
-        let known: &[&str] = match property.value.as_str() {
+fn properties(mappings: Field<'_>, diagnostics: &mut Diagnostics) {
+    for property in mappings.fields(diagnostics).into_iter().flat_map(Fields::iter) {
+        let Some(name) = property.read::<String>(diagnostics) else { continue };
+        let known: &[&str] = match property.name {
             "role" => &["role", "from"],
             "content" => &["content", "value"],
             other => &[other],
         };
         if !known.contains(&name.as_str()) {
-            let message = format!("`{key}` may only map `{}` to {}", property.value, known.join(" or "));
-            notes.error_help(value.span, message, "rename the key in the messages");
+            let message = format!("`{}` may only map `{}` to {}", mappings.name, property.name, known.join(" or "));
+            diagnostics.error_help(property.node.span, message, "rename the key in the messages");
         }
     }
 }
 
 /// Names of speakers by role; only those that are known anyway.
-fn roles(node: &Node, key: &str, notes: &mut Notes) {
-    for (role, value) in super::parse::entries(node, key, notes) {
-        for name in fields::list(value, &role.value, notes).unwrap_or_else(Vec::new) {
-            if name != role.value && !SPEAKERS.contains(&(name.as_str(), role.value.as_str())) {
-                let message = format!("`{key}`: `{name}` is not read as `{}`", role.value);
-                notes.error_help(value.span, message, "rename the speaker in the messages");
+fn roles(roles: Field<'_>, diagnostics: &mut Diagnostics) {
+    for role in roles.fields(diagnostics).into_iter().flat_map(Fields::iter) {
+        for name in comma_list(role, diagnostics).unwrap_or_else(Vec::new) {
+            if name != role.name && !SPEAKERS.contains(&(name.as_str(), role.name)) {
+                let message = format!("`{}`: `{name}` is not read as `{}`", roles.name, role.name);
+                diagnostics.error_help(role.node.span, message, "rename the speaker in the messages");
             }
         }
     }
@@ -225,11 +222,11 @@ fn whole_file(mut set: DatasetRecipe) -> DatasetRecipe {
 }
 
 /// Names what has no name after its path, and sees to it that no two share one.
-fn name(sets: &mut [DatasetRecipe], field: &Field, notes: &mut Notes) {
+fn name(sets: &mut [DatasetRecipe], field: Field<'_>, diagnostics: &mut Diagnostics) {
     let mut taken: Vec<String> = Vec::new();
     for set in sets.iter().filter(|set| !set.name.is_empty()) {
         if taken.contains(&set.name) {
-            notes.error(field.key.span, format!("two data sets are called `{}`", set.name));
+            diagnostics.error(field.key, format!("two data sets are called `{}`", set.name));
         }
         taken.push(set.name.clone());
     }
@@ -246,13 +243,13 @@ fn name(sets: &mut [DatasetRecipe], field: &Field, notes: &mut Notes) {
 }
 
 /// Shares are parts of a whole that the other sets fill.
-fn shares(sets: &[DatasetRecipe], field: &Field, notes: &mut Notes) {
+fn shares(sets: &[DatasetRecipe], field: Field<'_>, diagnostics: &mut Diagnostics) {
     let total: f64 = sets.iter().filter_map(|set| set.share).sum();
     if total > 0.0 && sets.iter().all(|set| set.share.is_some()) {
         let help = "leave `share` out for at least one: its rows are what the shares are measured against";
-        notes.error_help(field.key.span, "every data set has a `share`", help);
+        diagnostics.error_help(field.key, "every data set has a `share`", help);
     } else if total >= 1.0 {
         let message = format!("the shares add up to {total}, which leaves no room for the other data sets");
-        notes.error(field.key.span, message);
+        diagnostics.error(field.key, message);
     }
 }

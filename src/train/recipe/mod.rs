@@ -17,7 +17,6 @@
 
 mod adapter;
 mod datasets;
-mod fields;
 pub(crate) mod intervals;
 mod keys;
 mod parse;
@@ -25,6 +24,7 @@ mod parse;
 mod parse_tests;
 mod resolved;
 mod schema;
+mod settings;
 
 pub(in crate::train) use datasets::SPEAKERS;
 pub(crate) use parse::Parsed;

@@ -220,7 +220,7 @@ fn overrides_replace_what_the_recipe_says_under_any_name() {
     assert_eq!((recipe.datasets[0].weight, recipe.datasets[0].path.as_str()), (Some(2.5), "fpb"));
     assert_eq!((recipe.max_steps, recipe.num_epochs, recipe.learning_rate), (None, 3.0, 1e-4));
     for (key, value, part) in [
-        ("learning_rate", "fast", "`learning_rate` must be a number above 0 (set by `learning_rate=fast`)"),
+        ("learning_rate", "fast", "`learning_rate` must be a number above 0, not `fast` (set by `learning_rate=fast`)"),
         ("lern_rate", "1", "did you mean `learning_rate`?"),
         ("evaluation.limt", "1", "did you mean `limit`?"),
         ("datasets.1.weight", "1", "no data set `1`"),
