@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle
 use super::terminal;
 use crate::visible;
 
-/// Columns of text become no narrower than their longest word, or this where a word is longer.
+/// Columns of text become no narrower than the longest piece of a name in them, or this where one is longer.
 const NARROWEST: u16 = 20;
 
 /// A table with a rule under its header and nothing else.
@@ -40,8 +40,7 @@ impl Listing {
         let rule = LineStyle::none().fill('─').junction('─');
         table.load_style(TableStyle::new().header_separator(rule));
         table.set_content_arrangement(ContentArrangement::Disabled).set_header(self.header.clone());
-        table.add_rows(self.rows.clone());
-        let natural = table.column_max_content_widths();
+        let natural = self.natural();
         let widths = match width {
             Some(width) if total(&natural) > width => match self.wrapped(&natural, width) {
                 Some(widths) => Some(widths),
@@ -49,6 +48,13 @@ impl Listing {
             },
             _ => None,
         };
+        for row in &self.rows {
+            let cells = row.iter().enumerate();
+            table.add_row(cells.map(|(column, cell)| match widths.as_ref().and_then(|widths| widths.get(column)) {
+                Some(width) if !self.right.contains(&column) => wrap(cell, usize::from(*width)),
+                _ => cell.clone(),
+            }));
+        }
         let last = natural.len().saturating_sub(1);
         for (index, column) in table.column_iter_mut().enumerate() {
             // The rule's junction takes one more place between columns.
@@ -70,6 +76,13 @@ impl Listing {
         text
     }
 
+    /// Widths of columns that wrap nothing.
+    fn natural(&self) -> Vec<u16> {
+        let mut table = Table::new();
+        table.set_header(self.header.clone()).add_rows(self.rows.clone());
+        table.column_max_content_widths()
+    }
+
     /// Widths that fit: the widest column of text gives way first.
     fn wrapped(&self, natural: &[u16], width: usize) -> Option<Vec<u16>> {
         let mut widths = natural.to_vec();
@@ -88,8 +101,8 @@ impl Listing {
             return natural;
         }
         let cells = std::iter::once(&self.header).chain(&self.rows).filter_map(|row| row.get(column));
-        let word = cells.flat_map(|cell| cell.split(' ')).map(|word| word.chars().count()).max().unwrap_or(0);
-        u16::try_from(word).unwrap_or(u16::MAX).min(NARROWEST).min(natural)
+        let piece = cells.flat_map(|cell| pieces(cell)).map(|piece| piece.trim_end().chars().count()).max();
+        u16::try_from(piece.unwrap_or(0)).unwrap_or(u16::MAX).min(NARROWEST).min(natural)
     }
 
     /// A cell a line, named by its header.
@@ -106,6 +119,40 @@ impl Listing {
         }
         text
     }
+}
+
+/// A text cut where a line may end: after a space, and in names after `_`, `/` and a dot before a letter, so that no number
+/// is broken.
+fn pieces(text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(end) = rest.char_indices().find_map(|(at, c)| {
+        let after = rest.get(at + c.len_utf8()..).filter(|after| !after.is_empty())?;
+        let ends = matches!(c, ' ' | '_' | '/') || (c == '.' && after.starts_with(char::is_alphabetic));
+        ends.then_some(at + c.len_utf8())
+    }) {
+        let (piece, after) = rest.split_at(end);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces.push(rest);
+    pieces
+}
+
+/// A text in lines of at most this width, as far as its pieces are not longer.
+fn wrap(text: &str, width: usize) -> String {
+    let (mut lines, mut filled) = (String::new(), 0);
+    for piece in pieces(text) {
+        let long = piece.chars().count();
+        if filled > 0 && filled + piece.trim_end().chars().count() > width {
+            lines.truncate(lines.trim_end().len());
+            lines.push('\n');
+            filled = 0;
+        }
+        lines.push_str(piece);
+        filled += long;
+    }
+    lines
 }
 
 /// Two places stand between columns.
@@ -147,8 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn names_are_broken_between_their_parts() {
+        assert_eq!(wrap("financial_phrasebank", 12), "financial_\nphrasebank");
+        assert_eq!(wrap("model.layers.0.self_attn.q_proj", 16), "model.layers.0.\nself_attn.q_proj");
+        assert_eq!(wrap("max_drop 0.02", 10), "max_drop\n0.02");
+        assert_eq!(wrap("+0.0100 … -0.0200", 9), "+0.0100 …\n-0.0200");
+    }
+
+    #[test]
+    fn a_gate_fits_eighty_columns() {
+        let mut listing =
+            Listing::new(&["check", "role", "metric", "rule", "baseline", "candidate", "verdict"], &[4, 5]);
+        let row =
+            ["financial_phrasebank", "unseen", "mean of tasks", "max_drop 0.02", "0.8123", "0.8012", "INCONCLUSIVE"];
+        listing.row(row.map(str::to_owned));
+        let text = listing.render_within(Some(80));
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.starts_with("check ") && text.contains("INCONCLUSIVE") && text.contains("0.8123"), "{text}");
+    }
+
+    #[test]
     fn a_row_is_a_block_where_words_would_be_broken() {
-        let text = listing().render_within(Some(30));
+        let text = listing().render_within(Some(26));
         assert_eq!(
             text,
             "check  mean of all unseen tasks\nscore  -1234.5678\nkind   group of tasks\n\n\
