@@ -6,8 +6,9 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::merge::{lock_algorithm, summary};
+use super::output::{OutputArgs, print, print_json};
+use super::report;
 use super::size::parse_bytes;
-use super::{OutputArgs, print, print_json, report};
 use crate::compute::merge::cpu::Cpu;
 use crate::dtype::DType;
 use crate::error::{Diagnose, ErrorKind, Result};

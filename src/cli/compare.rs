@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::inspect::Listing;
-use super::{print, print_json};
+use super::listing::Listing;
+use super::output::{print, print_json};
 use crate::error::Result;
 use crate::eval::compare::{Comparison, compare};
 use crate::eval::results::RunResults;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::output::{OutputArgs, print, print_json};
+use super::report;
 use super::size::{human_bytes, human_count, parse_bytes};
-use super::{OutputArgs, print, print_json, report};
 use crate::convert::{ConvertOptions, ConvertReport, convert};
 use crate::dtype::DType;
 use crate::error::Result;

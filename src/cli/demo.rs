@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::OutputArgs;
+use super::output::OutputArgs;
 use crate::demo;
 use crate::error::Result;
 use crate::event::CancelFlag;

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use clap::{Args, ValueEnum};
 
-use super::inspect::Listing;
+use super::listing::Listing;
+use super::output::{OutputArgs, print, print_json};
+use super::report;
 use super::size::{human_bytes, human_count};
-use super::{OutputArgs, print, print_json, report};
 use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};

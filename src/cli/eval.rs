@@ -7,10 +7,11 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::harness_flags::HarnessFlags;
+use super::output::{OutputArgs, print, print_json};
 use super::prompts::PromptArgs;
+use super::report;
 use super::server::{BackendName, JudgeArgs, ServerArgs};
 use super::size::at_least_one;
-use super::{OutputArgs, print, print_json, report};
 use crate::compute::nn::WeightDtype;
 use crate::error::Result;
 use crate::eval::identity::ModelIdentity;

@@ -1,17 +1,20 @@
 //! `billon gate`: the one command whose exit code is a verdict.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::compare::write_file;
-use super::inspect::Listing;
-use super::{print, print_json, read_text};
+use super::input::read_text;
+use super::listing::Listing;
+use super::output::{print, print_json};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::eval::gate::{GateConfig, GateReport, Limit, Verdict, decide, junit, markdown};
 use crate::eval::results::RunResults;
 use crate::parallel::Workers;
+use crate::visible;
 
 /// Exit codes of the two verdicts that are no success (101 is a panic's).
 const FAILED: u8 = 100;
@@ -134,7 +137,7 @@ impl GateArgs {
 }
 
 fn render(report: &GateReport) -> String {
-    let header = ["check", "role", "metric", "rule", "baseline", "candidate", "verdict", "why"];
+    let header = ["check", "role", "metric", "rule", "baseline", "candidate", "verdict"];
     let mut table = Listing::new(&header, &[4, 5]);
     for check in &report.checks {
         table.row([
@@ -145,12 +148,17 @@ fn render(report: &GateReport) -> String {
             format!("{:.4}", check.baseline),
             format!("{:.4}", check.candidate),
             check.verdict.name().to_owned(),
-            check.reason.clone(),
         ]);
+    }
+    let mut reasons = String::new();
+    for check in report.checks.iter().filter(|check| !check.reason.is_empty()) {
+        // A blank line stands before the first.
+        let gap = if reasons.is_empty() { "\n" } else { "" };
+        let _ = writeln!(reasons, "{gap}{}: {}", visible::value(&check.name), visible::value(&check.reason));
     }
     let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
     format!(
-        "baseline   {}\ncandidate  {}\nrule       {}\n\n{}\ngate: {} ({} passed, {} inconclusive, {} failed)\n",
+        "baseline   {}\ncandidate  {}\nrule       {}\n\n{}{reasons}\ngate: {} ({} passed, {} inconclusive, {} failed)\n",
         report.baseline,
         report.candidate,
         report.rule,

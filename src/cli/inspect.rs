@@ -1,12 +1,12 @@
-//! `billon inspect`, and the table style it shares with `billon diff`.
+//! `billon inspect`.
 
 use std::fmt::Write as _;
 
 use clap::Args;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
+use super::listing::Listing;
+use super::output::{print, print_json};
 use super::size::{human_bytes, human_count};
-use super::{print, print_json};
 use crate::error::Result;
 use crate::inspect::model::{CONFIG_KEYS, ModelSummary, TensorSummary, TiedWeights, summarize};
 use crate::inspect::open::open;
@@ -100,44 +100,4 @@ fn tensor_table(tensors: &[TensorSummary]) -> String {
         ]);
     }
     table.render()
-}
-
-/// A table with a rule under its header and nothing else: the same on a terminal and in a pipe.
-pub(super) struct Listing {
-    table: Table,
-    right: Vec<usize>,
-}
-
-impl Listing {
-    /// A table with these headers; the columns `right` are right-aligned.
-    pub(super) fn new(header: &[&str], right: &[usize]) -> Self {
-        let mut table = Table::new();
-        let rule = LineStyle::none().fill('─').junction('─');
-        table.load_style(TableStyle::new().header_separator(rule));
-        table.set_content_arrangement(ContentArrangement::Disabled).set_header(header.to_vec());
-        Self { table, right: right.to_vec() }
-    }
-
-    /// Adds a row.
-    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.table.add_row(cells.into_iter().map(|cell| visible::value(&cell).into_owned()).collect::<Vec<String>>());
-    }
-
-    /// The text, one line per row, without trailing blanks.
-    pub(super) fn render(mut self) -> String {
-        let last = self.table.column_count().saturating_sub(1);
-        for (index, column) in self.table.column_iter_mut().enumerate() {
-            // The rule's junction takes one more place between columns.
-            column.set_padding((0, u16::from(index < last)));
-            if self.right.contains(&index) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        let mut text = String::new();
-        for line in self.table.lines() {
-            text.push_str(line.trim_end());
-            text.push('\n');
-        }
-        text
-    }
 }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::input::read_text;
 use super::mergekit_flags::MergekitFlags;
+use super::output::{OutputArgs, print, print_json};
 use super::plan::{PlanArgs, RecipeArgs};
+use super::report;
 use super::size::{human_bytes, human_count};
-use super::{OutputArgs, print, print_json, read_text, report};
 use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 
-use super::{print, print_json};
+use super::output::{print, print_json};
 use crate::error::Result;
 use crate::merge::methods::{BaseRule, MergeMethod, ParameterDefault, ParameterScope, ParameterSpec, REGISTRY};
 use crate::recipe::setting::Value;

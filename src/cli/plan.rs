@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::input::read_text;
+use super::output::{OutputArgs, print, print_json};
+use super::report;
 use super::size::{human_bytes, human_count, parse_bytes};
-use super::{OutputArgs, print, print_json, read_text, report};
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::merge::output::report::{PlanReport, StagePlan, TensorPlan};

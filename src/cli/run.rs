@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::merge::lock_algorithm;
+use super::output::{OutputArgs, print, print_json};
 use super::prompts::PromptArgs;
-use super::{OutputArgs, print, print_json, report};
+use super::report;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
 use crate::experiment::engine::Local;
@@ -94,9 +95,9 @@ pub(super) fn execute(
     run(experiment, out, &options, &mut steps, progress)?;
     drop(reporter);
     // What the report shows is what is printed, whether or not it was written by this run.
-    let text = super::read_text(&out.join("report.json"))?;
+    let text = super::input::read_text(&out.join("report.json"))?;
     if output.json {
-        return super::print_json_text(&text);
+        return super::output::print_json_text(&text);
     }
     let rows = serde_json::from_str::<ReportData>(&text).map_or_else(|_| String::new(), |data| table(&data));
     print(&format!("{rows}\nreport: {}\n", crate::visible::value(&out.join("report.html").display().to_string())))
@@ -117,7 +118,7 @@ fn table(report: &ReportData) -> String {
         line.push(row.verdict.clone().unwrap_or_else(|| "–".to_owned()));
         lines.push(line);
     }
-    let mut text = super::scores::markdown(&lines, &right);
+    let mut text = super::scores::fitting(&lines, &right);
     if let Some(gate) = report.gates.iter().find(|gate| !gate.rule.is_empty()) {
         text.push_str(&format!("\ngate: {}\n", gate.rule));
     }

@@ -1,7 +1,9 @@
-//! The table of an evaluation: Markdown, so that it can be pasted where people read it.
+//! The table of an evaluation: Markdown, so that it can be pasted where people read it, where the terminal has room.
 
 use std::fmt::Write as _;
 
+use super::listing::Listing;
+use super::terminal;
 use crate::eval::results::RunRecord;
 use crate::eval::results::write::results_json;
 use crate::visible::value as shown;
@@ -30,7 +32,7 @@ pub(crate) fn table(record: &RunRecord) -> String {
             first = false;
         }
     }
-    let mut text = markdown(&rows, &[4, 5, 6]);
+    let mut text = fitting(&rows, &[4, 5, 6]);
     for task in &record.tasks {
         for metric in &task.not_scored {
             let _ = writeln!(text, "not scored: {} {}", shown(&task.name), shown(metric));
@@ -60,13 +62,29 @@ pub(crate) fn table(record: &RunRecord) -> String {
     }
     if groups.len() > 1 {
         text.push('\n');
-        text.push_str(&markdown(&groups, &[2, 3, 4]));
+        text.push_str(&fitting(&groups, &[2, 3, 4]));
     }
     text
 }
 
+/// A table for stdout: Markdown, or a listing where the terminal is too narrow for it.
+pub(super) fn fitting<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
+    let text = markdown(rows, right);
+    let needed = text.lines().next().map_or(0, |line| line.chars().count());
+    let Some((header, rows)) = rows.split_first().filter(|_| terminal::width().is_some_and(|width| needed > width))
+    else {
+        return text;
+    };
+    let header: Vec<&str> = header.as_ref().iter().map(String::as_str).collect();
+    let mut listing = Listing::new(&header, right);
+    for row in rows {
+        listing.row(row.as_ref().to_vec());
+    }
+    listing.render()
+}
+
 /// A Markdown table whose columns line up; `right` names those of numbers.
-pub(super) fn markdown<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
+fn markdown<R: AsRef<[String]>>(rows: &[R], right: &[usize]) -> String {
     let cell = |cell: &String| shown(cell).replace('|', "\\|");
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.as_ref().iter().map(cell).collect()).collect();
     let columns = rows.first().map_or(0, Vec::len);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::inspect::Listing;
+use super::listing::Listing;
+use super::output::{print, print_json};
 use super::prompts::PromptArgs;
-use super::{print, print_json};
 use crate::error::{Diagnose, ErrorKind, Result};
 use crate::eval::scoring::Scorer;
 use crate::hub;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{OutputArgs, print, print_json, report};
+use super::output::{OutputArgs, print, print_json};
+use super::report;
 use crate::compute::merge::cpu::Cpu;
 use crate::error::Result;
 use crate::event::{CancelFlag, Progress};
