@@ -45,7 +45,9 @@ pub(crate) fn evaluate(
 ) -> Result<RunResults> {
     let &EvaluateOptions { ref data, limit, num_fewshot, seed, workers, remember } = options;
     let TaskSet { tasks, groups, warnings } = task::load(tasks)?;
-    warnings.into_iter().for_each(|warning| progress.warn(warning));
+    for warning in warnings {
+        progress.warn(warning);
+    }
     let session = SessionOptions {
         prompts: PromptOptions { num_fewshot, ..PromptOptions::default() },
         documents: limit.map_or(Documents::All, Documents::First),
@@ -61,7 +63,9 @@ pub(crate) fn evaluate(
     let facts = ModelFacts { name: name.clone(), pretrained: name, dtype, ..ModelFacts::default() };
     let cache = response_folder().filter(|_| remember);
     let evaluated = session.evaluate(&EvaluatedModel::local(opened, facts), None, cache.as_deref(), None, progress)?;
-    evaluated.notices.into_iter().for_each(|notice| progress.warn(notice));
+    for notice in evaluated.notices {
+        progress.warn(notice);
+    }
     let written = results::write(out, &evaluated.record, &results::stamp())?;
     Ok(RunResults::load(&written.results)?)
 }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use super::excerpt::excerpt;
+pub(crate) use super::source_text::SourceText;
 use super::tree::Span;
 use crate::error::{Diagnose, ErrorKind};
 use crate::{suggest, visible};
@@ -14,14 +15,6 @@ const SHOWN: usize = 40;
 /// Characters of a message, and of a name in it, that are shown.
 const LONGEST_MESSAGE: usize = 1000;
 const LONGEST_NAME: usize = 120;
-
-/// A file's text and its name.
-#[derive(Debug, PartialEq, Eq)]
-pub struct SourceText {
-    /// File name as the user gave it; empty for a text that a command made, which no message quotes.
-    pub name: String,
-    pub text: String,
-}
 
 /// Severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::diagnostic::SourceText;
+use super::source_text::SourceText;
 use super::tree::Span;
 use crate::visible;
 

@@ -13,6 +13,7 @@ mod range;
 mod reader;
 mod scalar;
 mod scanner;
+mod source_text;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::file;
+use crate::yaml::Span;
 use crate::yaml::diagnostic::SourceText;
-use crate::yaml::{self, Diagnostics, RecipeError, Span};
 
 /// The roles of tasks.
 pub(crate) const ROLES: [&str; 3] = ["seen", "unseen", "general"];
@@ -156,29 +155,6 @@ impl Default for GateConfig {
 }
 
 impl GateConfig {
-    /// Reads a gate file; `name` is how the user calls it.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, each with its place.
-    pub fn parse(name: &str, text: &str) -> Result<Self, RecipeError> {
-        let source = Arc::new(SourceText { name: name.to_owned(), text: text.to_owned() });
-        let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
-        let documents = yaml::parse(text, &mut diagnostics);
-        let mut config = Self { source: Some(source), ..Self::default() };
-        match documents.as_slice() {
-            [] => {}
-            [root] => file::read(root, &mut config, &mut diagnostics),
-            [_, second, ..] => diagnostics.error(second.span, "a gate file holds one document"),
-        }
-        let left_out = |task: &&TaskRules| !config.only.is_empty() && !config.only.contains(&task.task);
-        for task in config.tasks.iter().filter(left_out) {
-            let message = format!("task `{}` has rules, and `only` leaves it out", task.task);
-            diagnostics.error_help(task.span, message, "list it under `only`, or take its rules away");
-        }
-        diagnostics.check()?;
-        Ok(config)
-    }
-
     /// The rules of a task of this role, everything inherited.
     #[must_use]
     pub fn rules(&self, task: &str, role: Option<&str>) -> Rules {

@@ -1,8 +1,36 @@
 //! Reading of `gate.yml`, or of the `gate` of an experiment.
 
+use std::sync::Arc;
+
 use super::config::{GateConfig, GroupRules, ROLES, RoleRules, Rules, TaskRules};
 use super::slip::Limit;
-use crate::yaml::{Diagnostics, Field, Fields, Node};
+use crate::yaml::diagnostic::SourceText;
+use crate::yaml::{self, Diagnostics, Field, Fields, Node, RecipeError};
+
+impl GateConfig {
+    /// Reads a gate file; `name` is how the user calls it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its place.
+    pub fn parse(name: &str, text: &str) -> Result<Self, RecipeError> {
+        let source = Arc::new(SourceText { name: name.to_owned(), text: text.to_owned() });
+        let mut diagnostics = Diagnostics::new(Arc::clone(&source), false);
+        let documents = yaml::parse(text, &mut diagnostics);
+        let mut config = Self { source: Some(source), ..Self::default() };
+        match documents.as_slice() {
+            [] => {}
+            [root] => read(root, &mut config, &mut diagnostics),
+            [_, second, ..] => diagnostics.error(second.span, "a gate file holds one document"),
+        }
+        let left_out = |task: &&TaskRules| !config.only.is_empty() && !config.only.contains(&task.task);
+        for task in config.tasks.iter().filter(left_out) {
+            let message = format!("task `{}` has rules, and `only` leaves it out", task.task);
+            diagnostics.error_help(task.span, message, "list it under `only`, or take its rules away");
+        }
+        diagnostics.check()?;
+        Ok(config)
+    }
+}
 
 const KEYS: &[&str] =
     &["baseline", "alpha", "seed", "fail_on_inconclusive", "default", "roles", "tasks", "groups", "only"];

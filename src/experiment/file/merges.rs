@@ -133,7 +133,7 @@ impl Reader {
         }
         let several = sweep.len() > 1;
         let candidates = sweep.into_iter().map(|values| {
-            let setting = values.iter().filter(|v| v.swept).map(|v| format!("{}={}", v.name, word(&v.value)));
+            let setting = values.iter().filter(|v| v.varied).map(|v| format!("{}={}", v.name, word(&v.value)));
             let setting = setting.collect::<Vec<_>>().join(",");
             let recipe = expanded(method, &values, &members, dtype);
             let name = if several { format!("{}-{setting}", merge.name) } else { merge.name.to_owned() };
@@ -168,7 +168,7 @@ impl Reader {
                 .flat_map(|first: &Vec<Swept>| {
                     values.iter().map(move |value| {
                         let scope = spec.scope;
-                        let own = Swept { name: spec.name, value: value.clone(), scope, swept };
+                        let own = Swept { name: spec.name, value: value.clone(), scope, varied: swept };
                         first.iter().cloned().chain([own]).collect()
                     })
                 })
@@ -270,7 +270,7 @@ struct Swept {
     name: &'static str,
     value: Value,
     scope: ParameterScope,
-    swept: bool,
+    varied: bool,
 }
 
 /// The recipe that a short form stands for.

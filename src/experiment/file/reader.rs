@@ -26,4 +26,9 @@ impl Reader {
         let given = if field.is_null() { None } else { field.read(&mut self.diagnostics) };
         given.unwrap_or_else(Vec::new)
     }
+
+    /// A path as it is meant: from the folder of the experiment file.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
 }
