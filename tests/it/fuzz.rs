@@ -5,31 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::context::fixture;
-
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/adapter.rs"]
-mod adapter;
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/gguf.rs"]
-mod gguf;
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/header.rs"]
-mod header;
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/lock.rs"]
-mod lock;
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/recipe.rs"]
-mod recipe;
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/results.rs"]
-mod results;
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/task.rs"]
-mod task;
-#[allow(unused_attributes, reason = "`no_main` is for the program that cargo fuzz builds")]
-#[path = "../../fuzz/fuzz_targets/template.rs"]
-mod template;
+use crate::fuzz_targets::{adapter, gguf, header, lock, recipe, results, task, template};
 
 /// Mutations of each seed.
 const MUTATIONS: u64 = 200;

@@ -23,6 +23,13 @@ mod field_models;
 mod fixtures;
 mod formulas;
 mod fuzz;
+#[allow(
+    unused_attributes,
+    clippy::duplicate_mod,
+    clippy::redundant_closure_for_method_calls,
+    reason = "they are written as programs of another crate"
+)]
+mod fuzz_targets;
 mod gate;
 mod gate_inputs;
 mod inputs;

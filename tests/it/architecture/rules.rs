@@ -250,7 +250,9 @@ fn circles(sources: &Sources, faults: &mut Vec<String>) {
     for from in 0..edges.len() {
         let circle: Vec<usize> = (0..edges.len()).filter(|to| reach[from][*to] && reach[*to][from]).collect();
         if circle.len() > 1 && !seen[from] {
-            circle.iter().for_each(|file| seen[*file] = true);
+            for file in &circle {
+                seen[*file] = true;
+            }
             let files: Vec<String> = circle
                 .iter()
                 .map(|file| {
