@@ -1,7 +1,7 @@
 //! Merge specialist language models and prove what the merge kept and what it forgot.
 //!
-//! A [`Recipe`] says what is merged. [`plan`] shows every tensor of the output before anything is computed, [`merge`]
-//! writes the model, [`verify`] derives it again from its inputs. [`train`] makes specialists, [`evaluate`] scores models,
+//! A [`Recipe`] says what is merged. [`plan`] shows every tensor of the output before anything is computed, [`merge()`]
+//! writes the model, [`verify`] derives it again from its inputs. [`train()`] makes specialists, [`evaluate`] scores models,
 //! [`gate`] decides from two results whether anything was lost, and [`run`] does all of it as one experiment.
 //!
 //! ```

@@ -21,7 +21,7 @@ use crate::visible::value as shown;
 /// Arguments of `billon diff`.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// Base model: directory, or org/name[@revision] in the Hugging Face cache.
+    /// Base model: directory, or org/name or org/name@revision in the Hugging Face cache.
     base: String,
     /// Models fine-tuned from it.
     #[arg(required = true)]

@@ -16,7 +16,7 @@ use crate::visible;
 /// Arguments of `billon inspect`.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Model directory, or org/name[@revision] in the Hugging Face cache.
+    /// Model directory, or org/name or org/name@revision in the Hugging Face cache.
     model: String,
     /// List every tensor.
     #[arg(long)]

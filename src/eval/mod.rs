@@ -3,7 +3,7 @@
 //! A [`session`] opens what an evaluation needs. [`run`] asks a [`language_model`] ([`local`] or behind a server) what [`request`] makes of a
 //! task's prompts; [`cache`] remembers the answers of a model's [`identity`]. What is then known
 //! about a document is an [`outcome`]. [`scoring`] reads it through [`filter`]s and a [`protocol`]
-//! into [`metric`]s with [`interval`]s, [`results`] keeps them in the harness's layout, and
+//! into [`metrics`] with [`interval`]s, [`results`] keeps them in the harness's layout, and
 //! [`compare`] sets two results side by side.
 
 mod adapter_companions;

@@ -66,7 +66,7 @@ impl PlannedRecipe<'_> {
 /// Plans all documents of a recipe. Nothing is written.
 ///
 /// # Errors
-/// [`crate::recipe::RecipeError`] with every problem found.
+/// [`RecipeError`](crate::yaml::RecipeError) with every problem found.
 pub(crate) fn plan_recipe<'a>(
     file: &'a RecipeFile,
     resolver: &Resolver,

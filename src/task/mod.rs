@@ -1,6 +1,6 @@
 //! Task files: what a document is, how it is asked, and what counts as right.
 //!
-//! A task file is lm-evaluation-harness YAML, read as is: [`load`] resolves names of the built-in
+//! A task file is lm-evaluation-harness YAML, read as is: [`load()`] resolves names of the built-in
 //! [`suite`], files and folders, with `include`, groups and tags, into [`TaskConfig`]s.
 //! [`Task::open`] reads the documents, [`Task::prompts`] writes the prompts, byte for byte those
 //! of the harness 0.4.13, except that a document is never shown to itself. What is not supported

@@ -1,7 +1,7 @@
 //! Training specialists: a recipe and data in, an adapter (or a model) out.
 //!
 //! [`recipe`] says what to train on what; [`data`] turns task files and JSONL into masked token
-//! sequences in a seeded order. [`run`] puts the parameters into the decoder (`inject`), and step by
+//! sequences in a seeded order. [`run()`] puts the parameters into the decoder (`inject`), and step by
 //! step computes the gradient of a batch, moves the parameters (AdamW, [`schedule`]),
 //! writes [`log`] lines and checkpoints, and asks the evaluation engine how it goes.
 

@@ -3,7 +3,7 @@
 //! [`record`] says what is written, [`write()`] publishes it so that the harness's own readers accept
 //! it, [`read`] and `samples` load such files whoever wrote
 //! them, of the model that `locate` finds. What the harness has no place for stands under
-//! the key `billon`. [`python`] spells values as Python does, which the hashes rest on.
+//! the key `billon`. [`json`](crate::python::json) spells values as Python does, which the hashes rest on.
 
 pub(crate) mod error;
 mod json;

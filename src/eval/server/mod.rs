@@ -4,7 +4,7 @@
 //! - [`retry`]: how long to wait before that.
 //! - [`score`]: log-likelihoods from `/completions` with `echo` and `logprobs`.
 //! - [`generate`]: texts from `/chat/completions` or `/completions`.
-//! - [`server`]: both as a [`LanguageModel`](super::language_model::LanguageModel), after a probe that
+//! - [`openai`]: both as a [`LanguageModel`](super::language_model::LanguageModel), after a probe that
 //!   says what the server can't do before anything is paid for.
 
 pub(crate) mod client;

@@ -23,7 +23,7 @@ pub(crate) struct Attended<'a> {
     pub dout: &'a [f32],
 }
 
-/// Gradients of [`attention`](crate::compute::nn::attention) over one sequence without a past: of the queries
+/// Gradients of [`attention`](fn@crate::compute::nn::attention) over one sequence without a past: of the queries
 /// into `dq`, of keys and values added to `dk` and `dv`.
 ///
 /// # Panics
