@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::event::Progress;
 use crate::recipe::{ModelReference, RecipeFile};
 
-/// Result of a step.
+/// Files and findings that a step leaves.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct StepResult {
     /// The files it made, below the output folder.

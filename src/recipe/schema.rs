@@ -22,15 +22,12 @@ pub struct Recipe {
     pub(crate) method: Spanned<String>,
     /// What is put together.
     pub(crate) assembly: Assembly,
-    /// `base_model`.
     pub(crate) base_model: Option<Spanned<ModelReference>>,
     /// Top-level `parameters`.
     pub(crate) parameters: Parameters,
     /// `modules.default.parameters`.
     pub(crate) module_parameters: Parameters,
-    /// `dtype`.
     pub(crate) dtype: Option<DType>,
-    /// `out_dtype`.
     pub(crate) out_dtype: Option<DType>,
     /// `tokenizer_source` or `tokenizer`.
     pub(crate) tokenizer: Option<Spanned<TokenizerSource>>,
@@ -76,7 +73,6 @@ pub(crate) struct OutputSlice {
 /// An input of a slice, or of a whole-model merge.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// The model.
     pub(crate) model: Spanned<ModelReference>,
     /// First layer and one past the last, for slices.
     pub(crate) layer_range: Option<Spanned<(i64, i64)>>,
@@ -131,7 +127,7 @@ impl Recipe {
 }
 
 impl Source {
-    /// The model.
+    /// Model that is merged, as the recipe names it.
     #[must_use]
     pub fn reference(&self) -> &ModelReference {
         &self.model.value

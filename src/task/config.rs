@@ -136,7 +136,7 @@ impl Sampler {
         [Self::Default, Self::FirstN, Self::Balanced].into_iter().find(|sampler| sampler.name() == name)
     }
 
-    /// Its name.
+    /// Word of task files.
     #[must_use]
     pub fn name(self) -> &'static str {
         let [default, first_n, balanced] = Self::NAMES;

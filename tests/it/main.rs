@@ -55,6 +55,7 @@ mod plan;
 mod plan_memory;
 mod recipe_errors;
 mod recipes;
+mod snapshots;
 mod task_data;
 mod task_keys;
 mod task_prompts;
