@@ -58,7 +58,11 @@ impl RunArgs {
         if self.plan {
             let graph = Graph::new(&experiment)?;
             let state = State::load(&self.out)?;
-            let plan = plan(&graph, &state, &self.force, &mut HashCache::open_default(), cancel)?;
+            let mut cache = HashCache::open_default();
+            if let Some(warning) = cache.warning() {
+                report::plain::write_line(&format!("warning: {warning}"));
+            }
+            let plan = plan(&graph, &state, &self.force, &mut cache, cancel)?;
             return if self.output.json { print_json(&plan) } else { print(&plan.render()) };
         }
         let algorithm = lock_algorithm(self.sha256);

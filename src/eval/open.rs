@@ -119,6 +119,9 @@ fn identity(
     progress: Progress<'_>,
 ) -> Result<ModelIdentity> {
     let mut cache = HashCache::open_default();
+    if let Some(warning) = cache.warning() {
+        progress.warn(warning);
+    }
     let weights = file_hashes(directory, is_model_file, &mut cache, progress.cancel)?;
     let mut added = Vec::new();
     for AdapterChoice { path, weight } in adapters {

@@ -48,6 +48,9 @@ pub(crate) fn run(
 ) -> Result<()> {
     let graph = Graph::new(experiment)?;
     let mut cache = HashCache::open_default();
+    if let Some(warning) = cache.warning() {
+        progress.warn(warning);
+    }
     let mut state = State::load(out)?;
     // Folders of version 0.1 are known by their records.
     if state.records().next().is_none() {

@@ -163,6 +163,8 @@ struct Records {
     file: Option<PathBuf>,
     /// State and digest of files, the latest last.
     entries: Vec<(String, String)>,
+    /// Lines that are no records.
+    damaged: usize,
 }
 
 /// Cache directory between runs: `BILLON_CACHE_DIR`, else `XDG_CACHE_HOME/billon`, else
@@ -231,6 +233,15 @@ impl HashCache {
         records.entries.iter().rev().find(|(k, _)| *k == key).map(|(_, hash)| hash.as_str())
     }
 
+    /// A sentence about records that cannot be used, once: they are gone from the file then.
+    #[must_use]
+    pub(crate) fn warning(&self) -> Option<String> {
+        let damaged = self.blake3.damaged + self.sha256.damaged;
+        let records = if damaged == 1 { "1 record".to_owned() } else { format!("{damaged} records") };
+        let what = "of the cache of input hashes cannot be used (damaged, or of an older version); hashed again";
+        (damaged > 0).then(|| format!("{records} {what}"))
+    }
+
     /// Remembers digests, each with the state its file had both before and after it was hashed.
     pub fn remember(&mut self, algorithm: HashAlgorithm, hashes: &[(FileState, String)]) {
         let records = match algorithm {
@@ -246,10 +257,12 @@ impl Records {
         // Not as text: one byte that is no UTF-8 must not cost all entries.
         // A cache that cannot be read remembers nothing.
         let bytes = crate::storage::input::read(&file, u64::MAX).unwrap_or_else(|_| Vec::new());
+        let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         let mut entries: Vec<(String, String)> =
-            bytes.split(|byte| *byte == b'\n').filter_map(|line| entry(std::str::from_utf8(line).ok()?)).collect();
-        if entries.len() > MAX_ENTRIES {
-            entries.drain(..entries.len() - MAX_ENTRIES / 2);
+            lines.iter().filter_map(|line| entry(std::str::from_utf8(line).ok()?)).collect();
+        let damaged = lines.len() - entries.len();
+        if entries.len() > MAX_ENTRIES || damaged > 0 {
+            entries.drain(..entries.len().saturating_sub(MAX_ENTRIES / 2));
             let kept: String = entries.iter().map(|(k, v)| line(k, v)).collect();
             // Losing the cache costs time, never correctness.
             let _ = OpenOptions::new()
@@ -258,7 +271,7 @@ impl Records {
                 .open(&file)
                 .and_then(|mut f| f.write_all(kept.as_bytes()));
         }
-        Self { file: Some(file), entries }
+        Self { file: Some(file), entries, damaged }
     }
 
     fn append(&mut self, hashes: &[(FileState, String)]) {
@@ -316,7 +329,11 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1;
             std::fs::write(&file, damaged).unwrap();
-            assert_eq!(remembered(HashAlgorithm::Sha256), None, "byte {place}");
+            let opened = HashCache::open(dir.path());
+            assert_eq!(opened.get(&system, HashAlgorithm::Sha256), None, "byte {place}");
+            // Said once: the record is gone then.
+            assert!(opened.warning().is_some_and(|text| text.starts_with("1 record ")), "byte {place}");
+            assert_eq!(HashCache::open(dir.path()).warning(), None, "byte {place}");
         }
     }
 }

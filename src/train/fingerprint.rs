@@ -14,7 +14,7 @@ use super::error::TrainError;
 use super::inputs::{self, Input};
 use super::recipe::{AdapterRecipe, BestModel, EvaluationRecipe, LoraRecipe, Scheduler, TargetModules, TrainRecipe};
 use crate::error::{Cancelled, Result};
-use crate::event::CancelFlag;
+use crate::event::Progress;
 use crate::storage::hash::{HashCache, Sha256Parts, sha256_bytes, sha256_input};
 use crate::storage::stated;
 
@@ -42,13 +42,16 @@ impl Fingerprint {
         recipe: &TrainRecipe,
         data: &TrainingData,
         surroundings: &Surroundings<'_>,
-        cancel: &CancelFlag,
+        progress: Progress<'_>,
     ) -> Result<Self> {
         let Surroundings { model, data_dir, total_steps } = *surroundings;
         let mut parts = Self::default();
         parts.settings(recipe, total_steps);
         parts.set("data", tokens(data));
         let mut cache = HashCache::open_default();
+        if let Some(warning) = cache.warning() {
+            progress.warn(warning);
+        }
         let mut files = inputs::base_files(model);
         files.extend(inputs::start_files(recipe));
         for config in inputs::evaluation_tasks(recipe)? {
@@ -63,7 +66,7 @@ impl Fingerprint {
         }
         for Input { label, path } in files {
             let hash = match path {
-                Some(path) => sha256_input(&path, &mut cache, cancel)
+                Some(path) => sha256_input(&path, &mut cache, progress.cancel)
                     .map_err(|source| TrainError::Read { path, source })?
                     .ok_or(Cancelled)?,
                 None => "missing".to_owned(),

@@ -90,8 +90,7 @@ pub(crate) fn run(
         return Err(TrainError::NothingTrained.into());
     }
     let surroundings = Surroundings { model, data_dir: options.data_dir.as_deref(), total_steps: sampler.total };
-    let fingerprint =
-        Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress.cancel)?;
+    let fingerprint = Fingerprint::of(&data.asked.with_default_left_out(recipe), &data, &surroundings, progress)?;
     let wanted = resume::ResumeConditions {
         fingerprint: &fingerprint,
         force: options.force,

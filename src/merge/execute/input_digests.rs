@@ -57,6 +57,9 @@ impl InputDigests {
         progress: Progress<'_>,
     ) -> Result<Self> {
         let cache = HashCache::open_default();
+        if let Some(warning) = cache.warning() {
+            progress.warn(warning);
+        }
         let (mut known, mut unknown, mut stamps) = (BTreeMap::new(), BTreeMap::new(), FileStamps::default());
         for path in paths.into_iter().collect::<BTreeSet<_>>() {
             let bytes = std::fs::metadata(&path).map_err(|source| WriteError::Io { path: path.clone(), source })?.len();
