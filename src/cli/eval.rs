@@ -199,7 +199,7 @@ impl EvalArgs {
             name: name.to_owned(),
             pretrained: name.to_owned(),
             adapters: self.adapter.clone(),
-            dtype: format!("{:?}", self.weights).to_lowercase(),
+            dtype: WeightDtype::from(self.weights).name().to_owned(),
             parameters: None,
             batch_tokens: self.batch_tokens,
             served: true,
